@@ -1,0 +1,69 @@
+# Sourced by the other scripts: installs what the build needs, finds the caches, and makes sure
+# that RocksDB's C++ is compiled once per machine and never again.
+#
+# After it, CAIRN_CACHE, CARGO_TARGET_DIR, ROCKSDB_LIB_DIR and ROCKSDB_STATIC are exported.
+
+set -euo pipefail
+cairn_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export CAIRN_CACHE="${CAIRN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cairn}"
+mkdir -p "$CAIRN_CACHE"
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# packages NAME...: installs the Debian packages that are missing; says which.
+packages() {
+    local missing=() name
+    for name in "$@"; do
+        dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "these packages are missing, and there is no apt-get to install them: ${missing[*]}"
+    say "installing system packages: ${missing[*]}"
+    local sudo=""
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+packages ca-certificates gcc g++ libc6-dev make clang libclang-dev git
+
+[ -x "$HOME/.cargo/bin/cargo" ] && case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) export PATH="$HOME/.cargo/bin:$PATH" ;; esac
+if ! command -v cargo >/dev/null; then
+    packages rustup || die "no Rust here: install rustup (https://rustup.rs), then run this again"
+    rustup toolchain install "$(sed -n 's/^channel = "\(.*\)"/\1/p' "$cairn_root/rust-toolchain.toml")" --profile minimal --component rustfmt,clippy
+fi
+rust_minor=$(cd "$cairn_root" && rustc --version | sed -E 's/^rustc 1\.([0-9]+).*/\1/')
+[ "$rust_minor" -ge 91 ] || die "$(rustc --version) is too old: Cairn needs 1.91 or later (rustup update)"
+
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$CAIRN_CACHE/target}"
+
+# RocksDB as a static archive, keyed by all that shapes it. The crate's build script compiles no
+# C++ when ROCKSDB_LIB_DIR is set, so every profile and every fresh clone shares this one.
+rocksdb_archive() {
+    local version key dir build archive
+    version=$(awk '$0 == "name = \"librocksdb-sys\"" { getline; gsub(/version = |"/, ""); print }' "$cairn_root/Cargo.lock")
+    key="$version-$(uname -m)-$(printf '%s' "$(clang++ --version | head -n 1) zstd O2 $(cat "$cairn_root/.cargo/config.toml")" | sha256sum | cut -c1-12)"
+    dir="$CAIRN_CACHE/rocksdb/$key"
+    if [ ! -f "$dir/librocksdb.a" ]; then
+        say "compiling RocksDB ($version), once for this machine: 10 to 20 minutes on two cores"
+        # Archives of other versions are of no use any more: this keeps the cache bounded.
+        rm -rf "$CAIRN_CACHE/rocksdb"
+        build="$CAIRN_CACHE/rocksdb/build"
+        mkdir -p "$build/tmp" "$dir"
+        (
+            cd "$cairn_root"
+            unset ROCKSDB_LIB_DIR ROCKSDB_STATIC
+            # A private TMPDIR: a cleaner of /tmp must not take the compiler's files away.
+            TMPDIR="$build/tmp" CC=clang CXX=clang++ CARGO_TARGET_DIR="$build" \
+                cargo build --release --locked --quiet --package librocksdb-sys
+        )
+        archive=$(find "$build/release/build" -name librocksdb.a | head -n 1)
+        [ -n "$archive" ] || die "RocksDB was compiled, but no librocksdb.a is below $build"
+        cp "$archive" "$dir/librocksdb.a.new"
+        mv "$dir/librocksdb.a.new" "$dir/librocksdb.a"
+        rm -rf "$build"
+    fi
+    export ROCKSDB_LIB_DIR="$dir" ROCKSDB_STATIC=1
+}
+rocksdb_archive

@@ -1,0 +1,23 @@
+//! Cairn: a distributed, clustered, Prometheus-compatible metrics store.
+//!
+//! The system on one page. A folder is a layer; a layer uses only those above it in this list:
+//!
+//! * [`model`]: the words of the design as types: label sets, samples, histograms, arcs, windows.
+//! * [`runtime`]: the outside world, handed in: clock, chance, threads, cancellation, budgets.
+//! * [`codec`]: bytes to values and back. No I/O; every length is checked before it is believed.
+//! * [`source`]: the one trait through which a query sees samples.
+//! * [`store`]: one node's data: log, head, sealed blocks.
+//! * [`cluster`]: what many nodes agree on: control commands, seals, writes, reads.
+//! * [`ingest`]: samples arrive: remote-write decoding, validation, partial writes.
+//! * [`query`]: PromQL: syntax, plan, operators, functions. Sees data only through [`source`].
+//! * [`http`]: the API, the pages, errors turned into status codes.
+//! * [`config`]: file, environment and flags become the layers' settings.
+//! * [`node`]: builds the layers and starts and stops them in order.
+//! * [`cli`]: one file per command of the program.
+//!
+//! `docs/architecture.md` has the picture and what each part does not know; `docs/format.md` has
+//! every byte on disk. `tests/tidy` holds the directions of the list above.
+
+pub mod model;
+pub mod runtime;
+pub mod source;

@@ -1,0 +1,82 @@
+//! Blocks as the catalog knows them.
+
+use std::fmt;
+
+use super::TimeRange;
+
+/// What a block is called: 128 random bits drawn by its builder, the prefix of all its keys. Two
+/// builders of one round never share it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId(pub u128);
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A BLAKE3 digest of a file's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How often a block's content has been merged: 0 as sealed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Level(pub u8);
+
+/// Where in the bucket a block lies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Uploaded {
+    /// Nowhere yet.
+    #[default]
+    None,
+    /// In an object of its own.
+    Object,
+    /// In a pack, from an offset on.
+    Pack {
+        /// The pack's digest, which is its name.
+        pack: Digest,
+        /// The first byte of the block in it.
+        offset: u64,
+    },
+}
+
+/// What the catalog says of a block. `version` and `round` of its partition live beside it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BlockEntry {
+    /// Its name and key prefix.
+    pub id: BlockId,
+    /// The times it was sealed for: a window, a UTC day, or what its inputs covered.
+    pub range: TimeRange,
+    /// How often it has been merged.
+    pub level: Level,
+    /// The round of its range in which it was sealed.
+    pub round: u32,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Samples in it.
+    pub samples: u64,
+    /// Sum mod 2^128 of the content hashes of its samples.
+    pub content_sum: u128,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// Where the bucket has it.
+    pub uploaded: Uploaded,
+}

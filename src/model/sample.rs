@@ -1,0 +1,378 @@
+//! Samples: values at times, and the order that settles two values for one time.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::{Buckets, Histogram, ResetHint, TimeRange, TimestampMs};
+
+/// The bits of the one NaN that marks the end of a series (Prometheus' `value.StaleNaN`). Every
+/// other NaN is a value and keeps its own bits.
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// The stale marker.
+#[must_use]
+pub const fn stale_nan() -> f64 {
+    f64::from_bits(STALE_NAN_BITS)
+}
+
+/// Whether a value is the stale marker.
+#[must_use]
+pub const fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// What a sample holds. A histogram is shared, never changed.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A float, or the stale marker.
+    Float(f64),
+    /// A native histogram, or a stale marker in its form.
+    Histogram(Arc<Histogram>),
+}
+
+impl Value {
+    /// Whether this is a stale marker of either kind.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::Float(value) => is_stale(*value),
+            Self::Histogram(histogram) => histogram.is_stale(),
+        }
+    }
+
+    /// The canonical encoding that decides between two values of one kind: a float's 64 bits, a
+    /// histogram's fields, all big-endian. `docs/format.md` fixes it; it is hashed into digests.
+    pub fn canonical(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Float(value) => out.extend_from_slice(&value.to_bits().to_be_bytes()),
+            Self::Histogram(histogram) => canonical_histogram(histogram, out),
+        }
+    }
+}
+
+/// Kind (0 integer, 1 float), reset hint, schema with its sign flipped to sort, then every number
+/// with its bits; lists with their length before them.
+fn canonical_histogram(histogram: &Histogram, out: &mut Vec<u8>) {
+    let list = |out: &mut Vec<u8>, len: usize| {
+        out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+    };
+    let hint = match histogram.reset_hint {
+        ResetHint::Unknown => 0,
+        ResetHint::Yes => 1,
+        ResetHint::No => 2,
+        ResetHint::Gauge => 3,
+    };
+    out.push(u8::from(matches!(histogram.buckets, Buckets::Float { .. })));
+    out.push(hint);
+    out.extend_from_slice(&histogram.schema.wrapping_sub(i32::MIN).to_be_bytes());
+    out.extend_from_slice(&histogram.zero_threshold.to_bits().to_be_bytes());
+    out.extend_from_slice(&histogram.sum.to_bits().to_be_bytes());
+    for spans in [&histogram.positive_spans, &histogram.negative_spans] {
+        list(out, spans.len());
+        for span in spans {
+            out.extend_from_slice(&span.offset.to_be_bytes());
+            out.extend_from_slice(&span.length.to_be_bytes());
+        }
+    }
+    list(out, histogram.custom_values.len());
+    for bound in &histogram.custom_values {
+        out.extend_from_slice(&bound.to_bits().to_be_bytes());
+    }
+    match &histogram.buckets {
+        Buckets::Integer {
+            count,
+            zero_count,
+            positive,
+            negative,
+        } => {
+            out.extend_from_slice(&count.to_be_bytes());
+            out.extend_from_slice(&zero_count.to_be_bytes());
+            for deltas in [positive, negative] {
+                list(out, deltas.len());
+                for delta in deltas {
+                    out.extend_from_slice(&delta.to_be_bytes());
+                }
+            }
+        }
+        Buckets::Float {
+            count,
+            zero_count,
+            positive,
+            negative,
+        } => {
+            out.extend_from_slice(&count.to_bits().to_be_bytes());
+            out.extend_from_slice(&zero_count.to_bits().to_be_bytes());
+            for counts in [positive, negative] {
+                list(out, counts.len());
+                for count in counts {
+                    out.extend_from_slice(&count.to_bits().to_be_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// Which of two values of one series and timestamp is shown (`Greater`: the first): a real value
+/// before a stale marker, then a histogram before a float, then the larger canonical encoding,
+/// then the later start timestamp. `Equal` means that they are the same sample.
+#[must_use]
+pub fn settle(one: (&Value, TimestampMs), other: (&Value, TimestampMs)) -> Ordering {
+    let rank = |value: &Value| (!value.is_stale(), matches!(value, Value::Histogram(_)));
+    rank(one.0)
+        .cmp(&rank(other.0))
+        .then_with(|| match (one.0, other.0) {
+            (Value::Float(a), Value::Float(b)) => a.to_bits().cmp(&b.to_bits()),
+            (a, b) => {
+                let (mut left, mut right) = (Vec::new(), Vec::new());
+                a.canonical(&mut left);
+                b.canonical(&mut right);
+                left.cmp(&right)
+            }
+        })
+        .then_with(|| one.1.cmp(&other.1))
+}
+
+/// The samples of one series, oldest first, one per timestamp, as columns.
+///
+/// Floats are the common case and cost 16 bytes each here. Where a histogram stands, `values` has
+/// a zero and `histograms` the histogram with its position; `starts` is empty when no sample has
+/// a start timestamp, else as long as the others (0: none).
+#[derive(Clone, Debug, Default)]
+pub struct Samples {
+    /// Milliseconds since the epoch, strictly rising.
+    pub timestamps: Vec<i64>,
+    /// Float values (stale markers included).
+    pub values: Vec<f64>,
+    /// Positions that hold a histogram instead, rising.
+    pub histograms: Vec<(u32, Arc<Histogram>)>,
+    /// Start timestamps in milliseconds, or empty.
+    pub starts: Vec<i64>,
+}
+
+impl Samples {
+    /// How many samples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.timestamps.is_empty()
+    }
+
+    /// Forgets all samples and keeps the memory.
+    pub fn clear(&mut self) {
+        self.timestamps.clear();
+        self.values.clear();
+        self.histograms.clear();
+        self.starts.clear();
+    }
+
+    /// Adds a sample at the end; its timestamp must be later than the last one's.
+    pub fn push(&mut self, at: TimestampMs, value: Value, start: TimestampMs) {
+        debug_assert!(self.timestamps.last().is_none_or(|last| *last < at.0));
+        if start.0 != 0 || !self.starts.is_empty() {
+            self.starts.resize(self.timestamps.len(), 0);
+            self.starts.push(start.0);
+        }
+        self.timestamps.push(at.0);
+        match value {
+            Value::Float(value) => self.values.push(value),
+            Value::Histogram(histogram) => {
+                let position = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
+                self.histograms.push((position, histogram));
+                self.values.push(0.0);
+            }
+        }
+    }
+
+    /// The sample at a position, with its start timestamp (0: none).
+    #[must_use]
+    pub fn get(&self, at: usize) -> Option<(TimestampMs, Value, TimestampMs)> {
+        let timestamp = TimestampMs(*self.timestamps.get(at)?);
+        let start = TimestampMs(self.starts.get(at).copied().unwrap_or(0));
+        let position = u32::try_from(at).ok()?;
+        let value = match self
+            .histograms
+            .binary_search_by_key(&position, |entry| entry.0)
+        {
+            Ok(found) => Value::Histogram(self.histograms.get(found)?.1.clone()),
+            Err(_) => Value::Float(*self.values.get(at)?),
+        };
+        Some((timestamp, value, start))
+    }
+
+    /// All samples in order.
+    pub fn iter(&self) -> impl Iterator<Item = (TimestampMs, Value, TimestampMs)> + '_ {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    /// The union of two sets of samples; [`settle`] decides where both have a timestamp. Returns
+    /// how many timestamps had two different values.
+    pub fn merge(&mut self, other: &Self) -> usize {
+        if other.is_empty() {
+            return 0;
+        }
+        if self.timestamps.last() < other.timestamps.first() {
+            self.extend_later(other);
+            return 0;
+        }
+        let (mut merged, mut conflicts) = (Self::default(), 0);
+        let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
+        loop {
+            let next = match (ours.peek(), theirs.peek()) {
+                (Some(a), Some(b)) => match a.0.cmp(&b.0) {
+                    Ordering::Less => ours.next(),
+                    Ordering::Greater => theirs.next(),
+                    Ordering::Equal => {
+                        let (a, b) = (ours.next(), theirs.next());
+                        match (&a, &b) {
+                            (Some(x), Some(y)) => match settle((&x.1, x.2), (&y.1, y.2)) {
+                                Ordering::Equal => a,
+                                Ordering::Greater => {
+                                    conflicts += 1;
+                                    a
+                                }
+                                Ordering::Less => {
+                                    conflicts += 1;
+                                    b
+                                }
+                            },
+                            _ => a,
+                        }
+                    }
+                },
+                (Some(_), None) => ours.next(),
+                (None, _) => theirs.next(),
+            };
+            let Some((at, value, start)) = next else {
+                break;
+            };
+            merged.push(at, value, start);
+        }
+        drop((ours, theirs));
+        *self = merged;
+        conflicts
+    }
+
+    /// Appends samples that all lie after the last one here.
+    fn extend_later(&mut self, other: &Self) {
+        let offset = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        if !self.starts.is_empty() || !other.starts.is_empty() {
+            self.starts.resize(self.len(), 0);
+            self.starts.extend_from_slice(&other.starts);
+            self.starts.resize(self.len() + other.len(), 0);
+        }
+        self.timestamps.extend_from_slice(&other.timestamps);
+        self.values.extend_from_slice(&other.values);
+        self.histograms.extend(
+            other
+                .histograms
+                .iter()
+                .map(|(at, histogram)| (at.saturating_add(offset), histogram.clone())),
+        );
+    }
+
+    /// Keeps only the samples in a range.
+    pub fn clip(&mut self, range: TimeRange) {
+        let from = self.timestamps.partition_point(|at| *at < range.start.0);
+        let to = self
+            .timestamps
+            .partition_point(|at| *at <= range.end.0)
+            .max(from);
+        if from == 0 && to == self.len() {
+            return;
+        }
+        let keep = |column: &mut Vec<i64>| {
+            column.truncate(to);
+            column.drain(..from.min(column.len()));
+        };
+        keep(&mut self.timestamps);
+        keep(&mut self.starts);
+        self.values.truncate(to);
+        self.values.drain(..from.min(self.values.len()));
+        self.histograms.retain_mut(|(at, _)| {
+            let position = *at as usize;
+            *at = at.wrapping_sub(u32::try_from(from).unwrap_or(u32::MAX));
+            (from..to).contains(&position)
+        });
+    }
+}
+
+/// Equal to the bit: NaNs with equal bits are equal here.
+impl PartialEq for Samples {
+    fn eq(&self, other: &Self) -> bool {
+        let bits =
+            |samples: &Self| -> Vec<u64> { samples.values.iter().map(|v| v.to_bits()).collect() };
+        self.timestamps == other.timestamps
+            && bits(self) == bits(other)
+            && self.starts.iter().copied().filter(|s| *s != 0).eq(other
+                .starts
+                .iter()
+                .copied()
+                .filter(|s| *s != 0))
+            && self
+                .iter()
+                .zip(other.iter())
+                .all(|(a, b)| settle((&a.1, a.2), (&b.1, b.2)) == Ordering::Equal)
+            && self.histograms.len() == other.histograms.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(pairs: &[(i64, f64)]) -> Samples {
+        let mut samples = Samples::default();
+        for (at, value) in pairs {
+            samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
+        }
+        samples
+    }
+
+    #[test]
+    fn a_real_value_wins_over_a_stale_marker_and_the_larger_bits_win() {
+        let none = TimestampMs(0);
+        let check = |a: f64, b: f64, want| {
+            assert_eq!(
+                settle((&Value::Float(a), none), (&Value::Float(b), none)),
+                want
+            );
+        };
+        check(1.0, stale_nan(), Ordering::Greater);
+        check(1.0, 2.0, Ordering::Less);
+        check(-1.0, 2.0, Ordering::Greater);
+        check(f64::NAN, f64::NAN, Ordering::Equal);
+    }
+
+    #[test]
+    fn a_union_is_commutative_and_counts_conflicts() {
+        let (a, b) = (
+            floats(&[(1, 1.0), (3, 3.0)]),
+            floats(&[(2, 2.0), (3, 4.0), (5, 5.0)]),
+        );
+        let (mut left, mut right) = (a.clone(), b.clone());
+        assert_eq!(left.merge(&b), 1);
+        assert_eq!(right.merge(&a), 1);
+        assert_eq!(left, right);
+        assert_eq!(left, floats(&[(1, 1.0), (2, 2.0), (3, 4.0), (5, 5.0)]));
+    }
+
+    #[test]
+    fn clipping_keeps_both_ends() {
+        let mut samples = floats(&[(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]);
+        samples.clip(TimeRange::new(TimestampMs(2), TimestampMs(3)));
+        assert_eq!(samples, floats(&[(2, 2.0), (3, 3.0)]));
+    }
+
+    #[test]
+    fn start_timestamps_appear_when_the_first_one_does() {
+        let mut samples = floats(&[(1, 1.0)]);
+        assert!(samples.starts.is_empty());
+        samples.push(TimestampMs(2), Value::Float(2.0), TimestampMs(1));
+        assert_eq!(samples.starts, [0, 1]);
+    }
+}

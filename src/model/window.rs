@@ -1,0 +1,73 @@
+//! The window: two hours of sample time, aligned to UTC.
+//!
+//! A sample's own timestamp says to which window it belongs; no node's clock does.
+
+use super::{TimeRange, TimestampMs};
+
+/// The length of a window in milliseconds: two hours, as Prometheus' head blocks, so that a
+/// column of samples every 15 s is 480 long, where the codecs reach most of their gain.
+pub const WINDOW_MS: i64 = 2 * 60 * 60 * 1000;
+
+/// A window, by its number: window 0 begins at the Unix epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Window(pub i64);
+
+impl Window {
+    /// The window to which a sample of time `at` belongs.
+    #[must_use]
+    pub const fn of(at: TimestampMs) -> Self {
+        Self(at.0.div_euclid(WINDOW_MS))
+    }
+
+    /// The first millisecond of the window.
+    #[must_use]
+    pub const fn start(self) -> TimestampMs {
+        TimestampMs(self.0.saturating_mul(WINDOW_MS))
+    }
+
+    /// The last millisecond of the window.
+    #[must_use]
+    pub const fn end(self) -> TimestampMs {
+        TimestampMs(
+            self.0
+                .saturating_mul(WINDOW_MS)
+                .saturating_add(WINDOW_MS - 1),
+        )
+    }
+
+    /// The times of the window.
+    #[must_use]
+    pub const fn range(self) -> TimeRange {
+        TimeRange::new(self.start(), self.end())
+    }
+
+    /// Milliseconds from the window's start to `at`, when `at` is in the window.
+    #[must_use]
+    pub fn offset_of(self, at: TimestampMs) -> Option<u32> {
+        (Self::of(at) == self)
+            .then(|| u32::try_from(at.0.rem_euclid(WINDOW_MS)).ok())
+            .flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_before_1970_lies_in_a_negative_window() {
+        assert_eq!(Window::of(TimestampMs(-1)), Window(-1));
+        assert_eq!(Window(-1).range().end, TimestampMs(-1));
+        assert_eq!(Window::of(TimestampMs(0)), Window(0));
+        assert_eq!(Window(-1).offset_of(TimestampMs(-1)), Some(7_199_999));
+        assert_eq!(Window(0).offset_of(TimestampMs(-1)), None);
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_wrap() {
+        for at in [TimestampMs::MIN, TimestampMs::MAX] {
+            let window = Window::of(at);
+            assert!(window.start() <= window.end());
+        }
+    }
+}

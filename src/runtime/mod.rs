@@ -1,0 +1,14 @@
+//! The outside world, handed in: the only folder that reads a clock, rolls dice or starts threads
+//! and tasks. Everything above takes these as arguments, so that a simulation can own them.
+
+mod budget;
+mod cancel;
+mod chance;
+mod clock;
+mod pool;
+
+pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
+pub use cancel::{CancelToken, Cancelled};
+pub use chance::{Chance, SeededChance, SystemChance};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use pool::{Pool, PoolError};
