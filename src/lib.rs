@@ -19,5 +19,6 @@
 //! every byte on disk. `tests/tidy` holds the directions of the list above.
 
 pub mod model;
+pub mod query;
 pub mod runtime;
 pub mod source;
