@@ -3,23 +3,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::stale::is_stale;
 use super::{Buckets, Histogram, ResetHint, TimeRange, TimestampMs};
-
-/// The bits of the one NaN that marks the end of a series (Prometheus' `value.StaleNaN`). Every
-/// other NaN is a value and keeps its own bits.
-pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
-
-/// The stale marker.
-#[must_use]
-pub const fn stale_nan() -> f64 {
-    f64::from_bits(STALE_NAN_BITS)
-}
-
-/// Whether a value is the stale marker.
-#[must_use]
-pub const fn is_stale(value: f64) -> bool {
-    value.to_bits() == STALE_NAN_BITS
-}
 
 /// What a sample holds. A histogram is shared, never changed.
 #[derive(Clone, Debug)]
@@ -324,6 +309,7 @@ impl PartialEq for Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::stale_nan;
 
     fn floats(pairs: &[(i64, f64)]) -> Samples {
         let mut samples = Samples::default();
