@@ -6,9 +6,15 @@ mod cancel;
 mod chance;
 mod clock;
 mod pool;
+mod setting;
+mod telemetry;
 
 pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
 pub use cancel::{CancelToken, Cancelled};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use pool::{Pool, PoolError};
+pub use setting::{
+    ByteSize, KeyReference, RawValue, Section, Setting, parse_duration_ms, show_duration,
+};
+pub use telemetry::{LogFormat, LogSettings, start_logging};

@@ -106,7 +106,6 @@ fn layers_import_only_what_lies_below_them() {
                 && target != own
                 && !allowed.contains(&"*")
                 && !allowed.contains(&target.as_str())
-                && !(target == "config" || target == "settings")
             {
                 complaints.push(format!("{}: {own} may not import {target}", source.path));
             }
