@@ -22,3 +22,4 @@ pub mod model;
 pub mod query;
 pub mod runtime;
 pub mod source;
+pub mod store;
