@@ -1,0 +1,59 @@
+//! Members: who has started, and what all of them understand.
+
+use crate::cluster::control::command::{NodeUp, Refusal, Session};
+use crate::cluster::control::state::{ControlState, Liveness, Member};
+
+/// A node has started. A start that is not newer than the one known comes from a copy of the data
+/// directory (or from its past) and is refused; the same start twice is the same node twice heard.
+pub(super) fn node_up(state: &mut ControlState, node: &NodeUp) -> Result<(), Refusal> {
+    let known = state.members.get(&node.incarnation);
+    if let Some(member) = known {
+        if member.liveness == Liveness::Gone {
+            return Err(Refusal::Gone(node.incarnation));
+        }
+        check_session(member.session, node.session)?;
+    }
+    let life = known.map_or(0, |member| member.life);
+    let member = Member {
+        name: node.name.clone(),
+        life,
+        session: node.session,
+        addresses: node.addresses.clone(),
+        zone: node.zone.clone(),
+        capacity_bytes: node.capacity_bytes,
+        version: node.version.clone(),
+        feature_level_max: node.feature_level_max,
+        liveness: Liveness::Live,
+    };
+    state.members.insert(node.incarnation, member);
+    Ok(())
+}
+
+fn check_session(known: Session, new: Session) -> Result<(), Refusal> {
+    if new.starts > known.starts || new == known {
+        return Ok(());
+    }
+    Err(Refusal::OldSession {
+        known: known.starts,
+    })
+}
+
+/// The feature level rises to what every node that is not gone understands, those away included.
+pub(super) fn feature_level(state: &mut ControlState, level: u32) -> Result<(), Refusal> {
+    let understood = state
+        .members
+        .values()
+        .filter(|member| member.liveness != Liveness::Gone)
+        .map(|member| member.feature_level_max)
+        .min()
+        .unwrap_or(0);
+    let current = state.feature_level;
+    if level < current || level > understood {
+        return Err(Refusal::BadLevel {
+            current,
+            understood,
+        });
+    }
+    state.feature_level = level;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! Applying commands: the state machine that the control log drives.
+//!
+//! Deterministic to the bit: no clock, no chance, no order of a hash map, no I/O. It never fails
+//! and never panics; a command whose conditions do not hold is refused, which is an outcome like
+//! any other, and counts as applied in the log's order. One file per kind of state.
+
+mod catalog;
+mod members;
+mod partitions;
+
+#[cfg(test)]
+mod tests;
+
+use super::command::{Command, Outcome, Refusal};
+use super::state::ControlState;
+
+/// Applies one command as the next of the log.
+pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
+    state.applied = state.applied.saturating_add(1);
+    let result = match command {
+        Command::Found(found) => partitions::found(state, found),
+        _ if state.cluster.is_none() => Err(Refusal::NotFounded),
+        Command::NodeUp(node) => members::node_up(state, node),
+        Command::FeatureLevel(level) => members::feature_level(state, *level),
+        Command::SealCommit(commit) => catalog::seal_commit(state, commit),
+        Command::Uploaded(blocks) => catalog::uploaded(state, blocks),
+        Command::Compacted(compacted) => catalog::compacted(state, compacted),
+        Command::Expired(expired) => catalog::expired(state, expired),
+    };
+    match result {
+        Ok(()) => Outcome::Applied,
+        Err(refusal) => Outcome::Refused(refusal),
+    }
+}

@@ -1,0 +1,369 @@
+//! What the state machine promises, for all command sequences and for the ones that matter.
+
+use proptest::prelude::*;
+
+use crate::cluster::control::command::*;
+use crate::cluster::control::state::{ControlState, DAY_MS, RangeKey, utc_day};
+use crate::model::*;
+
+fn founding() -> Command {
+    Command::Found(Found {
+        cluster: ClusterId(7),
+        depth: FOUNDING_DEPTH,
+        founders: vec![Incarnation(1)],
+    })
+}
+
+fn founded() -> ControlState {
+    let mut state = ControlState::default();
+    assert_eq!(state.apply(&founding()), Outcome::Applied);
+    state
+}
+
+fn node_up(starts: u64, nonce: u128) -> Command {
+    Command::NodeUp(NodeUp {
+        name: "one".to_owned(),
+        incarnation: Incarnation(1),
+        session: Session { starts, nonce },
+        addresses: Vec::new(),
+        zone: String::new(),
+        capacity_bytes: 0,
+        version: "test".to_owned(),
+        feature_level_max: 3,
+    })
+}
+
+fn arc(number: u32) -> RingArc {
+    RingArc::all(FOUNDING_DEPTH).nth(number as usize).unwrap()
+}
+
+fn entry(id: u128, range: TimeRange, round: u32) -> BlockEntry {
+    BlockEntry {
+        id: BlockId(id),
+        range,
+        level: Level(0),
+        round,
+        size: 10,
+        samples: 5,
+        content_sum: 99,
+        digest: Digest([3; 32]),
+        uploaded: Uploaded::None,
+    }
+}
+
+fn seal(number: u32, epoch: u64, range: TimeRange, round: u32, id: u128) -> Command {
+    Command::SealCommit(SealCommit {
+        arc: arc(number),
+        epoch: Epoch(epoch),
+        range,
+        round,
+        entry: entry(id, range, round),
+    })
+}
+
+fn refusal(state: &mut ControlState, command: &Command) -> Refusal {
+    let before = state.clone();
+    let refusal = state.apply(command).into_result().unwrap_err();
+    // A refused command changes nothing but the count of commands.
+    assert_eq!(state.applied, before.applied + 1);
+    state.applied = before.applied;
+    assert_eq!(*state, before);
+    refusal
+}
+
+#[test]
+fn nothing_happens_before_founding_and_founding_happens_once() {
+    let mut state = ControlState::default();
+    assert_eq!(refusal(&mut state, &node_up(1, 1)), Refusal::NotFounded);
+    let mut state = founded();
+    assert_eq!(state.partitions.len(), 16);
+    assert_eq!(state.apply(&founding()), Outcome::Applied);
+    let other = Command::Found(Found {
+        cluster: ClusterId(8),
+        depth: 4,
+        founders: vec![Incarnation(2)],
+    });
+    assert_eq!(refusal(&mut state, &other), Refusal::Founded(ClusterId(7)));
+    let nobody = Command::Found(Found {
+        cluster: ClusterId(8),
+        depth: 4,
+        founders: Vec::new(),
+    });
+    assert_eq!(
+        refusal(&mut ControlState::default(), &nobody),
+        Refusal::BadFounding
+    );
+}
+
+#[test]
+fn a_copy_of_a_data_directory_is_refused() {
+    let mut state = founded();
+    assert_eq!(state.apply(&node_up(2, 20)), Outcome::Applied);
+    assert_eq!(state.apply(&node_up(2, 20)), Outcome::Applied);
+    let old = Refusal::OldSession { known: 2 };
+    assert_eq!(refusal(&mut state, &node_up(2, 21)), old);
+    assert_eq!(refusal(&mut state, &node_up(1, 20)), old);
+    assert_eq!(state.apply(&node_up(3, 30)), Outcome::Applied);
+}
+
+#[test]
+fn a_seal_is_refused_when_epoch_round_or_entry_do_not_fit() {
+    let mut state = founded();
+    let range = Window(10).range();
+    assert_eq!(
+        refusal(&mut state, &seal(0, 2, range, 1, 1)),
+        Refusal::WrongEpoch { current: Epoch(1) }
+    );
+    assert_eq!(
+        refusal(&mut state, &seal(0, 1, range, 2, 1)),
+        Refusal::WrongRound { next: 1 }
+    );
+    assert_eq!(state.apply(&seal(0, 1, range, 1, 1)), Outcome::Applied);
+    // The second of two sealers.
+    assert_eq!(
+        refusal(&mut state, &seal(0, 1, range, 1, 2)),
+        Refusal::WrongRound { next: 2 }
+    );
+    assert_eq!(
+        refusal(&mut state, &seal(0, 1, range, 2, 1)),
+        Refusal::KnownBlock(BlockId(1))
+    );
+    assert_eq!(state.apply(&seal(0, 1, range, 2, 2)), Outcome::Applied);
+    let odd = TimeRange::new(TimestampMs(5), TimestampMs(9));
+    assert_eq!(
+        refusal(&mut state, &seal(0, 1, odd, 1, 3)),
+        Refusal::BadEntry
+    );
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!((partition.version, partition.recent.len()), (2, 2));
+    // A UTC day has rounds of its own.
+    let day = utc_day(range.start);
+    assert_eq!(state.apply(&seal(0, 1, day, 1, 4)), Outcome::Applied);
+    // Another partition is untouched.
+    assert_eq!(state.partition(arc(1)).unwrap().version, 0);
+}
+
+#[test]
+fn what_has_expired_is_gone_and_cannot_be_sealed_again() {
+    let mut state = founded();
+    for window in 0i64..24 {
+        let block = u128::from(window.unsigned_abs()) + 1;
+        let outcome = state.apply(&seal(3, 1, Window(window).range(), 1, block));
+        assert_eq!(outcome, Outcome::Applied);
+    }
+    let expired = |before| {
+        Command::Expired(Expired {
+            arc: arc(3),
+            before: TimestampMs(before),
+            history: None,
+        })
+    };
+    assert_eq!(state.apply(&expired(DAY_MS)), Outcome::Applied);
+    let partition = state.partition(arc(3)).unwrap();
+    assert_eq!((partition.recent.len(), partition.rounds.len()), (12, 12));
+    assert_eq!(partition.version, 25);
+    let before = TimestampMs(DAY_MS);
+    assert_eq!(
+        refusal(&mut state, &seal(3, 1, Window(11).range(), 1, 100)),
+        Refusal::Expired { before }
+    );
+    assert_eq!(
+        refusal(&mut state, &expired(DAY_MS)),
+        Refusal::NotLater { before }
+    );
+    assert_eq!(
+        state.apply(&seal(3, 1, Window(12).range(), 2, 100)),
+        Outcome::Applied
+    );
+}
+
+#[test]
+fn compaction_wants_all_its_inputs_and_changes_the_version_once() {
+    let mut state = founded();
+    let (one, two) = (Window(0).range(), Window(1).range());
+    state.apply(&seal(0, 1, one, 1, 1));
+    state.apply(&seal(0, 1, two, 1, 2));
+    let whole = TimeRange::new(one.start, two.end);
+    let mut output = entry(9, whole, 0);
+    output.level = Level(1);
+    let compacted = |inputs: &[u128]| {
+        Command::Compacted(Compacted {
+            arc: arc(0),
+            epoch: Epoch(1),
+            inputs: inputs.iter().copied().map(BlockId).collect(),
+            outputs: vec![output.clone()],
+            history: Some(Digest([9; 32])),
+        })
+    };
+    assert_eq!(
+        refusal(&mut state, &compacted(&[1, 3])),
+        Refusal::NoBlock(BlockId(3))
+    );
+    assert_eq!(state.apply(&compacted(&[1, 2])), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!(partition.version, 3);
+    assert_eq!(partition.recent.keys().collect::<Vec<_>>(), [&BlockId(9)]);
+    assert_eq!(partition.history, Some(Digest([9; 32])));
+}
+
+#[test]
+fn an_upload_changes_no_version_and_is_never_forgotten() {
+    let mut state = founded();
+    state.apply(&seal(0, 1, Window(0).range(), 1, 1));
+    let uploaded = |uploaded, block| {
+        Command::Uploaded(vec![BlockUploaded {
+            arc: arc(0),
+            block: BlockId(block),
+            uploaded,
+        }])
+    };
+    let object = uploaded(Uploaded::Object, 1);
+    assert_eq!(state.apply(&object), Outcome::Applied);
+    assert_eq!(state.apply(&uploaded(Uploaded::None, 1)), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!(partition.version, 1);
+    assert_eq!(partition.recent[&BlockId(1)].uploaded, Uploaded::Object);
+    assert_eq!(
+        refusal(&mut state, &uploaded(Uploaded::Object, 2)),
+        Refusal::NoBlock(BlockId(2))
+    );
+}
+
+#[test]
+fn the_feature_level_waits_for_the_oldest_node() {
+    let mut state = founded();
+    state.apply(&node_up(1, 1));
+    assert_eq!(state.apply(&Command::FeatureLevel(2)), Outcome::Applied);
+    let bad = |current| Refusal::BadLevel {
+        current,
+        understood: 3,
+    };
+    assert_eq!(refusal(&mut state, &Command::FeatureLevel(4)), bad(2));
+    assert_eq!(refusal(&mut state, &Command::FeatureLevel(1)), bad(2));
+}
+
+/// Commands from a small world, so that most of them meet something that is there.
+fn any_command() -> impl Strategy<Value = Command> {
+    let range = prop_oneof![
+        (0i64..30).prop_map(|window| Window(window).range()),
+        (0i64..3).prop_map(|day| utc_day(TimestampMs(day * DAY_MS))),
+        (any::<i64>(), any::<i64>())
+            .prop_map(|(start, end)| TimeRange::new(TimestampMs(start), TimestampMs(end))),
+        any::<i64>().prop_map(|at| Window::of(TimestampMs(at)).range()),
+    ];
+    let place = prop_oneof![
+        Just(Uploaded::None),
+        Just(Uploaded::Object),
+        (any::<u64>()).prop_map(|offset| Uploaded::Pack {
+            pack: Digest([8; 32]),
+            offset
+        }),
+    ];
+    prop_oneof![
+        (0u128..3, 0u8..6, prop::collection::vec(0u128..3, 0..3)).prop_map(
+            |(cluster, depth, founders)| Command::Found(Found {
+                cluster: ClusterId(cluster),
+                depth,
+                founders: founders.into_iter().map(Incarnation).collect(),
+            })
+        ),
+        (0u64..5, 0u128..3).prop_map(|(starts, nonce)| node_up(starts, nonce)),
+        (0u32..4, 0u64..3, range, 0u32..4, 0u128..40)
+            .prop_map(|(number, epoch, range, round, id)| seal(number, epoch, range, round, id)),
+        (0u32..4, 0u128..40, place).prop_map(|(number, id, uploaded)| {
+            Command::Uploaded(vec![BlockUploaded {
+                arc: arc(number),
+                block: BlockId(id),
+                uploaded,
+            }])
+        }),
+        (
+            0u32..4,
+            prop::collection::vec(0u128..40, 0..3),
+            prop::collection::vec(0u128..40, 0..3)
+        )
+            .prop_map(|(number, inputs, outputs)| Command::Compacted(Compacted {
+                arc: arc(number),
+                epoch: Epoch(1),
+                inputs: inputs.into_iter().map(BlockId).collect(),
+                outputs: outputs
+                    .into_iter()
+                    .map(|id| entry(id, utc_day(TimestampMs(0)), 0))
+                    .collect(),
+                history: None,
+            })),
+        (0u32..4, -1i64..40).prop_map(|(number, window)| Command::Expired(Expired {
+            arc: arc(number),
+            before: Window(window).start(),
+            history: None,
+        })),
+        (0u32..5).prop_map(Command::FeatureLevel),
+    ]
+}
+
+/// Versions, epochs, horizons, sessions and the feature level only rise, and so does the round of
+/// every range that has not expired.
+fn check_only_rises(before: &ControlState, after: &ControlState) {
+    assert_eq!(after.applied, before.applied + 1);
+    assert!(after.feature_level >= before.feature_level);
+    for (arc, old) in &before.partitions {
+        let new = after.partition(*arc).unwrap();
+        assert!(new.epoch >= old.epoch);
+        assert!(new.version == old.version || new.version == old.version + 1);
+        assert!(new.expired_before >= old.expired_before);
+        for (range, round) in &old.rounds {
+            let expired = range.range().end < new.expired_before;
+            assert!(expired || new.rounds[range] >= *round);
+        }
+        let ids = |partition: &crate::cluster::control::Partition| {
+            partition.recent.keys().copied().collect::<Vec<_>>()
+        };
+        assert!(new.version > old.version || ids(new) == ids(old));
+        for entry in new.recent.values().filter(|entry| entry.round > 0) {
+            let sealed = new.rounds.get(&RangeKey::from(entry.range));
+            assert!(sealed.is_some_and(|sealed| *sealed >= entry.round));
+        }
+    }
+    for (incarnation, old) in &before.members {
+        assert!(after.members[incarnation].session.starts >= old.session.starts);
+    }
+}
+
+proptest! {
+    #[test]
+    fn apply_never_panics_and_numbers_only_rise(
+        commands in prop::collection::vec(any_command(), 1..60)
+    ) {
+        let mut state = founded();
+        for command in &commands {
+            let before = state.clone();
+            state.apply(command);
+            check_only_rises(&before, &state);
+        }
+        prop_assert_eq!(ControlState::decode(&state.encode()), Ok(state));
+    }
+
+    #[test]
+    fn the_same_commands_give_the_same_bytes_from_any_snapshot_on(
+        commands in prop::collection::vec(any_command(), 1..40),
+        at in 0usize..40,
+    ) {
+        let mut whole = ControlState::default();
+        let mut resumed = ControlState::default();
+        for (index, command) in commands.iter().enumerate() {
+            whole.apply(command);
+            let command = Command::decode(&command.encode()).unwrap();
+            resumed.apply(&command);
+            if index == at {
+                resumed = ControlState::decode(&resumed.encode()).unwrap();
+            }
+        }
+        prop_assert_eq!(whole.encode(), resumed.encode());
+    }
+
+    #[test]
+    fn any_bytes_are_a_command_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Command::decode(&bytes);
+        let _ = ControlState::decode(&bytes);
+    }
+}

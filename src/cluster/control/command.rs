@@ -1,0 +1,261 @@
+//! What can be proposed to the control state, as values.
+//!
+//! A command says what to change and under which conditions; [`super::apply`] alone decides
+//! whether they hold. Everything that needs a clock or chance (ids, times, sessions) is in the
+//! command already, so that applying it is the same on every node. How a command looks as bytes
+//! is `wire.rs`'s business.
+
+use std::fmt;
+
+use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, RingArc, TimeRange};
+use crate::model::{TimestampMs, Uploaded};
+
+/// What tells one cluster from all others: 128 random bits drawn when it was founded. Content
+/// hashes are keyed by it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub u128);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Who counts in a partition: an incarnation in one of its lives (partial amnesia begins a new one).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MemberId {
+    /// Which data directory.
+    pub incarnation: Incarnation,
+    /// Which of its lives, from 0.
+    pub life: u32,
+}
+
+/// One start of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// How often the data directory has been started, this start included.
+    pub starts: u64,
+    /// 128 random bits of this start: two copies of one disk image have the same counter, but
+    /// not the same nonce.
+    pub nonce: u128,
+}
+
+/// The one decision that makes a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// The new cluster.
+    pub cluster: ClusterId,
+    /// Its ring begins with 2^depth arcs.
+    pub depth: u8,
+    /// Who replicates every arc, in order.
+    pub founders: Vec<Incarnation>,
+}
+
+/// A node has started.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeUp {
+    /// What people call it.
+    pub name: String,
+    /// What it is.
+    pub incarnation: Incarnation,
+    /// Which start of it.
+    pub session: Session,
+    /// Where peers reach it; empty on a single node.
+    pub addresses: Vec<String>,
+    /// What fails together with it.
+    pub zone: String,
+    /// Bytes it offers; 0: not said.
+    pub capacity_bytes: u64,
+    /// The version of its program, for people.
+    pub version: String,
+    /// The highest feature level that it understands.
+    pub feature_level_max: u32,
+}
+
+/// A sealed block enters the catalog.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SealCommit {
+    /// The partition.
+    pub arc: RingArc,
+    /// The epoch under which the block was staged.
+    pub epoch: Epoch,
+    /// The window or UTC day that was sealed.
+    pub range: TimeRange,
+    /// Which seal of that range this is; the first is 1.
+    pub round: u32,
+    /// The block.
+    pub entry: BlockEntry,
+}
+
+/// One block is in the bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BlockUploaded {
+    /// Its partition.
+    pub arc: RingArc,
+    /// The block.
+    pub block: BlockId,
+    /// Where it lies.
+    pub uploaded: Uploaded,
+}
+
+/// Blocks were rewritten: the outputs hold what the inputs held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compacted {
+    /// The partition.
+    pub arc: RingArc,
+    /// The epoch under which the outputs were staged.
+    pub epoch: Epoch,
+    /// What goes; all of it must still be there.
+    pub inputs: Vec<BlockId>,
+    /// What comes.
+    pub outputs: Vec<BlockEntry>,
+    /// The manifest of older blocks after this, when it changes.
+    pub history: Option<Digest>,
+}
+
+/// Retention: every block that ends before a time goes, and none can be sealed there again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expired {
+    /// The partition.
+    pub arc: RingArc,
+    /// Blocks whose whole range lies before this go.
+    pub before: TimestampMs,
+    /// The manifest of older blocks after this, when it changes.
+    pub history: Option<Digest>,
+}
+
+/// A change of the control state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Found the cluster: the first command of every control log.
+    Found(Found),
+    /// A node has started.
+    NodeUp(NodeUp),
+    /// A block was sealed and staged on W members.
+    SealCommit(SealCommit),
+    /// Blocks have reached the bucket.
+    Uploaded(Vec<BlockUploaded>),
+    /// Blocks were rewritten.
+    Compacted(Compacted),
+    /// Blocks are past their retention.
+    Expired(Expired),
+    /// Formats and commands up to this level may be used from now on.
+    FeatureLevel(u32),
+}
+
+impl Command {
+    /// The command's name, for logs and metrics.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Found(_) => "Found",
+            Self::NodeUp(_) => "NodeUp",
+            Self::SealCommit(_) => "SealCommit",
+            Self::Uploaded(_) => "Uploaded",
+            Self::Compacted(_) => "Compacted",
+            Self::Expired(_) => "Expired",
+            Self::FeatureLevel(_) => "FeatureLevel",
+        }
+    }
+}
+
+/// Why a command changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The first command must found the cluster.
+    #[error("no cluster has been founded yet")]
+    NotFounded,
+    /// There is a cluster already.
+    #[error("the cluster {0} has been founded already")]
+    Founded(ClusterId),
+    /// A founding without founders, with one twice, or with a ring too deep.
+    #[error("a founding needs distinct founders and a ring of at most 2^16 arcs")]
+    BadFounding,
+    /// No such partition.
+    #[error("there is no partition {0}: the ring has changed, read it again")]
+    NoPartition(RingArc),
+    /// The members of the partition have changed.
+    #[error("the partition's epoch is {}: begin again under it", .current.0)]
+    WrongEpoch {
+        /// The epoch now.
+        current: Epoch,
+    },
+    /// Somebody else has sealed that range.
+    #[error("the range's next round is {next}: begin again with it")]
+    WrongRound {
+        /// The round that could be committed now.
+        next: u32,
+    },
+    /// Entry and command disagree, or the range is no window and no UTC day.
+    #[error("the block's entry does not fit the command")]
+    BadEntry,
+    /// The block is in the catalog already.
+    #[error("the block {0} is in the catalog already")]
+    KnownBlock(BlockId),
+    /// The block is not in the catalog (any more).
+    #[error("the block {0} is not in the catalog")]
+    NoBlock(BlockId),
+    /// Retention has passed over the range.
+    #[error("everything before {before} has expired")]
+    Expired {
+        /// The time before which nothing is kept.
+        before: TimestampMs,
+    },
+    /// The horizon can only rise.
+    #[error("everything before {before} has expired already")]
+    NotLater {
+        /// The time before which nothing is kept.
+        before: TimestampMs,
+    },
+    /// A later start of this data directory is known: another process runs on it or a copy of it.
+    #[error(
+        "start {} of this data directory is known: another process runs on it or on a copy of it",
+        .known
+    )]
+    OldSession {
+        /// The highest start that is known.
+        known: u64,
+    },
+    /// The incarnation was given up for ever.
+    #[error("the incarnation {0} is gone: set its data directory aside and start with a new one")]
+    Gone(Incarnation),
+    /// Feature levels only rise, and only to what every node understands.
+    #[error("the feature level is {current} and every node understands up to {understood}")]
+    BadLevel {
+        /// The level now.
+        current: u32,
+        /// The highest that every node understands.
+        understood: u32,
+    },
+    /// A number is at its end.
+    #[error("a counter of the control state is at its end")]
+    Exhausted,
+}
+
+/// What applying a command did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The state is changed (or already was as the command wants it).
+    Applied,
+    /// Nothing is changed.
+    Refused(Refusal),
+}
+
+impl Outcome {
+    /// The refusal as an error.
+    ///
+    /// # Errors
+    /// The refusal, if it is one.
+    pub const fn into_result(self) -> Result<(), Refusal> {
+        match self {
+            Self::Applied => Ok(()),
+            Self::Refused(refusal) => Err(refusal),
+        }
+    }
+}

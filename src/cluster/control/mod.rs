@@ -1,0 +1,69 @@
+//! The control state, its commands, and the log that orders them.
+//!
+//! Everything that nodes must agree on changes by [`Command`]s that are applied in one order.
+//! On a single node [`LocalControl`] keeps that order in the engine's control space; Raft takes
+//! its place when there are peers, and nothing else changes.
+
+mod apply;
+mod command;
+mod state;
+mod wire;
+mod wire_state;
+
+use std::sync::Arc;
+
+pub use command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Found, MemberId};
+pub use command::{NodeUp, Outcome, Refusal, SealCommit, Session};
+pub use state::{ControlState, DAY_MS, Liveness, Member, Partition, RangeKey};
+pub use state::{is_sealable, utc_day};
+pub use wire::WireError;
+
+impl Command {
+    /// The command as bytes; `docs/format.md` describes them.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        wire::encode_command(self)
+    }
+
+    /// The command of some bytes.
+    ///
+    /// # Errors
+    /// When they are damaged or from a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        wire::decode_command(bytes)
+    }
+}
+
+impl ControlState {
+    /// The state as bytes; equal states are equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        wire_state::encode_state(self)
+    }
+
+    /// The state of some bytes.
+    ///
+    /// # Errors
+    /// When they are damaged or from a newer version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        wire_state::decode_state(bytes)
+    }
+
+    /// Applies one command as the next of the log.
+    pub fn apply(&mut self, command: &Command) -> Outcome {
+        apply::apply(self, command)
+    }
+}
+
+/// The control group as the rest of the node sees it.
+pub trait Control: Send + Sync + 'static {
+    /// Proposes a command and waits until it is durable and applied here.
+    ///
+    /// # Errors
+    /// When the group cannot be reached or the log cannot be written; the command may have been
+    /// applied all the same, so whoever repeats it must do it by state.
+    fn propose(&self, command: &Command) -> Result<Outcome, crate::cluster::Error>;
+
+    /// The state as of the last command that was applied here.
+    fn state(&self) -> Arc<ControlState>;
+}

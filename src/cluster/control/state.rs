@@ -1,0 +1,161 @@
+//! The control state: what every node of the cluster agrees on.
+//!
+//! A plain value. It changes by [`super::apply`] only, holds nothing that depends on a node, a
+//! clock or the order of a hash map, and the same commands give the same bytes everywhere
+//! (`wire.rs`). Partitions are shared between copies: a copy of the state costs a few pointers.
+//!
+//! `moving`, `open` and `given_up` are always empty in this version: moves come with peers, and
+//! the last two are room for an extension (REPLICATION.md section 13). A state that has something
+//! in them is refused when it is read, so that an old program never serves what it misunderstands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::command::{ClusterId, MemberId, Session};
+use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, RingArc, TimeRange};
+use crate::model::{TimestampMs, Window};
+
+/// Whether the control state counts on a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Liveness {
+    /// It has announced itself.
+    #[default]
+    Live,
+    /// Nobody reaches it.
+    Down,
+    /// It will never come back.
+    Gone,
+}
+
+/// A node as the control state knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// What people call it.
+    pub name: String,
+    /// Its life: raised when it has lost a part of its memory.
+    pub life: u32,
+    /// Its last start.
+    pub session: Session,
+    /// Where peers reach it.
+    pub addresses: Vec<String>,
+    /// What fails together with it.
+    pub zone: String,
+    /// Bytes it offers; 0: not said.
+    pub capacity_bytes: u64,
+    /// The version of its program.
+    pub version: String,
+    /// The highest feature level that it understands.
+    pub feature_level_max: u32,
+    /// Whether it is there.
+    pub liveness: Liveness,
+}
+
+/// A range of time in the order of its start: the key under which rounds are counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RangeKey {
+    start: TimestampMs,
+    end: TimestampMs,
+}
+
+impl From<TimeRange> for RangeKey {
+    fn from(range: TimeRange) -> Self {
+        Self {
+            start: range.start,
+            end: range.end,
+        }
+    }
+}
+
+impl RangeKey {
+    /// The range.
+    #[must_use]
+    pub const fn range(self) -> TimeRange {
+        TimeRange::new(self.start, self.end)
+    }
+}
+
+/// One day in milliseconds.
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The UTC day of a time.
+#[must_use]
+pub const fn utc_day(at: TimestampMs) -> TimeRange {
+    let start = at.0.div_euclid(DAY_MS).saturating_mul(DAY_MS);
+    TimeRange::new(
+        TimestampMs(start),
+        TimestampMs(start.saturating_add(DAY_MS - 1)),
+    )
+}
+
+/// Whether a range can be sealed: it is a window or a UTC day.
+#[must_use]
+pub fn is_sealable(range: TimeRange) -> bool {
+    range == Window::of(range.start).range() || range == utc_day(range.start)
+}
+
+/// One partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    /// Raised by every change of the members.
+    pub epoch: Epoch,
+    /// Who replicates it, in order: the first live one seals.
+    pub members: Vec<MemberId>,
+    /// Raised by every change of the catalog.
+    pub version: u64,
+    /// The blocks that the state lists itself.
+    pub recent: BTreeMap<BlockId, BlockEntry>,
+    /// The manifest that lists the older blocks.
+    pub history: Option<Digest>,
+    /// How often each range has been sealed.
+    pub rounds: BTreeMap<RangeKey, u32>,
+    /// Everything before this has expired; nothing can be sealed there.
+    pub expired_before: TimestampMs,
+}
+
+impl Partition {
+    /// A partition that nothing has been written to.
+    #[must_use]
+    pub fn new(epoch: Epoch, members: Vec<MemberId>) -> Self {
+        Self {
+            epoch,
+            members,
+            version: 0,
+            recent: BTreeMap::new(),
+            history: None,
+            rounds: BTreeMap::new(),
+            expired_before: TimestampMs::MIN,
+        }
+    }
+
+    /// The round that a seal of a range would be.
+    #[must_use]
+    pub fn next_round(&self, range: TimeRange) -> u32 {
+        let sealed = self.rounds.get(&RangeKey::from(range)).copied();
+        sealed.unwrap_or(0).saturating_add(1)
+    }
+}
+
+/// What every node agrees on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ControlState {
+    /// The cluster, once it is founded.
+    pub cluster: Option<ClusterId>,
+    /// Raised when the control group is rebuilt from survivors; 0 at first.
+    pub generation: u64,
+    /// Formats and commands up to this level may be used.
+    pub feature_level: u32,
+    /// The index of the last command that was applied.
+    pub applied: u64,
+    /// All nodes ever seen.
+    pub members: BTreeMap<Incarnation, Member>,
+    /// The ring.
+    pub partitions: BTreeMap<RingArc, Arc<Partition>>,
+}
+
+impl ControlState {
+    /// The partition of an arc.
+    #[must_use]
+    pub fn partition(&self, arc: RingArc) -> Option<&Partition> {
+        self.partitions.get(&arc).map(Arc::as_ref)
+    }
+}

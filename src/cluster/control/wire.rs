@@ -1,0 +1,565 @@
+//! Control commands and the control state as bytes: protobuf messages, described field by field
+//! in `docs/format.md`, "Control state and catalog".
+//!
+//! Numbers of fields are never reused. A command whose number this program does not know is an
+//! error that stops the node ([`WireError::UnknownCommand`]): going on without it would give a
+//! state that differs from everybody else's. So is a state that uses what this version only
+//! reserves. Bytes that were written by equal values are equal.
+
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+
+use super::command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Found};
+use super::command::{NodeUp, SealCommit, Session};
+use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, Level, RingArc};
+use crate::model::{TimeRange, TimestampMs, Uploaded};
+
+/// Commands whose numbers are taken but which this version does not know.
+pub(super) const RESERVED_COMMANDS: [(u32, &str); 17] = [
+    (3, "NodeDown"),
+    (4, "NodeLive"),
+    (5, "NodeGone"),
+    (6, "MoveBegin"),
+    (7, "MoveFinish"),
+    (8, "MoveAbort"),
+    (9, "Split"),
+    (14, "Tombstone"),
+    (15, "TombstoneDone"),
+    (16, "Tenant"),
+    (17, "Limits"),
+    (18, "Rules"),
+    (19, "HaLease"),
+    (21, "ControlGeneration"),
+    (22, "FreshSet"),
+    (23, "EnsembleClose"),
+    (24, "EnsembleGiveUp"),
+];
+
+/// The longest text in a command.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// Why bytes are no command or state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// A newer program wrote this command.
+    #[error(
+        "control command {number} ({name}) is not known to this version: start the version that wrote it, or a newer one"
+    )]
+    UnknownCommand {
+        /// Its field number.
+        number: u32,
+        /// What it is called, where the number is reserved.
+        name: &'static str,
+    },
+    /// The state holds something that a newer program put there.
+    #[error(
+        "the control state uses {0}, which this version does not understand: start the version that wrote it, or a newer one"
+    )]
+    Newer(&'static str),
+    /// Damaged.
+    #[error("the bytes of {what} are damaged: {problem}")]
+    Damaged {
+        /// What was read.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+fn damaged(what: &'static str, problem: impl Into<String>) -> WireError {
+    WireError::Damaged {
+        what,
+        problem: problem.into(),
+    }
+}
+
+/// A command's bytes.
+pub(super) fn encode_command(command: &Command) -> Vec<u8> {
+    let body = match command {
+        Command::Found(found) => Body::Found(found.into()),
+        Command::NodeUp(node) => Body::NodeUp(node.into()),
+        Command::SealCommit(commit) => Body::SealCommit(commit.into()),
+        Command::Uploaded(blocks) => Body::Uploaded(UploadedMessage {
+            blocks: blocks.iter().map(Into::into).collect(),
+        }),
+        Command::Compacted(compacted) => Body::Compacted(compacted.into()),
+        Command::Expired(expired) => Body::Expired(expired.into()),
+        Command::FeatureLevel(level) => Body::FeatureLevel(*level),
+    };
+    CommandMessage { body: Some(body) }.encode_to_vec()
+}
+
+/// The command of some bytes.
+pub(super) fn decode_command(bytes: &[u8]) -> Result<Command, WireError> {
+    refuse_unknown(bytes)?;
+    let message = CommandMessage::decode(bytes)
+        .map_err(|error| damaged("a control command", error.to_string()))?;
+    match message.body {
+        Some(Body::Found(found)) => found.read().map(Command::Found),
+        Some(Body::NodeUp(node)) => node.read().map(Command::NodeUp),
+        Some(Body::SealCommit(commit)) => commit.read().map(Command::SealCommit),
+        Some(Body::Uploaded(uploaded)) => {
+            let blocks: Result<_, _> = uploaded.blocks.into_iter().map(|b| b.read()).collect();
+            blocks.map(Command::Uploaded)
+        }
+        Some(Body::Compacted(compacted)) => compacted.read().map(Command::Compacted),
+        Some(Body::Expired(expired)) => expired.read().map(Command::Expired),
+        Some(Body::FeatureLevel(level)) => Ok(Command::FeatureLevel(level)),
+        None => Err(damaged("a control command", "it is empty")),
+    }
+}
+
+/// Looks at the numbers of a command's outermost fields, which prost would skip in silence.
+fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
+    let broken = |error: prost::DecodeError| damaged("a control command", error.to_string());
+    while !bytes.is_empty() {
+        let (number, wire_type): (u32, WireType) = decode_key(&mut bytes).map_err(broken)?;
+        if !matches!(number, 1 | 2 | 10..=13 | 20) {
+            let reserved = RESERVED_COMMANDS.iter().find(|(taken, _)| *taken == number);
+            let name = reserved.map_or("without a name here", |(_, name)| name);
+            return Err(WireError::UnknownCommand { number, name });
+        }
+        skip_field(wire_type, number, &mut bytes, DecodeContext::default()).map_err(broken)?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CommandMessage {
+    #[prost(oneof = "Body", tags = "1, 2, 10, 11, 12, 13, 20")]
+    body: Option<Body>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Body {
+    #[prost(message, tag = "1")]
+    Found(FoundMessage),
+    #[prost(message, tag = "2")]
+    NodeUp(NodeUpMessage),
+    #[prost(message, tag = "10")]
+    SealCommit(SealCommitMessage),
+    #[prost(message, tag = "11")]
+    Uploaded(UploadedMessage),
+    #[prost(message, tag = "12")]
+    Compacted(CompactedMessage),
+    #[prost(message, tag = "13")]
+    Expired(ExpiredMessage),
+    #[prost(uint32, tag = "20")]
+    FeatureLevel(u32),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FoundMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    cluster: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    depth: u32,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    founders: Vec<Vec<u8>>,
+}
+
+impl From<&Found> for FoundMessage {
+    fn from(found: &Found) -> Self {
+        Self {
+            cluster: wide(found.cluster.0),
+            depth: u32::from(found.depth),
+            founders: found.founders.iter().map(|f| wide(f.0)).collect(),
+        }
+    }
+}
+
+impl FoundMessage {
+    fn read(self) -> Result<Found, WireError> {
+        let founders: Result<_, _> = self.founders.iter().map(|f| read_wide(f)).collect();
+        let founders: Vec<u128> = founders?;
+        Ok(Found {
+            cluster: ClusterId(read_wide(&self.cluster)?),
+            depth: narrow(self.depth, "a ring's depth")?,
+            founders: founders.into_iter().map(Incarnation).collect(),
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct NodeUpMessage {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    incarnation: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    starts: u64,
+    #[prost(bytes = "vec", tag = "4")]
+    nonce: Vec<u8>,
+    #[prost(string, repeated, tag = "5")]
+    addresses: Vec<String>,
+    #[prost(string, tag = "6")]
+    zone: String,
+    #[prost(uint64, tag = "7")]
+    capacity_bytes: u64,
+    #[prost(string, tag = "8")]
+    version: String,
+    #[prost(uint32, tag = "9")]
+    feature_level_max: u32,
+}
+
+impl From<&NodeUp> for NodeUpMessage {
+    fn from(node: &NodeUp) -> Self {
+        Self {
+            name: node.name.clone(),
+            incarnation: wide(node.incarnation.0),
+            starts: node.session.starts,
+            nonce: wide(node.session.nonce),
+            addresses: node.addresses.clone(),
+            zone: node.zone.clone(),
+            capacity_bytes: node.capacity_bytes,
+            version: node.version.clone(),
+            feature_level_max: node.feature_level_max,
+        }
+    }
+}
+
+impl NodeUpMessage {
+    fn read(self) -> Result<NodeUp, WireError> {
+        let texts = [&self.name, &self.zone, &self.version];
+        if let Some(text) = texts
+            .into_iter()
+            .chain(&self.addresses)
+            .find(|text| text.len() > TEXT_BYTES_MAX)
+        {
+            let problem = format!("a text of {} bytes (bound {TEXT_BYTES_MAX})", text.len());
+            return Err(damaged("NodeUp", problem));
+        }
+        Ok(NodeUp {
+            name: self.name,
+            incarnation: Incarnation(read_wide(&self.incarnation)?),
+            session: Session {
+                starts: self.starts,
+                nonce: read_wide(&self.nonce)?,
+            },
+            addresses: self.addresses,
+            zone: self.zone,
+            capacity_bytes: self.capacity_bytes,
+            version: self.version,
+            feature_level_max: self.feature_level_max,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SealCommitMessage {
+    #[prost(message, optional, tag = "1")]
+    arc: Option<ArcMessage>,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(message, optional, tag = "3")]
+    range: Option<RangeMessage>,
+    #[prost(uint32, tag = "4")]
+    round: u32,
+    #[prost(message, optional, tag = "5")]
+    entry: Option<EntryMessage>,
+}
+
+impl From<&SealCommit> for SealCommitMessage {
+    fn from(commit: &SealCommit) -> Self {
+        Self {
+            arc: Some(commit.arc.into()),
+            epoch: commit.epoch.0,
+            range: Some(commit.range.into()),
+            round: commit.round,
+            entry: Some((&commit.entry).into()),
+        }
+    }
+}
+
+impl SealCommitMessage {
+    fn read(self) -> Result<SealCommit, WireError> {
+        Ok(SealCommit {
+            arc: required(self.arc, "an arc")?.read()?,
+            epoch: Epoch(self.epoch),
+            range: required(self.range, "a range")?.read(),
+            round: self.round,
+            entry: required(self.entry, "an entry")?.read()?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UploadedMessage {
+    #[prost(message, repeated, tag = "1")]
+    blocks: Vec<BlockUploadedMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BlockUploadedMessage {
+    #[prost(message, optional, tag = "1")]
+    arc: Option<ArcMessage>,
+    #[prost(bytes = "vec", tag = "2")]
+    block: Vec<u8>,
+    #[prost(message, optional, tag = "3")]
+    place: Option<PlaceMessage>,
+}
+
+impl From<&BlockUploaded> for BlockUploadedMessage {
+    fn from(block: &BlockUploaded) -> Self {
+        Self {
+            arc: Some(block.arc.into()),
+            block: wide(block.block.0),
+            place: PlaceMessage::of(block.uploaded),
+        }
+    }
+}
+
+impl BlockUploadedMessage {
+    fn read(self) -> Result<BlockUploaded, WireError> {
+        Ok(BlockUploaded {
+            arc: required(self.arc, "an arc")?.read()?,
+            block: BlockId(read_wide(&self.block)?),
+            uploaded: PlaceMessage::read(self.place)?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CompactedMessage {
+    #[prost(message, optional, tag = "1")]
+    arc: Option<ArcMessage>,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    inputs: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "4")]
+    outputs: Vec<EntryMessage>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    history: Option<Vec<u8>>,
+}
+
+impl From<&Compacted> for CompactedMessage {
+    fn from(compacted: &Compacted) -> Self {
+        Self {
+            arc: Some(compacted.arc.into()),
+            epoch: compacted.epoch.0,
+            inputs: compacted.inputs.iter().map(|id| wide(id.0)).collect(),
+            outputs: compacted.outputs.iter().map(Into::into).collect(),
+            history: compacted.history.map(|digest| digest.0.to_vec()),
+        }
+    }
+}
+
+impl CompactedMessage {
+    fn read(self) -> Result<Compacted, WireError> {
+        let inputs: Result<Vec<u128>, _> = self.inputs.iter().map(|id| read_wide(id)).collect();
+        let outputs: Result<_, _> = self.outputs.into_iter().map(EntryMessage::read).collect();
+        Ok(Compacted {
+            arc: required(self.arc, "an arc")?.read()?,
+            epoch: Epoch(self.epoch),
+            inputs: inputs?.into_iter().map(BlockId).collect(),
+            outputs: outputs?,
+            history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExpiredMessage {
+    #[prost(message, optional, tag = "1")]
+    arc: Option<ArcMessage>,
+    #[prost(sint64, tag = "2")]
+    before_ms: i64,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    history: Option<Vec<u8>>,
+}
+
+impl From<&Expired> for ExpiredMessage {
+    fn from(expired: &Expired) -> Self {
+        Self {
+            arc: Some(expired.arc.into()),
+            before_ms: expired.before.0,
+            history: expired.history.map(|digest| digest.0.to_vec()),
+        }
+    }
+}
+
+impl ExpiredMessage {
+    fn read(self) -> Result<Expired, WireError> {
+        Ok(Expired {
+            arc: required(self.arc, "an arc")?.read()?,
+            before: TimestampMs(self.before_ms),
+            history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,
+        })
+    }
+}
+
+/// An arc: its prefix, left-aligned in 32 bits, and its depth.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ArcMessage {
+    #[prost(fixed32, tag = "1")]
+    prefix: u32,
+    #[prost(uint32, tag = "2")]
+    depth: u32,
+}
+
+impl From<RingArc> for ArcMessage {
+    fn from(arc: RingArc) -> Self {
+        Self {
+            prefix: arc.prefix(),
+            depth: u32::from(arc.depth()),
+        }
+    }
+}
+
+impl ArcMessage {
+    pub(super) fn read(self) -> Result<RingArc, WireError> {
+        let depth = narrow(self.depth, "an arc's depth")?;
+        RingArc::new(self.prefix, depth).ok_or_else(|| {
+            damaged(
+                "an arc",
+                format!("prefix {:08x} at depth {depth}", self.prefix),
+            )
+        })
+    }
+}
+
+/// A range of time, both ends in it.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RangeMessage {
+    #[prost(sint64, tag = "1")]
+    start_ms: i64,
+    #[prost(sint64, tag = "2")]
+    end_ms: i64,
+}
+
+impl From<TimeRange> for RangeMessage {
+    fn from(range: TimeRange) -> Self {
+        Self {
+            start_ms: range.start.0,
+            end_ms: range.end.0,
+        }
+    }
+}
+
+impl RangeMessage {
+    pub(super) fn read(self) -> TimeRange {
+        TimeRange::new(TimestampMs(self.start_ms), TimestampMs(self.end_ms))
+    }
+}
+
+/// A catalog entry.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EntryMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    range: Option<RangeMessage>,
+    #[prost(uint32, tag = "3")]
+    level: u32,
+    #[prost(uint32, tag = "4")]
+    round: u32,
+    #[prost(uint64, tag = "5")]
+    size: u64,
+    #[prost(uint64, tag = "6")]
+    samples: u64,
+    #[prost(bytes = "vec", tag = "7")]
+    content_sum: Vec<u8>,
+    #[prost(bytes = "vec", tag = "8")]
+    digest: Vec<u8>,
+    #[prost(message, optional, tag = "9")]
+    uploaded: Option<PlaceMessage>,
+}
+
+impl From<&BlockEntry> for EntryMessage {
+    fn from(entry: &BlockEntry) -> Self {
+        Self {
+            id: wide(entry.id.0),
+            range: Some(entry.range.into()),
+            level: u32::from(entry.level.0),
+            round: entry.round,
+            size: entry.size,
+            samples: entry.samples,
+            content_sum: wide(entry.content_sum),
+            digest: entry.digest.0.to_vec(),
+            uploaded: PlaceMessage::of(entry.uploaded),
+        }
+    }
+}
+
+impl EntryMessage {
+    pub(super) fn read(self) -> Result<BlockEntry, WireError> {
+        Ok(BlockEntry {
+            id: BlockId(read_wide(&self.id)?),
+            range: required(self.range, "a range")?.read(),
+            level: Level(narrow(self.level, "a level")?),
+            round: self.round,
+            size: self.size,
+            samples: self.samples,
+            content_sum: read_wide(&self.content_sum)?,
+            digest: read_digest(&self.digest)?,
+            uploaded: PlaceMessage::read(self.uploaded)?,
+        })
+    }
+}
+
+/// Where in the bucket a block lies: in an object of its own, or in a pack (whose digest is given).
+#[derive(Clone, PartialEq, Message)]
+struct PlaceMessage {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pack: Option<Vec<u8>>,
+    #[prost(uint64, tag = "2")]
+    offset: u64,
+}
+
+impl PlaceMessage {
+    fn of(uploaded: Uploaded) -> Option<Self> {
+        match uploaded {
+            Uploaded::None => None,
+            Uploaded::Object => Some(Self {
+                pack: None,
+                offset: 0,
+            }),
+            Uploaded::Pack { pack, offset } => Some(Self {
+                pack: Some(pack.0.to_vec()),
+                offset,
+            }),
+        }
+    }
+
+    fn read(place: Option<Self>) -> Result<Uploaded, WireError> {
+        Ok(match place {
+            None => Uploaded::None,
+            Some(Self { pack: None, .. }) => Uploaded::Object,
+            Some(Self {
+                pack: Some(pack),
+                offset,
+            }) => Uploaded::Pack {
+                pack: read_digest(&pack)?,
+                offset,
+            },
+        })
+    }
+}
+
+/// 128 bits, big-endian.
+pub(super) fn wide(bits: u128) -> Vec<u8> {
+    bits.to_be_bytes().to_vec()
+}
+
+pub(super) fn read_wide(bytes: &[u8]) -> Result<u128, WireError> {
+    let bytes: [u8; 16] = bytes
+        .try_into()
+        .map_err(|_| damaged("128 bits", format!("{} bytes instead of 16", bytes.len())))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+pub(super) fn read_digest(bytes: &[u8]) -> Result<Digest, WireError> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| damaged("a digest", format!("{} bytes instead of 32", bytes.len())))?;
+    Ok(Digest(bytes))
+}
+
+pub(super) fn narrow(number: u32, what: &'static str) -> Result<u8, WireError> {
+    u8::try_from(number).map_err(|_| damaged(what, format!("{number} (bound 255)")))
+}
+
+pub(super) fn required<T>(field: Option<T>, what: &'static str) -> Result<T, WireError> {
+    field.ok_or_else(|| damaged(what, "it is missing"))
+}

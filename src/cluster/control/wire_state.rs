@@ -1,0 +1,261 @@
+//! The control state as bytes: what a snapshot holds. Maps are written in the order of their
+//! keys, so equal states are equal bytes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::command::{ClusterId, MemberId, Session};
+use super::state::{ControlState, Liveness, Member, Partition, RangeKey};
+use super::wire::{ArcMessage, EntryMessage, RangeMessage, WireError};
+use super::wire::{read_digest, read_wide, required, wide};
+use crate::model::{Epoch, Incarnation, TimestampMs};
+
+/// A state's bytes.
+pub(super) fn encode_state(state: &ControlState) -> Vec<u8> {
+    StateMessage {
+        cluster: state.cluster.map(|cluster| wide(cluster.0)),
+        generation: state.generation,
+        feature_level: state.feature_level,
+        applied: state.applied,
+        members: state.members.iter().map(MemberMessage::of).collect(),
+        partitions: state
+            .partitions
+            .iter()
+            .map(|(arc, partition)| PartitionMessage::of((*arc).into(), partition))
+            .collect(),
+    }
+    .encode_to_vec()
+}
+
+/// The state of some bytes.
+pub(super) fn decode_state(bytes: &[u8]) -> Result<ControlState, WireError> {
+    let message = StateMessage::decode(bytes).map_err(|error| WireError::Damaged {
+        what: "the control state",
+        problem: error.to_string(),
+    })?;
+    let cluster = message.cluster.map(|bytes| read_wide(&bytes)).transpose()?;
+    let members: Result<BTreeMap<_, _>, WireError> = message
+        .members
+        .into_iter()
+        .map(MemberMessage::read)
+        .collect();
+    let partitions: Result<BTreeMap<_, _>, WireError> = message
+        .partitions
+        .into_iter()
+        .map(|mut partition| {
+            let arc = required(partition.arc.take(), "an arc")?.read()?;
+            Ok((arc, Arc::new(partition.read()?)))
+        })
+        .collect();
+    Ok(ControlState {
+        cluster: cluster.map(ClusterId),
+        generation: message.generation,
+        feature_level: message.feature_level,
+        applied: message.applied,
+        members: members?,
+        partitions: partitions?,
+    })
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StateMessage {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    cluster: Option<Vec<u8>>,
+    #[prost(uint64, tag = "2")]
+    generation: u64,
+    #[prost(uint32, tag = "3")]
+    feature_level: u32,
+    #[prost(uint64, tag = "4")]
+    applied: u64,
+    #[prost(message, repeated, tag = "5")]
+    members: Vec<MemberMessage>,
+    #[prost(message, repeated, tag = "6")]
+    partitions: Vec<PartitionMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MemberMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    incarnation: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    life: u32,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(uint64, tag = "4")]
+    starts: u64,
+    #[prost(bytes = "vec", tag = "5")]
+    nonce: Vec<u8>,
+    #[prost(string, repeated, tag = "6")]
+    addresses: Vec<String>,
+    #[prost(string, tag = "7")]
+    zone: String,
+    #[prost(uint64, tag = "8")]
+    capacity_bytes: u64,
+    #[prost(string, tag = "9")]
+    version: String,
+    #[prost(uint32, tag = "10")]
+    feature_level_max: u32,
+    #[prost(uint32, tag = "11")]
+    liveness: u32,
+}
+
+impl MemberMessage {
+    fn of((incarnation, member): (&Incarnation, &Member)) -> Self {
+        Self {
+            incarnation: wide(incarnation.0),
+            life: member.life,
+            name: member.name.clone(),
+            starts: member.session.starts,
+            nonce: wide(member.session.nonce),
+            addresses: member.addresses.clone(),
+            zone: member.zone.clone(),
+            capacity_bytes: member.capacity_bytes,
+            version: member.version.clone(),
+            feature_level_max: member.feature_level_max,
+            liveness: match member.liveness {
+                Liveness::Live => 0,
+                Liveness::Down => 1,
+                Liveness::Gone => 2,
+            },
+        }
+    }
+
+    fn read(self) -> Result<(Incarnation, Member), WireError> {
+        let liveness = match self.liveness {
+            0 => Liveness::Live,
+            1 => Liveness::Down,
+            2 => Liveness::Gone,
+            _ => return Err(WireError::Newer("a liveness")),
+        };
+        let member = Member {
+            name: self.name,
+            life: self.life,
+            session: Session {
+                starts: self.starts,
+                nonce: read_wide(&self.nonce)?,
+            },
+            addresses: self.addresses,
+            zone: self.zone,
+            capacity_bytes: self.capacity_bytes,
+            version: self.version,
+            feature_level_max: self.feature_level_max,
+            liveness,
+        };
+        Ok((Incarnation(read_wide(&self.incarnation)?), member))
+    }
+}
+
+/// Field 4 (`moving`), 9 (`open`) and 10 (`given_up`) are reserved; whoever finds something in
+/// them must not serve the partition.
+#[derive(Clone, PartialEq, Message)]
+struct PartitionMessage {
+    #[prost(message, optional, tag = "1")]
+    arc: Option<ArcMessage>,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(message, repeated, tag = "3")]
+    members: Vec<MemberIdMessage>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    moving: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "5")]
+    version: u64,
+    #[prost(message, repeated, tag = "6")]
+    recent: Vec<EntryMessage>,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    history: Option<Vec<u8>>,
+    #[prost(message, repeated, tag = "8")]
+    rounds: Vec<RoundMessage>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    open: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "10")]
+    given_up: Vec<Vec<u8>>,
+    #[prost(sint64, optional, tag = "11")]
+    expired_before_ms: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MemberIdMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    incarnation: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    life: u32,
+    /// Reserved: 0 is a member; other roles are for ensembles.
+    #[prost(uint32, tag = "3")]
+    role: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RoundMessage {
+    #[prost(message, optional, tag = "1")]
+    range: Option<RangeMessage>,
+    #[prost(uint32, tag = "2")]
+    sealed: u32,
+}
+
+impl PartitionMessage {
+    fn of(arc: ArcMessage, partition: &Partition) -> Self {
+        let members = partition.members.iter().map(|member| MemberIdMessage {
+            incarnation: wide(member.incarnation.0),
+            life: member.life,
+            role: 0,
+        });
+        let rounds = partition.rounds.iter().map(|(range, sealed)| RoundMessage {
+            range: Some(range.range().into()),
+            sealed: *sealed,
+        });
+        let before = partition.expired_before;
+        Self {
+            arc: Some(arc),
+            epoch: partition.epoch.0,
+            members: members.collect(),
+            moving: Vec::new(),
+            version: partition.version,
+            recent: partition.recent.values().map(Into::into).collect(),
+            history: partition.history.map(|digest| digest.0.to_vec()),
+            rounds: rounds.collect(),
+            open: Vec::new(),
+            given_up: Vec::new(),
+            expired_before_ms: (before > TimestampMs::MIN).then_some(before.0),
+        }
+    }
+
+    fn read(self) -> Result<Partition, WireError> {
+        let reserved = [
+            (self.moving.is_empty(), "a move of members"),
+            (self.open.is_empty(), "an open ensemble"),
+            (self.given_up.is_empty(), "a given-up ensemble"),
+            (self.members.iter().all(|m| m.role == 0), "a member's role"),
+        ];
+        if let Some((_, what)) = reserved.iter().find(|(empty, _)| !empty) {
+            return Err(WireError::Newer(what));
+        }
+        let member = |message: MemberIdMessage| {
+            Ok(MemberId {
+                incarnation: Incarnation(read_wide(&message.incarnation)?),
+                life: message.life,
+            })
+        };
+        let entry = |message: EntryMessage| message.read().map(|entry| (entry.id, entry));
+        let round = |message: RoundMessage| {
+            let range = required(message.range, "a range")?.read();
+            Ok((RangeKey::from(range), message.sealed))
+        };
+        let members: Result<Vec<_>, WireError> = self.members.into_iter().map(member).collect();
+        let recent: Result<BTreeMap<_, _>, WireError> =
+            self.recent.into_iter().map(entry).collect();
+        let rounds: Result<BTreeMap<_, _>, WireError> =
+            self.rounds.into_iter().map(round).collect();
+        let before = self.expired_before_ms.map_or(TimestampMs::MIN, TimestampMs);
+        Ok(Partition {
+            epoch: Epoch(self.epoch),
+            members: members?,
+            version: self.version,
+            recent: recent?,
+            history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,
+            rounds: rounds?,
+            expired_before: before,
+        })
+    }
+}

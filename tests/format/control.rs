@@ -1,0 +1,198 @@
+//! Control commands and the control state: would catch a change of a field's number, type or
+//! order, which would make nodes of two versions disagree about the same log.
+//!
+//! `golden/control.txt` has one line per case: its name and its bytes in hex. A line is never
+//! changed; a new case is added with the line that the failing test prints.
+
+use std::collections::BTreeMap;
+
+use cairn::cluster::{
+    BlockUploaded, ClusterId, Command, Compacted, ControlState, Expired, Found, NodeUp, SealCommit,
+    Session, WireError,
+};
+use cairn::model::{
+    BlockEntry, BlockId, Digest, Epoch, Incarnation, Level, RingArc, TimeRange, TimestampMs,
+    Uploaded, Window,
+};
+
+const GOLDEN: &str = include_str!("golden/control.txt");
+
+fn golden() -> BTreeMap<&'static str, Vec<u8>> {
+    GOLDEN
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let (name, hex) = line.split_once(' ').expect("a name and hex digits");
+            let bytes = hex
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+                .collect();
+            (name, bytes)
+        })
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const INCARNATION: Incarnation = Incarnation(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+
+fn entry(id: u128, range: TimeRange, level: u8, round: u32, uploaded: Uploaded) -> BlockEntry {
+    BlockEntry {
+        id: BlockId(id),
+        range,
+        level: Level(level),
+        round,
+        size: 1_234_567,
+        samples: 987_654,
+        content_sum: 0xfedc_ba98_7654_3210_0123_4567_89ab_cdef,
+        digest: Digest([0xab; 32]),
+        uploaded,
+    }
+}
+
+/// Every command, in an order in which all of them apply.
+fn commands() -> Vec<(&'static str, Command)> {
+    let arc = RingArc::new(0x3000_0000, 4).unwrap();
+    let pack = Uploaded::Pack {
+        pack: Digest([0xcd; 32]),
+        offset: 4096,
+    };
+    let range = Window(240_000).range();
+    let before_1970 = Window(-1).range();
+    let seal = |range: TimeRange, round: u32, id: u128| {
+        Command::SealCommit(SealCommit {
+            arc,
+            epoch: Epoch(1),
+            range,
+            round,
+            entry: entry(id, range, 0, round, Uploaded::None),
+        })
+    };
+    vec![
+        (
+            "found",
+            Command::Found(Found {
+                cluster: ClusterId(0xc0ff_ee00),
+                depth: 4,
+                founders: vec![INCARNATION],
+            }),
+        ),
+        (
+            "node_up",
+            Command::NodeUp(NodeUp {
+                name: "board-1".to_owned(),
+                incarnation: INCARNATION,
+                session: Session {
+                    starts: 3,
+                    nonce: 0x1111_2222_3333_4444,
+                },
+                addresses: vec!["10.0.0.1:9095".to_owned(), "[::1]:9095".to_owned()],
+                zone: "shelf-a".to_owned(),
+                capacity_bytes: 1 << 40,
+                version: "0.1.0".to_owned(),
+                feature_level_max: 1,
+            }),
+        ),
+        ("seal_commit", seal(range, 1, 0x51)),
+        ("seal_commit_round_2", seal(range, 2, 0x52)),
+        ("seal_commit_before_1970", seal(before_1970, 1, 0x50)),
+        (
+            "uploaded",
+            Command::Uploaded(vec![
+                BlockUploaded {
+                    arc,
+                    block: BlockId(0x51),
+                    uploaded: Uploaded::Object,
+                },
+                BlockUploaded {
+                    arc,
+                    block: BlockId(0x52),
+                    uploaded: pack,
+                },
+            ]),
+        ),
+        (
+            "compacted",
+            Command::Compacted(Compacted {
+                arc,
+                epoch: Epoch(1),
+                inputs: vec![BlockId(0x51), BlockId(0x52)],
+                outputs: vec![entry(0x53, range, 1, 0, pack)],
+                history: Some(Digest([0xef; 32])),
+            }),
+        ),
+        (
+            "expired",
+            Command::Expired(Expired {
+                arc,
+                before: TimestampMs(1_000),
+                history: None,
+            }),
+        ),
+        ("feature_level", Command::FeatureLevel(1)),
+    ]
+}
+
+#[test]
+fn every_command_has_the_bytes_it_always_had() {
+    let golden = golden();
+    let mut missing = Vec::new();
+    for (name, command) in commands() {
+        let bytes = command.encode();
+        assert_eq!(Command::decode(&bytes).as_ref(), Ok(&command), "{name}");
+        match golden.get(name) {
+            None => missing.push(format!("{name} {}", hex(&bytes))),
+            Some(golden) => {
+                assert_eq!(hex(&bytes), hex(golden), "{name}: the bytes have changed");
+                assert_eq!(Command::decode(golden), Ok(command), "{name}");
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "add to golden/control.txt:\n{}",
+        missing.join("\n")
+    );
+}
+
+#[test]
+fn the_same_commands_give_the_state_they_always_gave() {
+    let mut state = ControlState::default();
+    for (name, command) in commands() {
+        let outcome = state.apply(&command);
+        assert_eq!(outcome.into_result(), Ok(()), "{name}");
+    }
+    let bytes = state.encode();
+    let golden = golden();
+    let Some(golden) = golden.get("state") else {
+        panic!("add to golden/control.txt:\nstate {}", hex(&bytes));
+    };
+    assert_eq!(hex(&bytes), hex(golden), "the state's bytes have changed");
+    assert_eq!(ControlState::decode(golden), Ok(state));
+}
+
+#[test]
+fn a_command_of_a_newer_version_stops_the_node() {
+    // Field 9 is reserved for Split, field 200 for nothing.
+    for (bytes, number) in [(vec![0x4a, 0], 9), (vec![0xc2, 0x0c, 0], 200)] {
+        let error = Command::decode(&bytes).unwrap_err();
+        assert!(
+            matches!(error, WireError::UnknownCommand { number: found, .. } if found == number),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn every_prefix_of_a_command_is_refused_or_another_command() {
+    for (name, command) in commands() {
+        let bytes = command.encode();
+        for len in 0..bytes.len() {
+            let read = Command::decode(&bytes[..len]);
+            assert_ne!(read.as_ref(), Ok(&command), "{name} cut to {len}");
+        }
+    }
+}

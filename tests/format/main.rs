@@ -1,0 +1,11 @@
+//! Bytes that were written once are read for ever: golden files of every format.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test program"
+)]
+
+mod control;
