@@ -20,6 +20,7 @@
 
 pub mod cluster;
 pub mod codec;
+pub mod config;
 pub mod model;
 pub mod query;
 pub mod runtime;

@@ -1,0 +1,16 @@
+//! File, environment and flags become the layers' settings.
+//!
+//! The order is: defaults, then the file, then the environment (`CAIRN_SECTION__KEY`), then flags;
+//! the later wins. An unknown key is an error that suggests the nearest known one. What a key
+//! means stands in the layer that uses it; here they are only put together.
+
+mod error;
+mod load;
+mod reference;
+mod settings;
+mod suggest;
+
+pub use error::Error;
+pub use load::{Origin, Overrides, load};
+pub use reference::{reference, reference_page};
+pub use settings::{MainSettings, MemoryLimit, NodeSettings, PeerSettings, Settings};

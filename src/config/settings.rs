@@ -1,0 +1,121 @@
+//! All settings of a node, put together from the layers' sections.
+
+use std::path::PathBuf;
+
+use crate::runtime::{ByteSize, KeyReference, LogSettings, RawValue, Section, Setting};
+
+/// How much memory the node may use: a size, or a share of the machine (or its cgroup).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MemoryLimit {
+    /// So many bytes.
+    Bytes(ByteSize),
+    /// So many hundredths of what the machine or cgroup has.
+    Percent(u8),
+}
+
+impl Setting for MemoryLimit {
+    const FORM: &'static str = "a size such as \"1GiB\", or a share such as \"25%\"";
+
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        let text = raw.to_string();
+        let Some(percent) = text.trim().strip_suffix('%') else {
+            return ByteSize::read(raw).map(Self::Bytes);
+        };
+        match percent.trim().parse() {
+            Ok(percent @ 1..=90) => Ok(Self::Percent(percent)),
+            _ => Err(format!("{text:?} is not a share from \"1%\" to \"90%\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Bytes(size) => size.show(),
+            Self::Percent(percent) => format!("{percent}%"),
+        }
+    }
+}
+
+crate::settings! {
+    /// What concerns the whole node.
+    pub struct MainSettings at "" {
+        /// The directory that holds everything this node keeps. It is created when it is not
+        /// there, and locked while the node runs.
+        data_dir: PathBuf = PathBuf::from("cairn-data"),
+        /// Whether `X-Scope-OrgID` decides whose series a request is about. When it is off,
+        /// everything belongs to the tenant `anonymous` and the header is ignored; when it is on,
+        /// a request without the header is refused with 401.
+        multitenancy_enabled: bool = false,
+        /// The memory from which the head, every cache and every query are sized.
+        memory_limit: MemoryLimit = MemoryLimit::Percent(25),
+    }
+}
+
+crate::settings! {
+    /// Who this node is.
+    pub struct NodeSettings at "node." {
+        /// The name of this node, for people. Unset: the host's name.
+        name: Option<String> = None,
+        /// Where it stands: replicas go to different zones.
+        zone: String = "default".to_owned(),
+    }
+}
+
+crate::settings! {
+    /// The other nodes.
+    pub struct PeerSettings at "peer." {
+        /// Where this node will listen for its peers. Nothing listens there before the cluster
+        /// release; the key is known so that one configuration serves both.
+        listen: String = "0.0.0.0:9095".to_owned(),
+    }
+}
+
+/// Calls one method on every section, in the order of the reference page.
+macro_rules! sections {
+    ($($field:ident : $type:ty = $prefix:literal),* $(,)?) => {
+        /// All settings of a node.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Settings {
+            $(
+                #[doc = concat!("Section `", $prefix, "`.")]
+                pub $field: $type,
+            )*
+        }
+
+        impl Settings {
+            /// Every key there is.
+            #[must_use]
+            pub fn reference() -> Vec<KeyReference> {
+                let mut keys = Vec::new();
+                $( keys.extend(<$type as Section>::reference()); )*
+                keys
+            }
+
+            /// Sets a key. `None`: there is no such key.
+            pub fn set(&mut self, key: &str, raw: &RawValue) -> Option<Result<(), String>> {
+                $(
+                    if let Some(rest) = key.strip_prefix($prefix)
+                        && let Some(outcome) = self.$field.set(rest, raw)
+                    {
+                        return Some(outcome);
+                    }
+                )*
+                None
+            }
+
+            /// Every key with its present value.
+            #[must_use]
+            pub fn shown(&self) -> Vec<(String, String)> {
+                let mut all = Vec::new();
+                $( all.extend(self.$field.shown()); )*
+                all
+            }
+        }
+    };
+}
+
+sections! {
+    main: MainSettings = "",
+    node: NodeSettings = "node.",
+    peer: PeerSettings = "peer.",
+    telemetry: LogSettings = "telemetry.",
+}
