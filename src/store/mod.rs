@@ -4,7 +4,8 @@ mod engine;
 mod error;
 
 pub use engine::{
-    Batch, BlockFile, Durability, Engine, Pairs, RocksEngine, SCAN_BYTES_MAX, SCAN_PAIRS_MAX,
-    Space, Table, block_key, block_of_key, block_prefix, for_each,
+    Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,
+    SCAN_BYTES_MAX, SCAN_PAIRS_MAX, Space, SstTable, Table, TableSink, block_key, block_of_key,
+    block_prefix, build_table, for_each,
 };
 pub use error::{Error, ErrorClass};

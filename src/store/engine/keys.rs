@@ -3,7 +3,7 @@
 use crate::model::BlockId;
 
 /// Bytes of a block id in front of every key of its block.
-pub const BLOCK_ID_LEN: usize = 16;
+const BLOCK_ID_LEN: usize = 16;
 
 /// What all keys of a block begin with.
 #[must_use]
@@ -26,7 +26,7 @@ pub fn block_of_key(key: &[u8]) -> Option<BlockId> {
 
 /// The first key that comes after all keys with this prefix; `None` when there is no such key.
 #[must_use]
-pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {

@@ -5,13 +5,16 @@
 //! by [`Engine::ingest`], read as a [`Table`] and dropped whole. So the engine never rewrites a
 //! block and never has anything to compact.
 //!
-//! [`RocksEngine`] is the real one; `rocks.rs` alone names the library.
+//! [`RocksEngine`] is the real one; `rocks.rs` alone names the library. [`MemoryEngine`] is for
+//! tests. [`SstTable`] reads a block file without either.
 //!
 //! Not here: what the keys of the two spaces mean (that is their writers' business), which blocks
 //! exist (the catalog), and who still reads a block that is to be dropped (the views pin blocks).
 
 mod keys;
+mod memory;
 mod rocks;
+mod sst;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,8 +22,10 @@ use std::sync::Arc;
 use super::error::Error;
 use crate::model::BlockId;
 
-pub use keys::{block_key, block_of_key, block_prefix, prefix_end};
+pub use keys::{block_key, block_of_key, block_prefix};
+pub use memory::MemoryEngine;
 pub use rocks::{RocksEngine, TableSink, build_table};
+pub use sst::{FileAt, ReadAt, SstTable};
 
 /// A key space that is written in batches.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
