@@ -18,6 +18,7 @@
 //! `docs/architecture.md` has the picture and what each part does not know; `docs/format.md` has
 //! every byte on disk. `tests/tidy` holds the directions of the list above.
 
+pub mod cli;
 pub mod cluster;
 pub mod codec;
 pub mod config;

@@ -1,11 +1,10 @@
 //! Reads file and environment, and puts flags on top.
 
-use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::suggest::nearest;
-use super::{Error, Settings};
+use super::{Error, Origin, Settings};
 use crate::runtime::RawValue;
 
 /// What the names of environment variables begin with.
@@ -31,27 +30,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("archive.", "the bucket archive"),
     ("rules.", "rules and alerts"),
 ];
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// A file.
-    File(PathBuf),
-    /// An environment variable.
-    Environment(String),
-    /// A flag.
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
 
 /// What stands above the file.
 #[derive(Clone, Debug, Default)]

@@ -6,11 +6,13 @@
 
 mod error;
 mod load;
+mod origin;
 mod reference;
 mod settings;
 mod suggest;
 
 pub use error::Error;
-pub use load::{Origin, Overrides, load};
+pub use load::{Overrides, load};
+pub use origin::Origin;
 pub use reference::{reference, reference_page};
 pub use settings::{MainSettings, MemoryLimit, NodeSettings, PeerSettings, Settings};

@@ -1,0 +1,175 @@
+//! A small HTTP client for the commands that ask a running node.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// The longest answer that is read, in bytes: more than a terminal can show.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Talks to one node.
+pub(super) struct Node {
+    base: String,
+    tenant: Option<String>,
+    timeout: Duration,
+}
+
+impl Node {
+    pub(super) fn new(url: &str, tenant: Option<&str>, timeout: Duration) -> Self {
+        let url = url.trim_end_matches('/');
+        let base = if url.contains("://") {
+            url.to_owned()
+        } else {
+            format!("http://{url}")
+        };
+        Self {
+            base,
+            tenant: tenant.map(str::to_owned),
+            timeout,
+        }
+    }
+
+    /// Asks an endpoint below `/api/v1/` with a form, and gives the `data` of its answer and its
+    /// warnings and infos.
+    pub(super) fn ask(&self, endpoint: &str, form: &[(&str, &str)]) -> Result<Answer, String> {
+        let text = self.post(&format!("/api/v1/{endpoint}"), form)?;
+        let mut json: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+            format!(
+                "{}: the answer is no JSON ({error}): is this a Cairn or Prometheus?",
+                self.base
+            )
+        })?;
+        let texts = |json: &serde_json::Value, name: &str| -> Vec<String> {
+            let list = json.get(name).and_then(|list| list.as_array());
+            list.into_iter()
+                .flatten()
+                .filter_map(|text| text.as_str().map(str::to_owned))
+                .collect()
+        };
+        if json.get("status").and_then(|status| status.as_str()) != Some("success") {
+            let error = json
+                .get("error")
+                .and_then(|error| error.as_str())
+                .unwrap_or("no reason given");
+            return Err(error.to_owned());
+        }
+        Ok(Answer {
+            warnings: texts(&json, "warnings"),
+            infos: texts(&json, "infos"),
+            data: json
+                .get_mut("data")
+                .map(serde_json::Value::take)
+                .unwrap_or_default(),
+        })
+    }
+
+    fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<String, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot start: {error}"))?;
+        runtime.block_on(async {
+            tokio::time::timeout(self.timeout, self.exchange(path, form))
+                .await
+                .map_err(|_| {
+                    format!(
+                        "{}: no answer within {:?}; raise it with --timeout",
+                        self.base, self.timeout
+                    )
+                })?
+        })
+    }
+
+    async fn exchange(&self, path: &str, form: &[(&str, &str)]) -> Result<String, String> {
+        let uri: Uri = format!("{}{path}", self.base)
+            .parse()
+            .map_err(|error| format!("{}: {error}", self.base))?;
+        let body: Vec<String> = form
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escape(value)))
+            .collect();
+        let (method, body) = if form.is_empty() {
+            (Method::GET, String::new())
+        } else {
+            (Method::POST, body.join("&"))
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("user-agent", concat!("cairn/", env!("CARGO_PKG_VERSION")));
+        if let Some(tenant) = &self.tenant {
+            request = request.header("x-scope-orgid", tenant);
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let answer = client.request(request).await.map_err(|error| {
+            let reason = std::error::Error::source(&error)
+                .map(|source| format!(": {source}"))
+                .unwrap_or_default();
+            format!(
+                "{}: cannot be reached{reason}; is the node running? Give its address with --url",
+                self.base
+            )
+        })?;
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await;
+        let bytes = body
+            .map_err(|error| format!("{}: the answer broke off: {error}", self.base))?
+            .to_bytes();
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| format!("{}: the answer is no text", self.base))
+    }
+}
+
+/// What an endpoint said.
+pub(super) struct Answer {
+    pub(super) data: serde_json::Value,
+    pub(super) warnings: Vec<String>,
+    pub(super) infos: Vec<String>,
+}
+
+impl Answer {
+    /// Shows warnings and infos on standard error, so that they do not mix with the data.
+    pub(super) fn complain(&self) {
+        for text in self.warnings.iter().chain(&self.infos) {
+            use std::io::Write;
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
+        }
+    }
+}
+
+/// Percent-encodes a form value.
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn form_values_are_escaped() {
+        assert_eq!(escape("a{b=\"c d\"}+é"), "a%7Bb%3D%22c%20d%22%7D%2B%C3%A9");
+    }
+}

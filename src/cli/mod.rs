@@ -1,0 +1,161 @@
+//! The program's commands, one file each.
+//!
+//! A command takes its parsed arguments and gives an exit code: 0 done, 1 it failed, 2 the
+//! arguments or the configuration are wrong.
+
+mod check_config;
+mod client;
+mod completions;
+mod graph;
+mod query;
+mod table;
+mod time;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Overrides, Settings};
+
+/// Exit code for wrong arguments and wrong configurations, as clap has it.
+const EXIT_USAGE: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  cairn serve                                    a node with everything at its defaults
+  cairn serve --config /etc/cairn.toml           a configured one
+  cairn query 'rate(cairn_ingest_samples_total[5m])'
+  cairn query --last 1h --graph 'process_resident_memory_bytes'
+  cairn status";
+
+/// A Prometheus-compatible metrics store for small machines.
+#[derive(Parser, Debug)]
+#[command(name = "cairn", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Say whether a configuration can be used, and what it amounts to.
+    CheckConfig(check_config::CheckConfig),
+    /// Ask a node a PromQL query.
+    Query(query::Query),
+    /// Print a script that completes commands and flags in a shell.
+    Completions(completions::Completions),
+}
+
+/// Where settings come from; the same flags for every command that reads them.
+#[derive(Args, Debug)]
+struct ConfigArgs {
+    /// The configuration file (TOML). Without it: defaults, environment and flags.
+    #[arg(long, short, value_name = "FILE", env = "CAIRN_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where the node keeps its data (key data_dir).
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where HTTP is served (key http.listen).
+    #[arg(long, value_name = "ADDR")]
+    http_listen: Option<String>,
+    /// Where peers will be served (key peer.listen).
+    #[arg(long, value_name = "ADDR")]
+    peer_listen: Option<String>,
+    /// Any other key, such as --set query.timeout=30s. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> Result<Settings, String> {
+        let mut flags = Vec::new();
+        for (flag, key, value) in [
+            ("--data-dir", "data_dir", &self.data_dir),
+            ("--http-listen", "http.listen", &self.http_listen),
+            ("--peer-listen", "peer.listen", &self.peer_listen),
+        ] {
+            if let Some(value) = value {
+                flags.push((flag.to_owned(), key.to_owned(), value.clone()));
+            }
+        }
+        for pair in &self.set {
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("--set {pair}: write --set KEY=VALUE"))?;
+            flags.push((format!("--set {key}"), key.to_owned(), value.to_owned()));
+        }
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value): (OsString, OsString)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            })
+            .collect();
+        let overrides = Overrides { environment, flags };
+        config::load(self.config.as_deref(), &overrides).map_err(|error| error.to_string())
+    }
+}
+
+/// Runs the command that the process' arguments name.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::CheckConfig(command) => command.run(),
+        Command::Query(command) => command.run(),
+        Command::Completions(command) => command.run(),
+    }
+}
+
+/// Writes a line to standard output; a closed pipe ends the output, not the program.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+}
+
+/// Says on standard error what went wrong.
+fn complain(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "error: {text}");
+}
+
+/// The help of every command as Markdown: `docs/reference/cli.md`, which a test holds to it.
+#[must_use]
+pub fn reference_page() -> String {
+    use clap::CommandFactory;
+    use std::fmt::Write;
+    let mut cli = Cli::command().term_width(100);
+    let mut page = String::from(
+        "# Command line\n\nWritten by `scripts/check --write` from the code; do not edit it by hand.\n",
+    );
+    let _ = write!(
+        page,
+        "\n## cairn\n\n```text\n{}```\n",
+        plain(&cli.render_long_help().to_string())
+    );
+    let names: Vec<String> = cli
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    for name in names.iter().filter(|name| *name != "help") {
+        if let Some(command) = cli.find_subcommand_mut(name) {
+            let mut command = command
+                .clone()
+                .term_width(100)
+                .bin_name(format!("cairn {name}"));
+            let _ = write!(
+                page,
+                "\n## cairn {name}\n\n```text\n{}```\n",
+                plain(&command.render_long_help().to_string())
+            );
+        }
+    }
+    page
+}
+
+/// Without spaces at the ends of lines.
+fn plain(help: &str) -> String {
+    help.lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
+}

@@ -1,0 +1,265 @@
+//! `cairn query`: one PromQL query, as a table, JSON or a graph.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::Node;
+use super::{complain, graph, print, table, time};
+use crate::model::TimestampMs;
+use crate::runtime::{Clock, SystemClock, parse_duration_ms};
+
+const EXAMPLES: &str = "\
+Examples:
+  cairn query up
+  cairn query --time 2026-11-21T12:00:00Z 'sum by (job) (up)'
+  cairn query --last 1h --step 1m 'rate(cairn_ingest_samples_total[5m])'
+  cairn query --last 6h --graph 'process_resident_memory_bytes'
+  cairn query --url http://board-1:9009 --json 'count({__name__=~\".+\"})'";
+
+/// Steps of a range query when none is given: about what a terminal has columns for.
+const STEPS_DEFAULT: i64 = 160;
+
+/// Rows of a graph in characters.
+const GRAPH_HEIGHT: usize = 16;
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Query {
+    /// The expression.
+    expression: String,
+    /// The node to ask.
+    #[arg(long, env = "CAIRN_URL", default_value = "http://127.0.0.1:9009")]
+    url: String,
+    /// Whose series (X-Scope-OrgID), where tenancy is on.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// When, for an instant query: now-5m, Unix seconds or RFC 3339.
+    #[arg(long, default_value = "now")]
+    time: String,
+    /// A range query over the last while, such as 1h.
+    #[arg(long, value_name = "DURATION", conflicts_with = "start")]
+    last: Option<String>,
+    /// The beginning of a range query.
+    #[arg(long)]
+    start: Option<String>,
+    /// The end of a range query.
+    #[arg(long, default_value = "now")]
+    end: String,
+    /// Time between two steps of a range query.
+    #[arg(long, value_name = "DURATION")]
+    step: Option<String>,
+    /// Draw the result of a range query.
+    #[arg(long, conflicts_with = "json")]
+    graph: bool,
+    /// Print the API's data as JSON.
+    #[arg(long)]
+    json: bool,
+    /// How long to wait for the answer.
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    timeout: String,
+}
+
+impl Query {
+    pub(super) fn run(&self) -> ExitCode {
+        match self.answer() {
+            Ok(text) => {
+                print(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn answer(&self) -> Result<String, String> {
+        let now = SystemClock::new().now();
+        let timeout = Duration::from_millis(parse_duration_ms(&self.timeout)?);
+        let node = Node::new(&self.url, self.tenant.as_deref(), timeout);
+        let Some((start, end)) = self.range(now)? else {
+            if self.graph {
+                return Err("a graph needs a range: add --last 1h, or --start and --end".to_owned());
+            }
+            let at = time::seconds(time::parse(&self.time, now)?);
+            let answer = node.ask("query", &[("query", &self.expression), ("time", &at)])?;
+            answer.complain();
+            return Ok(if self.json {
+                answer.data.to_string()
+            } else {
+                show_instant(&answer.data)
+            });
+        };
+        let step_ms = match &self.step {
+            Some(step) => i64::try_from(parse_duration_ms(step)?)
+                .map_err(|_| format!("--step {step} is too long"))?,
+            None => ((end.0 - start.0) / STEPS_DEFAULT).max(1000),
+        };
+        let step = time::seconds(TimestampMs(step_ms));
+        let (from, to) = (time::seconds(start), time::seconds(end));
+        let form = [
+            ("query", self.expression.as_str()),
+            ("start", &from),
+            ("end", &to),
+            ("step", &step),
+        ];
+        let answer = node.ask("query_range", &form)?;
+        answer.complain();
+        Ok(match (self.json, self.graph) {
+            (true, _) => answer.data.to_string(),
+            (_, true) => draw(&answer.data, start, end),
+            _ => show_range(&answer.data),
+        })
+    }
+
+    fn range(&self, now: TimestampMs) -> Result<Option<(TimestampMs, TimestampMs)>, String> {
+        let end = time::parse(&self.end, now)?;
+        let start = match (&self.last, &self.start) {
+            (Some(last), _) => {
+                let ms = i64::try_from(parse_duration_ms(last)?)
+                    .map_err(|_| format!("--last {last} is too long"))?;
+                end.plus_ms(-ms)
+            }
+            (None, Some(start)) => time::parse(start, now)?,
+            (None, None) => return Ok(None),
+        };
+        if end < start {
+            return Err("the end is before the start".to_owned());
+        }
+        Ok(Some((start, end)))
+    }
+}
+
+fn result(data: &Value) -> &[Value] {
+    data.get("result")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// Labels in the usual notation.
+fn labels(series: &Value) -> String {
+    let metric = series.get("metric").and_then(Value::as_object);
+    let pairs: Vec<(&str, &str)> = metric
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+        .collect();
+    crate::model::LabelSet::from_pairs(&pairs)
+        .map(|set| set.to_string())
+        .unwrap_or_default()
+}
+
+fn pair(point: &Value) -> Option<(f64, &str)> {
+    let pair = point.as_array()?;
+    Some((pair.first()?.as_f64()?, pair.get(1)?.as_str()?))
+}
+
+fn show_instant(data: &Value) -> String {
+    let kind = data
+        .get("resultType")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    match kind {
+        "scalar" | "string" => data
+            .get("result")
+            .and_then(pair)
+            .map(|(_, value)| value.to_owned())
+            .unwrap_or_default(),
+        "matrix" => show_range(data),
+        _ if result(data).is_empty() => "no series".to_owned(),
+        _ => {
+            let rows: Vec<Vec<String>> = result(data)
+                .iter()
+                .map(|series| {
+                    let value = series
+                        .get("value")
+                        .and_then(pair)
+                        .map_or("(histogram)", |(_, value)| value);
+                    vec![value.to_owned(), labels(series)]
+                })
+                .collect();
+            table::render(&["VALUE", "SERIES"], &rows)
+        }
+    }
+}
+
+fn points(series: &Value) -> Vec<(f64, &str)> {
+    series
+        .get("values")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(pair)
+        .collect()
+}
+
+fn show_range(data: &Value) -> String {
+    if result(data).is_empty() {
+        return "no series".to_owned();
+    }
+    let mut rows = Vec::new();
+    for series in result(data) {
+        let name = labels(series);
+        for (at, value) in points(series) {
+            #[allow(
+                clippy::cast_possible_truncation,
+                reason = "a float to integer cast saturates"
+            )]
+            let at = TimestampMs((at * 1000.0).round() as i64);
+            rows.push(vec![time::show(at), value.to_owned(), name.clone()]);
+        }
+    }
+    table::render(&["TIME", "VALUE", "SERIES"], &rows)
+}
+
+fn draw(data: &Value, start: TimestampMs, end: TimestampMs) -> String {
+    let span = ((end.0 - start.0) as f64 / 1000.0).max(0.001);
+    let first = start.0 as f64 / 1000.0;
+    let lines: Vec<graph::Line> = result(data)
+        .iter()
+        .map(|series| graph::Line {
+            name: labels(series),
+            points: points(series)
+                .into_iter()
+                .filter_map(|(at, value)| Some(((at - first) / span, value.parse().ok()?)))
+                .collect(),
+        })
+        .collect();
+    let width = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok())
+        .unwrap_or(100);
+    graph::render(
+        &lines,
+        width,
+        GRAPH_HEIGHT,
+        &time::show(start),
+        &time::show(end),
+        std::io::stdout().is_terminal(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_become_tables() {
+        let vector = serde_json::json!({"resultType": "vector", "result": [
+            {"metric": {"__name__": "up", "job": "a"}, "value": [1.5, "1"]}]});
+        assert_eq!(show_instant(&vector), "VALUE  SERIES\n1      up{job=\"a\"}");
+        let scalar = serde_json::json!({"resultType": "scalar", "result": [1.5, "2"]});
+        assert_eq!(show_instant(&scalar), "2");
+        let matrix = serde_json::json!({"resultType": "matrix", "result": [
+            {"metric": {}, "values": [[0, "1"], [60, "2"]]}]});
+        assert!(
+            show_range(&matrix).contains("1970-01-01T00:01:00Z  2      {}"),
+            "{}",
+            show_range(&matrix)
+        );
+    }
+}
