@@ -1,11 +1,15 @@
 //! One node's data: log, head, sealed blocks. Sync; knows nothing of peers or of PromQL.
 
+mod digest;
 mod engine;
 mod error;
+mod head;
 
+pub use digest::{ContentHasher, ContentSum};
 pub use engine::{
     Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,
     SCAN_BYTES_MAX, SCAN_PAIRS_MAX, Space, SstTable, Table, TableSink, block_key, block_of_key,
     block_prefix, build_table, for_each,
 };
 pub use error::{Error, ErrorClass};
+pub use head::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};

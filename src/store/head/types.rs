@@ -1,0 +1,90 @@
+//! What goes into a head: ids of registered series and batches of samples for them.
+
+use crate::model::{Exemplar, Metadata, TenantId, TimestampMs, Value};
+
+/// A series registered in this process: eight bytes, opaque. An id whose series has been
+/// forgotten since is recognised, never taken for another series.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SeriesId {
+    /// Which place in the shard.
+    pub(super) slot: u32,
+    /// How often that place had been given away before, in the upper 26 bits; the shard in the
+    /// lower 6.
+    pub(super) tag: u32,
+}
+
+/// Bits of [`SeriesId`]'s tag that name the shard.
+const SHARD_BITS: u32 = 6;
+
+/// The most shards that ids can name.
+pub(super) const SHARDS_MAX: usize = 1 << SHARD_BITS;
+
+impl SeriesId {
+    pub(super) const fn new(shard: u8, slot: u32, generation: u32) -> Self {
+        Self {
+            slot,
+            tag: (generation << SHARD_BITS) | (shard as u32 % SHARDS_MAX as u32),
+        }
+    }
+
+    /// The shard it lives in.
+    pub(super) const fn shard(self) -> usize {
+        self.tag as usize % SHARDS_MAX
+    }
+
+    /// The bits that must equal those of the place's present owner.
+    pub(super) const fn generation(self) -> u32 {
+        self.tag >> SHARD_BITS
+    }
+}
+
+/// A float sample without a start timestamp: nearly all there is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct FloatSample {
+    /// Of which series.
+    pub series: SeriesId,
+    /// When.
+    pub at: TimestampMs,
+    /// The value, stale markers included.
+    pub value: f64,
+}
+
+/// Any other sample: a histogram, or a float with a start timestamp.
+#[derive(Clone, Debug)]
+pub struct OtherSample {
+    /// Of which series.
+    pub series: SeriesId,
+    /// When.
+    pub at: TimestampMs,
+    /// The value.
+    pub value: Value,
+    /// Since when the series counts (0: not said).
+    pub start: TimestampMs,
+}
+
+/// What one request brings. Every timestamp is accepted, in any order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AppendBatch<'a> {
+    /// Float samples.
+    pub floats: &'a [FloatSample],
+    /// Samples of other kinds.
+    pub others: &'a [OtherSample],
+    /// Metadata of metric families.
+    pub metadata: &'a [(TenantId, String, Metadata)],
+    /// Exemplars of registered series.
+    pub exemplars: &'a [(SeriesId, Exemplar)],
+}
+
+/// What became of a batch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Appended {
+    /// The log position that must be durable before the batch is acknowledged.
+    pub position: u64,
+    /// Positions in `floats` whose series has been forgotten: register it again and append those
+    /// samples once more. The rest of the batch is in.
+    pub stale_floats: Vec<u32>,
+    /// The same for `others`.
+    pub stale_others: Vec<u32>,
+    /// The same for `exemplars`.
+    pub stale_exemplars: Vec<u32>,
+}
