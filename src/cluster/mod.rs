@@ -7,6 +7,9 @@ mod control;
 mod error;
 
 pub use control::{BlockUploaded, ClusterId, Command, Compacted, Control, ControlState, DAY_MS};
+pub use control::{
+    ControlError, LocalControl, RangeKey, Refusal, SealCommit, Session, WireError, is_sealable,
+    utc_day,
+};
 pub use control::{Expired, Found, Liveness, Member, MemberId, NodeUp, Outcome, Partition};
-pub use control::{RangeKey, Refusal, SealCommit, Session, WireError, is_sealable, utc_day};
 pub use error::Error;

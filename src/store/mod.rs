@@ -4,6 +4,7 @@ mod digest;
 mod engine;
 mod error;
 mod head;
+mod lock;
 
 pub use digest::{ContentHasher, ContentSum};
 pub use engine::{
@@ -13,3 +14,4 @@ pub use engine::{
 };
 pub use error::{Error, ErrorClass};
 pub use head::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
+pub use lock::DataDir;

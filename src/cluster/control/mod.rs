@@ -6,17 +6,24 @@
 
 mod apply;
 mod command;
+mod error;
+mod founding;
+mod local;
 mod state;
 mod wire;
+mod wire_parts;
 mod wire_state;
 
 use std::sync::Arc;
 
 pub use command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Found, MemberId};
 pub use command::{NodeUp, Outcome, Refusal, SealCommit, Session};
+pub use error::ControlError;
+pub use founding::{FEATURE_LEVEL, Introduction, join_or_found};
+pub use local::LocalControl;
 pub use state::{ControlState, DAY_MS, Liveness, Member, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
-pub use wire::WireError;
+pub use wire_parts::WireError;
 
 impl Command {
     /// The command as bytes; `docs/format.md` describes them.
@@ -62,7 +69,7 @@ pub trait Control: Send + Sync + 'static {
     /// # Errors
     /// When the group cannot be reached or the log cannot be written; the command may have been
     /// applied all the same, so whoever repeats it must do it by state.
-    fn propose(&self, command: &Command) -> Result<Outcome, crate::cluster::Error>;
+    fn propose(&self, command: &Command) -> Result<Outcome, ControlError>;
 
     /// The state as of the last command that was applied here.
     fn state(&self) -> Arc<ControlState>;

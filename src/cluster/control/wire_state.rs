@@ -1,5 +1,6 @@
 //! The control state as bytes: what a snapshot holds. Maps are written in the order of their
-//! keys, so equal states are equal bytes.
+//! keys, so equal states are equal bytes. A state that uses what this version only reserves is
+//! refused.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +9,8 @@ use prost::Message;
 
 use super::command::{ClusterId, MemberId, Session};
 use super::state::{ControlState, Liveness, Member, Partition, RangeKey};
-use super::wire::{ArcMessage, EntryMessage, RangeMessage, WireError};
-use super::wire::{read_digest, read_wide, required, wide};
+use super::wire_parts::{ArcMessage, EntryMessage, RangeMessage, WireError};
+use super::wire_parts::{read_digest, read_wide, required, wide};
 use crate::model::{Epoch, Incarnation, TimestampMs};
 
 /// A state's bytes.
