@@ -1,6 +1,7 @@
 //! PromQL: text in, series out. Synchronous; sees data only through [`crate::source::Source`].
 
 mod annotations;
+pub mod function;
 pub mod syntax;
 pub mod value;
 
