@@ -5,11 +5,13 @@
 
 mod control;
 mod error;
+mod write;
 
-pub use control::{BlockUploaded, ClusterId, Command, Compacted, Control, ControlState, DAY_MS};
 pub use control::{
-    ControlError, LocalControl, RangeKey, Refusal, SealCommit, Session, WireError, is_sealable,
-    utc_day,
+    BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlState, DAY_MS,
+    Expired, FEATURE_LEVEL, Found, Introduction, Liveness, LocalControl, Member, MemberId, NodeUp,
+    Outcome, Partition, RangeKey, Refusal, SealCommit, Session, WireError, is_sealable,
+    join_or_found, utc_day,
 };
-pub use control::{Expired, Found, Liveness, Member, MemberId, NodeUp, Outcome, Partition};
 pub use error::Error;
+pub use write::{Durable, Gate, Pending, Refusing, Replica, WriteError, Writer};

@@ -143,3 +143,102 @@ impl Control for LocalControl {
         self.state.load_full()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::founding::{Introduction, join_or_found};
+    use super::*;
+    use crate::cluster::control::{Liveness, Refusal, SealCommit};
+    use crate::model::{BlockEntry, BlockId, Digest, Epoch, FOUNDING_DEPTH, Incarnation, Level};
+    use crate::model::{RingArc, Uploaded, Window};
+    use crate::runtime::SeededChance;
+    use crate::store::MemoryEngine;
+
+    fn start(
+        engine: &Arc<MemoryEngine>,
+        seed: u64,
+        incarnation: u128,
+    ) -> Result<LocalControl, ControlError> {
+        let control = LocalControl::open(engine.clone())?;
+        join_or_found(
+            &control,
+            engine.as_ref(),
+            Incarnation(incarnation),
+            &Introduction::default(),
+            &SeededChance::new(seed),
+        )?;
+        Ok(control)
+    }
+
+    fn seal(number: i64) -> Command {
+        let range = Window(number).range();
+        let arc = RingArc::all(FOUNDING_DEPTH).next().unwrap();
+        Command::SealCommit(SealCommit {
+            arc,
+            epoch: Epoch(1),
+            range,
+            round: 1,
+            entry: BlockEntry {
+                id: BlockId(number.unsigned_abs().into()),
+                range,
+                level: Level(0),
+                round: 1,
+                size: 1,
+                samples: 1,
+                content_sum: 1,
+                digest: Digest([0; 32]),
+                uploaded: Uploaded::None,
+            },
+        })
+    }
+
+    /// Would catch a lost command, one applied twice, and a snapshot that drops too much.
+    #[test]
+    fn the_state_after_a_restart_is_the_state_before() {
+        let engine = Arc::new(MemoryEngine::new(std::path::Path::new("unused")));
+        let mut number = 0;
+        for starts in 1..=6u64 {
+            let control = start(&engine, starts, 1).unwrap();
+            let member = control.state().members[&Incarnation(1)].clone();
+            assert_eq!(
+                (member.session.starts, member.liveness),
+                (starts, Liveness::Live)
+            );
+            assert_eq!(control.state().feature_level, super::super::FEATURE_LEVEL);
+            for _ in 0..100 {
+                number += 1;
+                assert_eq!(control.propose(&seal(number)).unwrap(), Outcome::Applied);
+                let again = control.propose(&seal(number)).unwrap();
+                assert_eq!(again, Outcome::Refused(Refusal::WrongRound { next: 2 }));
+            }
+            let before = control.state();
+            drop(control);
+            let after = LocalControl::open(engine.clone()).unwrap().state();
+            assert_eq!(before, after);
+        }
+        // The log stays bounded: what a snapshot holds is gone from it.
+        let mut entries = 0;
+        for_each(
+            |after| engine.scan(Space::Control, LOG_PREFIX, after),
+            |_, _| {
+                entries += 1;
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert!(entries <= SNAPSHOT_EVERY + 1, "{entries}");
+    }
+
+    #[test]
+    fn another_identity_and_a_gap_in_the_log_are_refused() {
+        let engine = Arc::new(MemoryEngine::new(std::path::Path::new("unused")));
+        drop(start(&engine, 1, 1).unwrap());
+        let error = start(&engine, 2, 2).err().unwrap();
+        assert!(matches!(error, ControlError::Mixed(_)), "{error}");
+        let mut batch = Batch::new();
+        batch.delete(Space::Control, &log_key(2));
+        engine.write(batch, Durability::Synced).unwrap();
+        let error = LocalControl::open(engine).err().unwrap();
+        assert!(matches!(error, ControlError::Gap { index: 2 }), "{error}");
+    }
+}

@@ -1,0 +1,27 @@
+//! What takes samples and says when they are durable: this node's store, and in tests its double.
+
+use std::pin::Pin;
+
+use crate::model::{LabelSet, TenantId};
+use crate::store::{AppendBatch, Appended, Error, SeriesId};
+
+/// The end of a wait for durability.
+pub type Durable<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
+/// One replica of all partitions.
+pub trait Replica: Send + Sync + 'static {
+    /// The id of a series, given to it when it comes first.
+    ///
+    /// # Errors
+    /// When there are too many series.
+    fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error>;
+
+    /// Puts a batch into head and log buffer in one step.
+    ///
+    /// # Errors
+    /// When the log has failed or memory is at its bound; nothing of the batch is taken then.
+    fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error>;
+
+    /// Waits until everything up to a log position is durable.
+    fn durable(&self, position: u64) -> Durable<'_>;
+}
