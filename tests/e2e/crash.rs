@@ -1,0 +1,141 @@
+//! The plug is pulled: `kill -9` at any moment, under load, again and again. Every sample that was
+//! acknowledged comes back bit for bit.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::remote_write::{body, now_ms, send, series};
+use super::servers::{Cairn, get};
+
+/// Acknowledged samples: writer and series to timestamp to value.
+type Acknowledged = Arc<Mutex<BTreeMap<(usize, usize), BTreeMap<i64, f64>>>>;
+
+const WRITERS: usize = 3;
+const SERIES: usize = 40;
+const ROUNDS: usize = 6;
+
+/// Sends requests until told to stop, noting what was acknowledged.
+fn write(
+    url: &str,
+    writer: usize,
+    stop: &AtomicBool,
+    acknowledged: &Acknowledged,
+    base: i64,
+    next: &mut i64,
+) {
+    while !stop.load(Ordering::Relaxed) {
+        let mut sent = Vec::new();
+        let mut request = Vec::new();
+        for number in 0..SERIES {
+            // Some old, some out of order: none of that is an error here.
+            let at = base + *next * 100 - if number % 7 == 0 { 9_000_000 } else { 0 };
+            let value = f64::from_bits((*next as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2)
+                + number as f64;
+            let labels = [
+                ("__name__", "crash_total"),
+                ("instance", &format!("writer-{writer}")),
+                ("job", "crash"),
+                ("number", &number.to_string()),
+            ];
+            request.push(series(&labels, &[(at, value)]));
+            sent.push((number, at, value));
+        }
+        *next += 1;
+        if send(url, &body(request)).is_ok_and(|answer| answer.status / 100 == 2) {
+            let mut acknowledged = acknowledged.lock().unwrap();
+            for (number, at, value) in sent {
+                acknowledged
+                    .entry((writer, number))
+                    .or_default()
+                    .insert(at, value);
+            }
+        }
+    }
+}
+
+fn read_back(node: &Cairn, acknowledged: &Acknowledged) -> usize {
+    let mut stored: BTreeMap<(usize, usize), BTreeMap<i64, String>> = BTreeMap::new();
+    for series in node.query("crash_total[3h]").as_array().unwrap() {
+        let text = |name: &str| series["metric"][name].as_str().unwrap().to_owned();
+        let writer: usize = text("instance")
+            .trim_start_matches("writer-")
+            .parse()
+            .unwrap();
+        let key = (writer, text("number").parse().unwrap());
+        for pair in series["values"].as_array().unwrap() {
+            let at = (pair[0].as_f64().unwrap() * 1000.0).round() as i64;
+            stored
+                .entry(key)
+                .or_default()
+                .insert(at, pair[1].as_str().unwrap().to_owned());
+        }
+    }
+    let mut checked = 0;
+    for (key, samples) in acknowledged.lock().unwrap().iter() {
+        for (at, value) in samples {
+            let found = stored.get(key).and_then(|samples| samples.get(at));
+            let found: Option<f64> = found.map(|text| text.parse().unwrap());
+            assert_eq!(
+                found.map(f64::to_bits),
+                Some(value.to_bits()),
+                "acknowledged, but lost or changed: series {key:?} at {at}"
+            );
+            checked += 1;
+        }
+    }
+    checked
+}
+
+#[test]
+fn acknowledged_samples_survive_kill_nine() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Cairn::start(folder.path(), &[]);
+    let acknowledged = Acknowledged::default();
+    let base = now_ms() - 600_000;
+    let mut next = [0i64; WRITERS];
+    let mut checked = 0;
+    for round in 0..ROUNDS {
+        let stop = AtomicBool::new(false);
+        let url = node.url();
+        let before = checked;
+        std::thread::scope(|scope| {
+            for (writer, next) in next.iter_mut().enumerate() {
+                let (url, stop, acknowledged) = (&url, &stop, &acknowledged);
+                scope.spawn(move || write(url, writer, stop, acknowledged, base, next));
+            }
+            // A different moment every time, from a few requests to a second of load.
+            std::thread::sleep(Duration::from_millis(150 + 137 * round as u64));
+            node.server.kill();
+            stop.store(true, Ordering::Relaxed);
+        });
+        node = node.crash_and_restart();
+        checked = read_back(&node, &acknowledged);
+        assert!(checked > before, "round {round}: nothing was acknowledged");
+    }
+    println!("{checked} acknowledged samples read back after {ROUNDS} kills");
+}
+
+#[test]
+fn a_clean_stop_takes_seconds_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut node = Cairn::start(folder.path(), &[]);
+    let at = now_ms();
+    let answer = send(
+        &node.url(),
+        &body(vec![series(&[("__name__", "kept")], &[(at, 42.5)])]),
+    )
+    .unwrap();
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let (code, took) = node.server.terminate(Duration::from_secs(20));
+    assert_eq!(code, Some(0), "{}", node.server.output());
+    assert!(took < Duration::from_secs(5), "a clean stop took {took:?}");
+    let node = node.crash_and_restart();
+    let result = node.query("kept[1h]");
+    assert_eq!(result[0]["values"][0][1], "42.5", "{result}");
+    assert_eq!(
+        get(&format!("{}/-/healthy", node.url())).unwrap().status,
+        200
+    );
+}

@@ -1,0 +1,91 @@
+//! The program under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Answer, Server, free_port, get, post_form};
+
+/// A node on a data directory; it can be killed and started again on the same one.
+pub struct Cairn {
+    pub server: Server,
+    pub port: u16,
+    pub data_dir: PathBuf,
+    folder: PathBuf,
+    settings: Vec<String>,
+}
+
+impl Cairn {
+    /// The program.
+    pub fn program() -> PathBuf {
+        std::env::var_os("CAIRN_BIN")
+            .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_cairn")), PathBuf::from)
+    }
+
+    /// Starts a node below `folder` and waits until it is ready.
+    pub fn start(folder: &Path, settings: &[&str]) -> Self {
+        let data_dir = folder.join("cairn");
+        Self::start_on(
+            folder,
+            &data_dir,
+            free_port(),
+            settings.iter().map(|s| (*s).to_owned()).collect(),
+        )
+    }
+
+    /// Starts a node on a directory and port, with `--set` for each of `settings`.
+    pub fn start_on(folder: &Path, data_dir: &Path, port: u16, settings: Vec<String>) -> Self {
+        let mut command = Command::new(Self::program());
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(data_dir)
+            .arg("--http-listen")
+            .arg(format!("127.0.0.1:{port}"));
+        for setting in &settings {
+            command.arg("--set").arg(setting);
+        }
+        let mut server = Server::start("cairn", command, folder);
+        server.wait_until(Duration::from_secs(60), || {
+            get(&format!("http://127.0.0.1:{port}/-/ready"))
+                .is_ok_and(|answer| answer.status == 200)
+        });
+        Self {
+            server,
+            port,
+            data_dir: data_dir.to_owned(),
+            folder: folder.to_owned(),
+            settings,
+        }
+    }
+
+    /// `kill -9`, then a new process on the same directory and port.
+    pub fn crash_and_restart(self) -> Self {
+        let Self {
+            mut server,
+            port,
+            data_dir,
+            folder,
+            settings,
+        } = self;
+        server.kill();
+        drop(server);
+        Self::start_on(&folder, &data_dir, port, settings)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A form to an endpoint below `/api/v1/`.
+    pub fn api(&self, endpoint: &str, form: &[(&str, &str)]) -> Answer {
+        post_form(&format!("{}/api/v1/{endpoint}", self.url()), form).unwrap()
+    }
+
+    /// The result of an instant query.
+    pub fn query(&self, expression: &str) -> serde_json::Value {
+        let answer = self.api("query", &[("query", expression)]);
+        assert_eq!(answer.status, 200, "{expression}: {}", answer.text());
+        answer.json()["data"]["result"].clone()
+    }
+}
