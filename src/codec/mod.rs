@@ -8,13 +8,18 @@
 //! `use crate::codec::timestamps;` and then `timestamps::encode`.
 //!
 //! * [`varint`], [`bits`]: primitives;
-//! * [`histograms`]: single native histograms and columns of them.
+//! * [`histograms`]: single native histograms and columns of them;
+//! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.
 
 mod error;
+mod frame;
 mod histogram;
 
 pub mod bits;
 pub mod histograms;
+pub mod postings;
+pub mod series_entry;
+pub mod symbols;
 pub mod varint;
 
 pub use error::Error;
