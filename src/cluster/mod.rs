@@ -5,6 +5,9 @@
 
 mod control;
 mod error;
+mod quorum;
+mod seal;
+mod settings;
 mod write;
 
 pub use control::{
@@ -14,4 +17,5 @@ pub use control::{
     join_or_found, utc_day,
 };
 pub use error::Error;
+pub use settings::SealSettings;
 pub use write::{Durable, Gate, Pending, Refusing, Replica, WriteError, Writer};
