@@ -11,9 +11,6 @@ const SERIES_PER_TARGET: usize = 250;
 const STEP_MS: i64 = 15_000;
 const BATCH: usize = 5_000;
 const CONNECTIONS: usize = 4;
-/// A whole hour in the past, in the middle of a window.
-const START_MS: i64 = 1_790_000_000_000 / 7_200_000 * 7_200_000;
-
 #[derive(Clone, PartialEq, Message)]
 struct WriteRequest {
     #[prost(message, repeated, tag = "1")]
@@ -48,11 +45,18 @@ struct Sample {
 pub struct Load {
     bodies: Vec<Vec<u8>>,
     samples: usize,
-    steps: usize,
+    end_ms: i64,
 }
 
 impl Load {
     pub fn new(series: usize, steps: usize) -> Self {
+        // It ends now, as a real sender's does.
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as i64;
+        let start = now / STEP_MS * STEP_MS - steps as i64 * STEP_MS;
+        let at_step = |step: usize| start + step as i64 * STEP_MS;
         let labels: Vec<Vec<Label>> = (0..series).map(labels).collect();
         let mut bodies = Vec::new();
         for step in 0..steps {
@@ -75,7 +79,7 @@ impl Load {
         Self {
             bodies,
             samples: series * steps,
-            steps,
+            end_ms: at_step(steps - 1),
         }
     }
 
@@ -88,7 +92,7 @@ impl Load {
     }
 
     pub fn end_ms(&self) -> i64 {
-        at_step(self.steps - 1)
+        self.end_ms
     }
 
     /// Sends everything over a few connections, in order of time.
@@ -115,10 +119,6 @@ impl Load {
             }
         });
     }
-}
-
-fn at_step(step: usize) -> i64 {
-    START_MS + step as i64 * STEP_MS
 }
 
 fn labels(series: usize) -> Vec<Label> {
