@@ -6,6 +6,7 @@
 use std::fmt;
 
 use crate::model::{Matcher, TimestampMs};
+use crate::query::function::Function;
 
 use super::duration::{DurationExpr, NumberLiteral};
 use super::span::Span;
@@ -360,8 +361,8 @@ impl AggregateOp {
 /// `name(args)`.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The function's name.
-    pub name: String,
+    /// The function.
+    pub function: &'static Function,
     /// The arguments.
     pub args: Vec<Expr>,
 }

@@ -33,6 +33,8 @@ pub enum DurationKind {
     Step,
     /// `range()`: from the query's start to its end.
     Range,
+    /// `+x` before `step()` and its like in an offset; elsewhere `+` leaves no trace.
+    Plus(Box<DurationExpr>),
     /// `-x`.
     Negate(Box<DurationExpr>),
     /// `(x)`; never one directly within another.
@@ -154,7 +156,9 @@ impl DurationExpr {
             DurationKind::Step => milliseconds_as_seconds(step_ms),
             DurationKind::Range => milliseconds_as_seconds(range_ms),
             DurationKind::Negate(inner) => -inner.seconds(step_ms, range_ms)?,
-            DurationKind::Paren(inner) => inner.seconds(step_ms, range_ms)?,
+            DurationKind::Plus(inner) | DurationKind::Paren(inner) => {
+                inner.seconds(step_ms, range_ms)?
+            }
             DurationKind::Binary(op, left, right) => {
                 let left = left.seconds(step_ms, range_ms)?;
                 let right = right.seconds(step_ms, range_ms)?;

@@ -4,14 +4,32 @@
 //! `docs/querying` of prometheus/prometheus.
 
 mod ast;
+mod check;
+mod cursor;
 mod duration;
 mod error;
+mod lexer;
+mod literal;
+mod options;
+mod parse;
+mod parse_duration;
+mod parse_expr;
+mod parse_labels;
+mod parse_selector;
+mod quote;
 mod span;
+mod token;
 
 pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, ExprKind,
     Matching, MatrixSelector, Subquery, Unary, VectorSelector,
 };
+pub use cursor::{NESTING_MAX, QUERY_BYTES_MAX};
 pub use duration::{DurationError, DurationExpr, DurationKind, DurationOp, NumberLiteral};
 pub use error::ParseError;
+pub use options::ParseOptions;
+pub use parse::{parse, parse_selector};
 pub use span::Span;
+
+#[cfg(test)]
+mod tests;
