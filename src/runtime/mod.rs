@@ -5,6 +5,7 @@ mod budget;
 mod cancel;
 mod chance;
 mod clock;
+mod machine;
 mod pool;
 mod setting;
 mod telemetry;
@@ -13,6 +14,9 @@ pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
 pub use cancel::{CancelToken, Cancelled};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use machine::{
+    cores, cpu_seconds, host_name, memory_total, open_files, resident_memory, written_bytes,
+};
 pub use pool::{Pool, PoolError};
 pub use setting::{
     ByteSize, KeyReference, RawValue, Section, Setting, parse_duration_ms, show_duration,

@@ -1,0 +1,151 @@
+//! What the machine, or the cgroup in which we run, has.
+
+use std::fs;
+use std::num::NonZeroUsize;
+
+/// Memory to count with when nothing can be read: a small board's.
+const MEMORY_UNKNOWN: u64 = 1 << 30;
+
+/// Bytes of memory that this process may use: the least of the machine's and its cgroups' limits.
+#[must_use]
+pub fn memory_total() -> u64 {
+    let machine = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| kib_field(&text, "MemTotal:"));
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limits = cgroup_limit_files(&groups)
+        .into_iter()
+        .filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
+    limits.chain(machine).min().unwrap_or(MEMORY_UNKNOWN)
+}
+
+/// Processor cores that this process may use.
+#[must_use]
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// The host's name.
+#[must_use]
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    if name.is_empty() {
+        "cairn".to_owned()
+    } else {
+        name
+    }
+}
+
+/// Bytes of memory that this process holds now and held at most: resident set and its peak.
+#[must_use]
+pub fn resident_memory() -> (u64, u64) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name| kib_field(&status, name).unwrap_or(0);
+    (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// User and system time of this process so far, in seconds.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    /// Clock ticks a second in `/proc/self/stat`: 100 on every Linux.
+    const TICKS: f64 = 100.0;
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the command's name in parentheses; user and system time are fields 14 and 15.
+    let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: f64 = rest
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|text| text.parse::<f64>().ok())
+        .sum();
+    ticks / TICKS
+}
+
+/// Bytes that this process had written to block devices so far.
+#[must_use]
+pub fn written_bytes() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+    io.lines()
+        .find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// Open file descriptors of this process.
+#[must_use]
+pub fn open_files() -> u64 {
+    fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+}
+
+/// A field of `/proc/meminfo` or `/proc/self/status`, in bytes.
+fn kib_field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace()
+        .next()?
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
+}
+
+/// The files that hold the memory limits of our cgroup and of those above it: version 2, and
+/// version 1's memory controller.
+fn cgroup_limit_files(groups: &str) -> Vec<String> {
+    /// Cgroups are nested a few deep; a bound all the same.
+    const DEPTH_MAX: usize = 32;
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (_, controllers, Some(path)) =
+            (parts.next(), parts.next().unwrap_or_default(), parts.next())
+        else {
+            continue;
+        };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            list if list.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let mut path = path.trim_end_matches('/');
+        for _ in 0..DEPTH_MAX {
+            files.push(format!("{root}{path}/{file}"));
+            match path.rsplit_once('/') {
+                Some((above, _)) => path = above,
+                None => break,
+            }
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_all_cgroups_above_are_looked_at() {
+        let files = cgroup_limit_files("0::/system.slice/cairn.service\n");
+        assert_eq!(
+            files,
+            [
+                "/sys/fs/cgroup/system.slice/cairn.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max",
+            ]
+        );
+        let old = cgroup_limit_files("4:cpu,memory:/a\n3:freezer:/b\n");
+        assert_eq!(old[0], "/sys/fs/cgroup/memory/a/memory.limit_in_bytes");
+        assert_eq!(old.len(), 2);
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        assert!(memory_total() > 1 << 20);
+        assert!(resident_memory().0 > 0 && cores() > 0 && open_files() > 0);
+        assert_eq!(
+            kib_field("MemTotal:   12 kB\n", "MemTotal:"),
+            Some(12 * 1024)
+        );
+    }
+}
