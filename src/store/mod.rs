@@ -1,10 +1,13 @@
 //! One node's data: log, head, sealed blocks. Sync; knows nothing of peers or of PromQL.
 
+mod applied;
 mod digest;
 mod engine;
 mod error;
 mod head;
 mod lock;
+mod settings;
+mod watermark;
 
 pub use digest::{ContentHasher, ContentSum};
 pub use engine::{
@@ -15,3 +18,5 @@ pub use engine::{
 pub use error::{Error, ErrorClass};
 pub use head::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use lock::DataDir;
+pub use settings::{DiskSettings, RetentionSettings};
+pub use watermark::{DiskState, Watermark};

@@ -1,0 +1,279 @@
+//! What this node has applied of the catalog, and up to where its log is given up: records in the
+//! engine's meta space that are written in one batch.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `applied/` arc `v` | the partition's version that is applied here (u64) |
+//! | `applied/` arc `b` block id | an applied block's entry |
+//! | `mark/` arc window | the log position up to which the window's content of that arc is in an applied block, or given up (u64) |
+//!
+//! Numbers are most significant byte first; an arc is its prefix (u32) and depth (u8), a window
+//! its number with the sign bit flipped (u64), so that keys sort as their numbers do.
+//! `docs/format.md` has the entry byte by byte.
+
+use std::collections::BTreeMap;
+
+use super::engine::{Batch, Engine, Space, for_each};
+use super::error::Error;
+use crate::model::Window;
+use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
+
+const APPLIED: &[u8] = b"applied/";
+const MARK: &[u8] = b"mark/";
+const VERSION: u8 = b'v';
+const BLOCK: u8 = b'b';
+
+/// The version of an entry's bytes.
+const ENTRY_FORMAT: u8 = 1;
+
+/// One partition as it is applied here.
+#[derive(Clone, Default, Debug, PartialEq)]
+pub(super) struct Applied {
+    pub(super) version: u64,
+    pub(super) blocks: BTreeMap<BlockId, BlockEntry>,
+}
+
+/// Log positions up to which content is elsewhere.
+pub(super) type Marks = BTreeMap<(RingArc, Window), u64>;
+
+fn arc_bytes(arc: RingArc) -> [u8; 5] {
+    let [a, b, c, d] = arc.prefix().to_be_bytes();
+    [a, b, c, d, arc.depth()]
+}
+
+fn version_key(arc: RingArc) -> Vec<u8> {
+    [APPLIED, &arc_bytes(arc), &[VERSION]].concat()
+}
+
+fn block_key(arc: RingArc, id: BlockId) -> Vec<u8> {
+    [APPLIED, &arc_bytes(arc), &[BLOCK], &id.0.to_be_bytes()].concat()
+}
+
+fn mark_key(arc: RingArc, window: Window) -> Vec<u8> {
+    let number = (window.0 ^ i64::MIN).to_be_bytes();
+    [MARK, &arc_bytes(arc), &number].concat()
+}
+
+/// Notes a partition's version.
+pub(super) fn put_version(batch: &mut Batch, arc: RingArc, version: u64) {
+    batch.put(Space::Meta, &version_key(arc), &version.to_be_bytes());
+}
+
+/// Notes a block as applied.
+pub(super) fn put_block(batch: &mut Batch, arc: RingArc, entry: &BlockEntry) {
+    batch.put(Space::Meta, &block_key(arc, entry.id), &encode(entry));
+}
+
+/// Notes a block as no longer applied.
+pub(super) fn delete_block(batch: &mut Batch, arc: RingArc, id: BlockId) {
+    batch.delete(Space::Meta, &block_key(arc, id));
+}
+
+/// Notes up to where a window's log is given up.
+pub(super) fn put_mark(batch: &mut Batch, arc: RingArc, window: Window, position: u64) {
+    let key = mark_key(arc, window);
+    batch.put(Space::Meta, &key, &position.to_be_bytes());
+}
+
+/// Forgets a mark that no record of the log lies below any more.
+pub(super) fn delete_mark(batch: &mut Batch, arc: RingArc, window: Window) {
+    batch.delete(Space::Meta, &mark_key(arc, window));
+}
+
+/// Reads everything.
+pub(super) fn read(engine: &dyn Engine) -> Result<(BTreeMap<RingArc, Applied>, Marks), Error> {
+    let mut all: BTreeMap<RingArc, Applied> = BTreeMap::new();
+    for_each(
+        |after| engine.scan(Space::Meta, APPLIED, after),
+        |key, value| read_applied(&mut all, key, value),
+    )?;
+    let mut marks = Marks::new();
+    for_each(
+        |after| engine.scan(Space::Meta, MARK, after),
+        |key, value| {
+            let rest = key.get(MARK.len()..).unwrap_or_default();
+            let (arc, rest) = take_arc(rest).ok_or_else(|| damaged("a mark's key"))?;
+            let window = <[u8; 8]>::try_from(rest).map_err(|_| damaged("a mark's key"))?;
+            let window = Window(i64::from_be_bytes(window) ^ i64::MIN);
+            marks.insert((arc, window), take_u64(value, "a mark")?);
+            Ok(())
+        },
+    )?;
+    Ok((all, marks))
+}
+
+fn read_applied(
+    all: &mut BTreeMap<RingArc, Applied>,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), Error> {
+    let rest = key.get(APPLIED.len()..).unwrap_or_default();
+    let what = "the key of an applied block";
+    let (arc, rest) = take_arc(rest).ok_or_else(|| damaged(what))?;
+    let applied = all.entry(arc).or_default();
+    match rest.split_first() {
+        Some((&VERSION, [])) => applied.version = take_u64(value, "an applied version")?,
+        Some((&BLOCK, id)) => {
+            let id = <[u8; 16]>::try_from(id).map_err(|_| damaged(what))?;
+            let id = BlockId(u128::from_be_bytes(id));
+            let entry = decode(id, value).ok_or_else(|| damaged("an applied block's entry"))?;
+            applied.blocks.insert(id, entry);
+        }
+        _ => return Err(damaged(what)),
+    }
+    Ok(())
+}
+
+fn damaged(what: &str) -> Error {
+    Error::corrupt(
+        "the record of what is applied",
+        format!("{what} cannot be read"),
+    )
+}
+
+fn take_arc(bytes: &[u8]) -> Option<(RingArc, &[u8])> {
+    let (prefix, rest) = bytes.split_first_chunk::<4>()?;
+    let (depth, rest) = rest.split_first()?;
+    Some((RingArc::new(u32::from_be_bytes(*prefix), *depth)?, rest))
+}
+
+fn take_u64(bytes: &[u8], what: &str) -> Result<u64, Error> {
+    let bytes = bytes.try_into().map_err(|_| damaged(what))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn encode(entry: &BlockEntry) -> Vec<u8> {
+    let mut out = Vec::with_capacity(128);
+    out.push(ENTRY_FORMAT);
+    out.extend_from_slice(&entry.range.start.0.to_be_bytes());
+    out.extend_from_slice(&entry.range.end.0.to_be_bytes());
+    out.push(entry.level.0);
+    out.extend_from_slice(&entry.round.to_be_bytes());
+    out.extend_from_slice(&entry.size.to_be_bytes());
+    out.extend_from_slice(&entry.samples.to_be_bytes());
+    out.extend_from_slice(&entry.content_sum.to_be_bytes());
+    out.extend_from_slice(&entry.digest.0);
+    match entry.uploaded {
+        Uploaded::None => out.push(0),
+        Uploaded::Object => out.push(1),
+        Uploaded::Pack { pack, offset } => {
+            out.push(2);
+            out.extend_from_slice(&pack.0);
+            out.extend_from_slice(&offset.to_be_bytes());
+        }
+    }
+    out
+}
+
+/// Takes fixed pieces from the front of a slice.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (piece, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*piece)
+    }
+}
+
+fn decode(id: BlockId, bytes: &[u8]) -> Option<BlockEntry> {
+    let mut fields = Fields(bytes);
+    let [format] = fields.take()?;
+    if format != ENTRY_FORMAT {
+        return None;
+    }
+    let start = TimestampMs(i64::from_be_bytes(fields.take()?));
+    let end = TimestampMs(i64::from_be_bytes(fields.take()?));
+    let [level] = fields.take()?;
+    let entry = BlockEntry {
+        id,
+        range: TimeRange::new(start, end),
+        level: Level(level),
+        round: u32::from_be_bytes(fields.take()?),
+        size: u64::from_be_bytes(fields.take()?),
+        samples: u64::from_be_bytes(fields.take()?),
+        content_sum: u128::from_be_bytes(fields.take()?),
+        digest: Digest(fields.take()?),
+        uploaded: match fields.take()? {
+            [0] => Uploaded::None,
+            [1] => Uploaded::Object,
+            [2] => Uploaded::Pack {
+                pack: Digest(fields.take()?),
+                offset: u64::from_be_bytes(fields.take()?),
+            },
+            _ => return None,
+        },
+    };
+    fields.0.is_empty().then_some(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::FOUNDING_DEPTH;
+    use crate::store::engine::{Durability, MemoryEngine};
+
+    fn entry(id: u128, uploaded: Uploaded) -> BlockEntry {
+        BlockEntry {
+            id: BlockId(id),
+            range: Window(-3).range(),
+            level: Level(2),
+            round: 7,
+            size: 1 << 40,
+            samples: 99,
+            content_sum: u128::MAX - 5,
+            digest: Digest([4; 32]),
+            uploaded,
+        }
+    }
+
+    #[test]
+    fn what_was_noted_is_read() {
+        let engine = MemoryEngine::new(Path::new("unused"));
+        let pack = Uploaded::Pack {
+            pack: Digest([1; 32]),
+            offset: 12,
+        };
+        let (mut batch, mut applied, mut marks) = (Batch::new(), BTreeMap::new(), Marks::new());
+        for (number, arc) in RingArc::all(FOUNDING_DEPTH).enumerate() {
+            let number = u64::try_from(number).unwrap();
+            put_version(&mut batch, arc, number);
+            let places = [Uploaded::None, Uploaded::Object, pack];
+            let mut here = Applied {
+                version: number,
+                blocks: BTreeMap::new(),
+            };
+            for (id, place) in (u128::from(number) * 10..).zip(places) {
+                put_block(&mut batch, arc, &entry(id, place));
+                here.blocks.insert(BlockId(id), entry(id, place));
+            }
+            let gone = BlockId(u128::from(number) * 10 + 9);
+            put_block(&mut batch, arc, &entry(gone.0, pack));
+            delete_block(&mut batch, arc, gone);
+            applied.insert(arc, here);
+            for window in [Window(-1), Window(0), Window(5)] {
+                put_mark(&mut batch, arc, window, number + 100);
+                marks.insert((arc, window), number + 100);
+            }
+            put_mark(&mut batch, arc, Window(6), 1);
+            delete_mark(&mut batch, arc, Window(6));
+        }
+        engine.write(batch, Durability::Synced).unwrap();
+        assert_eq!(read(&engine).unwrap(), (applied, marks));
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let bytes = encode(&entry(1, Uploaded::Object));
+        for len in 0..bytes.len() {
+            assert_eq!(decode(BlockId(1), &bytes[..len]), None);
+        }
+        let engine = MemoryEngine::new(Path::new("unused"));
+        let mut batch = Batch::new();
+        batch.put(Space::Meta, b"applied/xyz", b"");
+        engine.write(batch, Durability::Synced).unwrap();
+        assert!(matches!(read(&engine), Err(Error::Corrupt { .. })));
+    }
+}
