@@ -1,4 +1,4 @@
-//! Native histograms: single ones, as the log holds them, and columns of them, as pages do.
+//! Native histograms by themselves, as the log holds them. Columns of them are part of a page.
 
 use super::Error;
 use super::histogram;

@@ -8,18 +8,38 @@
 //! `use crate::codec::timestamps;` and then `timestamps::encode`.
 //!
 //! * [`varint`], [`bits`]: primitives;
-//! * [`histograms`]: single native histograms and columns of them;
+//! * [`timestamps`]: a column of timestamps, shared by many series;
+//! * [`page`]: values, histograms and start timestamps of neighbouring series;
+//! * [`histograms`]: single native histograms;
 //! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.
 
+mod choose;
+mod decimal;
 mod error;
+mod exceptions;
 mod frame;
 mod histogram;
+mod histogram_column;
+mod predict;
+mod residuals;
+mod starts;
+#[cfg(test)]
+mod strategies;
+mod values;
+mod version;
 
 pub mod bits;
 pub mod histograms;
+pub mod page;
 pub mod postings;
 pub mod series_entry;
 pub mod symbols;
+pub mod timestamps;
 pub mod varint;
 
 pub use error::Error;
+pub use histogram_column::HISTOGRAM_NUMBERS_MAX;
+
+/// Rows of one column: a sample every millisecond of a window fits. A column that repeats itself
+/// takes no bytes a row, so this is also what bounds decoding: 64 MiB.
+pub const ROWS_MAX: usize = 1 << 23;

@@ -1,0 +1,195 @@
+//! Whatever is put into a page comes out of it with every bit; damage is an error.
+
+use proptest::prelude::*;
+
+use super::super::strategies::{column, histogram, same};
+use super::*;
+use crate::model::stale_nan;
+
+fn samples(values: &[f64]) -> Samples {
+    Samples {
+        values: values.to_vec(),
+        ..Samples::default()
+    }
+}
+
+fn built(series: &[Samples]) -> Vec<u8> {
+    let mut builder = Builder::new();
+    for (place, samples) in series.iter().enumerate() {
+        assert_eq!(builder.push(samples.into()), Ok(place));
+    }
+    let mut out = Vec::new();
+    builder.finish(&mut out);
+    assert!(builder.is_empty());
+    out
+}
+
+fn equal(one: &Samples, other: &Samples) -> bool {
+    let bits =
+        |samples: &Samples| -> Vec<u64> { samples.values.iter().map(|v| v.to_bits()).collect() };
+    bits(one) == bits(other)
+        && one.starts == other.starts
+        && one.histograms.len() == other.histograms.len()
+        && one
+            .histograms
+            .iter()
+            .zip(&other.histograms)
+            .all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1))
+}
+
+fn check(series: &[Samples]) -> usize {
+    let bytes = built(series);
+    let page = Reader::open(&bytes).unwrap();
+    assert_eq!(page.len(), series.len());
+    let mut out = samples(&[7.0]);
+    // Backwards, because no series needs another one to have been read.
+    for (place, want) in series.iter().enumerate().rev() {
+        page.read(place, want.values.len(), &mut out).unwrap();
+        assert!(equal(&out, want), "{place}: {out:?} {want:?}");
+    }
+    assert!(page.read(series.len(), 1, &mut out).is_err());
+    bytes.len()
+}
+
+#[test]
+fn series_that_move_alike_are_stored_once() {
+    let walk: Vec<f64> = (0..480i32).map(|i| f64::from(i * i % 97 + i)).collect();
+    let alone = check(&[samples(&walk)]);
+    let shifted: Vec<f64> = walk.iter().map(|v| (v * 4096.0) + 77.0).collect();
+    let mirrored: Vec<f64> = walk.iter().map(|v| (250.0 - v) / 1000.0).collect();
+    let all = check(&[samples(&walk), samples(&shifted), samples(&mirrored)]);
+    assert!(all < alone + 40, "{alone} {all}");
+}
+
+#[test]
+fn a_page_of_idle_series_is_a_few_bytes() {
+    let idle: Vec<Samples> = (0..64).map(|i| samples(&[f64::from(i % 3); 480])).collect();
+    let size = check(&idle);
+    assert!(size < 100, "{size}");
+    let mut builder = Builder::new();
+    for samples in &idle {
+        assert!(!builder.is_full());
+        builder.push(samples.into()).unwrap();
+    }
+    assert!(builder.is_full());
+    assert!(builder.push((&idle[0]).into()).is_err());
+}
+
+#[test]
+fn the_wrong_number_of_rows_is_noticed() {
+    let bytes = built(&[samples(&[1.0, 2.0, 4.0])]);
+    let page = Reader::open(&bytes).unwrap();
+    let mut out = Samples::default();
+    for rows in [0, 1, 2, 4, ROWS_MAX, usize::MAX] {
+        assert!(page.read(0, rows, &mut out).is_err(), "{rows}");
+    }
+}
+
+#[test]
+fn an_empty_page_and_empty_series_are_fine() {
+    check(&[]);
+    check(&[samples(&[]), samples(&[1.0]), samples(&[])]);
+}
+
+fn series() -> impl Strategy<Value = Samples> {
+    let with_histograms = (
+        prop::collection::vec(
+            (any::<bool>(), histogram(), any::<prop::sample::Index>()),
+            1..12,
+        ),
+        0u32..3,
+    )
+        .prop_map(|(rows, repeats)| {
+            let mut samples = Samples::default();
+            let all: Vec<_> = rows.iter().map(|row| row.1.clone()).collect();
+            for (real, _, which) in &rows {
+                for _ in 0..=repeats {
+                    let at = u32::try_from(samples.values.len()).unwrap();
+                    if *real {
+                        samples
+                            .histograms
+                            .push((at, Arc::new(which.get(&all).clone())));
+                        samples.values.push(0.0);
+                    } else {
+                        samples.values.push(stale_nan());
+                    }
+                }
+            }
+            samples
+        });
+    (
+        prop_oneof![4 => column().prop_map(|values: Vec<f64>| samples(&values)), 1 => with_histograms],
+        prop_oneof![
+            3 => Just(Vec::new()),
+            1 => prop::collection::vec(any::<i64>(), 300),
+            1 => prop::collection::vec(0i64..3, 300),
+        ],
+    )
+        .prop_map(|(mut samples, mut starts)| {
+            starts.truncate(samples.values.len());
+            if starts.iter().any(|start| *start != 0) {
+                samples.starts = starts;
+            }
+            samples
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn any_page_comes_back(series in prop::collection::vec(series(), 0..8), twice: bool) {
+        let mut series = series;
+        if twice {
+            series.extend_from_within(..);
+        }
+        check(&series);
+    }
+
+    #[test]
+    fn damage_is_noticed(
+        series in prop::collection::vec(series(), 0..4),
+        at: prop::sample::Index,
+        bit in 0..8,
+        cut: prop::sample::Index,
+    ) {
+        let mut bytes = built(&series);
+        prop_assert!(Reader::open(&bytes[..cut.index(bytes.len())]).is_err());
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1u8 << bit;
+        prop_assert!(Reader::open(&bytes).is_err());
+    }
+
+    /// Behind the checksum and the compression: what only malice makes.
+    #[test]
+    fn no_body_panics(
+        series in prop::collection::vec(series(), 0..4),
+        at: prop::sample::Index,
+        byte: u8,
+        rows in 0usize..100,
+        any: Vec<u8>,
+    ) {
+        let bytes = built(&series);
+        let mut body = &bytes[..bytes.len() - 4];
+        take_u8(&mut body, "").unwrap();
+        let count = take_len(&mut body, "", 100).unwrap();
+        let mut raw = frame::decompress(&mut body, "", 1 << 20).unwrap();
+        let mut stored = vec![PAGE_VARINT];
+        put_len(&mut stored, count);
+        stored.push(0);
+        put_len(&mut stored, raw.len());
+        if !raw.is_empty() {
+            let at = at.index(raw.len());
+            raw[at] = byte;
+        }
+        stored.extend_from_slice(&raw);
+        let mut out = Samples::default();
+        for body in [&stored, &any] {
+            if let Ok(page) = Reader::open_body(body) {
+                for place in 0..page.len() {
+                    page.read(place, rows, &mut out).ok();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Every encoding id ever written, and who reads it.
+//!
+//! An id is never used again for anything else, and its reader never goes: a node of today opens
+//! every block ever written. A new encoding is one line here, a file, a golden file in
+//! `tests/format` and a fuzz target. `docs/format.md` lists the same ids.
+
+/// Timestamps on a grid with exceptions; read by `timestamps.rs`. Since version 1.
+pub(super) const TIMESTAMPS_GRID: u8 = 1;
+/// Timestamps as differences less the commonest one; read by `timestamps.rs`. Since version 1.
+pub(super) const TIMESTAMPS_STEPS: u8 = 2;
+/// Timestamps as differences of differences; read by `timestamps.rs`. Since version 1.
+pub(super) const TIMESTAMPS_STEPS_OF_STEPS: u8 = 3;
+
+/// A value page of varints under zstd; read by `page.rs`. Since version 1.
+pub(super) const PAGE_VARINT: u8 = 1;
+
+/// One start timestamp for a whole column; read by `starts.rs`. Since version 1.
+pub(super) const STARTS_ONE: u8 = 1;
+/// Start timestamps in runs; read by `starts.rs`. Since version 1.
+pub(super) const STARTS_RUNS: u8 = 2;
+/// Start timestamps as a timestamp column; read by `starts.rs`. Since version 1.
+pub(super) const STARTS_COLUMN: u8 = 3;
