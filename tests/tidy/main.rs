@@ -13,6 +13,7 @@
 mod directions;
 mod files;
 mod homes;
+mod reference;
 mod sources;
 
 /// Fails with all complaints at once, each on its own line.

@@ -1,0 +1,43 @@
+//! `docs/reference` is written from the code, and is what the code says today. With
+//! `CAIRN_WRITE_REFERENCE` set (`scripts/check --write`) the pages are written instead of compared.
+
+use std::fs;
+
+use super::sources::root;
+
+fn check(page: &str, text: &str) {
+    let path = root().join("docs/reference").join(page);
+    if std::env::var_os("CAIRN_WRITE_REFERENCE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == text,
+        "docs/reference/{page} is not what the code says: run scripts/check --write"
+    );
+}
+
+#[test]
+fn reference_of_the_configuration() {
+    check("configuration.md", &cairn::config::reference_page());
+}
+
+#[test]
+fn reference_of_the_command_line() {
+    check("cli.md", &cairn::cli::reference_page());
+}
+
+#[test]
+fn the_configuration_stays_small() {
+    let keys = cairn::config::reference();
+    assert!(
+        keys.len() < 40,
+        "{} keys: fewer than forty are promised",
+        keys.len()
+    );
+    for key in keys {
+        assert!(!key.text.is_empty(), "{} has no text", key.key);
+    }
+}
