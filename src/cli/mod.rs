@@ -52,7 +52,13 @@ enum Command {
 #[derive(Args, Debug)]
 struct ConfigArgs {
     /// The configuration file (TOML). Without it: defaults, environment and flags.
-    #[arg(long, short, value_name = "FILE", env = "CAIRN_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        env = "CAIRN_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
     /// Where the node keeps its data (key data_dir).
     #[arg(long, value_name = "DIR")]

@@ -32,7 +32,12 @@ pub(super) struct Query {
     /// The expression.
     expression: String,
     /// The node to ask.
-    #[arg(long, env = "CAIRN_URL", hide_env_values = true, default_value = "http://127.0.0.1:9009")]
+    #[arg(
+        long,
+        env = "CAIRN_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9009"
+    )]
     url: String,
     /// Whose series (X-Scope-OrgID), where tenancy is on.
     #[arg(long)]
