@@ -8,6 +8,7 @@ mod check;
 mod cursor;
 mod duration;
 mod error;
+mod format;
 mod lexer;
 mod literal;
 mod options;
@@ -19,6 +20,7 @@ mod parse_selector;
 mod quote;
 mod span;
 mod token;
+mod tree;
 
 pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, ExprKind,
@@ -27,9 +29,11 @@ pub use ast::{
 pub use cursor::{NESTING_MAX, QUERY_BYTES_MAX};
 pub use duration::{DurationError, DurationExpr, DurationKind, DurationOp, NumberLiteral};
 pub use error::ParseError;
+pub use format::prettify;
 pub use options::ParseOptions;
 pub use parse::{parse, parse_selector};
 pub use span::Span;
+pub use tree::tree;
 
 #[cfg(test)]
 mod tests;
