@@ -22,6 +22,7 @@ pub mod cli;
 pub mod cluster;
 pub mod codec;
 pub mod config;
+pub mod ingest;
 pub mod model;
 pub mod query;
 pub mod runtime;

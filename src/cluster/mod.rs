@@ -10,6 +10,7 @@ mod seal;
 mod settings;
 mod write;
 
+pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlState, DAY_MS,
     Expired, FEATURE_LEVEL, Found, Introduction, Liveness, LocalControl, Member, MemberId, NodeUp,

@@ -164,7 +164,12 @@ mod tests {
         let body: Vec<u8> = (0..10_000u32).flat_map(u32::to_le_bytes).collect();
         for encoding in ALL {
             let sent = encoded(encoding, &body);
-            for broken in [&sent[..sent.len() / 2], b"", b"\xff\xff\xff", b"hello world"] {
+            for broken in [
+                &sent[..sent.len() / 2],
+                b"",
+                b"\xff\xff\xff",
+                b"hello world",
+            ] {
                 let result = decompress(encoding, broken, 1 << 20, &mut buffer);
                 if encoding == Encoding::Zstd && broken.is_empty() {
                     continue; // No frames at all are an empty stream.

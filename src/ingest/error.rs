@@ -22,7 +22,9 @@ pub enum Error {
         remedy: &'static str,
     },
     /// Bytes that are no message of the kind that was announced (400).
-    #[error("the body is no {what}: {problem}: nothing of it can be stored; check the sender and what lies between")]
+    #[error(
+        "the body is no {what}: {problem}: nothing of it can be stored; check the sender and what lies between"
+    )]
     Malformed {
         /// What it should have been.
         what: &'static str,

@@ -81,6 +81,12 @@ impl IngestMetrics {
             "Samples, histograms and exemplars that were acknowledged",
             metrics.stored.clone(),
         );
+        metrics.register_inside(registry);
+        metrics
+    }
+
+    fn register_inside(&self, registry: &mut Registry) {
+        let metrics = self;
         registry.register(
             "cairn_ingest_refused",
             "What was refused for good, or dropped, by reason",
@@ -102,7 +108,6 @@ impl IngestMetrics {
             Unit::Bytes,
             metrics.cache_bytes.clone(),
         );
-        metrics
     }
 
     pub(super) fn request(
@@ -147,7 +152,9 @@ impl IngestMetrics {
                 self.lookups.get_or_create(&label).inc_by(count);
             }
         }
-        self.cache_entries.set(i64::try_from(entries).unwrap_or(i64::MAX));
-        self.cache_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.cache_entries
+            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.cache_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }

@@ -151,8 +151,15 @@ mod tests {
             write.refuse(one, "bad", || format!("series {at}: bad"));
         }
         let text = write.text();
-        assert!(text.starts_with("stored 5 samples, 1 exemplars; refused 13 samples\n  series 0: bad\n"));
-        assert!(text.ends_with("series 9: bad\n  and 3 more series\n"), "{text}");
+        assert!(
+            text.starts_with(
+                "stored 5 samples, 1 exemplars; refused 13 samples\n  series 0: bad\n"
+            )
+        );
+        assert!(
+            text.ends_with("series 9: bad\n  and 3 more series\n"),
+            "{text}"
+        );
         assert_eq!(write.reasons().collect::<Vec<_>>(), [("bad", 13)]);
     }
 }

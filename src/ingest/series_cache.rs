@@ -102,9 +102,7 @@ impl<S: Copy> SeriesCache<S> {
     #[inline]
     fn entry(&self, at: u32) -> Option<&Entry<S>> {
         let at = at as usize;
-        self.pieces
-            .get(at / PIECE_ENTRIES)?
-            .get(at % PIECE_ENTRIES)
+        self.pieces.get(at / PIECE_ENTRIES)?.get(at % PIECE_ENTRIES)
     }
 
     #[inline]

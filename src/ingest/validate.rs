@@ -170,7 +170,9 @@ pub(super) fn show_labels(raw: &[RawLabel<'_>]) -> String {
     let mut shown = name.map_or_else(String::new, |(_, value)| {
         String::from_utf8_lossy(value).escape_debug().to_string()
     });
-    let others = raw.iter().filter(|(name, _)| *name != METRIC_NAME.as_bytes());
+    let others = raw
+        .iter()
+        .filter(|(name, _)| *name != METRIC_NAME.as_bytes());
     for (at, (name, value)) in others.enumerate() {
         if shown.len() > SHOWN_BYTES_MAX {
             break;
@@ -214,8 +216,13 @@ mod tests {
         let many: Vec<(&str, &str)> = names.iter().map(|n| (n.as_str(), "x")).collect();
         let mut too_many = many.clone();
         too_many.push(("__name__", "up"));
-        let big: Vec<(&str, &str)> = names.iter().take(9).map(|n| (n.as_str(), &*value)).collect();
-        let cases: &[(&[(&str, &str)], Result<&str, &str>)] = &[
+        let big: Vec<(&str, &str)> = names
+            .iter()
+            .take(9)
+            .map(|n| (n.as_str(), &*value))
+            .collect();
+        type Case<'c> = (&'c [(&'c str, &'c str)], Result<&'c str, &'c str>);
+        let cases: &[Case<'_>] = &[
             (
                 &[("b", "2"), ("__name__", "up"), ("a", ""), ("a1", "é")],
                 Ok("up{a1=\"é\", b=\"2\"}"),

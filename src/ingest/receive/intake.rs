@@ -366,7 +366,11 @@ impl<'r> Intake<'r> {
             Ok(None) => {}
             Ok(Some((family, metadata))) => {
                 let tenant = self.around.tenant;
-                if self.around.known.is_new_metadata(tenant, &family, &metadata) {
+                if self
+                    .around
+                    .known
+                    .is_new_metadata(tenant, &family, &metadata)
+                {
                     self.batch.push_metadata(tenant.clone(), family, metadata);
                 }
             }
@@ -389,10 +393,7 @@ impl<'r> Intake<'r> {
             if self.batch.is_empty() {
                 return Ok(());
             }
-            let (pending, counts) = self
-                .batch
-                .append(self.around.writer)
-                .map_err(unavailable)?;
+            let (pending, counts) = self.batch.append(self.around.writer).map_err(unavailable)?;
             self.write.store(counts);
             self.pending.push(pending);
             if self.batch.is_empty() {

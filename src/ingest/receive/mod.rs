@@ -266,7 +266,13 @@ impl State {
     }
 
     /// Decodes a request and hands it to the store: everything but the wait for the disk.
-    fn decode(&self, tenant: &TenantId, message: Message, encoding: Encoding, body: &[u8]) -> Taken {
+    fn decode(
+        &self,
+        tenant: &TenantId,
+        message: Message,
+        encoding: Encoding,
+        body: &[u8],
+    ) -> Taken {
         let now = self.clock.now();
         if now < CLOCK_BELIEVABLE_FROM {
             return Err(Error::Unavailable(format!(
@@ -284,7 +290,8 @@ impl State {
             self.scratch.lock().push(scratch);
         }
         let cache = &mut self.known.cache.lock();
-        self.metrics.cache(cache.take_tally(), cache.len(), cache.bytes());
+        self.metrics
+            .cache(cache.take_tally(), cache.len(), cache.bytes());
         result
     }
 
@@ -298,7 +305,11 @@ impl State {
         body: &[u8],
     ) -> Taken {
         // Places in a body are 32-bit numbers.
-        let limit = self.settings.max_decompressed_size.0.min(u64::from(u32::MAX));
+        let limit = self
+            .settings
+            .max_decompressed_size
+            .0
+            .min(u64::from(u32::MAX));
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let body = decompress(encoding, body, limit, &mut scratch.body)?;
         let around = Surroundings {

@@ -71,7 +71,21 @@ pub(super) struct V1<'k> {
 #[inline]
 fn guess(series: &[u8]) -> Option<(usize, TimestampMs, f64)> {
     if let Some((labels, tail)) = series.split_last_chunk::<18>()
-        && let [0x12, 0x10, 0x09, v0, v1, v2, v3, v4, v5, v6, v7, 0x10, time @ ..] = tail
+        && let [
+            0x12,
+            0x10,
+            0x09,
+            v0,
+            v1,
+            v2,
+            v3,
+            v4,
+            v5,
+            v6,
+            v7,
+            0x10,
+            time @ ..,
+        ] = tail
     {
         let value = f64::from_le_bytes([*v0, *v1, *v2, *v3, *v4, *v5, *v6, *v7]);
         return Some((labels.len(), time_of(*time)?, value));
@@ -161,7 +175,8 @@ impl<'a> Spelling<'a> for V1<'_> {
                 2 => sample(field.bytes(number)?)?,
                 3 => Item::Exemplar(exemplar(field.bytes(number)?)?),
                 4 => {
-                    let mut sample = native_histogram::read(field.bytes(number)?, self.buckets_max)?;
+                    let mut sample =
+                        native_histogram::read(field.bytes(number)?, self.buckets_max)?;
                     // 1.0 has no start timestamps: what stands in that field is unknown.
                     sample.start = TimestampMs(0);
                     Item::Histogram(Box::new(sample))

@@ -59,19 +59,27 @@ pub(super) fn outline(
         let (start, end) = (place(end - bytes.len()), place(end));
         if number == 4 {
             if out.symbols.len() >= limit {
-                return Ok(Err(OutlineFault::TooMany("the number of symbols of a request")));
+                return Ok(Err(OutlineFault::TooMany(
+                    "the number of symbols of a request",
+                )));
             }
             let hash = keys.bytes(bytes);
             out.symbols.push(Symbol { start, end, hash });
         } else {
             if out.series.len() >= limit {
-                return Ok(Err(OutlineFault::TooMany("the number of series of a request")));
+                return Ok(Err(OutlineFault::TooMany(
+                    "the number of series of a request",
+                )));
             }
             out.series.push((start, end));
         }
     }
-    let empty_first = out.symbols.first().is_some_and(|s| s.start == s.end);
-    if !empty_first && !(out.symbols.is_empty() && out.series.is_empty()) {
+    let is_empty = |symbol: &Symbol| symbol.start == symbol.end;
+    let is_wrong = match out.symbols.first() {
+        Some(first) => !is_empty(first),
+        None => !out.series.is_empty(),
+    };
+    if is_wrong {
         return Ok(Err(OutlineFault::FirstSymbol));
     }
     Ok(Ok(()))

@@ -20,6 +20,12 @@ const SHARD_BITS: u32 = 6;
 pub(super) const SHARDS_MAX: usize = 1 << SHARD_BITS;
 
 impl SeriesId {
+    /// An id for doubles of a store, in tests and benches: equal numbers, equal ids.
+    #[must_use]
+    pub const fn of_double(number: u32) -> Self {
+        Self::new(0, number, 0)
+    }
+
     pub(super) const fn new(shard: u8, slot: u32, generation: u32) -> Self {
         Self {
             slot,

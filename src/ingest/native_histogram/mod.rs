@@ -5,10 +5,16 @@
 //! `docs/specs/native_histograms.md`). A histogram whose sum carries the stale marker's bits is
 //! just a stale marker: nothing else of it is looked at or kept.
 
+mod check;
+mod reduce;
+
 use crate::model::{
     Buckets, Histogram, HistogramError, ResetHint, SCHEMA_CUSTOM, SCHEMA_MAX, SCHEMA_MIN, Span,
     TimestampMs, is_stale, stale_nan,
 };
+
+use check::{buckets_of, check_counts, check_custom, check_spans};
+use reduce::reduce;
 
 use super::wire::{Field, Reader, WireError, repeated_double, repeated_varint, zigzag_64};
 
@@ -17,17 +23,17 @@ const SCHEMA_WIRE_MAX: i32 = 52;
 
 /// A histogram sample as it came.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct HistogramSample {
-    pub(super) at: TimestampMs,
+pub(in crate::ingest) struct HistogramSample {
+    pub(in crate::ingest) at: TimestampMs,
     /// When the interval began; 0: not said. Only 2.0 has it.
-    pub(super) start: TimestampMs,
+    pub(in crate::ingest) start: TimestampMs,
     /// The histogram, or why it is refused.
-    pub(super) histogram: Result<Histogram, HistogramRefusal>,
+    pub(in crate::ingest) histogram: Result<Histogram, HistogramRefusal>,
 }
 
 /// Why a histogram is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub(super) enum HistogramRefusal {
+pub(in crate::ingest) enum HistogramRefusal {
     #[error("its native histogram is invalid: {0}: fix the sender or its instrumentation library")]
     Invalid(#[from] HistogramError),
     #[error(
@@ -38,7 +44,7 @@ pub(super) enum HistogramRefusal {
 
 impl HistogramRefusal {
     /// The word that metrics count it under.
-    pub(super) const fn reason(&self) -> &'static str {
+    pub(in crate::ingest) const fn reason(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid_native_histogram",
             Self::TooManyBuckets { .. } => "max_native_histogram_buckets",
@@ -134,7 +140,10 @@ struct Message {
 
 /// Reads a `Histogram` message. The error is a message that cannot be read at all; one that breaks
 /// a rule of histograms is in the result, with its timestamp.
-pub(super) fn read(message: &[u8], buckets_max: usize) -> Result<HistogramSample, WireError> {
+pub(in crate::ingest) fn read(
+    message: &[u8],
+    buckets_max: usize,
+) -> Result<HistogramSample, WireError> {
     let message = read_message(message, buckets_max)?;
     Ok(HistogramSample {
         at: message.at,
@@ -180,12 +189,7 @@ fn read_message(bytes: &[u8], buckets_max: usize) -> Result<Message, WireError> 
 }
 
 /// The three fields of a side: spans, deltas, counts.
-fn read_side(
-    number: u32,
-    which: u32,
-    field: Field<'_>,
-    side: &mut Side,
-) -> Result<(), WireError> {
+fn read_side(number: u32, which: u32, field: Field<'_>, side: &mut Side) -> Result<(), WireError> {
     match which {
         0 => {
             side.spans.push(read_span(field.bytes(number)?)?);
@@ -227,7 +231,10 @@ impl Message {
         if !custom && !(SCHEMA_MIN..=SCHEMA_WIRE_MAX).contains(&self.schema) {
             return Err(HistogramError::Schema(self.schema).into());
         }
-        let sides = self.positive.largest().saturating_add(self.negative.largest());
+        let sides = self
+            .positive
+            .largest()
+            .saturating_add(self.negative.largest());
         let count = sides.max(self.custom_values.count);
         if count > buckets_max {
             return Err(HistogramRefusal::TooManyBuckets {
@@ -236,8 +243,16 @@ impl Message {
             });
         }
         let mut histogram = self.into_histogram();
-        check_spans("positive", &histogram.positive_spans, buckets_of(&histogram).0)?;
-        check_spans("negative", &histogram.negative_spans, buckets_of(&histogram).1)?;
+        check_spans(
+            "positive",
+            &histogram.positive_spans,
+            buckets_of(&histogram).0,
+        )?;
+        check_spans(
+            "negative",
+            &histogram.negative_spans,
+            buckets_of(&histogram).1,
+        )?;
         check_counts(&histogram)?;
         if custom {
             check_custom(&histogram)?;
@@ -296,224 +311,6 @@ fn stale_histogram() -> Histogram {
         custom_values: Vec::new(),
         reset_hint: ResetHint::Unknown,
     }
-}
-
-/// Positive and negative buckets given.
-fn buckets_of(histogram: &Histogram) -> (usize, usize) {
-    match &histogram.buckets {
-        Buckets::Integer {
-            positive, negative, ..
-        } => (positive.len(), negative.len()),
-        Buckets::Float {
-            positive, negative, ..
-        } => (positive.len(), negative.len()),
-    }
-}
-
-/// Spans name as many buckets as are given, go forwards, and stay where an index fits 32 bits.
-fn check_spans(side: &'static str, spans: &[Span], buckets: usize) -> Result<(), HistogramError> {
-    let (mut length, mut index) = (0u64, 0i64);
-    for (at, span) in spans.iter().enumerate() {
-        if at > 0 && span.offset < 0 {
-            let offset = span.offset;
-            return Err(HistogramError::SpanOffset { side, at, offset });
-        }
-        length += u64::from(span.length);
-        index += i64::from(span.offset) + i64::from(span.length);
-    }
-    if length != buckets as u64 {
-        return Err(HistogramError::SpanLength {
-            side,
-            spans: length,
-            buckets,
-        });
-    }
-    if i32::try_from(index).is_err() {
-        let what = "the spans reach beyond what a bucket index can be";
-        return Err(HistogramError::Custom(what));
-    }
-    Ok(())
-}
-
-fn check_counts(histogram: &Histogram) -> Result<(), HistogramError> {
-    match &histogram.buckets {
-        Buckets::Integer {
-            count,
-            zero_count,
-            positive,
-            negative,
-        } => {
-            let buckets = sum_of_deltas("a positive bucket", positive)?
-                .saturating_add(sum_of_deltas("a negative bucket", negative)?)
-                .saturating_add(*zero_count);
-            // NaN observations are counted and lie in no bucket; they make the sum NaN.
-            let more_allowed = histogram.sum.is_nan() && *count > buckets;
-            if *count != buckets && !more_allowed {
-                let count = *count;
-                return Err(HistogramError::Count { buckets, count });
-            }
-        }
-        Buckets::Float {
-            count,
-            zero_count,
-            positive,
-            negative,
-        } => {
-            let negative_count = |what, value: f64| match value < 0.0 {
-                true => Err(HistogramError::NegativeCount { what, value }),
-                false => Ok(()),
-            };
-            negative_count("the count", *count)?;
-            negative_count("the zero bucket", *zero_count)?;
-            for value in positive {
-                negative_count("a positive bucket", *value)?;
-            }
-            for value in negative {
-                negative_count("a negative bucket", *value)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The sum of the buckets that deltas describe; no bucket may be below zero.
-fn sum_of_deltas(what: &'static str, deltas: &[i64]) -> Result<u64, HistogramError> {
-    let (mut bucket, mut sum) = (0i64, 0u64);
-    for delta in deltas {
-        let next = bucket.checked_add(*delta);
-        bucket = next.filter(|bucket| *bucket >= 0).ok_or_else(|| {
-            let value = bucket as f64 + *delta as f64;
-            HistogramError::NegativeCount { what, value }
-        })?;
-        sum = sum.saturating_add(bucket.unsigned_abs());
-    }
-    Ok(sum)
-}
-
-/// The rules of custom buckets.
-fn check_custom(histogram: &Histogram) -> Result<(), HistogramError> {
-    let wrong = |what| Err(HistogramError::Custom(what));
-    let zero = match &histogram.buckets {
-        Buckets::Integer { zero_count, .. } => *zero_count == 0,
-        Buckets::Float { zero_count, .. } => *zero_count == 0.0,
-    };
-    if !zero || histogram.zero_threshold != 0.0 {
-        return wrong("a histogram with custom buckets has a zero bucket or a zero threshold");
-    }
-    if !histogram.negative_spans.is_empty() || buckets_of(histogram).1 > 0 {
-        return wrong("a histogram with custom buckets has negative buckets");
-    }
-    let bounds = &histogram.custom_values;
-    if !bounds.iter().all(|bound| bound.is_finite()) {
-        return wrong("custom bucket bounds must be finite (the last bucket's +Inf is implied)");
-    }
-    if !bounds.is_sorted_by(|low, high| low < high) {
-        return wrong("custom bucket bounds must rise strictly");
-    }
-    if histogram.positive_spans.iter().any(|span| span.offset < 0) {
-        return wrong("a span of custom buckets has a negative offset");
-    }
-    let reach: i64 = histogram
-        .positive_spans
-        .iter()
-        .map(|span| i64::from(span.offset) + i64::from(span.length))
-        .sum();
-    if usize::try_from(reach).is_ok_and(|reach| reach > bounds.len() + 1) {
-        return wrong("there are fewer custom bucket bounds than the spans need");
-    }
-    Ok(())
-}
-
-/// Merges neighbouring buckets until the schema is the finest that is stored.
-fn reduce(histogram: &mut Histogram) {
-    let shift = u32::try_from(histogram.schema - SCHEMA_MAX).unwrap_or(0);
-    let (positive_spans, negative_spans) = (&histogram.positive_spans, &histogram.negative_spans);
-    let (positive_spans, negative_spans) = match &mut histogram.buckets {
-        Buckets::Integer {
-            positive, negative, ..
-        } => {
-            let mut side = |spans: &[Span], deltas: &mut Vec<i64>| {
-                let merged = merge(spans, shift, absolute(deltas), |sum, count| {
-                    *sum = sum.saturating_add(count);
-                });
-                *deltas = differences(&merged.1);
-                merged.0
-            };
-            (
-                side(positive_spans, positive),
-                side(negative_spans, negative),
-            )
-        }
-        Buckets::Float {
-            positive, negative, ..
-        } => {
-            let mut side = |spans: &[Span], counts: &mut Vec<f64>| {
-                let merged = merge(spans, shift, std::mem::take(counts), |sum, count| {
-                    *sum += count;
-                });
-                *counts = merged.1;
-                merged.0
-            };
-            (
-                side(positive_spans, positive),
-                side(negative_spans, negative),
-            )
-        }
-    };
-    histogram.positive_spans = positive_spans;
-    histogram.negative_spans = negative_spans;
-    histogram.schema = SCHEMA_MAX;
-}
-
-fn absolute(deltas: &[i64]) -> Vec<i64> {
-    deltas
-        .iter()
-        .scan(0i64, |bucket, delta| {
-            *bucket = bucket.saturating_add(*delta);
-            Some(*bucket)
-        })
-        .collect()
-}
-
-fn differences(counts: &[i64]) -> Vec<i64> {
-    let before = std::iter::once(&0).chain(counts);
-    counts.iter().zip(before).map(|(now, was)| now - was).collect()
-}
-
-/// Merges `2^shift` buckets into one. Bucket `i` of the finer schema lies in bucket
-/// `ceil(i / 2^shift)` of the coarser one, since a bucket is named by its upper bound.
-fn merge<T: Copy>(
-    spans: &[Span],
-    shift: u32,
-    counts: Vec<T>,
-    mut add: impl FnMut(&mut T, T),
-) -> (Vec<Span>, Vec<T>) {
-    let (mut out_spans, mut out_counts): (Vec<Span>, Vec<T>) = (Vec::new(), Vec::new());
-    let (mut index, mut last) = (0i64, None);
-    let mut counts = counts.into_iter();
-    for span in spans {
-        index += i64::from(span.offset);
-        for count in counts.by_ref().take(span.length as usize) {
-            let target = ((index - 1) >> shift) + 1;
-            index += 1;
-            if let (true, Some(sum)) = (last == Some(target), out_counts.last_mut()) {
-                add(sum, count);
-                continue;
-            }
-            let gap = last.map_or(target, |last: i64| target - last - 1);
-            match out_spans.last_mut() {
-                Some(open) if gap == 0 => open.length += 1,
-                // The target lies between zero and an index that was checked to fit.
-                _ => out_spans.push(Span {
-                    offset: i32::try_from(gap).unwrap_or(i32::MAX),
-                    length: 1,
-                }),
-            }
-            out_counts.push(count);
-            last = Some(target);
-        }
-    }
-    (out_spans, out_counts)
 }
 
 #[cfg(test)]
