@@ -1,6 +1,7 @@
 //! One node's data: log, head, sealed blocks. Sync; knows nothing of peers or of PromQL.
 
 mod applied;
+mod block;
 mod digest;
 mod engine;
 mod error;
@@ -9,6 +10,10 @@ mod lock;
 mod settings;
 mod watermark;
 
+pub use block::{
+    BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Ordinal,
+    TenantReader, build_block, digest_of,
+};
 pub use digest::{ContentHasher, ContentSum};
 pub use engine::{
     Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,

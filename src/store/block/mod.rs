@@ -1,0 +1,29 @@
+//! Blocks: sealed, immutable content of one partition and time range, as one table file.
+//!
+//! [`build_block`] writes one from [`BlockContent`]; [`BlockReader`] opens one with nothing but its
+//! [`Table`](super::engine::Table), whether the engine has taken it in, it lies staged as a plain
+//! file, or it is an object read by ranges. `layout.rs` says where things lie, `docs/format.md`
+//! has every byte.
+//!
+//! Not here: which blocks exist and which of them a reader may see (catalog and views), and what
+//! the columns' bytes are (`codec`).
+//!
+//! A block never changes. All its samples lie in its range, all its series in its arc, each
+//! series once; its totals say the sum of the content hashes, so what was read can be proved whole.
+
+mod content;
+mod few;
+mod groups;
+mod index;
+mod layout;
+mod reader;
+mod select;
+mod writer;
+
+pub use content::{BlockContent, ContentSeries};
+pub use layout::{BlockProperties, BlockTotals};
+pub use reader::{BlockReader, Ordinal, TenantReader};
+pub use writer::{BuiltBlock, build_block, digest_of};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Finds the series of a block that matchers ask for, and their label names and values.
+//!
+//! A matcher that no series without the label satisfies gives a set of ordinals; all such sets are
+//! intersected, those that need no scan of values first. Any other matcher takes away the series
+//! whose value it refuses, as Prometheus does, so that an absent label counts as the empty text.
+
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::layout::CHUNK;
+use super::reader::{Ordinal, TenantReader};
+use crate::codec::postings::Lists;
+use crate::codec::symbols::Symbols;
+use crate::model::{MatchOp, Matcher};
+use crate::store::error::Error;
+
+impl TenantReader {
+    /// The series that satisfy all matchers, in label order.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn select(&mut self, matchers: &[Matcher]) -> Result<Vec<Ordinal>, Error> {
+        let set = self.matching(matchers)?;
+        Ok(set.iter().map(Ordinal).collect())
+    }
+
+    /// The label names of the series that satisfy all matchers, sorted.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn label_names(&mut self, matchers: &[Matcher]) -> Result<Vec<String>, Error> {
+        if matchers.is_empty() {
+            return Ok(self.names.iter().map(str::to_owned).collect());
+        }
+        let mut seen = RoaringBitmap::new();
+        for ordinal in &self.matching(matchers)? {
+            let (entries, at) = self.entry(Ordinal(ordinal))?;
+            let numbers = entries.labels(at).unwrap_or_default();
+            seen.extend(numbers.iter().map(|(name, _)| *name));
+        }
+        Ok(seen
+            .iter()
+            .filter_map(|name| self.names.get(name as usize))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// The values of one label over the series that satisfy all matchers, sorted.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn label_values(&mut self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, Error> {
+        let Some(name) = self.number_of(name) else {
+            return Ok(Vec::new());
+        };
+        let wanted = match matchers {
+            [] => None,
+            matchers => Some(self.matching(matchers)?),
+        };
+        let mut found = Vec::new();
+        for chunk in 0..self.chunks_of(name) {
+            let values = self.values(name, chunk)?;
+            let Some(wanted) = &wanted else {
+                found.extend(values.iter().map(str::to_owned));
+                continue;
+            };
+            let lists = self.lists(name, chunk, &values)?;
+            for (at, value) in values.iter().enumerate() {
+                let having = lists
+                    .get(at, self.series_len())
+                    .map_err(|error| self.damaged("postings", &error))?;
+                if !having.is_disjoint(wanted) {
+                    found.push(value.to_owned());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ordinals that satisfy all matchers.
+    fn matching(&mut self, matchers: &[Matcher]) -> Result<RoaringBitmap, Error> {
+        let mut set = RoaringBitmap::new();
+        set.insert_range(0..self.series_len());
+        let (taking, giving): (Vec<&Matcher>, Vec<&Matcher>) =
+            matchers.iter().partition(|matcher| matcher.matches_empty());
+        let (known, scanned): (Vec<&Matcher>, Vec<&Matcher>) = giving
+            .into_iter()
+            .partition(|matcher| matcher.candidates().is_some());
+        for matcher in known.into_iter().chain(scanned) {
+            set &= self.having(matcher)?;
+            if set.is_empty() {
+                return Ok(set);
+            }
+        }
+        for matcher in taking {
+            set -= self.refused(matcher)?;
+            if set.is_empty() {
+                return Ok(set);
+            }
+        }
+        Ok(set)
+    }
+
+    /// The ordinals that have the label with a value that satisfies the matcher.
+    fn having(&mut self, matcher: &Matcher) -> Result<RoaringBitmap, Error> {
+        let Some(name) = self.number_of(matcher.name()) else {
+            return Ok(RoaringBitmap::new());
+        };
+        match matcher.candidates() {
+            Some(values) => self.with_values(name, &values),
+            None => self.where_value(name, |value| matcher.matches(value)),
+        }
+    }
+
+    /// The ordinals that have the label with a value that does not satisfy the matcher.
+    fn refused(&mut self, matcher: &Matcher) -> Result<RoaringBitmap, Error> {
+        let Some(name) = self.number_of(matcher.name()) else {
+            return Ok(RoaringBitmap::new());
+        };
+        if matcher.op() == MatchOp::NotEqual {
+            return self.with_values(name, &[matcher.value()]);
+        }
+        self.where_value(name, |value| !matcher.matches(value))
+    }
+
+    /// The ordinals that have one of some values.
+    fn with_values(&mut self, name: u32, wanted: &[&str]) -> Result<RoaringBitmap, Error> {
+        let mut set = RoaringBitmap::new();
+        for value in wanted {
+            let Some((chunk, values)) = self.chunk_with(name, value)? else {
+                continue;
+            };
+            if let Ok(at) = values.find(value) {
+                self.lists(name, chunk, &values)?
+                    .add_to(at, self.series_len(), &mut set)
+                    .map_err(|error| self.damaged("postings", &error))?;
+            }
+        }
+        Ok(set)
+    }
+
+    /// The ordinals that have a value that `keep` accepts; looks at every value of the name.
+    fn where_value(
+        &mut self,
+        name: u32,
+        keep: impl Fn(&str) -> bool,
+    ) -> Result<RoaringBitmap, Error> {
+        let mut set = RoaringBitmap::new();
+        for chunk in 0..self.chunks_of(name) {
+            let values = self.values(name, chunk)?;
+            let mut lists = None;
+            for (at, _) in values.iter().enumerate().filter(|(_, value)| keep(value)) {
+                if lists.is_none() {
+                    lists = Some(self.lists(name, chunk, &values)?);
+                }
+                if let Some(lists) = &lists {
+                    lists
+                        .add_to(at, self.series_len(), &mut set)
+                        .map_err(|error| self.damaged("postings", &error))?;
+                }
+            }
+        }
+        Ok(set)
+    }
+
+    /// The chunk in which a value would be: the last one whose first value is not greater.
+    fn chunk_with(&mut self, name: u32, value: &str) -> Result<Option<(u32, Arc<Symbols>)>, Error> {
+        let (mut low, mut high) = (0, self.chunks_of(name));
+        let mut found = None;
+        while low < high {
+            let middle = low.midpoint(high);
+            let values = self.values(name, middle)?;
+            if values.get(0).is_some_and(|first| first <= value) {
+                found = Some((middle, values));
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(found)
+    }
+
+    fn lists(&self, name: u32, chunk: u32, values: &Symbols) -> Result<Lists, Error> {
+        let lists = Lists::open(&self.postings(name, chunk)?)
+            .map_err(|error| self.damaged("postings", &error))?;
+        if lists.len() == values.len() {
+            return Ok(lists);
+        }
+        Err(self.damaged("postings", &"they are not as many as the values"))
+    }
+
+    fn number_of(&self, name: &str) -> Option<u32> {
+        let at = self.names.find(name).ok()?;
+        u32::try_from(at).ok()
+    }
+
+    fn chunks_of(&self, name: u32) -> u32 {
+        let values = self.value_counts.get(name as usize).copied().unwrap_or(0);
+        values.div_ceil(CHUNK)
+    }
+}
