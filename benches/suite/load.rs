@@ -102,23 +102,27 @@ impl Load {
             for _ in 0..CONNECTIONS {
                 scope.spawn(|| {
                     while let Some(body) = self.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let headers = [
-                            ("content-type", "application/x-protobuf"),
-                            ("content-encoding", "snappy"),
-                            ("x-prometheus-remote-write-version", "0.1.0"),
-                        ];
-                        let answer = post(url, &headers, body).unwrap();
-                        assert!(
-                            answer.status / 100 == 2,
-                            "{}: {}",
-                            answer.status,
-                            answer.text()
-                        );
+                        send_one(url, body);
                     }
                 });
             }
         });
     }
+}
+
+fn send_one(url: &str, body: &[u8]) {
+    let headers = [
+        ("content-type", "application/x-protobuf"),
+        ("content-encoding", "snappy"),
+        ("x-prometheus-remote-write-version", "0.1.0"),
+    ];
+    let answer = post(url, &headers, body).unwrap();
+    assert!(
+        answer.status / 100 == 2,
+        "{}: {}",
+        answer.status,
+        answer.text()
+    );
 }
 
 fn labels(series: usize) -> Vec<Label> {

@@ -20,25 +20,12 @@ pub(super) fn render(
     to: &str,
     colour: bool,
 ) -> String {
-    let values = || {
-        lines
-            .iter()
-            .flat_map(|line| &line.points)
-            .map(|(_, value)| *value)
-            .filter(|v| v.is_finite())
-    };
-    let (mut low, mut high) = (
-        values().fold(f64::INFINITY, f64::min),
-        values().fold(f64::NEG_INFINITY, f64::max),
-    );
-    if low > high {
+    let Some((low, high)) = bounds(lines) else {
         return "no finite values to draw".to_owned();
-    }
-    if low == high {
-        (low, high) = (low - 1.0, high + 1.0);
-    }
+    };
+    let rows = height.max(2) - 1;
     let labels: Vec<String> = (0..height)
-        .map(|row| number(high - (high - low) * row as f64 / (height.max(2) - 1) as f64))
+        .map(|row| number(high - (high - low) * row as f64 / rows as f64))
         .collect();
     let margin = labels.iter().map(String::len).max().unwrap_or(0);
     let columns = width.saturating_sub(margin + 2).max(10);
@@ -60,17 +47,11 @@ pub(super) fn render(
             ""
         };
         out.push_str(&format!("{shown:>margin$} │"));
-        for (dots, line) in cells {
-            let symbol = char::from_u32(0x2800 + u32::from(*dots)).unwrap_or(' ');
-            match (dots, colour) {
-                (0, _) => out.push(' '),
-                (_, true) => out.push_str(&format!(
-                    "\x1b[{}m{symbol}\x1b[0m",
-                    COLOURS.get(*line).unwrap_or(&0)
-                )),
-                _ => out.push(symbol),
-            }
-        }
+        out.extend(
+            cells
+                .iter()
+                .map(|(dots, line)| symbol(*dots, *line, colour)),
+        );
         out.push('\n');
     }
     let gap = columns.saturating_sub(from.len() + to.len());
@@ -81,6 +62,41 @@ pub(super) fn render(
         "",
         ""
     ));
+    out.push_str(&legend(lines, colour));
+    out.trim_end().to_owned()
+}
+
+/// The least and the largest finite value; apart from each other, so that they span an axis.
+fn bounds(lines: &[Line]) -> Option<(f64, f64)> {
+    let values = || {
+        let all = lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .map(|(_, value)| *value);
+        all.filter(|value| value.is_finite())
+    };
+    let low = values().fold(f64::INFINITY, f64::min);
+    let high = values().fold(f64::NEG_INFINITY, f64::max);
+    match low.partial_cmp(&high)? {
+        std::cmp::Ordering::Less => Some((low, high)),
+        std::cmp::Ordering::Equal => Some((low - 1.0, high + 1.0)),
+        std::cmp::Ordering::Greater => None,
+    }
+}
+
+/// One cell of the graph.
+fn symbol(dots: u8, line: usize, colour: bool) -> String {
+    let symbol = char::from_u32(0x2800 + u32::from(dots)).unwrap_or(' ');
+    match (dots, colour) {
+        (0, _) => " ".to_owned(),
+        (_, true) => format!("\x1b[{}m{symbol}\x1b[0m", COLOURS.get(line).unwrap_or(&0)),
+        _ => symbol.to_string(),
+    }
+}
+
+/// What the colours mean.
+fn legend(lines: &[Line], colour: bool) -> String {
+    let mut out = String::new();
     for (line, code) in lines.iter().zip(COLOURS) {
         let mark = if colour {
             format!("\x1b[{code}m━━\x1b[0m")
@@ -90,12 +106,12 @@ pub(super) fn render(
         out.push_str(&format!("{mark} {}\n", line.name));
     }
     if lines.len() > LINES_MAX {
+        let more = lines.len() - LINES_MAX;
         out.push_str(&format!(
-            "({} more series are not drawn: narrow the query)\n",
-            lines.len() - LINES_MAX
+            "({more} more series are not drawn: narrow the query)\n"
         ));
     }
-    out.trim_end().to_owned()
+    out
 }
 
 /// The dot of a place from 0 to 1 among `count`.

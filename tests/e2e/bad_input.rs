@@ -75,6 +75,7 @@ fn bad_bodies(node: &Cairn) {
     );
 }
 
+#[allow(clippy::too_many_lines, reason = "a list of cases")]
 fn bad_labels(node: &Cairn) {
     let now = now_ms();
     let good = || {

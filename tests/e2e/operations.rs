@@ -111,6 +111,7 @@ fn a_foreign_directory_is_left_alone() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a list of cases")]
 fn a_fresh_node_has_its_own_metrics_and_answers_everything() {
     let folder = tempfile::tempdir().unwrap();
     let node = Cairn::start(folder.path(), &["self_scrape.interval=1s"]);

@@ -5,7 +5,6 @@ use std::time::Duration;
 /// What a server said.
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
@@ -17,13 +16,6 @@ impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(at, _)| at.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -38,16 +30,6 @@ fn agent() -> ureq::Agent {
 
 fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer, String> {
     let mut response = response.map_err(|error| error.to_string())?;
-    let headers = response
-        .headers()
-        .iter()
-        .map(|(name, value)| {
-            (
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
-        .collect();
     let status = response.status().as_u16();
     let body = response
         .body_mut()
@@ -55,11 +37,7 @@ fn read(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Resu
         .limit(1 << 30)
         .read_to_vec()
         .map_err(|error| error.to_string())?;
-    Ok(Answer {
-        status,
-        headers,
-        body,
-    })
+    Ok(Answer { status, body })
 }
 
 /// GET.

@@ -36,7 +36,7 @@ fn ready(server: &mut Server, url: &str) {
 
 /// Debian's node_exporter.
 pub struct NodeExporter {
-    pub server: Server,
+    _server: Server,
     pub port: u16,
 }
 
@@ -49,7 +49,10 @@ impl NodeExporter {
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         let mut server = Server::start("node_exporter", command, folder);
         ready(&mut server, &format!("http://127.0.0.1:{port}/metrics"));
-        Ok(Self { server, port })
+        Ok(Self {
+            _server: server,
+            port,
+        })
     }
 }
 
@@ -124,7 +127,7 @@ impl Prometheus {
 
 /// Debian's vmagent.
 pub struct VmAgent {
-    pub server: Server,
+    _server: Server,
 }
 
 impl VmAgent {
@@ -148,7 +151,7 @@ impl VmAgent {
             .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
         let mut server = Server::start("vmagent", command, folder);
         ready(&mut server, &format!("http://127.0.0.1:{port}/health"));
-        Ok(Self { server })
+        Ok(Self { _server: server })
     }
 }
 
