@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Error;
 use super::varint::{put_len, take_len, take_u8};
 
-/// The level at which measurements were taken (`docs/format.md`); higher ones gain 1 % on pages.
+/// The level of the measurements in `docs/format.md`; 6 would save another 1.5 %, 15 a further 1.4 %.
 const ZSTD_LEVEL: i32 = 3;
 
 /// zstd's shortest block repeats one byte over 128 KiB in 4 bytes: more than this many bytes out

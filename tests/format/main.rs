@@ -8,4 +8,5 @@
     reason = "a test program"
 )]
 
+mod codec;
 mod control;
