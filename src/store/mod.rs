@@ -11,8 +11,8 @@ mod settings;
 mod watermark;
 
 pub use block::{
-    BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Ordinal,
-    TenantReader, build_block, digest_of,
+    BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Fault,
+    MergedBlocks, Ordinal, TenantReader, Verified, build_block, digest_of, verify_block,
 };
 pub use digest::{ContentHasher, ContentSum};
 pub use engine::{

@@ -31,6 +31,11 @@ impl<'a> LabelIndex<'a> {
         Self { names }
     }
 
+    /// All names, with all values and the ordinals that have these, sorted.
+    pub(super) const fn names(&self) -> &BTreeMap<&'a str, BTreeMap<&'a str, Vec<u32>>> {
+        &self.names
+    }
+
     /// Writes names, values and postings.
     pub(super) fn write(&self, keys: TenantKeys, sink: &mut dyn TableSink) -> Result<(), Error> {
         let names: Vec<&str> = self.names.keys().copied().collect();

@@ -16,13 +16,17 @@ mod few;
 mod groups;
 mod index;
 mod layout;
+mod merge;
 mod reader;
 mod select;
+mod verify;
 mod writer;
 
 pub use content::{BlockContent, ContentSeries};
 pub use layout::{BlockProperties, BlockTotals};
+pub use merge::MergedBlocks;
 pub use reader::{BlockReader, Ordinal, TenantReader};
+pub use verify::{Fault, Verified, verify_block};
 pub use writer::{BuiltBlock, build_block, digest_of};
 
 #[cfg(test)]

@@ -1,0 +1,211 @@
+//! Several blocks of one partition as the content of a new one: longer in time, or narrower in arc.
+//!
+//! Nothing is held but the label sets: samples are read when the writer asks for them, page by page
+//! from each block, since all blocks order their pages alike. Where two blocks have a value for one
+//! timestamp, the one that wins is kept (`model::settle`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::content::{BlockContent, ContentSeries};
+use super::reader::{BlockReader, Ordinal, TenantReader};
+use crate::model::{
+    Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
+};
+use crate::source::FamilyMetadata;
+use crate::store::error::Error;
+
+/// How many different metadata of one family are kept, the newest first.
+const METADATA_KEPT: usize = 4;
+
+/// A series and which readers have it under which ordinals, the oldest block first.
+struct Merged {
+    tenant: TenantId,
+    labels: LabelSet,
+    fingerprint: Fingerprint,
+    parts: Vec<(usize, Ordinal)>,
+}
+
+/// The union of blocks.
+pub struct MergedBlocks {
+    readers: Vec<TenantReader>,
+    series: Vec<Merged>,
+    range: TimeRange,
+    scratch: Samples,
+}
+
+impl MergedBlocks {
+    /// The union of what blocks hold in an arc and a time range; give the oldest block first.
+    ///
+    /// # Errors
+    /// When a block cannot be read or is damaged.
+    pub fn open(
+        blocks: &[Arc<BlockReader>],
+        arc: RingArc,
+        range: TimeRange,
+    ) -> Result<Self, Error> {
+        let mut readers = Vec::new();
+        let mut found: BTreeMap<(TenantId, LabelSet), Vec<(usize, Ordinal)>> = BTreeMap::new();
+        for block in blocks {
+            for tenant in block.tenants()? {
+                let Some(mut reader) = block.tenant(&tenant)? else {
+                    continue;
+                };
+                for ordinal in (0..reader.series_len()).map(Ordinal) {
+                    let key = (tenant.clone(), reader.labels(ordinal)?);
+                    found.entry(key).or_default().push((readers.len(), ordinal));
+                }
+                readers.push(reader);
+            }
+        }
+        let series = found
+            .into_iter()
+            .map(|((tenant, labels), parts)| Merged {
+                fingerprint: fingerprint(&tenant, &labels),
+                tenant,
+                labels,
+                parts,
+            })
+            .filter(|merged| arc.contains(merged.fingerprint))
+            .collect();
+        Ok(Self {
+            readers,
+            series,
+            range,
+            scratch: Samples::default(),
+        })
+    }
+}
+
+impl BlockContent for MergedBlocks {
+    fn series_len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
+        let merged = self.series.get(index).ok_or_else(|| no_series(index))?;
+        Ok(ContentSeries {
+            tenant: merged.tenant.clone(),
+            labels: merged.labels.clone(),
+            fingerprint: merged.fingerprint,
+        })
+    }
+
+    fn read(&mut self, index: usize, samples: &mut Samples) -> Result<(), Error> {
+        samples.clear();
+        let merged = self.series.get(index).ok_or_else(|| no_series(index))?;
+        for (reader, ordinal) in &merged.parts {
+            let reader = self.readers.get_mut(*reader);
+            let reader = reader.ok_or_else(|| no_series(index))?;
+            reader.read(*ordinal, self.range, &mut self.scratch)?;
+            samples.merge(&self.scratch);
+        }
+        Ok(())
+    }
+
+    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
+        let mut all: BTreeMap<(TenantId, String), Vec<Metadata>> = BTreeMap::new();
+        for reader in self.readers.iter().rev() {
+            for (family, list) in reader.metadata(None)? {
+                let kept = all.entry((reader.tenant().clone(), family)).or_default();
+                kept.extend(list);
+            }
+        }
+        let newest = |list: Vec<Metadata>| {
+            let mut kept: Vec<Metadata> = Vec::new();
+            for one in list {
+                if kept.len() < METADATA_KEPT && !kept.contains(&one) {
+                    kept.push(one);
+                }
+            }
+            kept
+        };
+        Ok(all
+            .into_iter()
+            .map(|((tenant, family), list)| (tenant, (family, newest(list))))
+            .collect())
+    }
+}
+
+fn no_series(index: usize) -> Error {
+    Error::Bug(format!("there is no series {index} to be merged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Given, properties, usual};
+    use super::super::{build_block, verify_block};
+    use super::*;
+    use crate::model::{BlockId, Level, TimestampMs};
+    use crate::runtime::CancelToken;
+    use crate::store::engine::SstTable;
+
+    fn part(
+        directory: &std::path::Path,
+        content: &Given,
+        range: TimeRange,
+        id: u128,
+    ) -> Arc<BlockReader> {
+        let mut content = content.clone();
+        content.series.values_mut().for_each(|s| s.clip(range));
+        let properties = super::super::BlockProperties {
+            id: BlockId(id),
+            ..properties()
+        };
+        let path = directory.join(id.to_string());
+        build_block(&path, &properties, &mut content, &CancelToken::new()).unwrap();
+        let table = Arc::new(SstTable::open_file(&path).unwrap());
+        Arc::new(BlockReader::open(table, BlockId(id)).unwrap())
+    }
+
+    /// Halves that overlap, merged, have the content sum of the whole.
+    #[test]
+    fn what_was_cut_in_two_merges_to_the_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let content = usual();
+        let range = |from, to| TimeRange::new(TimestampMs(from), TimestampMs(to));
+        let first = part(directory.path(), &content, range(0, 1_000_000), 1);
+        let second = part(directory.path(), &content, range(900_000, 7_199_999), 2);
+        let whole = part(directory.path(), &content, TimeRange::ALL, 3);
+        let blocks = [first, second];
+        let arc = properties().arc;
+        let mut merged = MergedBlocks::open(&blocks, arc, TimeRange::ALL).unwrap();
+        let mut target = properties();
+        target.level = Level(1);
+        let path = directory.path().join("merged");
+        let built = build_block(&path, &target, &mut merged, &CancelToken::new()).unwrap();
+        assert_eq!(&built.totals, whole.totals());
+        let verified =
+            verify_block(&path, target.id, Some(&built.entry), &CancelToken::new()).unwrap();
+        assert_eq!(verified.faults, []);
+        let table = Arc::new(SstTable::open_file(&path).unwrap());
+        let block = BlockReader::open(table, target.id).unwrap();
+        let tenant = TenantId::new("other").unwrap();
+        let reader = block.tenant(&tenant).unwrap().unwrap();
+        let families = reader.metadata(None).unwrap();
+        assert_eq!(families.len(), 2);
+        assert_eq!(
+            families[0].1,
+            content.metadata[&(tenant, families[0].0.clone())]
+        );
+    }
+
+    #[test]
+    fn a_wide_block_splits_by_arc() {
+        let directory = tempfile::tempdir().unwrap();
+        let whole = part(directory.path(), &usual(), TimeRange::ALL, 3);
+        let mut sum = 0u128;
+        for (number, arc) in RingArc::all(1).enumerate() {
+            let blocks = [Arc::clone(&whole)];
+            let mut half = MergedBlocks::open(&blocks, arc, TimeRange::ALL).unwrap();
+            let target = super::super::BlockProperties {
+                arc,
+                ..properties()
+            };
+            let path = directory.path().join(format!("half-{number}"));
+            let built = build_block(&path, &target, &mut half, &CancelToken::new()).unwrap();
+            sum = sum.wrapping_add(built.totals.content_sum);
+        }
+        assert_eq!(sum, whole.totals().content_sum);
+    }
+}
