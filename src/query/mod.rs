@@ -1,8 +1,28 @@
 //! PromQL: text in, series out. Synchronous; sees data only through [`crate::source::Source`].
+//!
+//! [`Engine`] is the door: `syntax` reads the text, `plan` resolves times and finds what is
+//! evaluated once, `exec` runs one operator per file over whole series, with the arithmetic of
+//! `function`.
 
 mod annotations;
+mod engine;
+mod error;
+mod exec;
 pub mod function;
+mod limits;
+mod metrics;
+mod plan;
+mod settings;
 pub mod syntax;
 pub mod value;
 
 pub use annotations::{Annotations, Note, Notes, Severity, line_and_column};
+pub use engine::{
+    Engine, InstantQuery, MatrixSeries, QueryOutput, QueryStats, QueryValue, RangeQuery,
+};
+pub use error::{Error, ErrorClass};
+pub use metrics::QueryMetrics;
+pub use settings::QuerySettings;
+
+#[cfg(test)]
+mod tests;

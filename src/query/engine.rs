@@ -1,0 +1,443 @@
+//! The engine: a question in, an answer out. Parses, plans, executes, and brings the result into
+//! the form and order in which Prometheus shows it.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{LabelSet, TenantId, TimestampMs};
+use crate::runtime::{Budget, BudgetLimits, CancelToken, Clock};
+use crate::source::{ReadContext, Source};
+
+use super::annotations::Annotations;
+use super::error::Error;
+use super::exec::{Habits, Raw, Run, assemble, gather, raw_samples};
+use super::limits::Gate;
+use super::metrics::QueryMetrics;
+use super::plan::{Node, NodeKind, plan};
+use super::settings::QuerySettings;
+use super::syntax::{ParseOptions, parse};
+use super::value::{StepSeries, Steps, ValueType, is_absent};
+
+/// A question about one moment.
+#[derive(Clone, Debug)]
+pub struct InstantQuery {
+    /// Whose series.
+    pub tenant: TenantId,
+    /// The expression.
+    pub text: String,
+    /// The moment.
+    pub time: TimestampMs,
+    /// Another lookback than the server's.
+    pub lookback: Option<Duration>,
+    /// At most so many series are answered; 0: all.
+    pub limit: usize,
+}
+
+/// A question about many moments.
+#[derive(Clone, Debug)]
+pub struct RangeQuery {
+    /// Whose series.
+    pub tenant: TenantId,
+    /// The expression.
+    pub text: String,
+    /// The first moment.
+    pub start: TimestampMs,
+    /// No moment is after this one.
+    pub end: TimestampMs,
+    /// Between two moments.
+    pub step_ms: i64,
+    /// Another lookback than the server's.
+    pub lookback: Option<Duration>,
+    /// At most so many series are answered; 0: all.
+    pub limit: usize,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct QueryOutput {
+    /// What came out.
+    pub value: QueryValue,
+    /// What it wants to be read with; positions are in the query's text.
+    pub annotations: Annotations,
+    /// There were more series than the limit let through.
+    pub truncated: bool,
+    /// What it took.
+    pub stats: QueryStats,
+}
+
+/// What an expression amounts to.
+#[derive(Clone, Debug)]
+pub enum QueryValue {
+    /// A number, at the time of the question.
+    Scalar(TimestampMs, f64),
+    /// A text.
+    Text(TimestampMs, String),
+    /// Series with one value each, all at the time of the question.
+    Vector(TimestampMs, Vec<(LabelSet, f64)>),
+    /// Series with many values.
+    Matrix(Vec<MatrixSeries>),
+}
+
+impl QueryValue {
+    /// Its type's name in the answer.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Scalar(..) => ValueType::Scalar.name(),
+            Self::Text(..) => ValueType::String.name(),
+            Self::Vector(..) => ValueType::Vector.name(),
+            Self::Matrix(_) => ValueType::Matrix.name(),
+        }
+    }
+}
+
+/// One series of a matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MatrixSeries {
+    /// Its labels.
+    pub labels: LabelSet,
+    /// Milliseconds, rising.
+    pub timestamps: Vec<i64>,
+    /// As many values.
+    pub values: Vec<f64>,
+}
+
+/// What a query took.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct QueryStats {
+    /// Waiting for its turn.
+    pub queue: Duration,
+    /// Parsing and planning.
+    pub prepare: Duration,
+    /// Evaluation, storage included.
+    pub evaluate: Duration,
+    /// Bringing the result into order.
+    pub sort: Duration,
+    /// All of it.
+    pub total: Duration,
+    /// Samples looked at, as Prometheus counts them: a sample counts for every window it is in.
+    pub total_queryable_samples: u64,
+    /// Samples looked at, each once for a selector.
+    pub samples_read: u64,
+    /// The most samples held at a time.
+    pub peak_samples: u64,
+}
+
+/// Answers queries.
+pub struct Engine {
+    settings: QuerySettings,
+    parse_options: ParseOptions,
+    habits: Habits,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+    metrics: QueryMetrics,
+}
+
+/// What is asked, in one form.
+struct Question<'a> {
+    tenant: &'a TenantId,
+    text: &'a str,
+    steps: Steps,
+    range: bool,
+    lookback: Option<Duration>,
+    limit: usize,
+}
+
+impl Engine {
+    /// With these settings; the clock times queries.
+    #[must_use]
+    pub fn new(settings: QuerySettings, clock: Arc<dyn Clock>, metrics: QueryMetrics) -> Self {
+        let features = settings.enable_feature.iter().map(String::as_str);
+        Self {
+            parse_options: ParseOptions::of_features(features),
+            habits: Habits {
+                lookback_ms: milliseconds(settings.lookback_delta),
+                delayed_names: settings.has("promql-delayed-name-removal"),
+                // It changes what is stored, too: not among what `all` switches on.
+                type_and_unit: settings.names("type-and-unit-labels"),
+                start_timestamps: settings.has("use-start-timestamps"),
+            },
+            gate: Gate::new(settings.max_concurrency),
+            settings,
+            clock,
+            metrics,
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn settings(&self) -> &QuerySettings {
+        &self.settings
+    }
+
+    /// What of the language is switched on.
+    #[must_use]
+    pub const fn parse_options(&self) -> &ParseOptions {
+        &self.parse_options
+    }
+
+    /// What surrounds one query: its time, at most the server's, and its budget.
+    #[must_use]
+    pub fn context(&self, timeout: Option<Duration>) -> ReadContext {
+        let timeout = timeout.map_or(self.settings.timeout, |asked| {
+            asked.min(self.settings.timeout)
+        });
+        ReadContext {
+            cancel: CancelToken::with_timeout(timeout),
+            budget: Budget::new(BudgetLimits {
+                memory_bytes: self.settings.max_memory.0,
+                samples: self.settings.max_samples,
+            }),
+        }
+    }
+
+    /// Answers a question about one moment.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn instant(
+        &self,
+        source: &dyn Source,
+        query: &InstantQuery,
+        context: &ReadContext,
+    ) -> Result<QueryOutput, Error> {
+        let question = Question {
+            tenant: &query.tenant,
+            text: &query.text,
+            steps: Steps::instant(query.time),
+            range: false,
+            lookback: query.lookback,
+            limit: query.limit,
+        };
+        self.counted(source, &question, context)
+    }
+
+    /// Answers a question about many moments.
+    ///
+    /// # Errors
+    /// As [`Error`] says; also for times that make no sense and for too many of them.
+    pub fn range(
+        &self,
+        source: &dyn Source,
+        query: &RangeQuery,
+        context: &ReadContext,
+    ) -> Result<QueryOutput, Error> {
+        let question = Question {
+            tenant: &query.tenant,
+            text: &query.text,
+            steps: self.steps(query)?,
+            range: true,
+            lookback: query.lookback,
+            limit: query.limit,
+        };
+        self.counted(source, &question, context)
+    }
+
+    fn steps(&self, query: &RangeQuery) -> Result<Steps, Error> {
+        let refuse = |text: &str| Err(Error::Invalid(text.to_owned()));
+        let length = query.end.0.saturating_sub(query.start.0);
+        if length < 0 {
+            return refuse(
+                "invalid parameter \"end\": end timestamp must not be before start time",
+            );
+        }
+        if query.step_ms <= 0 {
+            return refuse(
+                "invalid parameter \"step\": zero or negative query resolution step widths are \
+                 not accepted. Try a positive integer",
+            );
+        }
+        let intervals = u64::try_from(length / query.step_ms).unwrap_or(u64::MAX);
+        if intervals > self.settings.max_points {
+            return Err(Error::TooManyPoints(self.settings.max_points));
+        }
+        Ok(Steps {
+            start: query.start,
+            step_ms: query.step_ms,
+            count: usize::try_from(intervals).unwrap_or(0) + 1,
+        })
+    }
+
+    fn counted(
+        &self,
+        source: &dyn Source,
+        question: &Question<'_>,
+        context: &ReadContext,
+    ) -> Result<QueryOutput, Error> {
+        let began = self.clock.elapsed();
+        let result = self.answer(source, question, context);
+        let took = self.clock.elapsed().saturating_sub(began);
+        match &result {
+            Ok(output) => {
+                let stats = &output.stats;
+                let touched = stats.total_queryable_samples;
+                self.metrics.succeeded(took, touched, stats.samples_read);
+            }
+            Err(error) => self.metrics.failed(took, error.class()),
+        }
+        result
+    }
+
+    fn answer(
+        &self,
+        source: &dyn Source,
+        question: &Question<'_>,
+        context: &ReadContext,
+    ) -> Result<QueryOutput, Error> {
+        let began = self.clock.elapsed();
+        let _pass = self.gate.enter(&context.cancel)?;
+        self.metrics.running(self.gate.running());
+        let entered = self.clock.elapsed();
+        let node = self.plan(question)?;
+        let mut habits = self.habits;
+        if let Some(lookback) = question.lookback.filter(|lookback| !lookback.is_zero()) {
+            habits.lookback_ms = milliseconds(lookback);
+        }
+        let run = Run::new(source, question.tenant.clone(), context, habits);
+        let planned = self.clock.elapsed();
+        let raw = evaluate(&node, question, &run)?;
+        let evaluated = self.clock.elapsed();
+        let (value, truncated) = shape(raw, &node, question);
+        let ended = self.clock.elapsed();
+        let (total_queryable_samples, samples_read) = run.counts();
+        Ok(QueryOutput {
+            value,
+            annotations: run.take_annotations(),
+            truncated,
+            stats: QueryStats {
+                queue: entered.saturating_sub(began),
+                prepare: planned.saturating_sub(entered),
+                evaluate: evaluated.saturating_sub(planned),
+                sort: ended.saturating_sub(evaluated),
+                total: ended.saturating_sub(began),
+                total_queryable_samples,
+                samples_read,
+                peak_samples: context.budget.peak_samples(),
+            },
+        })
+    }
+
+    fn plan(&self, question: &Question<'_>) -> Result<Node, Error> {
+        let expr = parse(question.text, &self.parse_options)?;
+        let default_step = milliseconds(self.settings.default_evaluation_interval);
+        let node = plan(&expr, &question.steps, question.range, default_step)?;
+        let kind = node.value_type();
+        if question.range && !matches!(kind, ValueType::Vector | ValueType::Scalar) {
+            return Err(Error::Invalid(format!(
+                "invalid expression type {:?} for range query, must be Scalar or instant Vector",
+                kind.documented()
+            )));
+        }
+        Ok(node)
+    }
+}
+
+/// What evaluation leaves.
+enum Evaluated {
+    Series(Vec<StepSeries>),
+    Samples(Vec<Raw>),
+    Text(String),
+}
+
+fn evaluate(node: &Node, question: &Question<'_>, run: &Run<'_>) -> Result<Evaluated, Error> {
+    match (node.value_type(), &node.kind) {
+        (ValueType::String, NodeKind::Text(text)) => Ok(Evaluated::Text(text.clone())),
+        (ValueType::Matrix, _) => {
+            raw_samples(node, question.steps.start, run).map(Evaluated::Samples)
+        }
+        _ => {
+            let input = assemble(node, question.steps, run.habits)?;
+            Ok(Evaluated::Series(gather(input, run)?))
+        }
+    }
+}
+
+/// Brings a result into its form and order.
+fn shape(evaluated: Evaluated, node: &Node, question: &Question<'_>) -> (QueryValue, bool) {
+    let at = question.steps.start;
+    match evaluated {
+        Evaluated::Text(text) => (QueryValue::Text(at, text), false),
+        Evaluated::Samples(raw) => {
+            let series = raw
+                .into_iter()
+                .map(|raw| MatrixSeries {
+                    labels: raw.labels,
+                    timestamps: raw.timestamps,
+                    values: raw.values,
+                })
+                .collect();
+            let (series, truncated) = cut(series, question.limit);
+            (QueryValue::Matrix(series), truncated)
+        }
+        Evaluated::Series(mut series) => {
+            if !question.range && node.value_type() == ValueType::Scalar {
+                let value = series
+                    .first()
+                    .and_then(|series| series.values.first().copied());
+                return (QueryValue::Scalar(at, value.unwrap_or(f64::NAN)), false);
+            }
+            if question.range || !node.keeps_order() {
+                series.sort_unstable_by(by_labels);
+            }
+            let (series, truncated) = cut(series, question.limit);
+            let value = if question.range {
+                QueryValue::Matrix(matrix(series, &question.steps))
+            } else {
+                QueryValue::Vector(at, vector(series))
+            };
+            (value, truncated)
+        }
+    }
+}
+
+fn by_labels(one: &StepSeries, other: &StepSeries) -> Ordering {
+    one.labels.cmp(&other.labels)
+}
+
+fn cut<T>(mut series: Vec<T>, limit: usize) -> (Vec<T>, bool) {
+    let truncated = limit > 0 && series.len() > limit;
+    if truncated {
+        series.truncate(limit);
+    }
+    (series, truncated)
+}
+
+fn vector(series: Vec<StepSeries>) -> Vec<(LabelSet, f64)> {
+    series
+        .into_iter()
+        .filter_map(|series| {
+            let value = series.values.first().copied().filter(|v| !is_absent(*v))?;
+            Some((series.labels, value))
+        })
+        .collect()
+}
+
+fn matrix(series: Vec<StepSeries>, steps: &Steps) -> Vec<MatrixSeries> {
+    let times: Vec<i64> = steps.iter().collect();
+    series
+        .into_iter()
+        .filter_map(|mut series| {
+            let present = |value: &f64| !is_absent(*value);
+            let all = series.values.iter().all(present);
+            let timestamps: Vec<i64> = if all {
+                times.clone()
+            } else {
+                let kept = times.iter().zip(&series.values);
+                kept.filter(|(_, value)| present(value))
+                    .map(|(at, _)| *at)
+                    .collect()
+            };
+            series.values.retain(present);
+            (!timestamps.is_empty()).then_some(MatrixSeries {
+                labels: series.labels,
+                timestamps,
+                values: series.values,
+            })
+        })
+        .collect()
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,222 @@
+//! Functions over instant vectors, one series at a time: those that change every value, and those
+//! that change labels, presence or type.
+
+use crate::model::LabelSet;
+use crate::query::error::Error;
+use crate::query::function::{LabelJoin, LabelReplace};
+use crate::query::value::{ABSENT, StepSeries, Steps, is_absent};
+
+use super::constant::lose_name;
+use super::labels::Distinct;
+use super::operator::{Input, Operator, Run};
+use super::range::side_by_side;
+
+/// What is made of a value.
+pub(super) enum Change {
+    /// A function of it and of the scalar arguments of the step.
+    Sample(fn(f64, &[f64]) -> f64),
+    /// A function of it alone.
+    Value(fn(f64) -> f64),
+    /// The step's time takes its place.
+    StepTime,
+}
+
+/// A function of every value.
+pub(super) struct Map {
+    /// The function.
+    pub(super) change: Change,
+    /// The vector.
+    pub(super) vector: Input,
+    /// The scalar arguments.
+    pub(super) scalars: Vec<Input>,
+    /// The steps.
+    pub(super) steps: Steps,
+    /// Names that are dropped may leave equal label sets: seen to where there is something here.
+    pub(super) distinct: Option<Distinct>,
+    /// The scalars' values, once they are known.
+    pub(super) rows: Option<Vec<f64>>,
+}
+
+impl Map {
+    fn apply(&self, values: &mut [f64]) {
+        let width = self.scalars.len();
+        let rows = self.rows.as_deref().unwrap_or_default();
+        for (step, value) in values.iter_mut().enumerate() {
+            if is_absent(*value) {
+                continue;
+            }
+            *value = match self.change {
+                Change::Value(function) => function(*value),
+                Change::StepTime => super::scan::seconds(self.steps.at(step).0),
+                Change::Sample(function) => {
+                    let row = rows.get(step * width..(step + 1) * width);
+                    function(*value, row.unwrap_or_default())
+                }
+            };
+        }
+    }
+}
+
+impl Operator for Map {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        if self.rows.is_none() {
+            self.rows = Some(side_by_side(&mut self.scalars, self.steps.count, run)?);
+        }
+        loop {
+            let Some(mut series) = self.vector.next(run)? else {
+                return Ok(None);
+            };
+            self.apply(&mut series.values);
+            if series.values.iter().all(|value| is_absent(*value)) {
+                run.recycle(series.values);
+                continue;
+            }
+            lose_name(&mut series, run, self.distinct.as_mut())?;
+            return Ok(Some(series));
+        }
+    }
+}
+
+/// Only the name goes: for scans whose values are made as they are read.
+pub(super) struct Nameless {
+    /// The vector.
+    pub(super) vector: Input,
+    /// Names that are dropped may leave equal label sets: seen to where there is something here.
+    pub(super) distinct: Option<Distinct>,
+}
+
+impl Operator for Nameless {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        let Some(mut series) = self.vector.next(run)? else {
+            return Ok(None);
+        };
+        lose_name(&mut series, run, self.distinct.as_mut())?;
+        Ok(Some(series))
+    }
+}
+
+/// `scalar`: the value of the only series that has one, else NaN.
+pub(super) struct Only {
+    /// The vector.
+    pub(super) vector: Input,
+    /// How many steps there are.
+    pub(super) count: usize,
+    /// It has been answered.
+    pub(super) done: bool,
+}
+
+impl Operator for Only {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        if std::mem::replace(&mut self.done, true) {
+            return Ok(None);
+        }
+        let mut values = run.values(self.count)?;
+        while let Some(series) = self.vector.next(run)? {
+            for (slot, value) in values.iter_mut().zip(&series.values) {
+                if !is_absent(*value) {
+                    *slot = if is_absent(*slot) { *value } else { f64::NAN };
+                }
+            }
+            run.recycle(series.values);
+        }
+        for value in values.iter_mut().filter(|value| is_absent(**value)) {
+            *value = f64::NAN;
+        }
+        Ok(Some(StepSeries {
+            labels: LabelSet::empty(),
+            drop_name: false,
+            values,
+        }))
+    }
+}
+
+/// `absent`: 1 at the steps at which the vector is empty.
+pub(super) struct Absent {
+    /// The vector.
+    pub(super) vector: Input,
+    /// The labels of the answer.
+    pub(super) labels: LabelSet,
+    /// How many steps there are.
+    pub(super) count: usize,
+    /// It has been answered.
+    pub(super) done: bool,
+}
+
+impl Operator for Absent {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        if std::mem::replace(&mut self.done, true) {
+            return Ok(None);
+        }
+        let mut values = run.values(self.count)?;
+        values.fill(1.0);
+        while let Some(series) = self.vector.next(run)? {
+            for (slot, value) in values.iter_mut().zip(&series.values) {
+                if !is_absent(*value) {
+                    *slot = ABSENT;
+                }
+            }
+            run.recycle(series.values);
+        }
+        if values.iter().all(|value| is_absent(*value)) {
+            return Ok(None);
+        }
+        Ok(Some(StepSeries {
+            labels: self.labels.clone(),
+            drop_name: false,
+            values,
+        }))
+    }
+}
+
+/// How labels change.
+pub(super) enum Relabel {
+    /// `label_replace`.
+    Replace(LabelReplace),
+    /// `label_join`.
+    Join(LabelJoin),
+}
+
+/// Changes labels.
+pub(super) struct Labels {
+    /// How.
+    pub(super) relabel: Relabel,
+    /// The vector.
+    pub(super) vector: Input,
+    /// Label sets that become equal must not meet at a step.
+    pub(super) distinct: Distinct,
+}
+
+impl Operator for Labels {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        let Some(mut series) = self.vector.next(run)? else {
+            return Ok(None);
+        };
+        let (changed, names) = match &self.relabel {
+            Relabel::Replace(replace) => {
+                (replace.apply(&series.labels), replace.sets_metric_name())
+            }
+            Relabel::Join(join) => (Some(join.apply(&series.labels)), join.sets_metric_name()),
+        };
+        if let Some(labels) = changed {
+            series.labels = labels;
+            series.drop_name &= !names;
+        }
+        self.distinct.check(&series.labels, &series.values)?;
+        Ok(Some(series))
+    }
+}
+
+/// Functions of native histograms only: floats go in and nothing comes out.
+pub(super) struct Swallow {
+    /// The vector.
+    pub(super) vector: Input,
+}
+
+impl Operator for Swallow {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        while let Some(series) = self.vector.next(run)? {
+            run.recycle(series.values);
+        }
+        Ok(None)
+    }
+}

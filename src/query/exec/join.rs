@@ -1,0 +1,343 @@
+//! Binary operators between two vectors, the set operators aside: one-to-one, many-to-one and
+//! one-to-many, with `fill`.
+//!
+//! The "one" side is held, the "many" side streams past it (of one-to-one, right and left). What
+//! Prometheus checks step by step is checked here for all steps of two series at a time, with
+//! sets of steps; the rules are those of `VectorBinop` in its `promql/engine.go`.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::model::LabelSet;
+use crate::query::error::Error;
+use crate::query::syntax::{Cardinality, Matching};
+use crate::query::value::{StepSeries, is_absent};
+use crate::runtime::Reservation;
+
+use super::arithmetic::{Pairing, changes_quantity};
+use super::labels::{KeyIndex, LabelKey, StepSet, braces, drop_metric};
+use super::operator::{Input, Operator, Run, account};
+
+/// Joins two vectors.
+pub(super) struct Join {
+    pairing: Pairing,
+    matching: Matching,
+    many: Input,
+    one: Input,
+    index: KeyIndex,
+    slots: Vec<Slot>,
+    /// Steps at which the "one" side is not unique, and what to say then.
+    doubt: Option<(StepSet, String)>,
+    many_present: StepSet,
+    ready: VecDeque<StepSeries>,
+    stage: Stage,
+    held: Option<Reservation>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The "one" side has not been read.
+    New,
+    /// The "many" side is being read.
+    Streaming,
+    /// All that is left stands in `ready`.
+    Done,
+}
+
+/// What has one key.
+#[derive(Default)]
+struct Slot {
+    /// On the "one" side.
+    series: Vec<StepSeries>,
+    /// Steps that have found a partner.
+    matched: StepSet,
+    /// The same by the labels of the result, where there may be many.
+    results: HashMap<LabelSet, StepSet>,
+}
+
+/// The key by which two vectors' series find each other.
+pub(super) fn matching_key(matching: &Matching) -> LabelKey {
+    if matching.on {
+        LabelKey::only(&matching.labels)
+    } else {
+        LabelKey::without(&matching.labels)
+    }
+}
+
+impl Join {
+    /// Of two operands.
+    pub(super) fn new(pairing: Pairing, matching: Matching, left: Input, right: Input) -> Self {
+        let index = KeyIndex::new(matching_key(&matching));
+        let (many, one) = match matching.cardinality {
+            Cardinality::OneToMany => (right, left),
+            _ => (left, right),
+        };
+        Self {
+            pairing,
+            matching,
+            many,
+            one,
+            index,
+            slots: Vec::new(),
+            doubt: None,
+            many_present: StepSet::default(),
+            ready: VecDeque::new(),
+            stage: Stage::New,
+            held: None,
+        }
+    }
+
+    fn one_to_one(&self) -> bool {
+        self.matching.cardinality == Cardinality::OneToOne
+    }
+
+    /// The "many" side stands right.
+    fn swapped(&self) -> bool {
+        self.matching.cardinality == Cardinality::OneToMany
+    }
+
+    fn fills(&self) -> bool {
+        self.matching.fill_left.is_some() || self.matching.fill_right.is_some()
+    }
+
+    fn slot(&mut self, labels: &LabelSet) -> usize {
+        let at = self.index.number(labels);
+        if at == self.slots.len() {
+            self.slots.push(Slot::default());
+        }
+        at
+    }
+
+    /// Reads the "one" side.
+    fn hold(&mut self, run: &Run<'_>) -> Result<(), Error> {
+        let mut held = run.reservation()?;
+        while let Some(series) = self.one.next(run)? {
+            account(&mut held, &series)?;
+            let at = self.slot(&series.labels);
+            let Some(slot) = self.slots.get_mut(at) else {
+                continue;
+            };
+            for known in &slot.series {
+                let both = StepSet::of_both(&known.values, &series.values);
+                if both.is_empty() {
+                    continue;
+                }
+                let group = self.index.key().project(&series.labels);
+                let text = not_unique(&group, &series.labels, &known.labels, &self.matching);
+                match &mut self.doubt {
+                    None => self.doubt = Some((both, text)),
+                    Some((steps, _)) => {
+                        steps.add(&both);
+                    }
+                }
+            }
+            slot.series.push(series);
+        }
+        self.held = Some(held);
+        self.judge(self.fills())
+    }
+
+    /// Refuses a "one" side that is not unique where there is something to join it with.
+    fn judge(&self, anyway: bool) -> Result<(), Error> {
+        match &self.doubt {
+            Some((steps, text)) if anyway || steps.meets(&self.many_present) => {
+                Err(Error::Execution(text.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Joins a series of the "many" side.
+    fn join(&mut self, series: StepSeries, run: &Run<'_>) -> Result<(), Error> {
+        if self.doubt.is_some() {
+            self.many_present.add(&StepSet::of(&series.values));
+            self.judge(false)?;
+        }
+        let fill = self.matching.fill_right;
+        let at = if fill.is_some() {
+            self.slot(&series.labels)
+        } else {
+            match self.index.find(&series.labels) {
+                Some(at) => at,
+                None => {
+                    run.recycle(series.values);
+                    return Ok(());
+                }
+            }
+        };
+        let Some(mut slot) = self.slots.get_mut(at).map(std::mem::take) else {
+            return Ok(());
+        };
+        for partner in &slot.series {
+            let labels = self.result_labels(&series.labels, &partner.labels, run);
+            let both = StepSet::of_both(&series.values, &partner.values);
+            self.claim(&mut slot.matched, &mut slot.results, &labels, &both)?;
+            let mut values = run.values(series.values.len())?;
+            values.copy_from_slice(&series.values);
+            self.finish(labels, values, partner.values.iter().copied(), run);
+        }
+        if let Some(fill) = fill {
+            self.fill_one(&series, &mut slot, fill, run)?;
+        }
+        run.recycle(series.values);
+        if let Some(place) = self.slots.get_mut(at) {
+            *place = slot;
+        }
+        Ok(())
+    }
+
+    /// Joins those steps of a series of the "many" side that have no partner with a number.
+    fn fill_one(
+        &mut self,
+        series: &StepSeries,
+        slot: &mut Slot,
+        fill: f64,
+        run: &Run<'_>,
+    ) -> Result<(), Error> {
+        let mut values = run.values(series.values.len())?;
+        for (step, (slot_value, value)) in values.iter_mut().zip(&series.values).enumerate() {
+            let partner = slot
+                .series
+                .iter()
+                .any(|one| one.values.get(step).is_some_and(|value| !is_absent(*value)));
+            if !partner {
+                *slot_value = *value;
+            }
+        }
+        let group = self.index.key().project(&series.labels);
+        let labels = self.result_labels(&series.labels, &group, run);
+        let steps = StepSet::of(&values);
+        self.claim(&mut slot.matched, &mut slot.results, &labels, &steps)?;
+        self.finish(labels, values, std::iter::repeat(fill), run);
+        Ok(())
+    }
+
+    /// Joins what is left of the "one" side with a number.
+    fn fill_many(&mut self, fill: f64, run: &Run<'_>) -> Result<(), Error> {
+        for slot in std::mem::take(&mut self.slots) {
+            for series in slot.series {
+                let mut values = run.values(series.values.len())?;
+                for (step, (value, known)) in values.iter_mut().zip(&series.values).enumerate() {
+                    if !is_absent(*known) && !slot.matched.has(step) {
+                        *value = fill;
+                    }
+                }
+                let group = self.index.key().project(&series.labels);
+                let labels = self.result_labels(&group, &series.labels, run);
+                self.finish(labels, values, series.values.iter().copied(), run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes steps for a result; each may be taken once.
+    fn claim(
+        &self,
+        matched: &mut StepSet,
+        results: &mut HashMap<LabelSet, StepSet>,
+        labels: &LabelSet,
+        steps: &StepSet,
+    ) -> Result<(), Error> {
+        let refuse = |text: &str| Err(Error::Execution(text.to_owned()));
+        let again = matched.add(steps);
+        if self.one_to_one() {
+            if again {
+                return refuse(
+                    "multiple matches for labels: many-to-one matching must be explicit \
+                     (group_left/group_right)",
+                );
+            }
+            return Ok(());
+        }
+        if results.entry(labels.clone()).or_default().add(steps) {
+            return refuse(
+                "multiple matches for labels: grouping labels must ensure unique matches",
+            );
+        }
+        Ok(())
+    }
+
+    /// Calculates, and keeps what has a value at all.
+    fn finish(
+        &mut self,
+        labels: LabelSet,
+        mut values: Vec<f64>,
+        partners: impl Iterator<Item = f64>,
+        run: &Run<'_>,
+    ) {
+        let kept = |left, _| left;
+        self.pairing
+            .apply(&mut values, partners, self.swapped(), kept, run);
+        if values.iter().all(|value| is_absent(*value)) {
+            run.recycle(values);
+            return;
+        }
+        self.ready.push_back(StepSeries {
+            labels,
+            drop_name: self.pairing.return_bool,
+            values,
+        });
+    }
+
+    fn result_labels(&self, many: &LabelSet, one: &LabelSet, run: &Run<'_>) -> LabelSet {
+        let now = self.pairing.return_bool && !run.habits.delayed_names;
+        let mut labels = if changes_quantity(self.pairing.op) || now {
+            drop_metric(many)
+        } else {
+            many.clone()
+        };
+        if self.one_to_one() {
+            let named = |name: &str| self.matching.labels.iter().any(|label| label == name);
+            labels = labels.filtered(|name| named(name) == self.matching.on);
+        }
+        if self.matching.include.is_empty() {
+            return labels;
+        }
+        let mut builder = labels.to_builder();
+        for name in &self.matching.include {
+            builder.set(name, one.get(name).unwrap_or_default());
+        }
+        builder.build()
+    }
+}
+
+fn not_unique(group: &LabelSet, one: &LabelSet, other: &LabelSet, matching: &Matching) -> String {
+    let side = match matching.cardinality {
+        Cardinality::OneToMany => "left",
+        _ => "right",
+    };
+    let mut pair = [braces(one), braces(other)];
+    pair.sort();
+    format!(
+        "found duplicate series for the match group {} on the {side} hand-side of the operation: \
+         [{}];many-to-many matching not allowed: matching labels must be unique on one side",
+        braces(group),
+        pair.join(", ")
+    )
+}
+
+impl Operator for Join {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        if self.stage == Stage::New {
+            self.hold(run)?;
+            self.stage = Stage::Streaming;
+        }
+        loop {
+            if let Some(series) = self.ready.pop_front() {
+                return Ok(Some(series));
+            }
+            if self.stage == Stage::Done {
+                return Ok(None);
+            }
+            match self.many.next(run)? {
+                Some(series) => self.join(series, run)?,
+                None => {
+                    self.stage = Stage::Done;
+                    self.judge(false)?;
+                    if let Some(fill) = self.matching.fill_left {
+                        self.fill_many(fill, run)?;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Executes a plan: one operator per file, each yielding one series over all steps at a time.
+//!
+//! What this part does not know: PromQL's text, where samples come from, and how answers are
+//! written.
+
+mod aggregate;
+mod arithmetic;
+mod assemble;
+mod call;
+mod constant;
+mod histogram;
+mod join;
+mod labels;
+mod operator;
+mod output;
+mod pick;
+mod range;
+mod scan;
+mod sets;
+mod sort;
+mod tally;
+
+pub(super) use assemble::{assemble, raw_samples};
+pub(super) use operator::{Habits, Run};
+pub(super) use output::{Raw, gather};

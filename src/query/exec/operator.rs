@@ -1,0 +1,208 @@
+//! What every operator is: something that is asked for one series after the other, each with its
+//! values at all steps; and [`Run`], what surrounds the execution of one query.
+//!
+//! Series come in no particular order unless an operator says so. A label set may come in several
+//! pieces, each with values at other steps (`Node::may_split` of the plan says where); two values
+//! for one step are an error of the operator that would make them.
+
+use std::cell::{Cell, RefCell};
+
+use crate::model::{Matcher, TenantId, TimeRange};
+use crate::query::annotations::{Annotations, Note, Notes};
+use crate::query::error::Error;
+use crate::query::value::{ABSENT, StepSeries, is_absent};
+use crate::runtime::Reservation;
+use crate::source::{ReadContext, Selection, SeriesStream, Source};
+
+/// One series after the other.
+pub(in crate::query) trait Operator {
+    /// The next series, `None` when there are no more.
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error>;
+}
+
+/// Any operator.
+pub(in crate::query) type Input = Box<dyn Operator>;
+
+/// Vectors that are kept for reuse, at most.
+const SPARE_MAX: usize = 64;
+
+/// What of the language is switched on, and the times that a query may be asked with.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::query) struct Habits {
+    /// How far back an instant selector looks.
+    pub(in crate::query) lookback_ms: i64,
+    /// Metric names are removed at the end only.
+    pub(in crate::query) delayed_names: bool,
+    /// The labels `__type__` and `__unit__` mean something.
+    pub(in crate::query) type_and_unit: bool,
+    /// Start timestamps take part.
+    pub(in crate::query) start_timestamps: bool,
+}
+
+/// The execution of one query.
+pub(in crate::query) struct Run<'a> {
+    source: &'a dyn Source,
+    tenant: TenantId,
+    read: &'a ReadContext,
+    /// What is switched on.
+    pub(in crate::query) habits: Habits,
+    annotations: RefCell<Annotations>,
+    touched: Cell<u64>,
+    fresh: Cell<u64>,
+    spare: RefCell<Vec<Vec<f64>>>,
+}
+
+impl<'a> Run<'a> {
+    /// Begins.
+    pub(in crate::query) fn new(
+        source: &'a dyn Source,
+        tenant: TenantId,
+        read: &'a ReadContext,
+        habits: Habits,
+    ) -> Self {
+        Self {
+            source,
+            tenant,
+            read,
+            habits,
+            annotations: RefCell::default(),
+            touched: Cell::new(0),
+            fresh: Cell::new(0),
+            spare: RefCell::default(),
+        }
+    }
+
+    /// Series and samples from storage.
+    pub(super) fn select(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Box<dyn SeriesStream>, Error> {
+        self.check()?;
+        let selection = Selection {
+            tenant: self.tenant.clone(),
+            matchers: matchers.to_vec(),
+            range,
+        };
+        Ok(self.source.select(&selection, self.read)?)
+    }
+
+    /// To be asked once a series and every few thousand steps.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.read
+            .cancel
+            .check()
+            .map_err(|why| Error::stopped(why, "expression evaluation"))
+    }
+
+    /// Takes nothing yet, to be grown.
+    pub(super) fn reservation(&self) -> Result<Reservation, Error> {
+        Ok(self.read.budget.reserve(0, 0)?)
+    }
+
+    /// Takes memory and samples for as long as the reservation is held.
+    pub(super) fn reserve(&self, bytes: usize, samples: usize) -> Result<Reservation, Error> {
+        Ok(self.read.budget.reserve(wide(bytes), wide(samples))?)
+    }
+
+    /// As many absent values.
+    pub(super) fn values(&self, count: usize) -> Result<Vec<f64>, Error> {
+        let mut values = self.spare.borrow_mut().pop().unwrap_or_default();
+        if values.capacity() < count {
+            // A hostile subquery has more steps than memory: refused before it is taken.
+            drop(self.reserve(count.saturating_mul(size_of::<f64>()), 0)?);
+        }
+        values.clear();
+        values.resize(count, ABSENT);
+        Ok(values)
+    }
+
+    /// Values that are no longer needed.
+    pub(super) fn recycle(&self, values: Vec<f64>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_MAX {
+            spare.push(values);
+        }
+    }
+
+    /// Has something to say about the expression that begins there.
+    pub(super) fn note(&self, note: Note, position: usize) {
+        self.annotations.borrow_mut().add(note, position);
+    }
+
+    /// Takes over what a function had to say.
+    pub(super) fn notes(&self, notes: &mut Notes) {
+        let said = notes.take();
+        if !said.is_empty() {
+            self.annotations.borrow_mut().merge(said);
+        }
+    }
+
+    /// Counts samples that were looked at, and how many of them had not been before.
+    pub(super) fn count(&self, touched: usize, fresh: usize) {
+        self.touched.set(self.touched.get() + wide(touched));
+        self.fresh.set(self.fresh.get() + wide(fresh));
+    }
+
+    /// The samples counted so far: looked at, and read.
+    pub(in crate::query) fn counts(&self) -> (u64, u64) {
+        (self.touched.get(), self.fresh.get())
+    }
+
+    /// What was said so far.
+    pub(in crate::query) fn take_annotations(&self) -> Annotations {
+        self.annotations.take()
+    }
+}
+
+fn wide(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Series that are held in memory, and accounted for.
+pub(super) struct Held {
+    /// The series.
+    pub(super) series: Vec<StepSeries>,
+    reservation: Reservation,
+}
+
+impl Held {
+    /// None yet.
+    pub(super) fn new(run: &Run<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            series: Vec::new(),
+            reservation: run.reservation()?,
+        })
+    }
+
+    /// All that an operator has.
+    pub(super) fn all(input: &mut Input, run: &Run<'_>) -> Result<Self, Error> {
+        let mut held = Self::new(run)?;
+        while let Some(series) = input.next(run)? {
+            held.push(series)?;
+        }
+        Ok(held)
+    }
+
+    /// One more.
+    pub(super) fn push(&mut self, series: StepSeries) -> Result<(), Error> {
+        account(&mut self.reservation, &series)?;
+        self.series.push(series);
+        Ok(())
+    }
+}
+
+/// Takes what a series needs.
+pub(super) fn account(reservation: &mut Reservation, series: &StepSeries) -> Result<(), Error> {
+    let present = series.values.iter().filter(|v| !is_absent(**v)).count();
+    let bytes = series.values.capacity() * size_of::<f64>() + series.labels.text_len() + 128;
+    Ok(reservation.grow(wide(bytes), wide(present))?)
+}
+
+/// The values of a scalar at all steps.
+pub(super) fn scalar_values(input: &mut Input, run: &Run<'_>) -> Result<Vec<f64>, Error> {
+    Ok(match input.next(run)? {
+        Some(series) => series.values,
+        None => Vec::new(),
+    })
+}

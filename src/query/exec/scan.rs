@@ -1,0 +1,264 @@
+//! Instant selectors: of each series the newest sample that is not older than the lookback, at
+//! every step; and, for `timestamp()`, when that sample was taken.
+//!
+//! A series is decoded once and walked once, whatever the number of steps.
+
+use crate::model::{Samples, TimeRange, TimestampMs, is_stale, stale_nan};
+use crate::query::error::Error;
+use crate::query::plan::{Moment, Selector};
+use crate::query::syntax::Edges;
+use crate::query::value::{StepSeries, Steps, is_absent};
+use crate::source::SeriesStream;
+
+use super::labels::braces;
+use super::operator::{Operator, Run};
+
+/// What of a sample is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wanted {
+    /// Its value.
+    Value,
+    /// When it was taken, in seconds.
+    Timestamp,
+    /// Since when it counts, in seconds.
+    Start,
+}
+
+/// The series of an instant selector.
+pub(super) struct Scan {
+    selector: Selector,
+    steps: Steps,
+    wanted: Wanted,
+    stream: Option<Box<dyn SeriesStream>>,
+    samples: Samples,
+}
+
+impl Scan {
+    /// Over these steps; storage is asked when the first series is.
+    pub(super) fn new(selector: Selector, steps: Steps, wanted: Wanted) -> Self {
+        Self {
+            selector,
+            steps,
+            wanted,
+            stream: None,
+            samples: Samples::default(),
+        }
+    }
+
+    fn open(&self, run: &Run<'_>) -> Result<Box<dyn SeriesStream>, Error> {
+        let moment = self.selector.moment;
+        let (first, last) = reach(moment, &self.steps);
+        let lookback = run.habits.lookback_ms;
+        let after = match self.selector.edges {
+            Edges::Smoothed => lookback,
+            Edges::Plain | Edges::Anchored => 0,
+        };
+        let range = TimeRange::new(
+            TimestampMs(first.saturating_sub(lookback).saturating_add(1)),
+            TimestampMs(last.saturating_add(after)),
+        );
+        run.select(&self.selector.matchers, range)
+    }
+
+    fn fill(&self, values: &mut [f64], lookback_ms: i64) {
+        let moments = self.steps.iter().map(|at| self.selector.moment.of(at));
+        if self.selector.edges == Edges::Smoothed {
+            smooth(values, moments, &self.samples, lookback_ms);
+            return;
+        }
+        match self.wanted {
+            Wanted::Value => {
+                let value_of = |at: usize, _| self.samples.values.get(at).copied();
+                newest(values, moments, &self.samples, lookback_ms, value_of);
+            }
+            Wanted::Timestamp => {
+                let value_of = |_, taken| Some(seconds(taken));
+                newest(values, moments, &self.samples, lookback_ms, value_of);
+            }
+            Wanted::Start => {
+                let value_of =
+                    |at: usize, _| Some(seconds(self.samples.starts.get(at).copied().unwrap_or(0)));
+                newest(values, moments, &self.samples, lookback_ms, value_of);
+            }
+        }
+    }
+}
+
+impl Operator for Scan {
+    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.open(run)?,
+        };
+        loop {
+            run.check()?;
+            let Some(labels) = stream.next(&mut self.samples)? else {
+                self.stream = Some(stream);
+                return Ok(None);
+            };
+            floats_only(&mut self.samples, || braces(&labels))?;
+            let _held = run.reserve(self.samples.len() * 16, self.samples.len())?;
+            let mut values = run.values(self.steps.count)?;
+            self.fill(&mut values, run.habits.lookback_ms);
+            let present = values.iter().filter(|value| !is_absent(**value)).count();
+            if present == 0 {
+                run.recycle(values);
+                continue;
+            }
+            run.count(present, present);
+            self.stream = Some(stream);
+            return Ok(Some(StepSeries {
+                labels,
+                drop_name: false,
+                values,
+            }));
+        }
+    }
+}
+
+/// The first and the last moment that steps look at.
+pub(super) fn reach(moment: Moment, steps: &Steps) -> (i64, i64) {
+    (moment.of(steps.start.0), moment.of(steps.end().0))
+}
+
+/// Turns stale markers in a histogram's clothes into those of floats, and refuses real histograms.
+pub(super) fn floats_only(samples: &mut Samples, name: impl Fn() -> String) -> Result<(), Error> {
+    if samples.histograms.is_empty() {
+        return Ok(());
+    }
+    for (at, histogram) in &samples.histograms {
+        if !histogram.is_stale() {
+            return Err(Error::NativeHistogram { series: name() });
+        }
+        let at = usize::try_from(*at).unwrap_or(usize::MAX);
+        if let Some(value) = samples.values.get_mut(at) {
+            *value = stale_nan();
+        }
+    }
+    samples.histograms.clear();
+    Ok(())
+}
+
+/// Fills in the newest sample at or before each moment, within the lookback and not stale.
+fn newest(
+    values: &mut [f64],
+    moments: impl Iterator<Item = i64>,
+    samples: &Samples,
+    lookback_ms: i64,
+    value_of: impl Fn(usize, i64) -> Option<f64>,
+) {
+    let timestamps = samples.timestamps.as_slice();
+    // Samples at or before the moment; moments never go back.
+    let mut passed = 0;
+    for (slot, moment) in values.iter_mut().zip(moments) {
+        while timestamps.get(passed).is_some_and(|at| *at <= moment) {
+            passed += 1;
+        }
+        let Some(newest) = passed.checked_sub(1) else {
+            continue;
+        };
+        let Some(taken) = timestamps.get(newest).copied() else {
+            continue;
+        };
+        let stale = samples.values.get(newest).is_some_and(|v| is_stale(*v));
+        if taken <= moment.saturating_sub(lookback_ms) || stale {
+            continue;
+        }
+        if let Some(value) = value_of(newest, taken) {
+            *slot = value;
+        }
+    }
+}
+
+/// Fills in what lies between the neighbours of each moment (the modifier `smoothed`).
+fn smooth(
+    values: &mut [f64],
+    moments: impl Iterator<Item = i64>,
+    samples: &Samples,
+    lookback_ms: i64,
+) {
+    let kept = samples
+        .timestamps
+        .iter()
+        .zip(&samples.values)
+        .filter(|(_, value)| !is_stale(**value));
+    let points: Vec<(i64, f64)> = kept.map(|(at, value)| (*at, *value)).collect();
+    let mut after = 0;
+    for (slot, moment) in values.iter_mut().zip(moments) {
+        while points.get(after).is_some_and(|point| point.0 < moment) {
+            after += 1;
+        }
+        let first = moment.saturating_sub(lookback_ms);
+        let last = moment.saturating_add(lookback_ms);
+        let next = points.get(after).filter(|point| point.0 <= last);
+        let previous = after
+            .checked_sub(1)
+            .and_then(|at| points.get(at))
+            .filter(|point| point.0 > first);
+        match (previous, next) {
+            (_, Some(next)) if next.0 == moment => *slot = next.1,
+            (Some(previous), Some(next)) => {
+                let part = difference(moment, previous.0) / difference(next.0, previous.0);
+                *slot = (next.1 - previous.1).mul_add(part, previous.1);
+            }
+            (Some(previous), None) => *slot = previous.1,
+            (None, _) => {}
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a difference of times in milliseconds is far below 2^53"
+)]
+fn difference(one: i64, other: i64) -> f64 {
+    one.saturating_sub(other) as f64
+}
+
+/// Milliseconds as seconds.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a time in milliseconds is far below 2^53"
+)]
+pub(super) fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Value;
+
+    fn samples(points: &[(i64, f64)]) -> Samples {
+        let mut samples = Samples::default();
+        for (at, value) in points {
+            samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
+        }
+        samples
+    }
+
+    fn check(points: &[(i64, f64)], moments: &[i64], lookback: i64, want: &[Option<f64>]) {
+        let samples = samples(points);
+        let mut values = vec![crate::query::value::ABSENT; moments.len()];
+        let value_of = |at: usize, _| samples.values.get(at).copied();
+        newest(
+            &mut values,
+            moments.iter().copied(),
+            &samples,
+            lookback,
+            value_of,
+        );
+        let got: Vec<Option<f64>> = values
+            .iter()
+            .map(|v| (!is_absent(*v)).then_some(*v))
+            .collect();
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn the_lookback_is_open_on_the_left_and_stale_markers_end_a_series() {
+        let points = [(0, 1.0), (10, 2.0), (20, stale_nan()), (30, 3.0)];
+        let want = [None, Some(1.0), Some(2.0), None, None, Some(3.0), None];
+        check(&points, &[-1, 9, 19, 20, 29, 39, 40], 10, &want);
+    }
+}

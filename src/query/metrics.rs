@@ -1,0 +1,105 @@
+//! What queries count of themselves.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use super::error::ErrorClass;
+
+/// How a query ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+/// The counters; clones share them.
+#[derive(Clone, Debug)]
+pub struct QueryMetrics {
+    queries: Family<Outcome, Counter>,
+    duration: Histogram,
+    samples: Counter,
+    samples_read: Counter,
+    running: Gauge,
+}
+
+impl Default for QueryMetrics {
+    fn default() -> Self {
+        Self {
+            queries: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.001, 4.0, 9)),
+            samples: Counter::default(),
+            samples_read: Counter::default(),
+            running: Gauge::default(),
+        }
+    }
+}
+
+impl QueryMetrics {
+    /// Makes them known.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register(
+            "cairn_query_queries",
+            "PromQL queries by how they ended",
+            metrics.queries.clone(),
+        );
+        registry.register_with_unit(
+            "cairn_query_duration",
+            "How long PromQL queries took",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "cairn_query_samples",
+            "Samples that queries looked at, once for every window they are in",
+            metrics.samples.clone(),
+        );
+        registry.register(
+            "cairn_query_samples_read",
+            "Samples that queries read, once for every selector",
+            metrics.samples_read.clone(),
+        );
+        registry.register(
+            "cairn_query_running",
+            "PromQL queries that run now",
+            metrics.running.clone(),
+        );
+        metrics
+    }
+
+    /// So many queries run.
+    pub(super) fn running(&self, count: usize) {
+        self.running.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A query has ended well, having looked at and read so many samples.
+    pub(super) fn succeeded(&self, took: Duration, touched: u64, read: u64) {
+        self.samples.inc_by(touched);
+        self.samples_read.inc_by(read);
+        self.ended("success", took);
+    }
+
+    /// A query has failed.
+    pub(super) fn failed(&self, took: Duration, class: ErrorClass) {
+        let result = match class {
+            ErrorClass::BadData => "bad_data",
+            ErrorClass::Execution => "execution",
+            ErrorClass::Cancelled => "canceled",
+            ErrorClass::Timeout => "timeout",
+            ErrorClass::Unavailable => "unavailable",
+            ErrorClass::Internal => "internal",
+        };
+        self.ended(result, took);
+    }
+
+    fn ended(&self, result: &'static str, took: Duration) {
+        self.duration.observe(took.as_secs_f64());
+        self.queries.get_or_create(&Outcome { result }).inc();
+    }
+}

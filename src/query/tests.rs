@@ -1,0 +1,157 @@
+//! Queries against series held in memory, and Prometheus' published cases where they are at hand.
+
+mod cases;
+mod memory;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{TenantId, TimestampMs};
+use crate::runtime::ManualClock;
+use memory::MemorySource;
+
+/// An engine with everything on but what changes annotations.
+pub(super) fn engine(features: &[&str]) -> Engine {
+    let settings = QuerySettings {
+        enable_feature: features.iter().map(|name| (*name).to_owned()).collect(),
+        ..QuerySettings::default()
+    };
+    Engine::new(
+        settings,
+        Arc::new(ManualClock::default()),
+        QueryMetrics::default(),
+    )
+}
+
+pub(super) fn instant(text: &str, at_ms: i64) -> InstantQuery {
+    InstantQuery {
+        tenant: TenantId::anonymous(),
+        text: text.to_owned(),
+        time: TimestampMs(at_ms),
+        lookback: None,
+        limit: 0,
+    }
+}
+
+pub(super) fn range(text: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> RangeQuery {
+    RangeQuery {
+        tenant: TenantId::anonymous(),
+        text: text.to_owned(),
+        start: TimestampMs(start_ms),
+        end: TimestampMs(end_ms),
+        step_ms,
+        lookback: None,
+        limit: 0,
+    }
+}
+
+fn source() -> MemorySource {
+    let mut source = MemorySource::default();
+    for (labels, step) in [
+        ("http_requests_total{job=\"a\",instance=\"1\"}", 1.0),
+        ("http_requests_total{job=\"a\",instance=\"2\"}", 2.0),
+        ("http_requests_total{job=\"b\",instance=\"1\"}", 3.0),
+    ] {
+        for minute in 0..60 {
+            source.add(
+                labels,
+                minute * 60_000,
+                f64::from(i32::try_from(minute).unwrap()) * step * 60.0,
+            );
+        }
+    }
+    source
+}
+
+fn check(text: &str, want: &[(&str, f64)]) {
+    let engine = engine(&[]);
+    let output = engine
+        .instant(
+            &source(),
+            &instant(text, 30 * 60_000),
+            &engine.context(None),
+        )
+        .unwrap();
+    let QueryValue::Vector(_, series) = output.value else {
+        panic!("{text} gives {:?}", output.value);
+    };
+    let got: Vec<(String, f64)> = series
+        .into_iter()
+        .map(|(labels, value)| (labels.to_string(), value))
+        .collect();
+    let want: Vec<(String, f64)> = want
+        .iter()
+        .map(|(labels, value)| ((*labels).to_owned(), *value))
+        .collect();
+    assert_eq!(got, want, "{text}");
+}
+
+#[test]
+fn selectors_rates_sums_and_joins_work_end_to_end() {
+    check("sum(rate(http_requests_total[5m]))", &[("{}", 6.0)]);
+    check(
+        "sum by (job) (rate(http_requests_total[5m]))",
+        &[("{job=\"a\"}", 3.0), ("{job=\"b\"}", 3.0)],
+    );
+    check(
+        "rate(http_requests_total{job=\"a\"}[5m]) / on (instance) rate(http_requests_total{job=\"b\"}[5m])",
+        &[("{instance=\"1\"}", 1.0 / 3.0)],
+    );
+    check(
+        "max_over_time(sum(rate(http_requests_total[5m]))[10m:1m])",
+        &[("{}", 6.0)],
+    );
+    check(
+        "topk(1, rate(http_requests_total[5m]))",
+        &[("{instance=\"1\", job=\"b\"}", 3.0)],
+    );
+    check("absent(nothing{job=\"a\"})", &[("{job=\"a\"}", 1.0)]);
+}
+
+#[test]
+fn refusals_have_prometheus_words() {
+    let engine = engine(&[]);
+    let context = engine.context(None);
+    let refused = |text: &str| {
+        engine
+            .instant(&source(), &instant(text, 30 * 60_000), &context)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused("http_requests_total / on (job) http_requests_total"),
+        "found duplicate series for the match group {job=\"a\"} on the right hand-side of the \
+         operation: [{__name__=\"http_requests_total\", instance=\"1\", job=\"a\"}, \
+         {__name__=\"http_requests_total\", instance=\"2\", job=\"a\"}];many-to-many matching not \
+         allowed: matching labels must be unique on one side"
+    );
+    let error = engine
+        .range(&source(), &range("up", 0, 11_001_000, 1_000), &context)
+        .unwrap_err();
+    assert!(matches!(error, Error::TooManyPoints(11_000)), "{error}");
+}
+
+#[test]
+fn too_many_samples_are_refused() {
+    let settings = QuerySettings {
+        max_samples: 50,
+        ..QuerySettings::default()
+    };
+    let engine = Engine::new(
+        settings,
+        Arc::new(ManualClock::default()),
+        QueryMetrics::default(),
+    );
+    let error = engine
+        .instant(
+            &source(),
+            &instant("sum(rate(http_requests_total[1h]))", 60 * 60_000),
+            &engine.context(None),
+        )
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "query processing would load too many samples into memory in query execution"
+    );
+    assert_eq!(error.class(), ErrorClass::Execution);
+}
