@@ -147,18 +147,7 @@ impl Matcher {
 
 impl Test {
     fn of_regex(pattern: &str) -> Result<Self, MatcherError> {
-        let regex = RegexBuilder::new(&format!("^(?s:{pattern})$"))
-            .size_limit(REGEX_SIZE_MAX)
-            .dfa_size_limit(REGEX_SIZE_MAX)
-            .build()
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => MatcherError::TooLarge {
-                    pattern: pattern.to_owned(),
-                },
-                other => MatcherError::Syntax {
-                    message: other.to_string(),
-                },
-            })?;
+        let regex = anchored_regex(pattern)?;
         let plain = |text: &str| !text.contains(is_regex_syntax);
         Ok(match pattern {
             ".*" => Self::Anything,
@@ -174,6 +163,26 @@ impl Test {
             },
         })
     }
+}
+
+/// A regular expression of RE2's syntax, anchored at both ends, its `.` matching line ends: what
+/// Prometheus makes of a pattern in a matcher or in `label_replace`.
+///
+/// # Errors
+/// Refuses an expression that does not parse or that is too large.
+pub fn anchored_regex(pattern: &str) -> Result<Regex, MatcherError> {
+    let syntax = |message| MatcherError::Syntax { message };
+    let translated = super::re2::translate(pattern).map_err(syntax)?;
+    RegexBuilder::new(&format!("^(?s:{translated})$"))
+        .size_limit(REGEX_SIZE_MAX)
+        .dfa_size_limit(REGEX_SIZE_MAX)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => MatcherError::TooLarge {
+                pattern: pattern.to_owned(),
+            },
+            other => syntax(format!("error parsing regexp: {other}")),
+        })
 }
 
 fn is_regex_syntax(c: char) -> bool {

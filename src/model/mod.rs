@@ -10,6 +10,7 @@ mod label;
 mod matcher;
 mod metadata;
 mod partition;
+mod re2;
 mod sample;
 mod series;
 mod stale;
@@ -23,7 +24,7 @@ pub use histogram::{
     Buckets, Histogram, HistogramError, ResetHint, SCHEMA_CUSTOM, SCHEMA_MAX, SCHEMA_MIN, Span,
 };
 pub use label::{LabelError, LabelSet, LabelSetBuilder, METRIC_NAME};
-pub use matcher::{MatchOp, Matcher, MatcherError, REGEX_SIZE_MAX};
+pub use matcher::{MatchOp, Matcher, MatcherError, REGEX_SIZE_MAX, anchored_regex};
 pub use metadata::{Metadata, MetricKind};
 pub use partition::{Epoch, FOUNDING_DEPTH, Incarnation, RingArc};
 pub use sample::{Samples, Value, settle};

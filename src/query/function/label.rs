@@ -1,8 +1,8 @@
 //! Functions that rewrite labels: `label_replace` and `label_join`.
 
-use regex::{Captures, Regex, RegexBuilder};
+use regex::{Captures, Regex};
 
-use crate::model::{LabelSet, METRIC_NAME, REGEX_SIZE_MAX};
+use crate::model::{LabelSet, METRIC_NAME, anchored_regex};
 
 /// `label_replace` with its text arguments, ready for any number of label sets.
 #[derive(Debug)]
@@ -32,9 +32,7 @@ impl LabelReplace {
         source: &str,
         regex: &str,
     ) -> Result<Self, String> {
-        let compiled = RegexBuilder::new(&format!("^(?s:{regex})$"))
-            .size_limit(REGEX_SIZE_MAX)
-            .build()
+        let compiled = anchored_regex(regex)
             .map_err(|_| format!("invalid regular expression in label_replace(): {regex}"))?;
         if destination.is_empty() {
             return Err(format!(

@@ -424,7 +424,7 @@ fn write_milliseconds(f: &mut fmt::Formatter<'_>, ms: i64) -> fmt::Result {
         ("ms", 1, false),
     ] {
         let count = rest / size;
-        if count > 0 && !(exact && rest % size != 0) {
+        if count > 0 && (!exact || rest.is_multiple_of(size)) {
             write!(f, "{count}{unit}")?;
             rest -= count * size;
         }

@@ -54,7 +54,6 @@ impl Parser<'_> {
         let sign = match first.kind {
             TokenKind::Number | TokenKind::Duration => {
                 let (number, span) = self.number_literal()?;
-                self.peek()?; // A bad word behind it is reported before its size is.
                 return self.literal(number, span, span);
             }
             TokenKind::Preprocessor(_) => return self.duration_primary(&mut parts),
@@ -64,7 +63,6 @@ impl Parser<'_> {
         match self.peek()?.kind {
             TokenKind::Number | TokenKind::Duration => {
                 let (number, span) = self.number_literal()?;
-                self.peek()?;
                 self.signed(sign, number_duration(number, span))
             }
             TokenKind::Preprocessor(_) => {
