@@ -217,14 +217,15 @@ impl<S: Copy> SeriesCache<S> {
         self.generation = ending.wrapping_add(1);
         let pieces = std::mem::take(&mut self.pieces);
         self.len = 0;
-        let generation = u32::from(self.generation) << METADATA_BITS;
         for entry in pieces.into_iter().flatten() {
             if entry.marks >> METADATA_BITS == u32::from(ending) {
                 // Entries stay in the order of their first sight, so the next one is the best guess.
                 let next = u32::try_from(self.len + 1).unwrap_or(FREE);
+                // It counts as used in the generation that ends, until it is used again.
+                let marks = entry.marks & !METADATA_MASK;
                 self.push(Entry {
                     next,
-                    marks: generation,
+                    marks,
                     ..entry
                 });
             }

@@ -169,14 +169,9 @@ impl<'r> Intake<'r> {
         slice: &mut [Entry],
         previous: &mut Option<Slot>,
     ) -> Result<(), Error> {
-        let mut missed = false;
-        for entry in slice.iter_mut().filter(|entry| entry.hit.is_none()) {
-            missed = true;
-            let series = self.bytes_of(entry.at);
-            entry.walked = spelling
-                .walk_fully(series)
-                .and_then(|walked| check_readable(spelling, series, walked))
-                .map_err(|error| self.malformed(error))?;
+        let missed = slice.iter().any(|entry| entry.hit.is_none());
+        if missed {
+            self.look_closer(spelling, slice)?;
         }
         let mut new = Vec::new();
         for entry in slice.iter() {
@@ -192,6 +187,24 @@ impl<'r> Intake<'r> {
         }
         if missed {
             self.remember(slice, &new, previous);
+        }
+        Ok(())
+    }
+
+    /// Looks at all fields of what was not found, looks up again what a guess had hidden, and makes
+    /// sure that the rest can be read.
+    fn look_closer<S: Spelling<'r>>(&self, spelling: &S, slice: &mut [Entry]) -> Result<(), Error> {
+        for entry in slice.iter_mut().filter(|entry| entry.hit.is_none()) {
+            let series = self.bytes_of(entry.at);
+            let guessed = entry.walked.key;
+            entry.walked = spelling.walk_fully(series).map_err(|e| self.malformed(e))?;
+            if entry.walked.key != guessed {
+                let mut cache = self.around.known.cache.lock();
+                entry.hit = cache.find(&mut None, entry.walked.key);
+            }
+            if entry.hit.is_none() {
+                check_readable(spelling, series).map_err(|e| self.malformed(e))?;
+            }
         }
         Ok(())
     }
@@ -416,16 +429,11 @@ impl<'r> Intake<'r> {
 }
 
 /// Everything in an unknown series can be read; nothing is done with it yet.
-fn check_readable<'r, S: Spelling<'r>>(
-    spelling: &S,
-    series: &'r [u8],
-    walked: Walked,
-) -> Result<Walked, WireError> {
+fn check_readable<'r, S: Spelling<'r>>(spelling: &S, series: &'r [u8]) -> Result<(), WireError> {
     spelling.labels(series)?;
     let mut reader = Reader::new(series);
     while spelling.item(&mut reader)?.is_some() {}
-    spelling.metadata(series)?;
-    Ok(walked)
+    spelling.metadata(series).map(drop)
 }
 
 fn is_silent<'r, S: Spelling<'r>>(fault: &Refused, spelling: &S) -> bool {

@@ -382,3 +382,5 @@ fn take_v2(around: Surroundings<'_>, outline: &mut v2::Outline, buffers: &mut Bu
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(super) use tests::test_messages;
