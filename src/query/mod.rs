@@ -23,6 +23,3 @@ pub use engine::{
 pub use error::{Error, ErrorClass};
 pub use metrics::QueryMetrics;
 pub use settings::QuerySettings;
-
-#[cfg(test)]
-mod tests;

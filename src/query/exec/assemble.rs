@@ -174,7 +174,7 @@ impl Assembly {
     }
 
     /// The argument at a position.
-    fn arg<'a>(self, call: &'a CallNode, at: usize) -> Result<&'a Node, Error> {
+    fn arg(self, call: &CallNode, at: usize) -> Result<&Node, Error> {
         call.args.get(at).ok_or_else(|| {
             Error::Invalid(format!(
                 "expected at least {} argument(s) in call to {:?}",

@@ -112,10 +112,12 @@ impl Operator for Only {
         }
         let mut values = run.values(self.count)?;
         while let Some(series) = self.vector.next(run)? {
-            for (slot, value) in values.iter_mut().zip(&series.values) {
-                if !is_absent(*value) {
-                    *slot = if is_absent(*slot) { *value } else { f64::NAN };
-                }
+            let slots = values.iter_mut().zip(&series.values);
+            for (slot, value) in slots.filter(|(_, value)| !is_absent(**value)) {
+                *slot = match is_absent(*slot) {
+                    true => *value,
+                    false => f64::NAN,
+                };
             }
             run.recycle(series.values);
         }

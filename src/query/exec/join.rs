@@ -216,11 +216,10 @@ impl Join {
         for slot in std::mem::take(&mut self.slots) {
             for series in slot.series {
                 let mut values = run.values(series.values.len())?;
-                for (step, (value, known)) in values.iter_mut().zip(&series.values).enumerate() {
-                    if !is_absent(*known) && !slot.matched.has(step) {
-                        *value = fill;
-                    }
-                }
+                let pairs = values.iter_mut().zip(&series.values).enumerate();
+                let left = pairs
+                    .filter(|(step, (_, known))| !is_absent(**known) && !slot.matched.has(*step));
+                left.for_each(|(_, (value, _))| *value = fill);
                 let group = self.index.key().project(&series.labels);
                 let labels = self.result_labels(&group, &series.labels, run);
                 self.finish(labels, values, series.values.iter().copied(), run);

@@ -54,11 +54,12 @@ impl LabelKey {
     }
 
     fn hash(&self, labels: &LabelSet) -> u64 {
+        if self.only && self.names.is_empty() {
+            return 0;
+        }
         let mut hasher = DefaultHasher::new();
-        if self.only && !self.names.is_empty() || !self.only {
-            for pair in self.pairs(labels) {
-                pair.hash(&mut hasher);
-            }
+        for pair in self.pairs(labels) {
+            pair.hash(&mut hasher);
         }
         hasher.finish()
     }

@@ -3,36 +3,43 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{
+use cairn::model::{
     Buckets, Histogram, LabelSet, Matcher, ResetHint, Samples, TenantId, TimeRange, TimestampMs,
     Value,
 };
-use crate::query::syntax::parse_selector;
-use crate::source::{
+use cairn::query::syntax::parse_selector;
+use cairn::source::{
     FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
 };
 
 #[derive(Clone, Default)]
-pub(super) struct MemorySource {
+pub(crate) struct MemorySource {
     series: BTreeMap<LabelSet, Samples>,
 }
 
 /// The labels that a selector of equalities names.
-pub(super) fn labels(text: &str) -> LabelSet {
+pub(crate) fn labels(text: &str) -> LabelSet {
     let matchers = parse_selector(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let pairs: Vec<(&str, &str)> = matchers.iter().map(|m| (m.name(), m.value())).collect();
     LabelSet::from_pairs(&pairs).unwrap()
 }
 
 impl MemorySource {
-    pub(super) fn add(&mut self, series: &str, at_ms: i64, value: f64) {
+    pub(crate) fn add(&mut self, series: &str, at_ms: i64, value: f64) {
         self.push(labels(series), at_ms, Value::Float(value), 0);
     }
 
-    pub(super) fn push(&mut self, labels: LabelSet, at_ms: i64, value: Value, start_ms: i64) {
+    pub(crate) fn push(&mut self, labels: LabelSet, at_ms: i64, value: Value, start_ms: i64) {
         let samples = self.series.entry(labels).or_default();
         let mut one = Samples::default();
         one.push(TimestampMs(at_ms), value, TimestampMs(start_ms));
+        if samples.timestamps.contains(&at_ms) {
+            // As in Prometheus' own tests, the later of two values counts.
+            let mut kept = samples.clone();
+            kept.clip(TimeRange::new(TimestampMs::MIN, TimestampMs(at_ms - 1)));
+            samples.clip(TimeRange::new(TimestampMs(at_ms + 1), TimestampMs::MAX));
+            samples.merge(&kept);
+        }
         samples.merge(&one);
     }
 
@@ -49,7 +56,7 @@ impl MemorySource {
 }
 
 /// Any native histogram.
-pub(super) fn some_histogram() -> Value {
+pub(crate) fn some_histogram() -> Value {
     Value::Histogram(Arc::new(Histogram {
         schema: 0,
         zero_threshold: 0.0,

@@ -1,17 +1,17 @@
-//! Queries against series held in memory, and Prometheus' published cases where they are at hand.
-
-mod cases;
-mod memory;
+//! The engine end to end, against series held in memory.
 
 use std::sync::Arc;
 
-use super::*;
-use crate::model::{TenantId, TimestampMs};
-use crate::runtime::ManualClock;
-use memory::MemorySource;
+use cairn::model::{TenantId, TimestampMs};
+use cairn::query::{
+    Engine, Error, ErrorClass, InstantQuery, QueryMetrics, QuerySettings, QueryValue, RangeQuery,
+};
+use cairn::runtime::ManualClock;
 
-/// An engine with everything on but what changes annotations.
-pub(super) fn engine(features: &[&str]) -> Engine {
+use super::memory::MemorySource;
+
+/// An engine with these features.
+pub(crate) fn engine(features: &[&str]) -> Engine {
     let settings = QuerySettings {
         enable_feature: features.iter().map(|name| (*name).to_owned()).collect(),
         ..QuerySettings::default()
@@ -23,7 +23,7 @@ pub(super) fn engine(features: &[&str]) -> Engine {
     )
 }
 
-pub(super) fn instant(text: &str, at_ms: i64) -> InstantQuery {
+pub(crate) fn instant(text: &str, at_ms: i64) -> InstantQuery {
     InstantQuery {
         tenant: TenantId::anonymous(),
         text: text.to_owned(),
@@ -33,7 +33,7 @@ pub(super) fn instant(text: &str, at_ms: i64) -> InstantQuery {
     }
 }
 
-pub(super) fn range(text: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> RangeQuery {
+pub(crate) fn range(text: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> RangeQuery {
     RangeQuery {
         tenant: TenantId::anonymous(),
         text: text.to_owned(),
@@ -154,4 +154,27 @@ fn too_many_samples_are_refused() {
         "query processing would load too many samples into memory in query execution"
     );
     assert_eq!(error.class(), ErrorClass::Execution);
+}
+
+#[test]
+fn native_histograms_are_refused_by_name() {
+    let mut source = MemorySource::default();
+    source.push(
+        super::memory::labels("sizes{job=\"a\"}"),
+        0,
+        super::memory::some_histogram(),
+        0,
+    );
+    let engine = engine(&[]);
+    for text in ["sizes", "sum(rate(sizes[5m]))", "sizes[5m]"] {
+        let error = engine
+            .instant(&source, &instant(text, 0), &engine.context(None))
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("{__name__=\"sizes\", job=\"a\"}"),
+            "{error}"
+        );
+    }
 }

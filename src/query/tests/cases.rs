@@ -1,1 +1,0 @@
-//! Prometheus' published cases.
