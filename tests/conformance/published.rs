@@ -173,12 +173,7 @@ fn load(source: &mut MemorySource, step: i64, block: &[String], nhcb: bool) {
     for line in block {
         if let Some((series, offsets)) = line.split_once("@st") {
             let _ = series;
-            starts = Some(
-                offsets
-                    .split_whitespace()
-                    .flat_map(start_offsets)
-                    .collect(),
-            );
+            starts = Some(offsets.split_whitespace().flat_map(start_offsets).collect());
             continue;
         }
         let (name, values) = series_line(line);

@@ -14,6 +14,7 @@ mod labels;
 mod operator;
 mod output;
 mod pick;
+mod pieces;
 mod range;
 mod scan;
 mod sets;

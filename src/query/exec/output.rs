@@ -1,13 +1,12 @@
 //! The last step: names that were to be dropped go, and pieces of one label set become one series.
 
-use std::collections::HashMap;
-
 use crate::model::{LabelSet, Samples};
 use crate::query::error::Error;
-use crate::query::value::{StepSeries, is_absent};
+use crate::query::value::StepSeries;
 
-use super::labels::{Distinct, SAME_LABELSET, drop_metric};
+use super::labels::{Distinct, drop_metric};
 use super::operator::{Held, Input, Run};
+use super::pieces::joined;
 use super::range::{RangeSource, Walk, Windows};
 
 /// All series that an operator has, each label set once, in the order in which they came.
@@ -20,36 +19,6 @@ pub(in crate::query) fn gather(mut input: Input, run: &Run<'_>) -> Result<Vec<St
         }
     }
     joined(series)
-}
-
-/// Pieces of one label set joined.
-///
-/// # Errors
-/// When two pieces have values at one step.
-pub(super) fn joined(series: Vec<StepSeries>) -> Result<Vec<StepSeries>, Error> {
-    let mut at: HashMap<LabelSet, usize> = HashMap::with_capacity(series.len());
-    let mut whole: Vec<StepSeries> = Vec::with_capacity(series.len());
-    for piece in series {
-        let place = *at.entry(piece.labels.clone()).or_insert(whole.len());
-        match whole.get_mut(place) {
-            None => whole.push(piece),
-            Some(known) => join(known, &piece)?,
-        }
-    }
-    Ok(whole)
-}
-
-fn join(known: &mut StepSeries, piece: &StepSeries) -> Result<(), Error> {
-    for (ours, theirs) in known.values.iter_mut().zip(&piece.values) {
-        if is_absent(*theirs) {
-            continue;
-        }
-        if !is_absent(*ours) {
-            return Err(Error::Execution(SAME_LABELSET.to_owned()));
-        }
-        *ours = *theirs;
-    }
-    Ok(())
 }
 
 /// The samples of a series.

@@ -16,6 +16,7 @@ use crate::source::SeriesStream;
 
 use super::labels::{Distinct, braces, drop_metric};
 use super::operator::{Habits, Held, Input, Operator, Run, scalar_values};
+use super::pieces::joined;
 use super::scan::{floats_only, reach};
 
 /// Series with the samples of a range.
@@ -170,7 +171,7 @@ impl Computed {
             Some(gathered) => gathered,
             None => {
                 let mut held = Held::all(&mut self.input, run)?;
-                let series = super::output::joined(std::mem::take(&mut held.series))?;
+                let series = joined(std::mem::take(&mut held.series))?;
                 self.held = Some(held);
                 self.gathered.insert(series.into_iter())
             }
