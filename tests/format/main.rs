@@ -8,5 +8,6 @@
     reason = "a test program"
 )]
 
+mod block;
 mod codec;
 mod control;

@@ -40,6 +40,10 @@ pub(super) const FORMAT_VERSION: u64 = 1;
 /// that looking one up decodes little.
 pub(super) const CHUNK: u32 = 128;
 
+/// The most series of one tenant in one block: ten times what a partition of the largest cluster
+/// in REPLICATION.md's table would hold. A reader believes no larger number.
+pub(super) const SERIES_MAX: u32 = 1 << 22;
+
 const PROPERTIES: u8 = 1;
 const TENANT: u8 = 2;
 const DATA: u8 = 3;
@@ -260,7 +264,13 @@ impl TenantEntry {
                 series: take_u32(input, "a tenant's series")?,
             })
         };
-        read().map_err(|error: crate::codec::Error| damaged(id, "a tenant", &error))
+        let entry: Self =
+            read().map_err(|error: crate::codec::Error| damaged(id, "a tenant", &error))?;
+        if entry.series > SERIES_MAX {
+            let problem = format!("it has {} series", entry.series);
+            return Err(damaged(id, "a tenant", &problem));
+        }
+        Ok(entry)
     }
 }
 

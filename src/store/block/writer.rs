@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::content::BlockContent;
 use super::groups::GroupWriter;
 use super::index::LabelIndex;
-use super::layout::{BlockProperties, BlockTotals, Keys, TenantEntry, encode_metadata};
+use super::layout::{BlockProperties, BlockTotals, Keys, SERIES_MAX, TenantEntry, encode_metadata};
 use crate::model::{
     BlockEntry, Digest, Fingerprint, LabelSet, METRIC_NAME, Samples, TenantId, TimeRange,
     TimestampMs, Uploaded,
@@ -163,8 +163,7 @@ impl Builder<'_> {
             items.get(from..to).unwrap_or_default()
         };
         for (number, tenant) in (0u32..).zip(&tenants) {
-            let series = u32::try_from(of(tenant).len())
-                .map_err(|_| Error::Bug("a tenant has too many series in a block".to_owned()))?;
+            let series = series_of(of(tenant).len())?;
             let entry = TenantEntry { number, series };
             sink.put(&self.keys.tenant(tenant), &entry.encode())?;
         }
@@ -287,6 +286,19 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// The number of a tenant's series, if a block can hold so many.
+fn series_of(len: usize) -> Result<u32, Error> {
+    u32::try_from(len)
+        .ok()
+        .filter(|series| *series <= SERIES_MAX)
+        .ok_or(Error::Limit {
+            what: "the number of one tenant's series in one block",
+            value: len as u64,
+            limit: u64::from(SERIES_MAX),
+            remedy: "split the partition",
+        })
 }
 
 /// Who was scraped: job and instance.
