@@ -19,10 +19,8 @@ use roaring::RoaringBitmap;
 use super::varint::{
     finished, put_bytes, put_len, put_u64, take_bytes, take_len, take_u8, take_u64,
 };
+use super::version::POSTINGS_RUNS;
 use super::{Error, frame};
-
-/// The encoding id of a run of lists.
-const POSTINGS_RUNS: u8 = 1;
 
 const WHAT: &str = "postings";
 

@@ -20,10 +20,8 @@ use std::collections::HashMap;
 use super::varint::{
     finished, put_i64, put_len, put_u64, take_i64, take_len, take_u8, take_u32, take_u64,
 };
+use super::version::SERIES_SHAPES;
 use super::{Error, frame};
-
-/// The encoding id of a run of entries.
-const SERIES_SHAPES: u8 = 1;
 
 const WHAT: &str = "a run of series entries";
 

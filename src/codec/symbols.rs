@@ -11,10 +11,8 @@
 //! ```
 
 use super::varint::{finished, put_bytes, put_len, put_u64, take_bytes, take_len, take_u8};
+use super::version::SYMBOLS_FRONT;
 use super::{Error, frame};
-
-/// The encoding id of a run of texts.
-const SYMBOLS_FRONT: u8 = 1;
 
 const WHAT: &str = "a run of symbols";
 

@@ -20,3 +20,11 @@ pub(super) const STARTS_ONE: u8 = 1;
 pub(super) const STARTS_RUNS: u8 = 2;
 /// Start timestamps as a timestamp column; read by `starts.rs`. Since version 1.
 pub(super) const STARTS_COLUMN: u8 = 3;
+
+/// Sorted texts, each without what it shares with the one before; read by `symbols.rs`. Since
+/// version 1.
+pub(super) const SYMBOLS_FRONT: u8 = 1;
+/// Ordinals in runs; read by `postings.rs`. Since version 1.
+pub(super) const POSTINGS_RUNS: u8 = 1;
+/// Series entries by the shape of their label sets; read by `series_entry.rs`. Since version 1.
+pub(super) const SERIES_SHAPES: u8 = 1;
