@@ -20,5 +20,5 @@ mod validate;
 mod wire;
 
 pub use error::Error;
-pub use receive::{Answer, RECEIVERS, Receiver, ReceiverRoute, RequestHead};
+pub use receive::{Answer, Exposed, RECEIVERS, Receiver, ReceiverRoute, RequestHead, SelfScrape};
 pub use settings::IngestSettings;

@@ -8,8 +8,10 @@ mod answer;
 mod batch;
 mod intake;
 mod negotiate;
+mod openmetrics;
 mod remote_write_v1;
 mod remote_write_v2;
+mod self_scrape;
 mod spelling;
 
 use std::fmt;
@@ -38,6 +40,7 @@ use remote_write_v1::{self as v1, V1};
 use remote_write_v2::{self as v2, OutlineFault, V2};
 
 pub use answer::Answer;
+pub use self_scrape::{Exposed, SelfScrape};
 
 /// 2020-01-01: a clock before it was never set.
 const CLOCK_BELIEVABLE_FROM: TimestampMs = TimestampMs(1_577_836_800_000);

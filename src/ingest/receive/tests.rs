@@ -5,5 +5,6 @@ mod test_rig;
 
 mod test_both;
 mod test_hostile;
+mod test_self_scrape;
 mod test_v1;
 mod test_v2;
