@@ -4,7 +4,7 @@ use crate::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TimestampMs};
 use crate::query::error::Error;
 use crate::query::function::{Evaluate, LabelJoin, LabelReplace, Reach, Special};
 use crate::query::plan::{
-    AggregateNode, BinaryNode, CallNode, Node, NodeKind, RangeInput, SubqueryNode,
+    AggregateNode, BinaryNode, CallNode, Moment, Node, NodeKind, RangeInput, SubqueryNode,
 };
 use crate::query::syntax::AggregateOp;
 use crate::query::value::{Steps, ValueType};
@@ -14,6 +14,7 @@ use super::arithmetic::{Pairing, Scalars, WithScalar};
 use super::call::{Absent, Change, Labels, Map, Nameless, Only, Relabel, Swallow};
 use super::constant::{Empty, Formula, Negate, Once, Scalar};
 use super::histogram::{Asked, Histograms};
+use super::info::Info;
 use super::join::Join;
 use super::labels::{Distinct, LabelKey};
 use super::operator::{Habits, Input, Run};
@@ -263,7 +264,7 @@ impl Assembly {
             }),
             Special::Timestamp => self.timestamp(call)?,
             Special::StartTimestamp => self.start_timestamp(call)?,
-            Special::Info => return Err(Error::Unsupported("the function info()".to_owned())),
+            Special::Info => self.info(call)?,
             Special::QueryContext(_) => Box::new(Empty),
         })
     }
@@ -320,6 +321,25 @@ impl Assembly {
             steps: self.steps,
             vector_position: vector.span.start,
             scalar_positions,
+            done: None,
+        }))
+    }
+
+    fn info(self, call: &CallNode) -> Result<Input, Error> {
+        let base = self.arg(call, 0)?;
+        let matchers = match call.args.get(1).map(|arg| &arg.kind) {
+            Some(NodeKind::Instant(selector)) => selector.matchers.clone(),
+            _ => Vec::new(),
+        };
+        let now = Moment {
+            at: None,
+            offset_ms: 0,
+        };
+        Ok(Box::new(Info {
+            base: self.input(base)?,
+            matchers,
+            moment: base.first_moment().unwrap_or(now),
+            steps: self.steps,
             done: None,
         }))
     }

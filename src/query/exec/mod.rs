@@ -9,6 +9,7 @@ mod assemble;
 mod call;
 mod constant;
 mod histogram;
+mod info;
 mod join;
 mod labels;
 mod operator;

@@ -20,6 +20,8 @@ pub(super) enum Wanted {
     Value,
     /// When it was taken, in seconds.
     Timestamp,
+    /// When it was taken, in milliseconds.
+    Taken,
     /// Since when it counts, in seconds.
     Start,
 }
@@ -73,6 +75,10 @@ impl Scan {
             }
             Wanted::Timestamp => {
                 let value_of = |_, taken| Some(seconds(taken));
+                newest(values, moments, &self.samples, lookback_ms, value_of);
+            }
+            Wanted::Taken => {
+                let value_of = |_, taken| Some(difference(taken, 0));
                 newest(values, moments, &self.samples, lookback_ms, value_of);
             }
             Wanted::Start => {

@@ -200,6 +200,36 @@ impl Node {
         }
     }
 
+    /// The moment at which the first selector looks, those of subqueries around it included: the
+    /// offsets add up until an `@` fixes the time.
+    pub(in crate::query) fn first_moment(&self) -> Option<Moment> {
+        match &self.kind {
+            NodeKind::Number(_) | NodeKind::Text(_) => None,
+            NodeKind::Instant(selector) => Some(selector.moment),
+            NodeKind::Range(RangeInput::Stored { selector, .. }) => Some(selector.moment),
+            NodeKind::Range(RangeInput::Computed(subquery)) => {
+                let inner = subquery.expr.first_moment()?;
+                Some(match inner.at {
+                    Some(_) => inner,
+                    None => Moment {
+                        at: subquery.moment.at,
+                        offset_ms: inner.offset_ms.saturating_add(subquery.moment.offset_ms),
+                    },
+                })
+            }
+            NodeKind::Once(inner) | NodeKind::Negate(inner) => inner.first_moment(),
+            NodeKind::Binary(binary) => {
+                let left = binary.left.first_moment();
+                left.or_else(|| binary.right.first_moment())
+            }
+            NodeKind::Aggregate(aggregate) => {
+                let param = || aggregate.param.as_ref().and_then(Self::first_moment);
+                aggregate.expr.first_moment().or_else(param)
+            }
+            NodeKind::Call(call) => call.args.iter().find_map(Self::first_moment),
+        }
+    }
+
     /// Whether series of different names may be among its results: names that are removed may
     /// leave equal label sets then.
     pub(in crate::query) fn may_mix_names(&self) -> bool {
