@@ -22,6 +22,7 @@ pub mod cli;
 pub mod cluster;
 pub mod codec;
 pub mod config;
+pub mod http;
 pub mod ingest;
 pub mod model;
 pub mod query;

@@ -8,7 +8,6 @@
 //! `use crate::codec::timestamps;` and then `timestamps::encode`.
 //!
 //! * [`varint`], [`bits`]: primitives;
-//! * [`chunk`]: the growing chunk of the head, in memory only;
 //! * [`timestamps`]: a column of timestamps, shared by many series;
 //! * [`page`]: values, histograms and start timestamps of neighbouring series;
 //! * [`histograms`]: single native histograms;
@@ -30,7 +29,6 @@ mod values;
 mod version;
 
 pub mod bits;
-pub mod chunk;
 pub mod histograms;
 pub mod page;
 pub mod postings;

@@ -7,7 +7,6 @@ mod engine;
 mod error;
 mod head;
 mod lock;
-mod log;
 mod settings;
 mod watermark;
 
@@ -22,11 +21,7 @@ pub use engine::{
     block_prefix, build_table, for_each,
 };
 pub use error::{Error, ErrorClass};
-pub use head::{
-    AppendBatch, Appended, Cut, FloatSample, Head, HeadSeries, HeadSettings, HeadStats, HeadView,
-    Held, OtherSample, SeriesId,
-};
+pub use head::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use lock::DataDir;
-pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
 pub use settings::{DiskSettings, RetentionSettings};
 pub use watermark::{DiskState, Watermark};

@@ -1,0 +1,348 @@
+//! Answers of the API: computed and written on a pool thread, sent while they are written.
+//!
+//! An endpoint writes its `data` into a [`Sink`]. A small answer goes out whole; of a large one
+//! at most a few pieces wait for the client at a time, and the pool thread waits with them. Dropping
+//! the response (a closed connection) cancels the endpoint's token. Not here: what endpoints write.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+
+use crate::runtime::{CancelToken, Pool, PoolError};
+
+use super::encoding::{Coder, Encoding};
+use super::json;
+use super::reply::ApiError;
+
+/// From here on an answer is sent in pieces of about this size.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Pieces that may wait for a slow client.
+const PIECES_WAITING: usize = 4;
+
+/// Shorter answers are not worth compressing.
+const COMPRESS_BYTES_MIN: usize = 1024;
+
+/// What stands beside the data of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Remarks {
+    pub(super) warnings: Vec<String>,
+    pub(super) infos: Vec<String>,
+}
+
+/// The client went away while its answer was being written.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl From<Gone> for ApiError {
+    fn from(_: Gone) -> Self {
+        Self::new(
+            super::reply::Kind::Canceled,
+            "the client closed the connection",
+        )
+    }
+}
+
+/// Where an endpoint writes its data.
+pub(super) struct Sink {
+    written: Vec<u8>,
+    coder: Coder,
+    pieces: mpsc::Sender<Bytes>,
+    sent: bool,
+}
+
+impl Sink {
+    /// The bytes to write to.
+    pub(super) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.written
+    }
+
+    /// To be called now and then while writing, say after every series: sends what has gathered.
+    pub(super) fn breathe(&mut self) -> Result<(), Gone> {
+        if self.written.len() < PIECE_BYTES {
+            return Ok(());
+        }
+        let piece = self.coder.push(&self.written);
+        self.written.clear();
+        if piece.is_empty() {
+            return Ok(());
+        }
+        self.sent = true;
+        self.pieces
+            .blocking_send(Bytes::from(piece))
+            .map_err(|_| Gone)
+    }
+
+    /// The last piece, and how everything was encoded.
+    fn finish(mut self) -> Last {
+        if !self.sent && self.written.len() < COMPRESS_BYTES_MIN {
+            return Last {
+                bytes: self.written,
+                encoding: Encoding::Identity,
+            };
+        }
+        let encoding = self.coder.encoding();
+        let mut bytes = self.coder.push(&self.written);
+        bytes.extend(self.coder.finish());
+        Last { bytes, encoding }
+    }
+}
+
+struct Last {
+    bytes: Vec<u8>,
+    encoding: Encoding,
+}
+
+/// Cancels work when nobody waits for it any more.
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+type Outcome = Result<Result<Option<Last>, ApiError>, PoolError>;
+type Job = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// Runs an endpoint on the pool and turns what it writes into the response. An endpoint that
+/// writes nothing is answered with 204.
+pub(super) async fn answer(
+    pool: &Pool,
+    encoding: Encoding,
+    cancel: CancelToken,
+    endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError> + Send + 'static,
+) -> Response {
+    let guard = CancelOnDrop(cancel);
+    let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
+    let coder = Coder::new(encoding);
+    let planned = coder.encoding();
+    let sink = Sink {
+        written: Vec::new(),
+        coder,
+        pieces: sender,
+        sent: false,
+    };
+    let pool = pool.clone();
+    let mut job: Job = Box::pin(async move { pool.run(move || write(sink, endpoint)).await });
+    // Whichever comes first: a piece (a large answer), or the end.
+    let first = std::future::poll_fn(|cx| {
+        if let Poll::Ready(Some(piece)) = pieces.poll_recv(cx) {
+            return Poll::Ready(Ok(piece));
+        }
+        job.as_mut().poll(cx).map(Err)
+    })
+    .await;
+    match first {
+        Ok(piece) => {
+            let body = Pieces {
+                next: Some(piece),
+                pieces,
+                job: Some(job),
+                _guard: guard,
+            };
+            success(planned, Body::new(body))
+        }
+        Err(outcome) => match (pieces.try_recv(), outcome) {
+            // It sent pieces and ended between two looks.
+            (Ok(piece), outcome) => {
+                let body = Pieces {
+                    next: Some(piece),
+                    pieces,
+                    job: Some(Box::pin(std::future::ready(outcome))),
+                    _guard: guard,
+                };
+                success(planned, Body::new(body))
+            }
+            (Err(_), Ok(Ok(Some(last)))) => success(last.encoding, Body::from(last.bytes)),
+            (Err(_), Ok(Ok(None))) => StatusCode::NO_CONTENT.into_response(),
+            (Err(_), Ok(Err(error))) => error.into_response(),
+            (Err(_), Err(error)) => ApiError::from(error).into_response(),
+        },
+    }
+}
+
+fn write(
+    mut sink: Sink,
+    endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError>,
+) -> Result<Option<Last>, ApiError> {
+    const OPENING: &[u8] = b"{\"status\":\"success\",\"data\":";
+    sink.out().extend_from_slice(OPENING);
+    let remarks = endpoint(&mut sink)?;
+    if !sink.sent && sink.written.len() == OPENING.len() {
+        return Ok(None);
+    }
+    for (name, texts) in [("warnings", &remarks.warnings), ("infos", &remarks.infos)] {
+        if !texts.is_empty() {
+            let out = sink.out();
+            out.push(b',');
+            json::key(out, name);
+            json::texts(out, texts.iter().map(String::as_str));
+        }
+    }
+    sink.out().push(b'}');
+    Ok(Some(sink.finish()))
+}
+
+fn success(encoding: Encoding, body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Some(name) = encoding.name() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
+    response
+}
+
+/// A response body: the pieces, then what the job ends with. It drives the job itself.
+struct Pieces {
+    next: Option<Bytes>,
+    pieces: mpsc::Receiver<Bytes>,
+    job: Option<Job>,
+    _guard: CancelOnDrop,
+}
+
+/// An answer that cannot be finished: the connection is cut, so that nobody takes it as whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer could not be finished: {0}")]
+struct Unfinished(String);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Unfinished;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Unfinished>>> {
+        let this = &mut *self;
+        if let Some(piece) = this.next.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        if let Poll::Ready(Some(piece)) = this.pieces.poll_recv(cx) {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let Some(job) = this.job.as_mut() else {
+            return Poll::Ready(None);
+        };
+        let outcome = ready!(job.as_mut().poll(cx));
+        this.job = None;
+        let last = match outcome {
+            Ok(Ok(last)) => last.map_or_else(Vec::new, |last| last.bytes),
+            Ok(Err(error)) => return Poll::Ready(Some(Err(Unfinished(error.message)))),
+            Err(error) => return Poll::Ready(Some(Err(Unfinished(error.to_string())))),
+        };
+        // Pieces sent between the look above and the job's end come before its last one.
+        let mut rest = Vec::new();
+        while let Ok(piece) = this.pieces.try_recv() {
+            rest.extend_from_slice(&piece);
+        }
+        rest.extend(last);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(rest)))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    async fn run(
+        encoding: Encoding,
+        endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError> + Send + 'static,
+    ) -> (StatusCode, Option<String>, Vec<u8>) {
+        let pool = Pool::new("test", 2, 2);
+        let response = answer(&pool, encoding, CancelToken::new(), endpoint).await;
+        let coding = response.headers().get(CONTENT_ENCODING);
+        let coding = coding.map(|coding| coding.to_str().unwrap().to_owned());
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, coding, body.to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_small_answer_is_plain_and_whole() {
+        let (status, coding, body) = run(Encoding::Gzip, |sink| {
+            sink.out().extend_from_slice(b"[1]");
+            Ok(Remarks {
+                warnings: vec!["careful".to_owned()],
+                infos: Vec::new(),
+            })
+        })
+        .await;
+        assert_eq!((status, coding), (StatusCode::OK, None));
+        assert_eq!(
+            body,
+            br#"{"status":"success","data":[1],"warnings":["careful"]}"#
+        );
+        let (status, _, body) = run(Encoding::Gzip, |_| Ok(Remarks::default())).await;
+        assert_eq!((status, body.len()), (StatusCode::NO_CONTENT, 0));
+        let (status, _, body) = run(Encoding::Gzip, |_| Err(ApiError::bad_data("no"))).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            body,
+            br#"{"status":"error","errorType":"bad_data","error":"no"}"#
+        );
+    }
+
+    fn many_numbers(sink: &mut Sink) -> Result<Remarks, ApiError> {
+        sink.out().push(b'[');
+        for number in 0..300_000 {
+            json::whole(sink.out(), number);
+            sink.out().push(b',');
+            sink.breathe()?;
+        }
+        sink.out().extend_from_slice(b"0]");
+        Ok(Remarks::default())
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_arrives_whole() {
+        for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
+            let (status, coding, body) = run(encoding, many_numbers).await;
+            assert_eq!(status, StatusCode::OK);
+            assert_eq!(coding.as_deref(), encoding.name());
+            let plain = match encoding {
+                Encoding::Identity => body,
+                Encoding::Gzip => {
+                    let mut plain = Vec::new();
+                    let mut decoder = flate2::read::GzDecoder::new(&body[..]);
+                    std::io::Read::read_to_end(&mut decoder, &mut plain).unwrap();
+                    plain
+                }
+                Encoding::Zstd => zstd::decode_all(&body[..]).unwrap(),
+            };
+            let json: serde_json::Value = serde_json::from_slice(&plain).unwrap();
+            assert_eq!(json["data"].as_array().unwrap().len(), 300_001);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_ends_the_work() {
+        let pool = Pool::new("test", 1, 1);
+        let cancel = CancelToken::new();
+        let seen = cancel.clone();
+        let (ended, end) = std::sync::mpsc::channel();
+        let response = answer(&pool, Encoding::Identity, cancel, move |sink| {
+            while sink.breathe().is_ok() && seen.check().is_ok() {
+                sink.out().extend_from_slice(&[b' '; 10_000]);
+            }
+            ended.send(()).unwrap();
+            Ok(Remarks::default())
+        })
+        .await;
+        drop(response);
+        let waited = tokio::task::spawn_blocking(move || {
+            end.recv_timeout(std::time::Duration::from_secs(10))
+        });
+        waited.await.unwrap().unwrap();
+    }
+}

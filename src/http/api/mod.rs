@@ -1,0 +1,11 @@
+//! The endpoints below `/api/v1`, one file per group. Each is a plain function that runs on a pool
+//! thread: it reads parameters, asks engine or source, and writes its data as JSON.
+
+pub(super) mod call;
+pub(super) mod empty;
+pub(super) mod metadata;
+pub(super) mod query;
+pub(super) mod series;
+pub(super) mod status;
+pub(super) mod text;
+pub(super) mod write;

@@ -1,0 +1,30 @@
+//! HTTP: the API as Prometheus' and Grafana's users know it, and errors turned into status codes.
+//!
+//! [`Server`] accepts connections, [`router`] has every path on one page, `api` has an endpoint
+//! per function. Knows nothing of blocks, logs or rings: it is handed a [`State`], and what only
+//! the node can tell comes through [`StatusProvider`].
+
+mod answer;
+mod api;
+mod encoding;
+mod error;
+mod health;
+mod json;
+mod metrics;
+mod params;
+mod reply;
+mod routes;
+mod server;
+mod settings;
+mod state;
+mod tenant;
+
+pub use error::Error;
+pub use metrics::HttpMetrics;
+pub use routes::router;
+pub use server::Server;
+pub use settings::HttpSettings;
+pub use state::{HeadStatus, ReplayStatus, RuntimeStatus, State, StatusProvider, TargetStatus};
+
+#[cfg(test)]
+mod tests;

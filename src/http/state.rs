@@ -1,0 +1,157 @@
+//! What the handlers are handed: engine, data, pools, and what the node tells of itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+
+use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
+use crate::query::Engine;
+use crate::runtime::{Clock, Pool};
+use crate::source::Source;
+
+use super::metrics::HttpMetrics;
+
+/// Everything that handlers need; built by the node.
+#[derive(Clone)]
+pub struct State {
+    /// What answers queries; also has their limits.
+    pub engine: Arc<Engine>,
+    /// Where samples come from.
+    pub source: Arc<dyn Source>,
+    /// What the node tells of itself.
+    pub status: Arc<dyn StatusProvider>,
+    /// What `/metrics` shows.
+    pub registry: Arc<Registry>,
+    /// The server's own metrics.
+    pub metrics: HttpMetrics,
+    /// Where queries and look-ups run: some more at a time than the engine lets through, so that
+    /// look-ups need not wait for queries.
+    pub pool: Pool,
+    /// How long a request's body may take to arrive.
+    pub read_timeout: Duration,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Whether `X-Scope-OrgID` decides.
+    pub tenancy: bool,
+}
+
+/// What only the node knows: how it was started, what it holds, whether it can serve.
+pub trait StatusProvider: Send + Sync + 'static {
+    /// Whether requests can be served; if not, why.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    fn ready(&self) -> Result<(), String>;
+
+    /// How the process runs.
+    fn runtime(&self) -> RuntimeStatus;
+
+    /// The settings as names and values, Prometheus' "flags".
+    fn flags(&self) -> Vec<(String, String)>;
+
+    /// The configuration in force, as a text.
+    fn config(&self) -> String;
+
+    /// What a tenant's head holds; at most `limit` entries a list. Must be cheap.
+    fn head(&self, tenant: &TenantId, limit: usize) -> HeadStatus;
+
+    /// The blocks held, with their arcs.
+    fn blocks(&self) -> Vec<(RingArc, BlockEntry)>;
+
+    /// How far the log's replay is.
+    fn replay(&self) -> ReplayStatus;
+
+    /// What the node scrapes: itself, or nothing.
+    fn targets(&self) -> Vec<TargetStatus>;
+
+    /// Reads the configuration again.
+    ///
+    /// # Errors
+    /// What is wrong with it; the old one stays in force.
+    fn reload(&self) -> Result<(), String>;
+}
+
+/// How the process runs.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct RuntimeStatus {
+    /// When it was started.
+    pub started: TimestampMs,
+    /// Its working directory.
+    pub directory: String,
+    /// Its host's name.
+    pub host: String,
+    /// Whether the last reading of the configuration succeeded.
+    pub reload_succeeded: bool,
+    /// When the configuration was last read.
+    pub configured: TimestampMs,
+    /// Series in the head.
+    pub series: u64,
+    /// Damaged log segments or blocks met since the start.
+    pub corruptions: u64,
+    /// Threads of the process.
+    pub threads: u64,
+    /// Processors it may use.
+    pub processors: u64,
+    /// Bytes of memory it may use.
+    pub memory_limit_bytes: u64,
+    /// Its retention, as Prometheus writes it: `15d`, `10GiB`, `15d or 10GiB`; empty: none.
+    pub retention: String,
+    /// The commit it was built from, if known.
+    pub revision: String,
+}
+
+/// What a head holds.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct HeadStatus {
+    /// Series.
+    pub series: u64,
+    /// Different label pairs.
+    pub label_pairs: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// The oldest sample's time.
+    pub time_min: TimestampMs,
+    /// The newest sample's time.
+    pub time_max: TimestampMs,
+    /// Series by metric name, most first.
+    pub series_by_metric: Vec<(String, u64)>,
+    /// Values by label name, most first.
+    pub values_by_label: Vec<(String, u64)>,
+    /// Bytes by label name, most first.
+    pub bytes_by_label: Vec<(String, u64)>,
+    /// Series by label pair (`name=value`), most first.
+    pub series_by_pair: Vec<(String, u64)>,
+}
+
+/// How far the log's replay is, in segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReplayStatus {
+    /// The first segment.
+    pub first: u64,
+    /// The last segment.
+    pub last: u64,
+    /// The segment being read.
+    pub current: u64,
+    /// Whether all is read.
+    pub done: bool,
+}
+
+/// Something that is scraped.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TargetStatus {
+    /// Its labels.
+    pub labels: LabelSet,
+    /// The name of its job.
+    pub pool: String,
+    /// Where it is scraped.
+    pub url: String,
+    /// Why the last scrape failed; empty if it did not.
+    pub error: String,
+    /// When it was last scraped.
+    pub scraped: TimestampMs,
+    /// How long that took, in seconds.
+    pub took_s: f64,
+    /// How often it is scraped, in milliseconds.
+    pub interval_ms: i64,
+}
