@@ -13,8 +13,9 @@ use super::span::Span;
 use super::token::{Token, TokenKind};
 
 /// How deep an expression may be, in levels of its tree: a query from outside must not overflow
-/// the 2 MiB stack of the thread that plans, executes or drops it. `a + b + c` has two levels.
-pub const NESTING_MAX: usize = 300;
+/// the 2 MiB stack of the thread that parses, plans, executes or drops it. Measured without
+/// optimisation, a level of nested aggregations takes 7 KiB here. `a + b + c` has three levels.
+pub const NESTING_MAX: usize = 200;
 
 /// How long a query may be, in bytes: hundreds of times what a person writes.
 pub const QUERY_BYTES_MAX: usize = 1 << 20;
@@ -33,15 +34,15 @@ pub(super) struct Parser<'a> {
 pub(super) enum Stop {
     /// A word that fits nowhere; which construct says so is still open.
     Unexpected(Token),
-    /// The error to report.
-    Failed(ParseError),
+    /// The error to report; boxed because every result on the way up has room for it.
+    Failed(Box<ParseError>),
 }
 
 pub(super) type Parsed<T> = Result<T, Stop>;
 
 impl From<ParseError> for Stop {
     fn from(error: ParseError) -> Self {
-        Self::Failed(error)
+        Self::Failed(Box::new(error))
     }
 }
 
@@ -151,7 +152,7 @@ impl<'a> Parser<'a> {
     pub(super) fn settle(&self, stop: Stop) -> ParseError {
         match stop {
             Stop::Unexpected(token) => self.describe(token, "", ""),
-            Stop::Failed(error) => error,
+            Stop::Failed(error) => *error,
         }
     }
 

@@ -94,9 +94,9 @@ pub struct DurationError {
 /// More seconds than this overflow the nanoseconds in 63 bits that Prometheus counts in.
 const SECONDS_MAX: f64 = 9_223_372_036.854_776;
 
-/// Whether a literal is too long to be a duration.
+/// Whether a literal is too long to be a duration. NaN is not: it is refused when it is evaluated.
 pub(super) fn out_of_range(seconds: f64) -> bool {
-    !(-SECONDS_MAX..=SECONDS_MAX).contains(&seconds)
+    seconds.abs() > SECONDS_MAX
 }
 
 impl DurationExpr {
@@ -104,7 +104,9 @@ impl DurationExpr {
     #[must_use]
     pub fn literal_ms(&self) -> Option<i64> {
         match &self.kind {
-            DurationKind::Number(number) => Some(literal_ms(number.value)),
+            DurationKind::Number(number) if !number.value.is_nan() => {
+                Some(literal_ms(number.value))
+            }
             _ => None,
         }
     }

@@ -41,7 +41,7 @@ fn whole(parser: &mut Parser<'_>) -> Parsed<Expr> {
     }
     let node = parser.expr(0)?;
     parser.expect(TokenKind::End)?;
-    Ok(node.expr)
+    Ok(*node.expr)
 }
 
 fn selector(parser: &mut Parser<'_>) -> Parsed<Vec<Matcher>> {

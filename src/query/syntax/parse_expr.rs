@@ -13,18 +13,22 @@ use super::token::{Keyword, Token, TokenKind};
 /// How tight a sign binds: tighter than `*`, not as tight as `^`, so that `-1^2` is `-(1^2)`.
 const SIGN: u8 = 6;
 
-/// An expression and the number of levels of its tree.
+/// An expression and the number of levels of its tree. Boxed: the parser's frames are what bounds
+/// the nesting.
 pub(super) struct Node {
-    pub(super) expr: Expr,
+    pub(super) expr: Box<Expr>,
     pub(super) height: usize,
 }
 
 impl Node {
-    const fn leaf(kind: ExprKind, span: Span) -> Self {
-        let expr = Expr { kind, span };
+    fn leaf(kind: ExprKind, span: Span) -> Self {
+        let expr = Box::new(Expr { kind, span });
         Self { expr, height: 1 }
     }
 }
+
+/// Whether it is `without`, the labels, and where they end.
+type Grouping = (bool, Vec<String>, usize);
 
 /// The arguments of a call.
 struct Arguments {
@@ -78,8 +82,8 @@ impl Parser<'_> {
         let binary = Binary {
             op,
             return_bool,
-            left: left.expr,
-            right: right.expr,
+            left: *left.expr,
+            right: *right.expr,
             matching: Some(matching),
         };
         self.above(height, ExprKind::Binary(Box::new(binary)), span)
@@ -89,7 +93,7 @@ impl Parser<'_> {
     pub(super) fn above(&self, height: usize, kind: ExprKind, span: Span) -> Parsed<Node> {
         let height = height + 1;
         self.check_height(height, span)?;
-        let expr = Expr { kind, span };
+        let expr = Box::new(Expr { kind, span });
         Ok(Node { expr, height })
     }
 
@@ -178,16 +182,18 @@ impl Parser<'_> {
 
     /// A sign and its operand, or something with what follows it in brackets and the like.
     fn operand(&mut self) -> Parsed<Node> {
-        let sign = self.peek()?;
-        let negative = match sign.kind {
-            TokenKind::Op(BinaryOp::Add) => false,
-            TokenKind::Op(BinaryOp::Sub) => true,
+        match self.peek()?.kind {
+            TokenKind::Op(BinaryOp::Add) => self.signed_operand(false),
+            TokenKind::Op(BinaryOp::Sub) => self.signed_operand(true),
             _ => {
                 let primary = self.primary()?;
-                return self.postfix(primary);
+                self.postfix(primary)
             }
-        };
-        self.take()?;
+        }
+    }
+
+    fn signed_operand(&mut self, negative: bool) -> Parsed<Node> {
+        let sign = self.take()?;
         let mut inner = self.expr(SIGN)?;
         let span = sign.span.to(inner.expr.span);
         if let ExprKind::Number(number) = &mut inner.expr.kind {
@@ -199,7 +205,7 @@ impl Parser<'_> {
         }
         let unary = Unary {
             negative,
-            expr: Box::new(inner.expr),
+            expr: inner.expr,
         };
         self.above(inner.height, ExprKind::Unary(unary), span)
     }
@@ -216,13 +222,7 @@ impl Parser<'_> {
                 let text = self.string_of(token)?;
                 Ok(Node::leaf(ExprKind::String(text), token.span))
             }
-            TokenKind::LeftParen => {
-                self.take()?;
-                let inner = self.expr(0)?;
-                let close = self.expect(TokenKind::RightParen)?;
-                let kind = ExprKind::Paren(Box::new(inner.expr));
-                self.above(inner.height, kind, token.span.to(close.span))
-            }
+            TokenKind::LeftParen => self.parenthesis(),
             TokenKind::LeftBrace => self.selector(None),
             kind if kind.is_metric_name() => {
                 self.take()?;
@@ -230,6 +230,14 @@ impl Parser<'_> {
             }
             _ => self.unexpected(),
         }
+    }
+
+    fn parenthesis(&mut self) -> Parsed<Node> {
+        let open = self.take()?;
+        let inner = self.expr(0)?;
+        let close = self.expect(TokenKind::RightParen)?;
+        let kind = ExprKind::Paren(inner.expr);
+        self.above(inner.height, kind, open.span.to(close.span))
     }
 
     /// An aggregation, a call or a selector; its first word was taken.
@@ -261,7 +269,16 @@ impl Parser<'_> {
             grouping = self.grouping()?;
             span.end = grouping.as_ref().map_or(span.end, |grouping| grouping.2);
         }
-        let (without, labels, _) = grouping.unwrap_or_default();
+        self.aggregate_of(op, grouping.unwrap_or_default(), arguments, span)
+    }
+
+    fn aggregate_of(
+        &self,
+        op: AggregateOp,
+        (without, labels, _): Grouping,
+        arguments: Arguments,
+        span: Span,
+    ) -> Parsed<Node> {
         let mut exprs = arguments.exprs.into_iter();
         let (count, wanted) = (exprs.len(), 1 + usize::from(op.has_param()));
         if count == 0 {
@@ -296,7 +313,7 @@ impl Parser<'_> {
     }
 
     /// `by (a, b)` or `without (a, b)`, and where it ends.
-    fn grouping(&mut self) -> Parsed<Option<(bool, Vec<String>, usize)>> {
+    fn grouping(&mut self) -> Parsed<Option<Grouping>> {
         let Some(without) = grouping_kind(self.peek()?.kind) else {
             return Ok(None);
         };
@@ -323,6 +340,10 @@ impl Parser<'_> {
     fn call(&mut self, name: Token) -> Parsed<Node> {
         self.expect(TokenKind::LeftParen)?;
         let arguments = self.arguments()?;
+        self.call_of(name, arguments)
+    }
+
+    fn call_of(&self, name: Token, arguments: Arguments) -> Parsed<Node> {
         let text = self.text_of(name);
         let Some(function) = lookup(text) else {
             let message = format!("unknown function with name {}", quote(text));
@@ -353,7 +374,7 @@ impl Parser<'_> {
         }
         loop {
             let node = self.expr(0)?;
-            arguments.exprs.push(node.expr);
+            arguments.exprs.push(*node.expr);
             arguments.height = arguments.height.max(node.height);
             let Some(comma) = self.take_if(TokenKind::Comma)? else {
                 arguments.end = self.expect(TokenKind::RightParen)?.span;

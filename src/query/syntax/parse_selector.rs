@@ -186,7 +186,7 @@ impl Parser<'_> {
         };
         let span = node.expr.span.to(close.span);
         let subquery = Subquery {
-            expr: node.expr,
+            expr: *node.expr,
             range,
             step,
             offset: None,
