@@ -5,7 +5,12 @@
 
 mod control;
 mod error;
+mod member;
+mod metrics;
 mod quorum;
+mod retention;
+#[cfg(test)]
+mod scenario;
 mod seal;
 mod settings;
 mod write;
@@ -18,5 +23,8 @@ pub use control::{
     join_or_found, utc_day,
 };
 pub use error::Error;
+pub use member::{LocalMember, MemberSettings};
+pub use metrics::{ClusterMetrics, SealResult};
+pub use seal::{Pass, Sealer};
 pub use settings::SealSettings;
 pub use write::{Durable, Gate, Pending, Refusing, Replica, WriteError, Writer};

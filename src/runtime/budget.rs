@@ -127,6 +127,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// How many samples are taken.
+    #[must_use]
+    pub const fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// Takes more.
     ///
     /// # Errors

@@ -5,9 +5,19 @@ mod block;
 mod digest;
 mod engine;
 mod error;
+#[cfg(test)]
+mod faults;
 mod head;
 mod lock;
+mod log;
+mod metrics;
+mod remainder;
+mod retention;
+mod seal;
+mod select;
 mod settings;
+mod store;
+mod view;
 mod watermark;
 
 pub use block::{
@@ -23,5 +33,13 @@ pub use engine::{
 pub use error::{Error, ErrorClass};
 pub use head::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use lock::DataDir;
+pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
+pub use head::{HeadSettings, HeldWindow};
+pub use lock::DataDir;
+pub use log::WriteLogSettings;
+pub use metrics::StoreMetrics;
+pub use retention::expire_before;
+pub use seal::{BuildOrder, Catalog, RangeCut};
 pub use settings::{DiskSettings, RetentionSettings};
+pub use store::{HeldWindow, Store, StoreParts};
 pub use watermark::{DiskState, Watermark};

@@ -1,0 +1,152 @@
+//! What goes from the local disk: blocks past their retention, files that nobody names.
+//!
+//! The decision up to which time a partition's blocks go is pure. The catalog drops them first (a
+//! command of the control state); applying that takes them out of the views; their files go when
+//! the last reader has closed its view.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use super::error::Error;
+use super::settings::RetentionSettings;
+use super::store::Store;
+use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
+
+/// Before which time everything goes, if anything does.
+///
+/// By age: what is older than `total`. By size: the oldest ranges, over all partitions, until the
+/// rest fits; the newest range always stays.
+#[must_use]
+pub fn expire_before(
+    blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>,
+    settings: &RetentionSettings,
+    now: TimestampMs,
+) -> Option<TimestampMs> {
+    let by_age = settings.total.map(|total| {
+        let ms = i64::try_from(total.as_millis()).unwrap_or(i64::MAX);
+        now.plus_ms(-ms)
+    });
+    by_age.max(by_size(blocks, settings))
+}
+
+fn by_size(
+    blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>,
+    settings: &RetentionSettings,
+) -> Option<TimestampMs> {
+    let limit = settings.local_size?.0;
+    let mut by_end: BTreeMap<TimestampMs, u64> = BTreeMap::new();
+    for (range, size) in blocks.values().flatten() {
+        let sum = by_end.entry(range.end).or_default();
+        *sum = sum.saturating_add(*size);
+    }
+    let mut total: u64 = by_end
+        .values()
+        .fold(0, |sum, size| sum.saturating_add(*size));
+    let newest = by_end.last_key_value().map(|(end, _)| *end)?;
+    let mut before = None;
+    for (end, size) in by_end {
+        if total <= limit || end == newest {
+            break;
+        }
+        total = total.saturating_sub(size);
+        before = Some(end.plus_ms(1));
+    }
+    before
+}
+
+impl Store {
+    /// Drops the files of retired blocks that no view holds any more.
+    ///
+    /// # Errors
+    /// When the engine cannot drop one; it is tried again with the next call.
+    pub fn drop_retired(&self) -> Result<(), Error> {
+        let mut retired = self.retired.lock();
+        let mut kept = Vec::new();
+        let mut result = Ok(());
+        for block in retired.drain(..) {
+            // No view has it, so nobody can take a new hold of it.
+            if Arc::strong_count(&block) > 1 {
+                kept.push(block);
+                continue;
+            }
+            if let Err(error) = self.engine.drop_block(block.entry().id) {
+                kept.push(block);
+                result = Err(error);
+            }
+        }
+        *retired = kept;
+        result
+    }
+
+    /// Removes files that no catalog names: staged blocks that were never committed, blocks that
+    /// were ingested for a step that never ended, retired blocks of an earlier start.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sweep(&self, named: &dyn Fn(BlockId) -> bool) -> Result<(), Error> {
+        let _one = self.applying.lock();
+        for file in self.engine.block_files()? {
+            let retired = self.retired.lock();
+            let waiting = retired.iter().any(|block| block.entry().id == file.id);
+            drop(retired);
+            if !waiting && !named(file.id) {
+                self.engine.drop_block(file.id)?;
+            }
+        }
+        let staging = self.staging();
+        for entry in fs::read_dir(&staging).map_err(Error::io("list", &staging))? {
+            let path = entry.map_err(Error::io("list", &staging))?.path();
+            let id = path
+                .file_stem()
+                .and_then(|stem| u128::from_str_radix(stem.to_str()?, 16).ok())
+                .map(BlockId);
+            if !id.is_some_and(named) {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{FOUNDING_DEPTH, Window};
+    use crate::runtime::ByteSize;
+
+    fn blocks() -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
+        RingArc::all(FOUNDING_DEPTH)
+            .take(2)
+            .map(|arc| {
+                let of_window = |window| (Window(window).range(), 10);
+                (arc, (0..10).map(of_window).collect())
+            })
+            .collect()
+    }
+
+    fn check(total: Option<i64>, size: Option<u64>, want: Option<i64>) {
+        let settings = RetentionSettings {
+            total: total.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+            local_size: size.map(ByteSize),
+        };
+        let got = expire_before(&blocks(), &settings, TimestampMs(1_000_000_000));
+        assert_eq!(got, want.map(TimestampMs));
+    }
+
+    #[test]
+    fn the_later_of_age_and_size_decides() {
+        let end = |window: i64| Window(window).end().0 + 1;
+        check(None, None, None);
+        check(Some(600_000_000), None, Some(400_000_000));
+        check(None, Some(200), None);
+        check(None, Some(199), Some(end(0)));
+        check(None, Some(45), Some(end(7)));
+        // The newest range stays, whatever its size.
+        check(None, Some(0), Some(end(8)));
+        check(Some(999_999_999), Some(199), Some(end(0)));
+        check(Some(1), Some(199), Some(999_999_999));
+    }
+}

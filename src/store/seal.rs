@@ -1,0 +1,455 @@
+//! The store's part in sealing: cutting, building and applying.
+//!
+//! Applying is a matter of state, not of events: whenever the catalog's version is above the one
+//! that is applied here, the missing blocks are verified and ingested, what the head holds and
+//! they do not is written to the current log again, and then one batch writes the new version and
+//! the marks. Only after that, and in one step for readers, the view is swapped and the head gives
+//! up what the marks cover. A crash anywhere repeats the step.
+//!
+//! Not here: who seals what and when, and the catalog itself (`cluster`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::applied;
+use super::block::{BlockContent, BlockProperties, ContentSeries, build_block, digest_of};
+use super::digest::{ContentHasher, ContentSum};
+use super::engine::{Batch, Durability};
+use super::error::Error;
+use super::head::{AppendBatch, Cut, FloatSample, OtherSample};
+use super::remainder::Remainder;
+use super::store::Store;
+use super::view::{AppliedBlock, ArcView};
+use crate::model::{
+    BlockEntry, BlockId, Level, Metadata, RingArc, Samples, TenantId, TimeRange, Value, Window,
+};
+use crate::runtime::CancelToken;
+use crate::source::FamilyMetadata;
+
+/// Samples that are written to the log again in one batch: some 100 KiB.
+const LEFTOVER_SAMPLES: usize = 4096;
+
+/// What the catalog says of a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Catalog<'a> {
+    /// Its version.
+    pub version: u64,
+    /// Its blocks.
+    pub blocks: &'a BTreeMap<BlockId, BlockEntry>,
+}
+
+/// What a block is to be built as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuildOrder {
+    /// The partition.
+    pub arc: RingArc,
+    /// The window or day.
+    pub range: TimeRange,
+    /// The round of that range.
+    pub round: u32,
+}
+
+/// What the head held of a partition and range when it was cut: frozen, still readable, and still
+/// in the head until it is given up.
+pub struct RangeCut {
+    arc: RingArc,
+    range: TimeRange,
+    version: u64,
+    cuts: Vec<Cut>,
+}
+
+impl RangeCut {
+    /// Whether the head held nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cuts.is_empty()
+    }
+
+    /// The sum of the content hashes of all samples, by reading them once.
+    fn sum(&self, hasher: &ContentHasher) -> ContentSum {
+        let mut sum = ContentSum::default();
+        for cut in &self.cuts {
+            sum.add(cut.content_sum(hasher).0.0);
+        }
+        sum
+    }
+}
+
+/// A cut as content of a block.
+struct CutContent<'a>(&'a Cut);
+
+impl BlockContent for CutContent<'_> {
+    fn series_len(&self) -> usize {
+        self.0.series().len()
+    }
+
+    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
+        let series = self.0.series().get(index).ok_or_else(no_series)?;
+        Ok(ContentSeries {
+            tenant: series.tenant.clone(),
+            labels: series.labels.clone(),
+            fingerprint: series.fingerprint,
+        })
+    }
+
+    fn read(&mut self, index: usize, samples: &mut Samples) -> Result<(), Error> {
+        samples.clear();
+        let series = self.0.series().get(index).ok_or_else(no_series)?;
+        self.0.read(series, samples);
+        Ok(())
+    }
+
+    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
+        let all = self.0.metadata().into_iter();
+        Ok(all
+            .map(|((tenant, family), list)| (tenant, (family, list)))
+            .collect())
+    }
+}
+
+fn no_series() -> Error {
+    Error::Bug("a cut was asked for a series that it does not have".to_owned())
+}
+
+impl Store {
+    /// Freezes what the head holds of a partition and range now. What comes later is not in it.
+    ///
+    /// # Errors
+    /// When the head cannot settle what it holds.
+    pub fn cut(&self, arc: RingArc, range: TimeRange) -> Result<RangeCut, Error> {
+        self.reach("cut")?;
+        let version = self.view_of(arc).version;
+        Ok(RangeCut {
+            arc,
+            range,
+            version,
+            cuts: self.cut_where(arc, |window| window.range().overlaps(range))?,
+        })
+    }
+
+    /// Cuts every window that the head holds something of, each once.
+    fn cut_where(&self, arc: RingArc, wanted: impl Fn(Window) -> bool) -> Result<Vec<Cut>, Error> {
+        let windows: BTreeSet<Window> = self
+            .held()
+            .into_iter()
+            .filter(|held| held.arc == arc && wanted(held.window))
+            .map(|held| held.window)
+            .collect();
+        windows
+            .into_iter()
+            .map(|window| self.head.cut(arc, window))
+            .collect()
+    }
+
+    /// Builds a block of what a cut holds and no applied block does, durably; its file is staged
+    /// until it is applied. `None`: nothing was left.
+    ///
+    /// # Errors
+    /// When something cannot be read or written; nothing is staged then.
+    pub fn build(&self, cut: &RangeCut, order: &BuildOrder) -> Result<Option<BlockEntry>, Error> {
+        let view = self.view_of(cut.arc);
+        if view.version != cut.version {
+            return Err(Error::Unavailable(
+                "the partition's blocks changed after the cut: seal again".to_owned(),
+            ));
+        }
+        let mut remainder = Remainder::of(contents(&cut.cuts), &view.blocks, cut.range)?;
+        if remainder.is_empty() {
+            return Ok(None);
+        }
+        let properties = BlockProperties {
+            id: BlockId(self.chance.next_u128()),
+            cluster_id: self.cluster_id,
+            arc: order.arc,
+            range: order.range,
+            level: Level(0),
+            round: order.round,
+        };
+        let path = self.staged(properties.id);
+        let built = build_block(&path, &properties, &mut remainder, &CancelToken::new())?;
+        self.reach("built")?;
+        Ok(Some(built.entry))
+    }
+
+    /// The sum of the content hashes of what a cut holds.
+    #[must_use]
+    pub fn sum_of(&self, cut: &RangeCut) -> ContentSum {
+        cut.sum(&self.hasher)
+    }
+
+    /// Removes a staged file that will not be committed.
+    ///
+    /// # Errors
+    /// When the disk does not let go of it.
+    pub fn unstage(&self, id: BlockId) -> Result<(), Error> {
+        let path = self.staged(id);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(Error::io("remove", &path)(error)),
+        }
+    }
+
+    /// Brings a partition up to the catalog. `sealed` names the block that was built of a cut
+    /// here: where it is all that is new, nothing of the cut is left over.
+    ///
+    /// # Errors
+    /// When a block cannot be had, is not what the catalog says, or the disk fails. Nothing is
+    /// given up then, and the same call can be made again.
+    pub fn apply(
+        &self,
+        arc: RingArc,
+        catalog: &Catalog<'_>,
+        sealed: Option<(RangeCut, BlockId)>,
+    ) -> Result<(), Error> {
+        let _one = self.applying.lock();
+        let view = self.view_of(arc);
+        if view.version > catalog.version {
+            return Err(Error::corrupt(
+                "the data directory",
+                format!(
+                    "version {} of partition {arc} is applied, but the catalog is at {}",
+                    view.version, catalog.version
+                ),
+            ));
+        }
+        if view.version == catalog.version && self.knows(arc) {
+            return Ok(());
+        }
+        let step = Step::new(self, &view, catalog)?;
+        let cuts = match sealed {
+            Some((cut, block)) if step.is_only(block) && cut.version == view.version => cut.cuts,
+            _ => self.leave_over(arc, &view, &step)?,
+        };
+        self.commit_view(arc, catalog.version, step, cuts)
+    }
+
+    /// Gives up a cut that no block needs: what it holds is in applied blocks, or has expired.
+    ///
+    /// # Errors
+    /// When the disk fails; nothing is given up then.
+    pub fn forget(&self, cut: RangeCut) -> Result<(), Error> {
+        if cut.is_empty() {
+            return Ok(());
+        }
+        let _one = self.applying.lock();
+        let mut batch = Batch::new();
+        put_marks(&mut batch, cut.arc, &cut.cuts);
+        self.engine.write(batch, Durability::Synced)?;
+        self.reach("forgotten")?;
+        let _readers_wait = self.views.write();
+        self.give_up(cut.cuts);
+        Ok(())
+    }
+
+    /// What the head holds and neither the new nor the old blocks do goes to the current log, and
+    /// is durable there before anything is given up.
+    fn leave_over(&self, arc: RingArc, view: &ArcView, step: &Step) -> Result<Vec<Cut>, Error> {
+        let mut blocks = view.blocks.clone();
+        blocks.extend(step.new.iter().cloned());
+        let cuts = self.cut_where(arc, |window| {
+            let mut new = step.new.iter();
+            new.any(|block| block.entry().range.overlaps(window.range()))
+        })?;
+        let mut rest = Remainder::of(contents(&cuts), &blocks, TimeRange::ALL)?;
+        self.append_again(&mut rest)?;
+        drop(rest);
+        self.reach("left over")?;
+        Ok(cuts)
+    }
+
+    fn append_again(&self, rest: &mut Remainder<'_>) -> Result<(), Error> {
+        let mut position = None;
+        let mut samples = Samples::default();
+        for index in 0..rest.series_len() {
+            let key = rest.series(index)?;
+            rest.read(index, &mut samples)?;
+            position = self
+                .append_series(&key.tenant, &key.labels, &samples)?
+                .max(position);
+        }
+        let metadata: Vec<(TenantId, String, Metadata)> = rest
+            .metadata()?
+            .into_iter()
+            .flat_map(|(tenant, (family, list))| {
+                let each = move |metadata| (tenant.clone(), family.clone(), metadata);
+                list.into_iter().rev().map(each)
+            })
+            .collect();
+        for metadata in metadata.chunks(LEFTOVER_SAMPLES) {
+            let appended = self.head.append(&AppendBatch {
+                metadata,
+                ..AppendBatch::default()
+            })?;
+            position = Some(appended.position).max(position);
+        }
+        match position {
+            Some(position) => self.head.wait_durable(position),
+            None => Ok(()),
+        }
+    }
+
+    fn append_series(
+        &self,
+        tenant: &TenantId,
+        labels: &crate::model::LabelSet,
+        samples: &Samples,
+    ) -> Result<Option<u64>, Error> {
+        let series = self.head.register(tenant, labels)?;
+        let (mut floats, mut others) = (Vec::new(), Vec::new());
+        let mut position = None;
+        let last = samples.len().saturating_sub(1);
+        for (number, (at, value, start)) in samples.iter().enumerate() {
+            match value {
+                Value::Float(value) if start.0 == 0 => {
+                    floats.push(FloatSample { series, at, value });
+                }
+                value => others.push(OtherSample {
+                    series,
+                    at,
+                    value,
+                    start,
+                }),
+            }
+            if number == last || floats.len() + others.len() == LEFTOVER_SAMPLES {
+                let appended = self.head.append(&AppendBatch {
+                    floats: &floats,
+                    others: &others,
+                    ..AppendBatch::default()
+                })?;
+                if !appended.stale_floats.is_empty() || !appended.stale_others.is_empty() {
+                    return Err(Error::Unavailable(
+                        "a series was forgotten while it was written again: try again".to_owned(),
+                    ));
+                }
+                position = Some(appended.position);
+                floats.clear();
+                others.clear();
+            }
+        }
+        Ok(position)
+    }
+
+    /// The batch, then the swap together with giving up: readers see the one with the other.
+    fn commit_view(
+        &self,
+        arc: RingArc,
+        version: u64,
+        step: Step,
+        cuts: Vec<Cut>,
+    ) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        applied::put_version(&mut batch, arc, version);
+        for block in &step.new {
+            applied::put_block(&mut batch, arc, block.entry());
+        }
+        for block in &step.gone {
+            applied::delete_block(&mut batch, arc, block.entry().id);
+        }
+        put_marks(&mut batch, arc, &cuts);
+        self.engine.write(batch, Durability::Synced)?;
+        self.reach("applied")?;
+        let mut blocks = step.kept;
+        blocks.extend(step.new);
+        let view = Arc::new(ArcView::new(version, blocks));
+        {
+            let mut views = self.views.write();
+            views.insert(arc, view);
+            self.give_up(cuts);
+        }
+        self.retired.lock().extend(step.gone);
+        self.drop_retired()
+    }
+
+    /// Where a staged file lies.
+    pub(super) fn staged(&self, id: BlockId) -> PathBuf {
+        self.staging().join(format!("{id}.sst"))
+    }
+
+    /// Makes a block part of the engine, from its staged file, if it is what the catalog says.
+    fn ingest(&self, entry: &BlockEntry) -> Result<(), Error> {
+        let id = entry.id;
+        let path = self.staged(id);
+        if self.engine.table(id)?.is_some() {
+            // Ingested by the step that a crash interrupted; it was verified then.
+            return self.unstage(id);
+        }
+        if !path.exists() {
+            return Err(Error::corrupt(
+                format!("block {id}"),
+                "the catalog names it, but it is neither staged nor ingested",
+            ));
+        }
+        let (digest, size) = digest_of(&path)?;
+        if digest != entry.digest || size != entry.size {
+            return Err(Error::corrupt(
+                format!("the staged file {}", path.display()),
+                format!(
+                    "its digest is {digest} over {size} bytes, the catalog says {} over {}",
+                    entry.digest, entry.size
+                ),
+            ));
+        }
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(Error::io("sync", &path))?;
+        self.engine.ingest(&[(id, path)])
+    }
+}
+
+/// What has to change to come from a view to the catalog.
+struct Step {
+    kept: Vec<Arc<AppliedBlock>>,
+    new: Vec<Arc<AppliedBlock>>,
+    gone: Vec<Arc<AppliedBlock>>,
+}
+
+impl Step {
+    /// Ingests what is new; nobody sees it before the view is swapped.
+    fn new(store: &Store, view: &ArcView, catalog: &Catalog<'_>) -> Result<Self, Error> {
+        let (mut kept, mut gone) = (Vec::new(), Vec::new());
+        let mut here = BTreeSet::new();
+        for block in &view.blocks {
+            let id = block.entry().id;
+            if catalog.blocks.contains_key(&id) {
+                here.insert(id);
+                kept.push(Arc::clone(block));
+            } else {
+                gone.push(Arc::clone(block));
+            }
+        }
+        let mut new = Vec::new();
+        for (_, entry) in catalog.blocks.iter().filter(|(id, _)| !here.contains(id)) {
+            store.ingest(entry)?;
+            store.reach("ingested")?;
+            let block = AppliedBlock::new(entry.clone(), Arc::clone(&store.engine));
+            let totals = block.reader()?.totals();
+            if totals.content_sum != entry.content_sum || totals.samples != entry.samples {
+                return Err(Error::corrupt(
+                    format!("block {}", entry.id),
+                    "its totals are not what the catalog says",
+                ));
+            }
+            new.push(Arc::new(block));
+        }
+        Ok(Self { kept, new, gone })
+    }
+
+    fn is_only(&self, block: BlockId) -> bool {
+        matches!(self.new.as_slice(), [new] if new.entry().id == block)
+    }
+}
+
+fn contents(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
+    cuts.iter()
+        .map(|cut| Box::new(CutContent(cut)) as Box<dyn BlockContent + '_>)
+        .collect()
+}
+
+fn put_marks(batch: &mut Batch, arc: RingArc, cuts: &[Cut]) {
+    for cut in cuts {
+        applied::put_mark(batch, arc, cut.window(), cut.position());
+    }
+}

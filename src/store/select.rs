@@ -1,0 +1,451 @@
+//! Reads across head and blocks: one view of everything, each label set once.
+//!
+//! A selection finds, for every series that matches, where it lies: in the head, and under which
+//! ordinal in which block. The samples are then read in batches of series that are neighbours in
+//! the blocks' page order, block after block, so that each page is decoded once for a batch and
+//! only as many samples are held as a batch has.
+//!
+//! Not here: PromQL, and what a matcher means (`model`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::block::{Ordinal, TenantReader};
+use super::error::Error;
+use super::head::{HeadSeries, HeadView};
+use super::store::Store;
+use super::view::AppliedBlock;
+use crate::model::{LabelSet, METRIC_NAME, Metadata, Samples, TenantId, TimeRange};
+use crate::runtime::Reservation;
+use crate::source::{
+    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+};
+
+/// A batch holds about so many samples (16 bytes each), and at most [`BATCH_SERIES`] series.
+const BATCH_SAMPLES: u64 = 1 << 18;
+const BATCH_SERIES: usize = 64;
+
+/// Readers that stay open between batches; each holds a few decoded pages.
+const READERS_KEPT: usize = 128;
+
+/// What a wanted series is charged for in the query's account, besides its labels.
+const SERIES_BYTES: u64 = 96;
+/// What one place of a series in a block is charged for.
+const PLACE_BYTES: u64 = 8;
+
+/// The newest few of a family's metadata that are shown.
+const METADATA_SHOWN: usize = 8;
+
+/// A view of head and blocks, kept as long as it is read.
+pub(super) struct ReadView {
+    pub(super) head: HeadView,
+    pub(super) blocks: Vec<Arc<AppliedBlock>>,
+}
+
+/// A series that matches, and where its samples lie.
+struct Wanted {
+    labels: LabelSet,
+    head: Option<HeadSeries>,
+    places: Vec<(u32, Ordinal)>,
+}
+
+/// One block of a selection.
+struct Part {
+    block: Arc<AppliedBlock>,
+    reader: Option<TenantReader>,
+    /// Samples of a series of it, on average.
+    density: u64,
+}
+
+struct Found {
+    view: ReadView,
+    parts: Vec<Part>,
+    wanted: Vec<Wanted>,
+    reservation: Reservation,
+}
+
+/// Finds all series that match. With `in_range`, blocks and head series without a sample in the
+/// range are left out as far as that is known without decoding.
+fn find(
+    view: ReadView,
+    selection: &Selection,
+    context: &ReadContext,
+) -> Result<Found, SourceError> {
+    let mut reservation = context.budget.reserve(0, 0)?;
+    let mut index: HashMap<LabelSet, usize> = HashMap::new();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut place = |labels: LabelSet, reservation: &mut Reservation| {
+        reservation.grow(PLACE_BYTES, 0)?;
+        if let Some(at) = index.get(&labels) {
+            return Ok(*at);
+        }
+        let text = u64::try_from(labels.text_len()).unwrap_or(u64::MAX);
+        reservation.grow(SERIES_BYTES.saturating_add(text), 0)?;
+        index.insert(labels.clone(), wanted.len());
+        wanted.push(Wanted {
+            labels,
+            head: None,
+            places: Vec::new(),
+        });
+        Ok::<usize, SourceError>(wanted.len() - 1)
+    };
+    let mut in_head = Vec::new();
+    for series in view.head.select(selection) {
+        context.cancel.check()?;
+        if view.head.may_have(&series, selection.range) {
+            let at = place(series.labels.clone(), &mut reservation)?;
+            in_head.push((at, series));
+        }
+    }
+    let mut in_blocks = Vec::new();
+    let mut parts = Vec::new();
+    for block in &view.blocks {
+        context.cancel.check()?;
+        let reader = block.reader()?;
+        if !reader.overlaps(selection.range) {
+            continue;
+        }
+        let Some(mut data) = reader.tenant(&selection.tenant)? else {
+            continue;
+        };
+        let ordinals = data.select(&selection.matchers)?;
+        if ordinals.is_empty() {
+            continue;
+        }
+        let part = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        for ordinal in ordinals {
+            let at = place(data.labels(ordinal)?, &mut reservation)?;
+            in_blocks.push((at, part, ordinal));
+        }
+        let totals = reader.totals();
+        parts.push(Part {
+            block: Arc::clone(block),
+            reader: (parts.len() < READERS_KEPT).then_some(data),
+            density: totals.samples / totals.series.max(1),
+        });
+    }
+    for (at, series) in in_head {
+        if let Some(wanted) = wanted.get_mut(at) {
+            wanted.head = Some(series);
+        }
+    }
+    for (at, part, ordinal) in in_blocks {
+        if let Some(wanted) = wanted.get_mut(at) {
+            wanted.places.push((part, ordinal));
+        }
+    }
+    Ok(Found {
+        view,
+        parts,
+        wanted,
+        reservation,
+    })
+}
+
+/// Pages hold neighbours by target, then name, then labels: series are read in that order.
+fn sort_by_page(wanted: &mut [Wanted]) {
+    wanted.sort_by(|a, b| {
+        let key = |labels: &LabelSet| {
+            let get = |name| labels.get(name).unwrap_or_default().to_owned();
+            (get("job"), get("instance"), get(METRIC_NAME))
+        };
+        key(&a.labels)
+            .cmp(&key(&b.labels))
+            .then_with(|| a.labels.cmp(&b.labels))
+    });
+}
+
+/// The samples of a selection's series.
+struct Stream {
+    view: ReadView,
+    tenant: TenantId,
+    range: TimeRange,
+    context: ReadContext,
+    parts: Vec<Part>,
+    /// Still to be read, the next last.
+    wanted: Vec<Wanted>,
+    /// Read and not yet handed out, the next last.
+    ready: Vec<(LabelSet, Samples)>,
+    /// For the list of series.
+    _found: Reservation,
+    /// For the batch.
+    batch: Option<Reservation>,
+}
+
+impl Stream {
+    /// How many series the next batch takes.
+    fn batch_len(&self) -> usize {
+        let mut samples = 0u64;
+        let mut len = 0;
+        for wanted in self.wanted.iter().rev().take(BATCH_SERIES) {
+            let in_blocks: u64 = wanted
+                .places
+                .iter()
+                .filter_map(|(part, _)| self.parts.get(*part as usize))
+                .map(|part| part.density)
+                .sum();
+            samples = samples.saturating_add(in_blocks);
+            if len > 0 && samples > BATCH_SAMPLES {
+                break;
+            }
+            len += 1;
+        }
+        len
+    }
+
+    /// Reads a batch: the head, then block after block.
+    fn fill(&mut self) -> Result<(), SourceError> {
+        self.batch = None;
+        let from = self.wanted.len() - self.batch_len();
+        let batch = self.wanted.split_off(from);
+        let mut all: Vec<Samples> = Vec::with_capacity(batch.len());
+        let mut by_part: BTreeMap<u32, Vec<(Ordinal, usize)>> = BTreeMap::new();
+        for (at, wanted) in batch.iter().enumerate() {
+            all.push(Samples::default());
+            for (part, ordinal) in &wanted.places {
+                by_part.entry(*part).or_default().push((*ordinal, at));
+            }
+        }
+        let mut reservation = self.context.budget.reserve(0, 0)?;
+        let mut scratch = Samples::default();
+        for (part, places) in by_part {
+            self.context.cancel.check()?;
+            self.read_part(part, &places, &mut all, &mut scratch)?;
+            charge(&mut reservation, &all)?;
+        }
+        for (wanted, samples) in batch.iter().zip(&mut all) {
+            if let Some(series) = &wanted.head {
+                self.context.cancel.check()?;
+                scratch.clear();
+                self.view.head.read(series, self.range, &mut scratch);
+                samples.merge(&scratch);
+            }
+        }
+        charge(&mut reservation, &all)?;
+        self.batch = Some(reservation);
+        let labels = batch.into_iter().map(|wanted| wanted.labels);
+        self.ready = labels
+            .zip(all)
+            .filter(|(_, samples)| !samples.is_empty())
+            .collect();
+        Ok(())
+    }
+
+    fn read_part(
+        &mut self,
+        number: u32,
+        places: &[(Ordinal, usize)],
+        all: &mut [Samples],
+        scratch: &mut Samples,
+    ) -> Result<(), SourceError> {
+        let Some(part) = self.parts.get_mut(number as usize) else {
+            return Ok(());
+        };
+        let mut opened = None;
+        let data = match &mut part.reader {
+            Some(data) => data,
+            None => opened.insert(reopen(&part.block, &self.tenant)?),
+        };
+        let mut ordinals: Vec<Ordinal> = places.iter().map(|(ordinal, _)| *ordinal).collect();
+        data.sort_by_place(&mut ordinals)?;
+        let at: HashMap<Ordinal, usize> = places.iter().copied().collect();
+        for ordinal in ordinals {
+            data.read(ordinal, self.range, scratch)?;
+            if let Some(samples) = at.get(&ordinal).and_then(|at| all.get_mut(*at)) {
+                samples.merge(scratch);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn reopen(block: &AppliedBlock, tenant: &TenantId) -> Result<TenantReader, Error> {
+    let data = block.reader()?.tenant(tenant)?;
+    data.ok_or_else(|| {
+        Error::corrupt(
+            format!("block {}", block.entry().id),
+            format!("the data of tenant {tenant} are no longer there"),
+        )
+    })
+}
+
+/// Charges the account for what a batch holds by now.
+fn charge(reservation: &mut Reservation, all: &[Samples]) -> Result<(), SourceError> {
+    let samples: usize = all.iter().map(Samples::len).sum();
+    let samples = u64::try_from(samples).unwrap_or(u64::MAX);
+    let more = samples.saturating_sub(reservation.samples());
+    reservation.grow(more.saturating_mul(16), more)?;
+    Ok(())
+}
+
+impl SeriesStream for Stream {
+    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
+        loop {
+            if let Some((labels, mut read)) = self.ready.pop() {
+                std::mem::swap(samples, &mut read);
+                let count = u64::try_from(samples.len()).unwrap_or(u64::MAX);
+                self.context.budget.count_read(count);
+                return Ok(Some(labels));
+            }
+            if self.wanted.is_empty() {
+                self.batch = None;
+                return Ok(None);
+            }
+            self.fill()?;
+        }
+    }
+
+    fn size_hint(&self) -> usize {
+        self.wanted.len() + self.ready.len()
+    }
+}
+
+/// At most `limit` of them; 0: all.
+fn limited<T>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    items.take(limit).collect()
+}
+
+impl Store {
+    /// Collects texts from the head and from every block of the range.
+    fn collect_texts(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+        from_head: impl Fn(&HeadView) -> BTreeSet<String>,
+        from_block: impl Fn(&mut TenantReader) -> Result<Vec<String>, Error>,
+    ) -> Result<BTreeSet<String>, SourceError> {
+        let view = self.read_view(selection.range);
+        let mut reservation = context.budget.reserve(0, 0)?;
+        let mut all = BTreeSet::new();
+        let mut add = |texts: &mut dyn Iterator<Item = String>| {
+            for text in texts {
+                let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+                if all.insert(text) {
+                    reservation.grow(bytes.saturating_add(SERIES_BYTES), 0)?;
+                }
+            }
+            Ok::<(), SourceError>(())
+        };
+        add(&mut from_head(&view.head).into_iter())?;
+        for block in &view.blocks {
+            context.cancel.check()?;
+            let reader = block.reader()?;
+            if reader.overlaps(selection.range)
+                && let Some(mut data) = reader.tenant(&selection.tenant)?
+            {
+                add(&mut from_block(&mut data)?.into_iter())?;
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Source for Store {
+    fn select(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let view = self.read_view(selection.range);
+        let mut found = find(view, selection, context)?;
+        sort_by_page(&mut found.wanted);
+        found.wanted.reverse();
+        Ok(Box::new(Stream {
+            view: found.view,
+            tenant: selection.tenant.clone(),
+            range: selection.range,
+            context: context.clone(),
+            parts: found.parts,
+            wanted: found.wanted,
+            ready: Vec::new(),
+            _found: found.reservation,
+            batch: None,
+        }))
+    }
+
+    fn series(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<Vec<LabelSet>, SourceError> {
+        let found = find(self.read_view(selection.range), selection, context)?;
+        let mut all: Vec<LabelSet> = found.wanted.into_iter().map(|w| w.labels).collect();
+        all.sort_unstable();
+        Ok(limited(all.into_iter(), limit))
+    }
+
+    fn label_names(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let names = self.collect_texts(
+            selection,
+            context,
+            |head| head.label_names(selection),
+            |block| block.label_names(&selection.matchers),
+        )?;
+        Ok(limited(names.into_iter(), limit))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        selection: &Selection,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let values = self.collect_texts(
+            selection,
+            context,
+            |head| head.label_values(name, selection),
+            |block| block.label_values(name, &selection.matchers),
+        )?;
+        Ok(limited(values.into_iter(), limit))
+    }
+
+    fn metadata(
+        &self,
+        tenant: &TenantId,
+        family: Option<&str>,
+        context: &ReadContext,
+    ) -> Result<Vec<FamilyMetadata>, SourceError> {
+        let view = self.read_view(TimeRange::ALL);
+        let mut all: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
+        let mut add = |(family, list): FamilyMetadata| {
+            let known = all.entry(family).or_default();
+            for metadata in list {
+                if known.len() < METADATA_SHOWN && !known.contains(&metadata) {
+                    known.push(metadata);
+                }
+            }
+        };
+        // Newest first: the head, then the blocks from the last back.
+        view.head
+            .metadata(tenant, family)
+            .into_iter()
+            .for_each(&mut add);
+        for block in view.blocks.iter().rev() {
+            context.cancel.check()?;
+            if let Some(data) = block.reader()?.tenant(tenant)? {
+                data.metadata(family)?.into_iter().for_each(&mut add);
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    fn exemplars(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Vec<SeriesExemplars>, SourceError> {
+        context.cancel.check()?;
+        let view = self.read_view(selection.range);
+        let mut found = view.head.exemplars(selection);
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+}

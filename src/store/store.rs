@@ -1,0 +1,325 @@
+//! The store as one: engine, log and head, blocks, and the views through which they are read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::applied;
+use super::digest::ContentHasher;
+use super::engine::{Batch, Durability, Engine};
+use super::error::Error;
+use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
+use super::lock::DataDir;
+use super::log::{DirDisk, Mark, WriteLogSettings};
+use super::select::ReadView;
+use super::view::{AppliedBlock, ArcView, ArcViews};
+use crate::model::{LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window};
+use crate::runtime::{Chance, Clock};
+
+/// What a store is opened with.
+pub struct StoreParts {
+    /// The locked data directory.
+    pub directory: DataDir,
+    /// The engine, opened in it.
+    pub engine: Arc<dyn Engine>,
+    /// The cluster, whose id keys the content hashes.
+    pub cluster_id: u128,
+    /// Settings of the log.
+    pub log: WriteLogSettings,
+    /// Settings of the head.
+    pub head: HeadSettings,
+    /// Unsealed samples may take so many bytes before they are sealed early; 0: no bound.
+    pub head_bytes_max: u64,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Dice.
+    pub chance: Arc<dyn Chance>,
+}
+
+/// What the head holds of one partition and window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldWindow {
+    /// The partition.
+    pub arc: RingArc,
+    /// The window.
+    pub window: Window,
+    /// Samples; repeats among late ones may be counted twice.
+    pub samples: u64,
+    /// Bytes of memory.
+    pub bytes: u64,
+    /// Since when, as far as this process knows.
+    pub since: TimestampMs,
+}
+
+/// One node's data.
+pub struct Store {
+    directory: DataDir,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) head: Head,
+    head_bytes_max: u64,
+    pub(super) hasher: ContentHasher,
+    pub(super) cluster_id: u128,
+    pub(super) chance: Arc<dyn Chance>,
+    clock: Arc<dyn Clock>,
+    /// Since when the head has held something of a window, as far as this process knows.
+    since: Mutex<BTreeMap<(RingArc, Window), TimestampMs>>,
+    pub(super) views: RwLock<ArcViews>,
+    /// Held while blocks are applied: one partition at a time.
+    pub(super) applying: Mutex<()>,
+    /// Blocks that left their view; dropped when no reader has them any more.
+    pub(super) retired: Mutex<Vec<Arc<AppliedBlock>>>,
+    #[cfg(test)]
+    pub(crate) faults: super::faults::Faults,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("directory", &self.directory.path())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store: reads what is applied, and replays the log.
+    ///
+    /// # Errors
+    /// When something on disk cannot be read, is damaged, or of a later version.
+    pub fn open(parts: StoreParts) -> Result<Self, Error> {
+        let staging = parts.directory.path().join("staged");
+        fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
+        let (applied, marks) = applied::read(parts.engine.as_ref())?;
+        let views: ArcViews = applied
+            .into_iter()
+            .map(|(arc, applied)| {
+                let blocks = applied.blocks.into_values();
+                let blocks = blocks
+                    .map(|entry| Arc::new(AppliedBlock::new(entry, Arc::clone(&parts.engine))))
+                    .collect();
+                (arc, Arc::new(ArcView::new(applied.version, blocks)))
+            })
+            .collect();
+        let marks: Vec<Mark> = marks
+            .into_iter()
+            .map(|((arc, window), position)| Mark {
+                arc,
+                window,
+                position,
+            })
+            .collect();
+        let log = parts.directory.path().join("log");
+        let disk = DirDisk::new(&log).map_err(Error::io("open", &log))?;
+        let head = Head::open(
+            parts.head,
+            &parts.log,
+            Arc::new(disk),
+            &marks,
+            Arc::clone(&parts.clock),
+        )?;
+        Ok(Self {
+            directory: parts.directory,
+            engine: parts.engine,
+            head,
+            head_bytes_max: parts.head_bytes_max,
+            hasher: ContentHasher::new(parts.cluster_id),
+            cluster_id: parts.cluster_id,
+            chance: parts.chance,
+            clock: parts.clock,
+            since: Mutex::new(BTreeMap::new()),
+            views: RwLock::new(views),
+            applying: Mutex::new(()),
+            retired: Mutex::new(Vec::new()),
+            #[cfg(test)]
+            faults: super::faults::Faults::default(),
+        })
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub const fn directory(&self) -> &DataDir {
+        &self.directory
+    }
+
+    /// The id of a series, given to it when it comes first.
+    ///
+    /// # Errors
+    /// When there are too many series.
+    pub fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.head.register(tenant, labels)
+    }
+
+    /// Puts a batch into head and log buffer in one step.
+    ///
+    /// # Errors
+    /// When the log has failed or memory is at its bound; nothing of the batch is taken then.
+    pub fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
+        self.head.append(batch)
+    }
+
+    /// Waits until everything up to a log position is durable.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn durable(&self, position: u64) -> Result<(), Error> {
+        self.head.durable(position).await
+    }
+
+    /// The same, blocking the thread.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn wait_durable(&self, position: u64) -> Result<(), Error> {
+        self.head.wait_durable(position)
+    }
+
+    /// What the head holds, by partition and window.
+    #[must_use]
+    pub fn held(&self) -> Vec<HeldWindow> {
+        let held = self.head.held();
+        let now = self.clock.now();
+        let mut since = self.since.lock();
+        since.retain(|key, _| held.contains_key(key));
+        held.into_iter()
+            .map(|((arc, window), held)| HeldWindow {
+                arc,
+                window,
+                samples: held.samples,
+                bytes: held.bytes,
+                since: *since.entry((arc, window)).or_insert(now),
+            })
+            .collect()
+    }
+
+    /// Lets the head forget a cut. What is held of its windows from now on is new.
+    pub(super) fn give_up(&self, cuts: Vec<Cut>) {
+        let mut since = self.since.lock();
+        for cut in cuts {
+            since.remove(&(cut.arc(), cut.window()));
+            // It is given up all the same; what failed is making room in the log's directory.
+            if let Err(error) = self.head.give_up(cut) {
+                tracing::warn!(%error, "a log file that is no longer needed stays");
+            }
+        }
+    }
+
+    /// Forgets series that nothing is held of.
+    pub fn tidy(&self) {
+        self.head.tidy();
+    }
+
+    /// Numbers of head and log.
+    #[must_use]
+    pub fn head_stats(&self) -> HeadStats {
+        self.head.stats()
+    }
+
+    /// Bytes of unsealed samples above their bound.
+    #[must_use]
+    pub fn memory_excess(&self) -> u64 {
+        if self.head_bytes_max == 0 {
+            return 0;
+        }
+        let held: u64 = self.held().iter().map(|held| held.bytes).sum();
+        held.saturating_sub(self.head_bytes_max)
+    }
+
+    /// Brings what was appended to disk; nothing may be appended after it.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn close(&self) -> Result<(), Error> {
+        self.head.close()
+    }
+
+    /// The version of a partition that is applied here.
+    #[must_use]
+    pub fn applied_version(&self, arc: RingArc) -> u64 {
+        self.view_of(arc).version
+    }
+
+    pub(super) fn view_of(&self, arc: RingArc) -> Arc<ArcView> {
+        self.views.read().get(&arc).cloned().unwrap_or_default()
+    }
+
+    /// Whether a partition has a view at all.
+    pub(super) fn knows(&self, arc: RingArc) -> bool {
+        self.views.read().contains_key(&arc)
+    }
+
+    /// One view of all partitions and the head: nothing can move from the head to a block between.
+    pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
+        let views = self.views.read();
+        let head = self.head.view();
+        let blocks = views
+            .values()
+            .flat_map(|view| view.blocks_in(range))
+            .cloned()
+            .collect();
+        ReadView { head, blocks }
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.directory.path().join("staged")
+    }
+
+    /// A place where tests let the process die.
+    ///
+    /// # Errors
+    /// Only in tests.
+    #[cfg_attr(
+        not(test),
+        allow(
+            clippy::unnecessary_wraps,
+            clippy::unused_self,
+            reason = "tests fail here"
+        )
+    )]
+    pub(crate) fn reach(&self, _step: &'static str) -> Result<(), Error> {
+        #[cfg(test)]
+        self.faults.reach(_step)?;
+        Ok(())
+    }
+
+    /// Forgets marks below which the log has nothing any more.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn forget_marks(&self) -> Result<(), Error> {
+        let _one = self.applying.lock();
+        let oldest = self.head.first_position();
+        let (_, marks) = applied::read(self.engine.as_ref())?;
+        let mut batch = Batch::new();
+        for ((arc, window), _) in marks.into_iter().filter(|(_, at)| *at < oldest) {
+            applied::delete_mark(&mut batch, arc, window);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.engine.write(batch, Durability::Buffered)
+    }
+
+    /// How many blocks are applied, and their bytes.
+    #[must_use]
+    pub fn block_totals(&self) -> (u64, u64) {
+        let views = self.views.read();
+        let entries = views.values().flat_map(|view| &view.blocks);
+        entries.fold((0, 0), |(count, bytes), block| {
+            (count + 1, bytes + block.entry().size)
+        })
+    }
+
+    /// The sizes and ends of the applied blocks by partition, for retention.
+    #[must_use]
+    pub fn block_sizes(&self) -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
+        let views = self.views.read();
+        let of = |view: &ArcView| {
+            let blocks = view.blocks.iter();
+            blocks.map(|b| (b.entry().range, b.entry().size)).collect()
+        };
+        views.iter().map(|(arc, view)| (*arc, of(view))).collect()
+    }
+}
