@@ -19,7 +19,7 @@ use super::retention::Retention;
 use super::seal::Sealer;
 use super::settings::SealSettings;
 use super::write::{Durable, Gate, Refusing, Replica, Writer};
-use crate::model::{LabelSet, RingArc, TenantId};
+use crate::model::{FOUNDING_DEPTH, LabelSet, RingArc, TenantId};
 use crate::runtime::{CancelToken, Chance, Clock, NamedThread};
 use crate::store::{
     self, AppendBatch, Appended, DataDir, DiskSettings, Engine, HeadSettings, RetentionSettings,
@@ -170,18 +170,17 @@ impl LocalMember {
             chance.as_ref(),
         )?;
         let state = control.state();
+        let depths = state.partitions.keys().map(|arc| arc.depth());
+        let depth = depths.max().unwrap_or(FOUNDING_DEPTH);
         let store = Arc::new(Store::open(StoreParts {
             directory,
             engine,
             cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
-            depth: state
-                .partitions
-                .keys()
-                .map(|arc| arc.depth())
-                .max()
-                .unwrap_or(0),
             log: settings.log.clone(),
-            head: settings.head.clone(),
+            head: HeadSettings {
+                depth,
+                ..settings.head
+            },
             head_bytes_max: settings.head_bytes_max,
             clock: Arc::clone(clock),
             chance,
