@@ -4,6 +4,9 @@
 //! A decoder must not panic, hang or allocate without bound; and what it accepts must be what its
 //! encoder writes: encoded and decoded again it is the same.
 
+#[path = "writes.rs"]
+mod writes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,6 +27,8 @@ pub(super) const ALL: &[(&str, fn(&[u8]))] = &[
     ("series_entry", series_entry),
     ("sst", sst),
     ("block", block),
+    ("write_v1", write_v1),
+    ("write_v2", write_v2),
 ];
 
 /// Rows for which pages are read: enough for every branch, too few to make a run slow.
@@ -276,4 +281,15 @@ fn read_block(table: Arc<dyn Table>, id: BlockId) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// A message of remote-write 1.0.
+pub(super) fn write_v1(bytes: &[u8]) {
+    writes::write("application/x-protobuf", bytes);
+}
+
+/// A message of remote-write 2.0.
+pub(super) fn write_v2(bytes: &[u8]) {
+    let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+    writes::write(content_type, bytes);
 }
