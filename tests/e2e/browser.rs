@@ -7,7 +7,7 @@ use super::servers::{Cairn, Chromium, eventually, skip};
 
 fn story() -> Result<(), &'static str> {
     let folder = tempfile::tempdir().unwrap();
-    let node = Cairn::start(folder.path(), &["self_scrape.interval=1s"]);
+    let node = Cairn::start(folder.path(), &["ingest.self_scrape_interval=1s"]);
     eventually("its own metrics", Duration::from_secs(20), || {
         let count = node.query("count_over_time(up{job=\"cairn\"}[1m])")[0]["value"][1]
             .as_str()

@@ -114,7 +114,7 @@ fn a_foreign_directory_is_left_alone() {
 #[allow(clippy::too_many_lines, reason = "a list of cases")]
 fn a_fresh_node_has_its_own_metrics_and_answers_everything() {
     let folder = tempfile::tempdir().unwrap();
-    let node = Cairn::start(folder.path(), &["self_scrape.interval=1s"]);
+    let node = Cairn::start(folder.path(), &["ingest.self_scrape_interval=1s"]);
     eventually("its own metrics", Duration::from_secs(20), || {
         match node.query("count({job=\"cairn\"})")[0]["value"][1]
             .as_str()
@@ -195,7 +195,7 @@ fn a_fresh_node_has_its_own_metrics_and_answers_everything() {
 #[test]
 fn grafanas_save_and_test_works_on_an_empty_store() {
     let folder = tempfile::tempdir().unwrap();
-    let node = Cairn::start(folder.path(), &["self_scrape.interval=0"]);
+    let node = Cairn::start(folder.path(), &["ingest.self_scrape_interval=0s"]);
     let answer = node.api("query", &[("query", "1+1"), ("time", "4")]);
     assert_eq!(
         answer.json()["data"],

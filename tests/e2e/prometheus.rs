@@ -86,7 +86,7 @@ fn story() -> Result<(), &'static str> {
     let folder = tempfile::tempdir().unwrap();
     let exporter = NodeExporter::start(folder.path())?;
     // Without its own scrape: what the two hold must be the same.
-    let mut cairn = Cairn::start(folder.path(), &["self_scrape.interval=0"]);
+    let mut cairn = Cairn::start(folder.path(), &["ingest.self_scrape_interval=0s"]);
     let remote_write = format!(
         "url: {}/api/v1/write\nprotobuf_message: io.prometheus.write.v2.Request\nsend_exemplars: true\nqueue_config:\n  batch_send_deadline: 500ms\n  min_backoff: 100ms\n  max_backoff: 500ms",
         cairn.url()
