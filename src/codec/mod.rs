@@ -29,6 +29,7 @@ mod values;
 mod version;
 
 pub mod bits;
+pub mod chunk;
 pub mod histograms;
 pub mod page;
 pub mod postings;

@@ -8,6 +8,7 @@ mod clock;
 mod machine;
 mod pool;
 mod setting;
+mod tasks;
 mod telemetry;
 
 pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
@@ -21,4 +22,5 @@ pub use pool::{Pool, PoolError};
 pub use setting::{
     ByteSize, KeyReference, RawValue, Section, Setting, parse_duration_ms, show_duration,
 };
+pub use tasks::NamedThread;
 pub use telemetry::{LogFormat, LogSettings, start_logging};

@@ -179,8 +179,12 @@ mod tests {
         let hasher = ContentHasher::new(7);
         let hash = |at: i64| hasher.float(Fingerprint(1), TimestampMs(at), 2.0, TimestampMs(0));
         let (mut one, mut other) = (ContentSum::default(), ContentSum::default());
-        [1, 2, 3].map(|at| one.add(hash(at)));
-        [3, 4, 1, 2].map(|at| other.add(hash(at)));
+        for at in [1, 2, 3] {
+            one.add(hash(at));
+        }
+        for at in [3, 4, 1, 2] {
+            other.add(hash(at));
+        }
         other.subtract(hash(4));
         assert_eq!(one, other);
     }

@@ -31,7 +31,9 @@ pub use engine::{
     block_prefix, build_table, for_each,
 };
 pub use error::{Error, ErrorClass};
-pub use head::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
+pub use head::{
+    AppendBatch, Appended, FloatSample, HeadSettings, HeadStats, OtherSample, SeriesId,
+};
 pub use lock::DataDir;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
 pub use metrics::StoreMetrics;

@@ -5,6 +5,29 @@
 //! attribute of the series, by which cuts and reads select. It knows nothing of blocks, epochs
 //! or quorums.
 
+mod append;
+mod core;
+mod cut;
+mod exemplars;
+mod layer;
+mod pieces;
+mod postings;
+mod replay;
+mod roster;
+mod rows;
+mod settings;
+mod shard;
+mod strip;
+mod symbols;
 mod types;
+mod view;
+mod whole;
 
+#[cfg(test)]
+mod tests;
+
+pub use cut::{Cut, CutContent};
+pub use settings::HeadSettings;
 pub use types::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
+pub use view::{HeadSeries, HeadView};
+pub use whole::{Head, HeadStats, Held};

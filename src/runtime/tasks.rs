@@ -1,0 +1,44 @@
+//! Threads with a name and an owner that waits for them.
+
+use std::io;
+use std::thread::JoinHandle;
+
+/// A running thread. Whoever holds it tells the thread to end and then joins it; dropped, it
+/// waits.
+#[derive(Debug)]
+pub struct NamedThread {
+    name: String,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl NamedThread {
+    /// Starts a thread.
+    ///
+    /// # Errors
+    /// When the system has no more threads to give.
+    pub fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let handle = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)?;
+        Ok(Self {
+            name: name.to_owned(),
+            handle: Some(handle),
+        })
+    }
+
+    /// Waits until the thread has ended; called twice, the second time does nothing. A panic in
+    /// it is logged.
+    pub fn join(&mut self) {
+        if let Some(handle) = self.handle.take()
+            && handle.join().is_err()
+        {
+            tracing::error!(thread = %self.name, "a thread ended in a panic");
+        }
+    }
+}
+
+impl Drop for NamedThread {
+    fn drop(&mut self) {
+        self.join();
+    }
+}

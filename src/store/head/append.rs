@@ -1,0 +1,490 @@
+//! Appending: samples into layers and into log records in one step, so that the log's order is the
+//! head's order.
+//!
+//! Under the lock of one shard after the other: look the ids up, find rows once per run of samples
+//! with one timestamp, append to chunks (or the late buffer), and encode the same samples for the
+//! log, with a definition for every series that this layer's part of the log does not know yet.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use super::layer::{Late, Layer, LayerData, Live};
+use super::roster::Roster;
+use super::shard::{Shard, State};
+use super::types::{AppendBatch, Appended, SeriesId};
+use crate::model::{RingArc, TimestampMs, Value, Window};
+use crate::store::error::Error;
+use crate::store::log::{
+    DefineWriter, Log, LoggedFloat, LoggedOther, OthersWriter, RECORD_SAMPLES_MAX, Record,
+    RecordKind, encode_exemplar, encode_floats,
+};
+
+/// Definitions and other samples go into records of about this size.
+const RECORD_BYTES: usize = 256 << 10;
+
+/// Where a sample goes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    local: u32,
+    target: u32,
+    arc: u32,
+}
+
+/// Buffers of one append, used for every shard and window in turn.
+#[derive(Debug, Default)]
+struct Work {
+    places: Vec<Place>,
+    floats: Vec<LoggedFloat>,
+    /// Arcs that occur, in the order of their first sample.
+    arcs: Vec<RingArc>,
+    defines: DefineWriter,
+    payloads: Vec<(RecordKind, Vec<u8>)>,
+}
+
+/// What surrounds an append.
+pub(super) struct Appending<'a> {
+    pub shards: &'a [Shard],
+    pub depth: u8,
+    pub now: TimestampMs,
+    pub exemplars_max: usize,
+    /// `None` while the log is being replayed.
+    pub log: Option<&'a Log>,
+}
+
+impl Appending<'_> {
+    /// Appends a batch, but for its metadata.
+    pub(super) fn run(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
+        let mut appended = Appended::default();
+        let mut work = Work::default();
+        let shards = self.shards_of(batch);
+        for (number, shard) in self.shards.iter().enumerate() {
+            if shards >> number & 1 == 0 {
+                continue;
+            }
+            let mut state = shard.state.lock();
+            let roster = shard.roster.read();
+            let mut one = OneShard {
+                appending: self,
+                number,
+                state: &mut state,
+                roster: &roster,
+                work: &mut work,
+                appended: &mut appended,
+            };
+            one.floats(batch)?;
+            one.others(batch)?;
+            one.exemplars(batch)?;
+        }
+        Ok(appended)
+    }
+
+    fn shards_of(&self, batch: &AppendBatch<'_>) -> u64 {
+        let floats = batch.floats.iter().map(|sample| sample.series);
+        let others = batch.others.iter().map(|sample| sample.series);
+        let exemplars = batch.exemplars.iter().map(|(series, _)| *series);
+        let mut set = floats.fold(0, |set, series| set | 1u64 << series.shard());
+        set = others
+            .chain(exemplars)
+            .fold(set, |set, series| set | 1u64 << series.shard());
+        // Ids of shards that do not exist are stale by nature: the first shard reports them.
+        let known = u64::MAX >> (64 - self.shards.len().clamp(1, 64));
+        if set & !known == 0 {
+            set
+        } else {
+            (set & known) | 1
+        }
+    }
+}
+
+/// One shard's part of an append, under its locks.
+struct OneShard<'a, 'b> {
+    appending: &'a Appending<'a>,
+    number: usize,
+    state: &'b mut State,
+    roster: &'b Roster,
+    work: &'b mut Work,
+    appended: &'b mut Appended,
+}
+
+/// What an id means here.
+enum Found {
+    /// Another shard's.
+    Elsewhere,
+    /// Nobody's any more.
+    Stale,
+    Here(Place),
+}
+
+impl OneShard<'_, '_> {
+    #[inline]
+    fn find(&mut self, series: SeriesId) -> Found {
+        if series.shard() != self.number {
+            let lost = series.shard() >= self.appending.shards.len() && self.number == 0;
+            return if lost { Found::Stale } else { Found::Elsewhere };
+        }
+        let Some(entry) = self
+            .roster
+            .entry(series.slot)
+            .filter(|entry| entry.generation == series.generation())
+        else {
+            return Found::Stale;
+        };
+        let arc = RingArc::of(entry.fingerprint, self.appending.depth);
+        let arcs = &mut self.work.arcs;
+        let at = match arcs.iter().position(|known| *known == arc) {
+            Some(at) => at,
+            None => {
+                arcs.push(arc);
+                arcs.len() - 1
+            }
+        };
+        Found::Here(Place {
+            local: entry.local,
+            target: entry.target,
+            arc: u32::try_from(at).unwrap_or(0),
+        })
+    }
+
+    fn floats(&mut self, batch: &AppendBatch<'_>) -> Result<(), Error> {
+        let mut current: Option<Window> = None;
+        self.begin();
+        for (at, sample) in (0u32..).zip(batch.floats) {
+            let offset_ms = match current.and_then(|window| window.offset_of(sample.at)) {
+                Some(offset_ms) if self.work.floats.len() < RECORD_SAMPLES_MAX => offset_ms,
+                _ => {
+                    self.flush(current)?;
+                    let window = Window::of(sample.at);
+                    current = Some(window);
+                    window.offset_of(sample.at).unwrap_or(0)
+                }
+            };
+            match self.find(sample.series) {
+                Found::Elsewhere => {}
+                Found::Stale => self.appended.stale_floats.push(at),
+                Found::Here(place) => {
+                    self.work.places.push(place);
+                    self.work.floats.push(LoggedFloat {
+                        series: sample.series.slot,
+                        offset_ms,
+                        bits: sample.value.to_bits(),
+                    });
+                }
+            }
+        }
+        self.flush(current)
+    }
+
+    fn begin(&mut self) {
+        self.work.places.clear();
+        self.work.floats.clear();
+        self.work.arcs.clear();
+    }
+
+    /// Applies and logs the floats collected for a window.
+    fn flush(&mut self, window: Option<Window>) -> Result<(), Error> {
+        let Some(window) = window.filter(|_| !self.work.floats.is_empty()) else {
+            self.begin();
+            return Ok(());
+        };
+        let fresh = self.apply(window);
+        self.hold(window, &fresh);
+        if self.appending.log.is_some() {
+            let mut payload = Vec::new();
+            encode_floats(&self.work.floats, &mut payload);
+            self.work.payloads.push((RecordKind::Floats, payload));
+        }
+        self.push(window)?;
+        self.begin();
+        Ok(())
+    }
+
+    /// Puts the collected floats into layers; returns those whose series is new in its layer or
+    /// not yet defined in the log.
+    fn apply(&mut self, window: Window) -> Vec<Fresh> {
+        let logged = self.appending.log.is_some();
+        let (now, roster) = (self.appending.now, self.roster);
+        let Work {
+            places,
+            floats,
+            arcs,
+            ..
+        } = &*self.work;
+        let state = self.state.window(window, arcs);
+        let mut rows = state.rows.lock();
+        let mut layers = Layers::open(state, arcs, now);
+        let mut fresh = Vec::new();
+        let (mut target, mut offset_ms, mut row) = (u32::MAX, u32::MAX, None);
+        for (place, float) in places.iter().zip(floats) {
+            if place.target != target || float.offset_ms != offset_ms {
+                (target, offset_ms) = (place.target, float.offset_ms);
+                row = if state.live {
+                    rows.row(target, offset_ms)
+                } else {
+                    None
+                };
+            }
+            let Some((layer, data)) = layers.get(place.arc) else {
+                continue;
+            };
+            if !data.defined.contains(place.local) {
+                fresh.extend(Fresh::note(data, place, float.series, logged));
+            }
+            let outcome = row.map_or(Live::Late, |row| data.append(place.local, row, float.bits));
+            match outcome {
+                Live::Appended => data.samples += 1,
+                Live::Repeat => data.repeats += 1,
+                Live::Late => {
+                    data.samples += 1;
+                    data.push_late(Late {
+                        local: place.local,
+                        offset_ms: float.offset_ms,
+                        start: TimestampMs(0),
+                        value: Value::Float(f64::from_bits(float.bits)),
+                    });
+                    if data.late_is_full() {
+                        // Settling reads rows.
+                        drop(rows);
+                        layer.settle_locked(data, &|local| {
+                            roster.target_of(layer.arc, local).unwrap_or(u32::MAX)
+                        });
+                        rows = state.rows.lock();
+                    }
+                }
+            }
+        }
+        fresh
+    }
+
+    /// Counts series that are new in a layer, and writes definitions for those that the log does
+    /// not know there.
+    fn hold(&mut self, _window: Window, fresh: &[Fresh]) {
+        for one in fresh {
+            if one.held {
+                self.state.hold(one.slot);
+            }
+            if !one.define {
+                continue;
+            }
+            if let Some((tenant, labels)) = self.roster.series(one.slot) {
+                self.work.defines.put(one.slot, &tenant, &labels);
+            }
+            if self.work.defines.len() >= RECORD_BYTES {
+                self.finish_defines();
+            }
+        }
+        if !self.work.defines.is_empty() {
+            self.finish_defines();
+        }
+    }
+
+    fn finish_defines(&mut self) {
+        let mut payload = Vec::new();
+        self.work.defines.finish(&mut payload);
+        self.work.payloads.push((RecordKind::Define, payload));
+    }
+
+    /// Pushes the payloads made so far as records of a window.
+    fn push(&mut self, window: Window) -> Result<(), Error> {
+        let Some(log) = self.appending.log else {
+            return Ok(());
+        };
+        let shard = u8::try_from(self.number).unwrap_or(u8::MAX);
+        let arcs = self.work.arcs.as_slice();
+        let records: Vec<Record<'_>> = self
+            .work
+            .payloads
+            .iter()
+            .map(|(kind, payload)| Record {
+                window,
+                shard,
+                kind: *kind,
+                payload,
+                arcs,
+            })
+            .collect();
+        if !records.is_empty() {
+            self.appended.position = log.push(&records)?;
+        }
+        self.work.payloads.clear();
+        Ok(())
+    }
+
+    /// Histograms and samples with start timestamps: all of them late.
+    fn others(&mut self, batch: &AppendBatch<'_>) -> Result<(), Error> {
+        let mut writer = OthersWriter::default();
+        let mut current: Option<Window> = None;
+        self.begin();
+        for (at, sample) in (0u32..).zip(batch.others) {
+            let window = Window::of(sample.at);
+            if current != Some(window) || writer.len() >= RECORD_BYTES {
+                self.flush_others(current, &mut writer)?;
+                current = Some(window);
+            }
+            let place = match self.find(sample.series) {
+                Found::Elsewhere => continue,
+                Found::Stale => {
+                    self.appended.stale_others.push(at);
+                    continue;
+                }
+                Found::Here(place) => place,
+            };
+            let logged = LoggedOther {
+                series: sample.series.slot,
+                at: sample.at,
+                value: sample.value.clone(),
+                start: sample.start,
+            };
+            self.apply_other(window, place, &logged);
+            if self.appending.log.is_some() {
+                writer.put(window, &logged);
+            }
+        }
+        self.flush_others(current, &mut writer)
+    }
+
+    fn flush_others(
+        &mut self,
+        window: Option<Window>,
+        writer: &mut OthersWriter,
+    ) -> Result<(), Error> {
+        if let Some(window) = window.filter(|_| !writer.is_empty()) {
+            let mut payload = Vec::new();
+            writer.finish(&mut payload);
+            self.work.payloads.push((RecordKind::Others, payload));
+            self.push(window)?;
+        }
+        self.begin();
+        Ok(())
+    }
+
+    fn apply_other(&mut self, window: Window, place: Place, sample: &LoggedOther) {
+        let (now, roster) = (self.appending.now, self.roster);
+        let logged = self.appending.log.is_some();
+        let arcs = &self.work.arcs;
+        let state = self.state.window(window, arcs);
+        let mut layers = Layers::open(state, arcs, now);
+        let Some((layer, data)) = layers.get(place.arc) else {
+            return;
+        };
+        let fresh = if data.defined.contains(place.local) {
+            None
+        } else {
+            Fresh::note(data, &place, sample.series, logged)
+        };
+        data.samples += 1;
+        data.push_late(Late {
+            local: place.local,
+            offset_ms: window.offset_of(sample.at).unwrap_or(0),
+            start: sample.start,
+            value: sample.value.clone(),
+        });
+        if data.late_is_full() {
+            layer.settle_locked(data, &|local| {
+                roster.target_of(layer.arc, local).unwrap_or(u32::MAX)
+            });
+        }
+        drop(layers);
+        self.hold(window, fresh.as_slice());
+    }
+
+    fn exemplars(&mut self, batch: &AppendBatch<'_>) -> Result<(), Error> {
+        let max = self
+            .appending
+            .exemplars_max
+            .div_ceil(self.appending.shards.len().max(1));
+        for (at, (series, exemplar)) in (0u32..).zip(batch.exemplars) {
+            self.begin();
+            let place = match self.find(*series) {
+                Found::Elsewhere => continue,
+                Found::Stale => {
+                    self.appended.stale_exemplars.push(at);
+                    continue;
+                }
+                Found::Here(place) => place,
+            };
+            if !self.state.exemplars.push(*series, exemplar, max) || self.appending.log.is_none() {
+                continue;
+            }
+            let window = Window::of(exemplar.timestamp);
+            self.define_for_exemplar(window, place, series.slot);
+            let mut payload = Vec::new();
+            encode_exemplar(series.slot, exemplar, &mut payload);
+            self.work.payloads.push((RecordKind::Exemplars, payload));
+            self.push(window)?;
+        }
+        Ok(())
+    }
+
+    /// An exemplar uses its series' number in the log, but holds no place in a layer.
+    fn define_for_exemplar(&mut self, window: Window, place: Place, slot: u32) {
+        let known = self.state.windows.get(&window).is_some_and(|state| {
+            self.work
+                .arcs
+                .get(place.arc as usize)
+                .and_then(|arc| state.open.get(arc))
+                .is_some_and(|layer| layer.lock().defined.contains(place.local))
+        });
+        if !known {
+            let fresh = Fresh {
+                slot,
+                held: false,
+                define: true,
+            };
+            self.hold(window, &[fresh]);
+        }
+    }
+}
+
+/// A series that a layer or its part of the log does not know yet.
+#[derive(Clone, Copy, Debug)]
+struct Fresh {
+    slot: u32,
+    held: bool,
+    define: bool,
+}
+
+impl Fresh {
+    /// Marks a series as known; `None` when it was and the log is not written.
+    #[cold]
+    fn note(data: &mut LayerData, place: &Place, slot: u32, logged: bool) -> Option<Self> {
+        let held = data.present.insert(place.local);
+        if logged {
+            data.defined.insert(place.local);
+        }
+        (held || logged).then_some(Self {
+            slot,
+            held,
+            define: logged,
+        })
+    }
+}
+
+/// The open layers of the arcs of an append, each locked at its first use.
+struct Layers<'a> {
+    layers: Vec<(&'a Arc<Layer>, Option<MutexGuard<'a, LayerData>>)>,
+    now: TimestampMs,
+}
+
+impl<'a> Layers<'a> {
+    fn open(state: &'a super::shard::WindowState, arcs: &[RingArc], now: TimestampMs) -> Self {
+        let layers = arcs
+            .iter()
+            .filter_map(|arc| state.open.get(arc))
+            .map(|layer| (layer, None))
+            .collect();
+        Self { layers, now }
+    }
+
+    #[inline]
+    fn get(&mut self, arc: u32) -> Option<(&'a Arc<Layer>, &mut LayerData)> {
+        let now = self.now;
+        let (layer, guard) = self.layers.get_mut(arc as usize)?;
+        let data = guard.get_or_insert_with(|| {
+            let mut data = layer.lock();
+            data.appended = now;
+            data
+        });
+        Some((layer, data))
+    }
+}

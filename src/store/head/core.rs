@@ -1,0 +1,323 @@
+//! What head, views, cuts and replay share: the shards, and who is looking.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::append::Appending;
+use super::layer::Layer;
+use super::settings::HeadSettings;
+use super::shard::Shard;
+use super::types::{AppendBatch, Appended, SHARDS_MAX, SeriesId};
+use crate::model::{
+    Buckets, LabelSet, Metadata, RingArc, TenantId, TimestampMs, Value, Window, fingerprint,
+};
+use crate::store::error::Error;
+use crate::store::log::{Log, Record, RecordKind, encode_metadata};
+
+/// Bytes of one series' labels, one family's metadata, or one exemplar's labels; entries of one
+/// histogram are bounded by a sixteenth of it. A log record must hold any of them.
+const ITEM_MAX: usize = 1 << 20;
+
+/// The memory of the head.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub shards: Vec<Shard>,
+    pub settings: HeadSettings,
+    pub registered: AtomicUsize,
+    views: Mutex<Views>,
+}
+
+/// Which views are alive, so that no series is forgotten that one of them can still read.
+#[derive(Debug, Default)]
+struct Views {
+    /// Raised whenever series may have lost their last layer.
+    epoch: u64,
+    /// How many views of each epoch are alive.
+    alive: BTreeMap<u64, usize>,
+    /// Series without a layer, by the epoch in which they lost it.
+    unheld: Vec<(u64, SeriesId)>,
+}
+
+impl Core {
+    pub(super) fn new(settings: HeadSettings) -> Self {
+        let settings = HeadSettings {
+            shards: settings.shards.clamp(1, SHARDS_MAX),
+            depth: settings.depth.min(RingArc::DEPTH_MAX),
+            ..settings
+        };
+        Self {
+            shards: (0..settings.shards).map(|_| Shard::default()).collect(),
+            settings,
+            registered: AtomicUsize::new(0),
+            views: Mutex::default(),
+        }
+    }
+
+    /// The shard of a series: that of its target, or of its own hash when it has none.
+    fn shard_of(&self, tenant: &TenantId, labels: &LabelSet) -> usize {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(tenant.as_str().as_bytes());
+        for name in ["job", "instance"] {
+            hash.update(&[0]);
+            hash.update(labels.get(name).unwrap_or_default().as_bytes());
+        }
+        let shards = self.shards.len() as u64;
+        usize::try_from(hash.digest() % shards.max(1)).unwrap_or(0)
+    }
+
+    pub(super) fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        let number = self.shard_of(tenant, labels);
+        let shard = self
+            .shards
+            .get(number)
+            .ok_or_else(|| Error::Bug("a shard that is not there".to_owned()))?;
+        let fingerprint = fingerprint(tenant, labels);
+        let id = |roster: &super::roster::Roster, slot: u32| {
+            let generation = roster.entry(slot).map_or(0, |entry| entry.generation);
+            SeriesId::new(u8::try_from(number).unwrap_or(0), slot, generation)
+        };
+        {
+            let roster = shard.roster.read();
+            if let Some(slot) = roster.find(fingerprint, tenant, labels) {
+                return Ok(id(&roster, slot));
+            }
+        }
+        self.check_new(labels)?;
+        let mut roster = shard.roster.write();
+        if let Some(slot) = roster.find(fingerprint, tenant, labels) {
+            return Ok(id(&roster, slot));
+        }
+        let slot = roster
+            .add(fingerprint, tenant, labels, self.settings.depth)
+            .ok_or_else(|| self.full())?;
+        self.registered.fetch_add(1, Ordering::AcqRel);
+        let id = id(&roster, slot);
+        drop(roster);
+        // Registered but without a sample: forgotten like one that lost its last.
+        let mut views = self.views.lock();
+        let epoch = views.epoch;
+        views.unheld.push((epoch, id));
+        Ok(id)
+    }
+
+    fn check_new(&self, labels: &LabelSet) -> Result<(), Error> {
+        if labels.text_len() > ITEM_MAX {
+            return Err(too_large("the labels of a series", labels.text_len()));
+        }
+        if self.registered.load(Ordering::Acquire) < self.settings.series_max {
+            return Ok(());
+        }
+        self.forget_unheld();
+        if self.registered.load(Ordering::Acquire) < self.settings.series_max {
+            return Ok(());
+        }
+        Err(self.full())
+    }
+
+    fn full(&self) -> Error {
+        Error::Limit {
+            what: "the number of active series",
+            value: self.registered.load(Ordering::Acquire) as u64 + 1,
+            limit: self.settings.series_max as u64,
+            remedy: "series known already are still written; drop labels that multiply series, or raise the limit",
+        }
+    }
+
+    pub(super) fn append(
+        &self,
+        batch: &AppendBatch<'_>,
+        now: TimestampMs,
+        log: Option<&Log>,
+    ) -> Result<Appended, Error> {
+        check_sizes(batch)?;
+        let appending = Appending {
+            shards: &self.shards,
+            depth: self.settings.depth,
+            now,
+            exemplars_max: self.settings.exemplars_max,
+            log,
+        };
+        let mut appended = appending.run(batch)?;
+        for (tenant, family, metadata) in batch.metadata {
+            let of = (tenant, family.as_str());
+            if let Some(position) = self.metadata(of, metadata, Window::of(now), now, log)? {
+                appended.position = appended.position.max(position);
+            }
+        }
+        Ok(appended)
+    }
+
+    /// Adds metadata to the window of its arrival; it is sealed with that window's samples. The
+    /// position of its record, when there is one.
+    pub(super) fn metadata(
+        &self,
+        of: (&TenantId, &str),
+        metadata: &Metadata,
+        window: Window,
+        now: TimestampMs,
+        log: Option<&Log>,
+    ) -> Result<Option<u64>, Error> {
+        let labels = LabelSet::from_pairs(&[(crate::model::METRIC_NAME, of.1)]);
+        let labels = labels.map_err(|error| Error::Bug(error.to_string()))?;
+        let arc = RingArc::of(fingerprint(of.0, &labels), self.settings.depth);
+        // Any shard will do, but always the same.
+        let number = self.shard_of(of.0, &labels);
+        let Some(shard) = self.shards.get(number) else {
+            return Ok(None);
+        };
+        let mut state = shard.state.lock();
+        let open = state.window(window, &[arc]);
+        let Some(layer) = open.open.get(&arc) else {
+            return Ok(None);
+        };
+        let mut data = layer.lock();
+        if !data.add_metadata(of, metadata) {
+            return Ok(None);
+        }
+        data.appended = now;
+        drop(data);
+        let Some(log) = log else {
+            return Ok(None);
+        };
+        let mut payload = Vec::new();
+        encode_metadata(of.0, of.1, metadata, &mut payload);
+        let position = log.push(&[Record {
+            window,
+            shard: u8::try_from(number).unwrap_or(0),
+            kind: RecordKind::Metadata,
+            payload: &payload,
+            arcs: &[arc],
+        }])?;
+        Ok(Some(position))
+    }
+
+    /// A view begins.
+    pub(super) fn pin(&self) -> u64 {
+        let mut views = self.views.lock();
+        let epoch = views.epoch;
+        *views.alive.entry(epoch).or_default() += 1;
+        epoch
+    }
+
+    /// A view ends.
+    pub(super) fn unpin(&self, epoch: u64) {
+        let mut views = self.views.lock();
+        if let Some(alive) = views.alive.get_mut(&epoch) {
+            *alive -= 1;
+            if *alive == 0 {
+                views.alive.remove(&epoch);
+            }
+        }
+    }
+
+    /// Removes frozen layers, and lets go of the series that have nothing else.
+    pub(super) fn remove(&self, number: usize, window: Window, layers: &[Arc<Layer>]) {
+        let Some(shard) = self.shards.get(number) else {
+            return;
+        };
+        let mut unheld = Vec::new();
+        {
+            let mut state = shard.state.lock();
+            let roster = shard.roster.read();
+            state.remove(window, layers);
+            for layer in layers {
+                let present = layer.lock().present.clone();
+                for local in present.iter() {
+                    let Some(slot) = roster.slot_of(layer.arc, local) else {
+                        continue;
+                    };
+                    if state.release(slot)
+                        && let Some(entry) = roster.entry(slot)
+                    {
+                        let shard = u8::try_from(number).unwrap_or(0);
+                        unheld.push(SeriesId::new(shard, slot, entry.generation));
+                    }
+                }
+            }
+        }
+        let mut views = self.views.lock();
+        let epoch = views.epoch;
+        views
+            .unheld
+            .extend(unheld.into_iter().map(|id| (epoch, id)));
+    }
+
+    /// Forgets the series that no layer holds and no view can read any more. Those that lost
+    /// their last layer since the call before get one more round, so that a series registered a
+    /// moment ago lives to see its first sample.
+    pub(super) fn forget_unheld(&self) {
+        let due: Vec<SeriesId> = {
+            let mut views = self.views.lock();
+            let oldest = views.alive.keys().next().copied().unwrap_or(u64::MAX);
+            let limit = oldest.min(views.epoch);
+            let mut unheld = std::mem::take(&mut views.unheld);
+            // What counts is when a series lost a layer last.
+            unheld.sort_by_key(|(epoch, id)| (*id, std::cmp::Reverse(*epoch)));
+            unheld.dedup_by_key(|(_, id)| *id);
+            let (due, later): (Vec<_>, Vec<_>) =
+                unheld.into_iter().partition(|(epoch, _)| *epoch < limit);
+            views.unheld = later;
+            views.epoch += 1;
+            due.into_iter().map(|(_, id)| id).collect()
+        };
+        for id in due {
+            let Some(shard) = self.shards.get(id.shard()) else {
+                continue;
+            };
+            let state = shard.state.lock();
+            let mut roster = shard.roster.write();
+            let current = roster
+                .entry(id.slot)
+                .is_some_and(|entry| entry.generation == id.generation());
+            if current && !state.holds(id.slot) {
+                roster.forget(id.slot, self.settings.depth);
+                self.registered.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
+    }
+}
+
+fn too_large(what: &'static str, bytes: usize) -> Error {
+    Error::Limit {
+        what,
+        value: bytes as u64,
+        limit: ITEM_MAX as u64,
+        remedy: "shorten them at the sender",
+    }
+}
+
+/// Nothing may be taken that no log record could hold.
+fn check_sizes(batch: &AppendBatch<'_>) -> Result<(), Error> {
+    for sample in batch.others {
+        if let Value::Histogram(histogram) = &sample.value {
+            let buckets = match &histogram.buckets {
+                Buckets::Integer {
+                    positive, negative, ..
+                } => positive.len() + negative.len(),
+                Buckets::Float {
+                    positive, negative, ..
+                } => positive.len() + negative.len(),
+            };
+            let spans = histogram.positive_spans.len() + histogram.negative_spans.len();
+            let entries = buckets + spans + histogram.custom_values.len();
+            if entries > ITEM_MAX / 16 {
+                return Err(too_large("a histogram with its buckets", entries * 16));
+            }
+        }
+    }
+    for (_, family, metadata) in batch.metadata {
+        let bytes = family.len() + metadata.help.len() + metadata.unit.len();
+        if bytes > ITEM_MAX {
+            return Err(too_large("the metadata of a metric family", bytes));
+        }
+    }
+    for (_, exemplar) in batch.exemplars {
+        if exemplar.labels.text_len() > ITEM_MAX {
+            return Err(too_large("an exemplar", exemplar.labels.text_len()));
+        }
+    }
+    Ok(())
+}

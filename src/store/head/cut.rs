@@ -1,0 +1,247 @@
+//! A cut: the frozen content of an arc and window up to a position of the log. It is what a block
+//! is built from, and what is given up once an applied block contains it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::layer::Layer;
+use super::types::SeriesId;
+use super::view::HeadSeries;
+use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};
+use crate::source::FamilyMetadata;
+use crate::store::block::{BlockContent, ContentSeries};
+use crate::store::digest::{ContentHasher, ContentSum};
+use crate::store::error::Error;
+use crate::store::log::{Log, Mark};
+
+/// Frozen content; it does not change any more, whatever is appended.
+#[derive(Debug)]
+pub struct Cut {
+    arc: RingArc,
+    window: Window,
+    position: u64,
+    /// The frozen layers of each shard.
+    pub(super) layers: Vec<(usize, Vec<Arc<Layer>>)>,
+    series: Vec<HeadSeries>,
+}
+
+impl Cut {
+    /// Freezes what the head holds of an arc and window, and what earlier cuts of them that were
+    /// not given up had frozen.
+    pub(super) fn take(
+        core: &Core,
+        log: &Log,
+        arc: RingArc,
+        window: Window,
+    ) -> Result<Self, Error> {
+        if arc.depth() != core.settings.depth {
+            return Err(Error::Bug(format!(
+                "a cut of the arc {arc} in a head of depth {}",
+                core.settings.depth
+            )));
+        }
+        let (mut layers, position) = {
+            // All shards at once: so the position is one for all of them.
+            let mut states: Vec<_> = core.shards.iter().map(|shard| shard.state.lock()).collect();
+            let layers: Vec<(usize, Vec<Arc<Layer>>)> = states
+                .iter_mut()
+                .map(|state| state.freeze(arc, window))
+                .enumerate()
+                .collect();
+            (layers, log.position())
+        };
+        layers.retain(|(_, own)| !own.is_empty());
+        let mut series = Vec::new();
+        for (number, own) in &layers {
+            if let Some(shard) = core.shards.get(*number) {
+                let roster = shard.roster.read();
+                settle(own, &roster);
+                collect_series(*number, arc, own, &roster, &mut series);
+            }
+        }
+        Ok(Self {
+            arc,
+            window,
+            position,
+            layers,
+            series,
+        })
+    }
+
+    /// Which partition.
+    #[must_use]
+    pub const fn arc(&self) -> RingArc {
+        self.arc
+    }
+
+    /// Which window.
+    #[must_use]
+    pub const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// The last log position whose content is in it.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The mark to store in the batch that writes `applied_version`.
+    #[must_use]
+    pub const fn mark(&self) -> Mark {
+        Mark {
+            arc: self.arc,
+            window: self.window,
+            position: self.position,
+        }
+    }
+
+    /// The series that have samples in it, target by target.
+    #[must_use]
+    pub fn series(&self) -> &[HeadSeries] {
+        &self.series
+    }
+
+    /// Adds a series' samples to `samples`, duplicates settled; as often as wanted.
+    pub fn read(&self, series: &HeadSeries, samples: &mut Samples) {
+        let own = self
+            .layers
+            .iter()
+            .filter(|(number, _)| *number == series.id.shard());
+        for layer in own.flat_map(|(_, layers)| layers) {
+            layer.read(series.local, series.target, TimeRange::ALL, samples);
+        }
+    }
+
+    /// Metadata that came with this window, each family's newest first.
+    #[must_use]
+    pub fn metadata(&self) -> BTreeMap<(TenantId, String), Vec<Metadata>> {
+        let mut all: BTreeMap<(TenantId, String), Vec<Metadata>> = BTreeMap::new();
+        let layers = self.layers.iter().flat_map(|(_, own)| own.iter().rev());
+        for layer in layers {
+            for (tenant, families) in layer.lock().metadata() {
+                for (family, list) in families {
+                    let known = all.entry((tenant.clone(), family.clone())).or_default();
+                    for one in list {
+                        if !known.contains(one) {
+                            known.push(one.clone());
+                        }
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Whether it has neither samples nor metadata.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty() && self.metadata().is_empty()
+    }
+
+    /// The content sum and the number of samples, by reading everything once.
+    #[must_use]
+    pub fn content_sum(&self, hasher: &ContentHasher) -> (ContentSum, u64) {
+        let (mut sum, mut count, mut samples) = (ContentSum::default(), 0, Samples::default());
+        for series in &self.series {
+            samples.clear();
+            self.read(series, &mut samples);
+            sum.add(hasher.samples(series.fingerprint, &samples).0);
+            count += samples.len() as u64;
+        }
+        (sum, count)
+    }
+
+    /// As content of a block to be built.
+    #[must_use]
+    pub const fn content(&self) -> CutContent<'_> {
+        CutContent(self)
+    }
+
+    /// The ids of its series.
+    pub fn ids(&self) -> impl Iterator<Item = SeriesId> + '_ {
+        self.series.iter().map(|series| series.id)
+    }
+}
+
+/// A cut, as a block writer reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct CutContent<'a>(&'a Cut);
+
+impl BlockContent for CutContent<'_> {
+    fn series_len(&self) -> usize {
+        self.0.series.len()
+    }
+
+    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
+        let series = self.0.series.get(index).ok_or_else(|| missing(index))?;
+        Ok(ContentSeries {
+            tenant: series.tenant.clone(),
+            labels: series.labels.clone(),
+            fingerprint: series.fingerprint,
+        })
+    }
+
+    fn read(&mut self, index: usize, samples: &mut Samples) -> Result<(), Error> {
+        samples.clear();
+        let series = self.0.series.get(index).ok_or_else(|| missing(index))?;
+        self.0.read(series, samples);
+        Ok(())
+    }
+
+    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
+        let all = self.0.metadata();
+        Ok(all
+            .into_iter()
+            .map(|((tenant, family), list)| (tenant, (family, list)))
+            .collect())
+    }
+}
+
+fn missing(index: usize) -> Error {
+    Error::Bug(format!("series {index} of a cut that has fewer"))
+}
+
+/// Settles the late buffers of layers that take no appends any more.
+fn settle(layers: &[Arc<Layer>], roster: &super::roster::Roster) {
+    for layer in layers {
+        layer.settle(&|local| roster.target_of(layer.arc, local).unwrap_or(u32::MAX));
+    }
+}
+
+fn collect_series(
+    number: usize,
+    arc: RingArc,
+    layers: &[Arc<Layer>],
+    roster: &super::roster::Roster,
+    series: &mut Vec<HeadSeries>,
+) {
+    let mut present = super::pieces::Bits::default();
+    for layer in layers {
+        for local in layer.lock().present.iter() {
+            present.insert(local);
+        }
+    }
+    let first = series.len();
+    for local in present.iter() {
+        let Some(slot) = roster.slot_of(arc, local) else {
+            continue;
+        };
+        let (Some(entry), Some((tenant, labels))) = (roster.entry(slot), roster.series(slot))
+        else {
+            continue;
+        };
+        series.push(HeadSeries {
+            id: SeriesId::new(u8::try_from(number).unwrap_or(0), slot, entry.generation),
+            tenant,
+            labels,
+            fingerprint: entry.fingerprint,
+            local,
+            target: entry.target,
+        });
+    }
+    if let Some(fresh) = series.get_mut(first..) {
+        fresh.sort_by_key(|one| one.target);
+    }
+}

@@ -1,0 +1,260 @@
+//! The log read back into the head at open.
+
+use std::collections::HashMap;
+
+use super::core::Core;
+use super::types::{AppendBatch, FloatSample, OtherSample, SeriesId};
+use crate::model::{Fingerprint, LabelSet, RingArc, TenantId, TimestampMs, Window, fingerprint};
+use crate::store::error::Error;
+use crate::store::log::{
+    Covered, LoggedFloat, RecordHeader, RecordKind, Replayed, decode_definitions, decode_exemplar,
+    decode_floats, decode_metadata, decode_others,
+};
+
+/// What a number in the log means: a series, and up to which position its content is elsewhere.
+#[derive(Clone, Debug)]
+enum Meaning {
+    /// Not needed so far: registered when a sample is.
+    Defined(Box<(TenantId, LabelSet)>, Fingerprint, u64),
+    Registered(SeriesId, RingArc, u64),
+}
+
+/// Puts records into a core that nobody else uses yet.
+pub(super) struct Replay<'a> {
+    core: &'a Core,
+    /// Definitions by window and shard of the writer, then number.
+    series: HashMap<(Window, u8), Vec<Option<Meaning>>>,
+    now: TimestampMs,
+    bytes: Vec<u8>,
+    logged: Vec<LoggedFloat>,
+    floats: Vec<FloatSample>,
+}
+
+/// Numbers up to here are believed; a shard never has more series.
+const NUMBER_MAX: u32 = 1 << 28;
+
+/// What a record's number stands for at its position.
+enum Known {
+    /// A series whose sample is wanted, and its arc.
+    Wanted(SeriesId, RingArc),
+    /// The sample is in a block.
+    Elsewhere,
+}
+
+impl<'a> Replay<'a> {
+    pub(super) fn new(core: &'a Core, now: TimestampMs) -> Self {
+        Self {
+            core,
+            series: HashMap::new(),
+            now,
+            bytes: Vec::new(),
+            logged: Vec::new(),
+            floats: Vec::new(),
+        }
+    }
+
+    fn define(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered<'_>,
+    ) -> Result<(), Error> {
+        let window = header.window;
+        let meanings = self.series.entry((window, header.shard)).or_default();
+        let mut too_large = None;
+        decode_definitions(payload, |number, tenant, labels| {
+            if number >= NUMBER_MAX {
+                too_large = Some(number);
+                return;
+            }
+            let at = number as usize;
+            if meanings.len() <= at {
+                meanings.resize(at + 1, None);
+            }
+            let fingerprint = fingerprint(&tenant, &labels);
+            let marked = covered.of_series(window, fingerprint);
+            if let Some(place) = meanings.get_mut(at) {
+                let series = Box::new((tenant, labels));
+                *place = Some(Meaning::Defined(series, fingerprint, marked));
+            }
+        })
+        .map_err(damaged)?;
+        match too_large {
+            None => Ok(()),
+            Some(number) => Err(Error::corrupt(
+                "a definition",
+                format!("it defines the number {number}"),
+            )),
+        }
+    }
+
+    /// What a number means for a record.
+    fn known(
+        &mut self,
+        header: &RecordHeader,
+        number: u32,
+        covered: &Covered<'_>,
+    ) -> Result<Known, Error> {
+        let meaning = self
+            .series
+            .get_mut(&(header.window, header.shard))
+            .and_then(|meanings| meanings.get_mut(number as usize))
+            .and_then(Option::as_mut);
+        let Some(meaning) = meaning else {
+            // Its definition went with a segment that holds only what blocks have.
+            if covered.highest(header.window) >= header.position {
+                return Ok(Known::Elsewhere);
+            }
+            return Err(Error::corrupt(
+                "a record",
+                format!("it names the series {number}, which nothing defines"),
+            ));
+        };
+        if let Meaning::Registered(id, arc, marked) = meaning {
+            return Ok(if *marked >= header.position {
+                Known::Elsewhere
+            } else {
+                Known::Wanted(*id, *arc)
+            });
+        }
+        let Meaning::Defined(series, fingerprint, marked) = &*meaning else {
+            return Ok(Known::Elsewhere);
+        };
+        if *marked >= header.position {
+            return Ok(Known::Elsewhere);
+        }
+        let arc = RingArc::of(*fingerprint, self.core.settings.depth);
+        let id = self.core.register(&series.0, &series.1)?;
+        *meaning = Meaning::Registered(id, arc, *marked);
+        Ok(Known::Wanted(id, arc))
+    }
+
+    fn floats(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered<'_>,
+        arcs: &mut Vec<RingArc>,
+    ) -> Result<(), Error> {
+        let mut logged = std::mem::take(&mut self.logged);
+        logged.clear();
+        decode_floats(payload, &mut self.bytes, &mut logged).map_err(damaged)?;
+        self.floats.clear();
+        let mut last = None;
+        for float in &logged {
+            if let Known::Wanted(series, arc) = self.known(header, float.series, covered)? {
+                if last != Some(arc) {
+                    last = Some(arc);
+                    if !arcs.contains(&arc) {
+                        arcs.push(arc);
+                    }
+                }
+                self.floats.push(FloatSample {
+                    series,
+                    at: super::layer::time_in(header.window, float.offset_ms),
+                    value: f64::from_bits(float.bits),
+                });
+            }
+        }
+        self.logged = logged;
+        let batch = AppendBatch {
+            floats: &self.floats,
+            ..AppendBatch::default()
+        };
+        self.core.append(&batch, self.now, None).map(drop)
+    }
+
+    fn others(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered<'_>,
+        arcs: &mut Vec<RingArc>,
+    ) -> Result<(), Error> {
+        let mut logged = Vec::new();
+        decode_others(payload, header.window, |sample| logged.push(sample)).map_err(damaged)?;
+        let mut others = Vec::with_capacity(logged.len());
+        for sample in logged {
+            if let Known::Wanted(series, arc) = self.known(header, sample.series, covered)? {
+                if !arcs.contains(&arc) {
+                    arcs.push(arc);
+                }
+                others.push(OtherSample {
+                    series,
+                    at: sample.at,
+                    value: sample.value,
+                    start: sample.start,
+                });
+            }
+        }
+        let batch = AppendBatch {
+            others: &others,
+            ..AppendBatch::default()
+        };
+        self.core.append(&batch, self.now, None).map(drop)
+    }
+
+    fn metadata(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered<'_>,
+        arcs: &mut Vec<RingArc>,
+    ) -> Result<(), Error> {
+        let (tenant, family, metadata) = decode_metadata(payload).map_err(damaged)?;
+        let labels = LabelSet::from_pairs(&[(crate::model::METRIC_NAME, &family)]);
+        let labels = labels.map_err(|error| Error::corrupt("metadata", error.to_string()))?;
+        let fingerprint = fingerprint(&tenant, &labels);
+        if covered.of_series(header.window, fingerprint) >= header.position {
+            return Ok(());
+        }
+        arcs.push(RingArc::of(fingerprint, self.core.settings.depth));
+        let of = (&tenant, family.as_str());
+        self.core
+            .metadata(of, &metadata, header.window, self.now, None)
+            .map(drop)
+    }
+
+    /// Exemplars are in no block: all that the log still has come back.
+    fn exemplar(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered<'_>,
+        arcs: &mut Vec<RingArc>,
+    ) -> Result<(), Error> {
+        let (number, exemplar) = decode_exemplar(payload).map_err(damaged)?;
+        if let Known::Wanted(series, arc) = self.known(header, number, covered)? {
+            arcs.push(arc);
+            let batch = AppendBatch {
+                exemplars: &[(series, exemplar)],
+                ..AppendBatch::default()
+            };
+            self.core.append(&batch, self.now, None)?;
+        }
+        Ok(())
+    }
+}
+
+fn damaged(error: crate::codec::Error) -> Error {
+    Error::corrupt("a record", error.to_string())
+}
+
+impl Replayed for Replay<'_> {
+    fn record(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered<'_>,
+        arcs: &mut Vec<RingArc>,
+    ) -> Result<(), Error> {
+        match header.kind {
+            RecordKind::Write => Ok(()),
+            RecordKind::Define => self.define(header, payload, covered),
+            RecordKind::Floats => self.floats(header, payload, covered, arcs),
+            RecordKind::Others => self.others(header, payload, covered, arcs),
+            RecordKind::Metadata => self.metadata(header, payload, covered, arcs),
+            RecordKind::Exemplars => self.exemplar(header, payload, covered, arcs),
+        }
+    }
+}

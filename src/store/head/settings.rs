@@ -1,0 +1,27 @@
+//! What can be set of the head.
+
+use crate::model::FOUNDING_DEPTH;
+
+/// What the head is given at open. Not a section of its own: the store's settings have the keys.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeadSettings {
+    /// Bits of a fingerprint that name a partition.
+    pub depth: u8,
+    /// Lock stripes, 1 to 64. Series of one scrape target share one.
+    pub shards: usize,
+    /// Series that may be registered at a time; a new one beyond it is refused.
+    pub series_max: usize,
+    /// Exemplars held at a time; the oldest go first.
+    pub exemplars_max: usize,
+}
+
+impl Default for HeadSettings {
+    fn default() -> Self {
+        Self {
+            depth: FOUNDING_DEPTH,
+            shards: 4,
+            series_max: 10_000_000,
+            exemplars_max: 20_000,
+        }
+    }
+}

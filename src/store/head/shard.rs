@@ -1,0 +1,175 @@
+//! A shard: a stripe of the head with a lock of its own, holding whole scrape targets.
+//!
+//! Two locks, always taken in this order: the state (windows, layers, what the log has defined),
+//! then the roster (who is registered). Layers have their own small locks, which readers take.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::exemplars::Exemplars;
+use super::layer::Layer;
+use super::pieces::Pieces;
+use super::roster::Roster;
+use super::rows::Rows;
+use crate::model::{RingArc, Window};
+
+/// Windows of a shard that have chunks at a time; samples of others go through the late buffer.
+const LIVE_WINDOWS: usize = 4;
+
+/// A stripe of the head.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub state: Mutex<State>,
+    pub roster: RwLock<Roster>,
+}
+
+/// What changes with every append.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub windows: BTreeMap<Window, WindowState>,
+    /// In how many layers a series has something, by slot.
+    held: Pieces<u16>,
+    /// All layers by arc, then window, then age; made when asked for.
+    listed: Option<Arc<[Arc<Layer>]>>,
+    pub exemplars: Exemplars,
+}
+
+/// What a shard holds of a window.
+#[derive(Debug, Default)]
+pub(super) struct WindowState {
+    pub rows: Arc<Rows>,
+    /// The layer of each arc that takes appends.
+    pub open: BTreeMap<RingArc, Arc<Layer>>,
+    /// Layers that were cut, oldest first.
+    pub frozen: Vec<Arc<Layer>>,
+    /// Whether floats go to chunks.
+    pub live: bool,
+}
+
+impl WindowState {
+    /// All layers, frozen ones first.
+    pub(super) fn layers(&self) -> impl Iterator<Item = &Arc<Layer>> {
+        self.frozen.iter().chain(self.open.values())
+    }
+}
+
+impl State {
+    /// The window's state, made when it is new, with open layers for these arcs.
+    pub(super) fn window(&mut self, window: Window, arcs: &[RingArc]) -> &mut WindowState {
+        if !self.windows.contains_key(&window) {
+            let live = self.claim_live(window);
+            let fresh = WindowState {
+                live,
+                ..WindowState::default()
+            };
+            self.windows.insert(window, fresh);
+        }
+        let state = self.windows.entry(window).or_default();
+        for arc in arcs {
+            if !state.open.contains_key(arc) {
+                let layer = Layer::new(*arc, window, Arc::clone(&state.rows));
+                state.open.insert(*arc, Arc::new(layer));
+                self.listed = None;
+            }
+        }
+        state
+    }
+
+    /// Whether a new window may have chunks: while there are few, or when it is newer than all
+    /// that have them; then the oldest of those has to stop.
+    fn claim_live(&mut self, window: Window) -> bool {
+        let live: Vec<Window> = self
+            .windows
+            .iter()
+            .filter(|(_, state)| state.live)
+            .map(|(at, _)| *at)
+            .collect();
+        if live.len() < LIVE_WINDOWS {
+            return true;
+        }
+        if live.last().is_some_and(|newest| *newest > window) {
+            return false;
+        }
+        if let Some(state) = live.first().and_then(|oldest| self.windows.get_mut(oldest)) {
+            state.live = false;
+        }
+        true
+    }
+
+    /// All layers by arc, then window, then age.
+    pub(super) fn listed(&mut self) -> Arc<[Arc<Layer>]> {
+        if let Some(listed) = &self.listed {
+            return Arc::clone(listed);
+        }
+        let mut all: Vec<Arc<Layer>> = self
+            .windows
+            .values()
+            .flat_map(WindowState::layers)
+            .cloned()
+            .collect();
+        all.sort_by_key(|layer| (layer.arc, layer.window));
+        let listed: Arc<[Arc<Layer>]> = all.into();
+        self.listed = Some(Arc::clone(&listed));
+        listed
+    }
+
+    /// A series has something in one more layer.
+    pub(super) fn hold(&mut self, slot: u32) {
+        while self.held.len() <= slot as usize {
+            self.held.push(0);
+        }
+        if let Some(held) = self.held.get_mut(slot as usize) {
+            *held = held.saturating_add(1);
+        }
+    }
+
+    /// A series has something in one layer less; `true` when that was the last.
+    pub(super) fn release(&mut self, slot: u32) -> bool {
+        let Some(held) = self.held.get_mut(slot as usize) else {
+            return true;
+        };
+        // A count that once stood at its end is not believed again: the series stays.
+        if *held != u16::MAX {
+            *held = held.saturating_sub(1);
+        }
+        *held == 0
+    }
+
+    /// Whether any layer has something of a series.
+    pub(super) fn holds(&self, slot: u32) -> bool {
+        self.held.get(slot as usize).is_some_and(|held| *held > 0)
+    }
+
+    /// Moves the open layer of an arc and window to the frozen ones, and returns all frozen ones.
+    pub(super) fn freeze(&mut self, arc: RingArc, window: Window) -> Vec<Arc<Layer>> {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return Vec::new();
+        };
+        if let Some(layer) = state.open.remove(&arc) {
+            state.frozen.push(layer);
+        }
+        let frozen = state.frozen.iter().filter(|layer| layer.arc == arc);
+        frozen.cloned().collect()
+    }
+
+    /// Removes layers that were cut; a window without any goes too.
+    pub(super) fn remove(&mut self, window: Window, layers: &[Arc<Layer>]) {
+        let Some(state) = self.windows.get_mut(&window) else {
+            return;
+        };
+        let given_up = |layer: &Arc<Layer>| layers.iter().any(|other| Arc::ptr_eq(layer, other));
+        state.frozen.retain(|layer| !given_up(layer));
+        if state.frozen.is_empty() && state.open.is_empty() {
+            self.windows.remove(&window);
+        }
+        self.listed = None;
+    }
+
+    /// Bytes held by the counters here.
+    pub(super) fn bytes(&self) -> usize {
+        let rows: usize = self.windows.values().map(|state| state.rows.bytes()).sum();
+        self.held.bytes() + rows
+    }
+}

@@ -1,0 +1,241 @@
+//! Labels in little memory: each (name, value) once, a series as a sorted list of the pairs'
+//! numbers, written one after the other into pieces of an arena.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pieces::Pieces;
+use crate::codec::varint;
+use crate::model::{LabelSet, TenantId};
+
+/// The number of a (tenant, name, value).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct PairId(pub u32);
+
+/// The number of a tenant in this shard; never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct TenantNumber(pub u32);
+
+/// Bytes of a piece of the arena.
+const PIECE: usize = 64 << 10;
+
+/// One label that some series have.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    pub name: Arc<str>,
+    pub value: Arc<str>,
+}
+
+/// A tenant's names, each with its values and their pairs.
+pub(super) type Names = BTreeMap<Arc<str>, BTreeMap<Arc<str>, PairId>>;
+
+/// All labels of a shard.
+#[derive(Debug, Default)]
+pub(super) struct LabelArena {
+    tenants: Vec<(TenantId, Names)>,
+    tenant_numbers: BTreeMap<TenantId, TenantNumber>,
+    pairs: Pieces<Option<Pair>>,
+    free_pairs: Vec<PairId>,
+    text_bytes: usize,
+    arena: Arena,
+}
+
+/// Lists of numbers, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    pieces: Vec<Vec<u8>>,
+    /// Bytes that no series owns any more.
+    dead: usize,
+}
+
+impl Arena {
+    /// Where the bytes begin; `None` when the arena is full.
+    fn push(&mut self, bytes: &[u8]) -> Option<u32> {
+        let fits = |piece: &Vec<u8>| piece.len() + bytes.len() <= PIECE;
+        if bytes.len() > PIECE {
+            return None;
+        }
+        if !self.pieces.last().is_some_and(fits) {
+            self.pieces.push(Vec::with_capacity(PIECE));
+        }
+        let piece = self.pieces.len() - 1;
+        let last = self.pieces.last_mut()?;
+        let at = u32::try_from(piece * PIECE + last.len()).ok()?;
+        last.extend_from_slice(bytes);
+        (at != u32::MAX).then_some(at)
+    }
+
+    fn from(&self, at: u32) -> &[u8] {
+        let at = at as usize;
+        let piece = self.pieces.get(at / PIECE);
+        piece
+            .and_then(|piece| piece.get(at % PIECE..))
+            .unwrap_or_default()
+    }
+
+    fn used(&self) -> usize {
+        self.pieces.iter().map(Vec::len).sum()
+    }
+}
+
+impl LabelArena {
+    /// The names and values of a tenant.
+    pub(super) fn names(&self, tenant: &TenantId) -> Option<(TenantNumber, &Names)> {
+        let number = *self.tenant_numbers.get(tenant)?;
+        Some((number, &self.tenants.get(number.0 as usize)?.1))
+    }
+
+    /// The numbers of a tenant and of labels, sorted; those that are new get one.
+    pub(super) fn intern(
+        &mut self,
+        tenant: &TenantId,
+        labels: &LabelSet,
+    ) -> (TenantNumber, Vec<PairId>) {
+        let number = match self.tenant_numbers.get(tenant) {
+            Some(number) => *number,
+            None => {
+                let number = TenantNumber(u32::try_from(self.tenants.len()).unwrap_or(u32::MAX));
+                self.tenants.push((tenant.clone(), Names::new()));
+                self.tenant_numbers.insert(tenant.clone(), number);
+                number
+            }
+        };
+        let mut pairs: Vec<PairId> = labels
+            .iter()
+            .map(|(name, value)| self.pair(number, name, value))
+            .collect();
+        pairs.sort_unstable();
+        (number, pairs)
+    }
+
+    fn pair(&mut self, tenant: TenantNumber, name: &str, value: &str) -> PairId {
+        let Some((_, names)) = self.tenants.get_mut(tenant.0 as usize) else {
+            return PairId(u32::MAX);
+        };
+        if let Some(found) = names.get(name).and_then(|values| values.get(value)) {
+            return *found;
+        }
+        let name = names
+            .get_key_value(name)
+            .map_or_else(|| Arc::from(name), |(known, _)| Arc::clone(known));
+        let value: Arc<str> = Arc::from(value);
+        let pair = Pair {
+            name: Arc::clone(&name),
+            value: Arc::clone(&value),
+        };
+        self.text_bytes += value.len();
+        let id = match self.free_pairs.pop() {
+            Some(id) => id,
+            None => PairId(u32::try_from(self.pairs.len()).unwrap_or(u32::MAX)),
+        };
+        match self.pairs.get_mut(id.0 as usize) {
+            Some(place) => *place = Some(pair),
+            None => self.pairs.push(Some(pair)),
+        }
+        names.entry(name).or_default().insert(value, id);
+        id
+    }
+
+    /// Stores a series' labels; `None` when there is no room for more.
+    pub(super) fn store(&mut self, tenant: TenantNumber, pairs: &[PairId]) -> Option<u32> {
+        let mut bytes = Vec::with_capacity(pairs.len() * 2 + 4);
+        varint::put_u64(&mut bytes, u64::from(tenant.0));
+        varint::put_len(&mut bytes, pairs.len());
+        let mut last = 0;
+        for pair in pairs {
+            varint::put_u64(&mut bytes, u64::from(pair.0 - last));
+            last = pair.0;
+        }
+        self.arena.push(&bytes)
+    }
+
+    /// The numbers of a series' tenant and labels.
+    pub(super) fn pairs(&self, at: u32) -> (TenantNumber, Vec<PairId>) {
+        let mut bytes = self.arena.from(at);
+        let mut take = || {
+            let number = varint::take_u64(&mut bytes).unwrap_or(0);
+            u32::try_from(number).unwrap_or(u32::MAX)
+        };
+        let (tenant, count) = (take(), take());
+        let mut last = 0u32;
+        let pairs = (0..count)
+            .map(|_| {
+                last = last.wrapping_add(take());
+                PairId(last)
+            })
+            .collect();
+        (TenantNumber(tenant), pairs)
+    }
+
+    pub(super) fn pair_of(&self, id: PairId) -> Option<&Pair> {
+        self.pairs.get(id.0 as usize)?.as_ref()
+    }
+
+    /// The tenant and labels of a series.
+    pub(super) fn read(&self, at: u32) -> Option<(TenantId, LabelSet)> {
+        let (tenant, ids) = self.pairs(at);
+        let pairs: Vec<(&str, &str)> = ids
+            .iter()
+            .filter_map(|id| self.pair_of(*id))
+            .map(|pair| (&*pair.name, &*pair.value))
+            .collect();
+        let tenant = self.tenants.get(tenant.0 as usize)?.0.clone();
+        Some((tenant, LabelSet::from_pairs(&pairs).ok()?))
+    }
+
+    /// Forgets a series' labels, and the pairs that nobody else has.
+    pub(super) fn forget(&mut self, at: u32, orphans: &[PairId]) {
+        let (tenant, ids) = self.pairs(at);
+        self.arena.dead += ids.len() + 2;
+        let Some((_, names)) = self.tenants.get_mut(tenant.0 as usize) else {
+            return;
+        };
+        for id in orphans {
+            let Some(pair) = self.pairs.get_mut(id.0 as usize).and_then(Option::take) else {
+                continue;
+            };
+            self.text_bytes = self.text_bytes.saturating_sub(pair.value.len());
+            if let Some(values) = names.get_mut(&pair.name) {
+                values.remove(&pair.value);
+                if values.is_empty() {
+                    names.remove(&pair.name);
+                }
+            }
+            self.free_pairs.push(*id);
+        }
+    }
+
+    /// Whether more than half of the arena is dead.
+    pub(super) fn wants_compaction(&self) -> bool {
+        self.arena.dead > PIECE && self.arena.dead * 2 > self.arena.used()
+    }
+
+    pub(super) fn start_compaction(&self) -> Arena {
+        Arena::default()
+    }
+
+    /// Copies a series' list to another arena and returns its new place.
+    pub(super) fn copy_to(&self, fresh: &mut Arena, at: u32) -> u32 {
+        let all = self.arena.from(at);
+        let mut bytes = all;
+        let _ = varint::take_u64(&mut bytes);
+        let count = varint::take_u64(&mut bytes).unwrap_or(0);
+        for _ in 0..count {
+            let _ = varint::take_u64(&mut bytes);
+        }
+        let used = all.len() - bytes.len();
+        // It holds a part of what this arena holds, so it cannot be full.
+        fresh.push(all.get(..used).unwrap_or_default()).unwrap_or(0)
+    }
+
+    pub(super) fn finish_compaction(&mut self, fresh: Arena) {
+        self.arena = fresh;
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        // A pair costs its text, two entries of trees and the counters of shared text.
+        let pairs = self.pairs.bytes() + self.text_bytes + self.pairs.len() * 64;
+        pairs + self.arena.pieces.len() * PIECE
+    }
+}

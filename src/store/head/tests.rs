@@ -1,0 +1,414 @@
+//! What the head promises, through its door: everything appended comes back, from memory, after a
+//! replay, across cuts; and nothing else does.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::*;
+use crate::runtime::{Clock, ManualClock};
+use crate::source::Selection;
+use crate::store::log::faulty::FaultyDisk;
+use crate::store::log::{Mark, WriteLogSettings};
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000)))
+}
+
+fn open(disk: &FaultyDisk, marks: &[Mark]) -> Head {
+    let settings = HeadSettings::default();
+    Head::open(
+        settings,
+        &WriteLogSettings::default(),
+        Arc::new(disk.clone()),
+        marks,
+        clock(),
+    )
+    .unwrap()
+}
+
+fn tenant() -> TenantId {
+    TenantId::anonymous()
+}
+
+fn labels(name: &str, instance: &str) -> LabelSet {
+    LabelSet::from_pairs(&[("__name__", name), ("job", "j"), ("instance", instance)]).unwrap()
+}
+
+fn all() -> Selection {
+    Selection {
+        tenant: tenant(),
+        matchers: Vec::new(),
+        range: TimeRange::ALL,
+    }
+}
+
+/// All series and their samples.
+fn content(head: &Head) -> Vec<(LabelSet, Samples)> {
+    let view = head.view();
+    let mut found: Vec<_> = view
+        .select(&all())
+        .into_iter()
+        .map(|series| {
+            let mut samples = Samples::default();
+            view.read(&series, TimeRange::ALL, &mut samples);
+            (series.labels, samples)
+        })
+        .filter(|(_, samples)| !samples.is_empty())
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn float(head: &Head, set: &LabelSet, at: i64, value: f64) -> u64 {
+    let series = head.register(&tenant(), set).unwrap();
+    let appended = head
+        .append(&AppendBatch {
+            floats: &[FloatSample {
+                series,
+                at: TimestampMs(at),
+                value,
+            }],
+            ..AppendBatch::default()
+        })
+        .unwrap();
+    assert!(appended.stale_floats.is_empty());
+    appended.position
+}
+
+fn samples(list: &[(i64, f64)]) -> Samples {
+    let mut samples = Samples::default();
+    for (at, value) in list {
+        samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
+    }
+    samples
+}
+
+fn histogram(count: u64) -> Value {
+    Value::Histogram(Arc::new(Histogram {
+        schema: 0,
+        zero_threshold: 0.0,
+        sum: 1.0,
+        buckets: Buckets::Integer {
+            count,
+            zero_count: 0,
+            positive: vec![i64::try_from(count).unwrap()],
+            negative: vec![],
+        },
+        positive_spans: vec![Span {
+            offset: 0,
+            length: 1,
+        }],
+        negative_spans: vec![],
+        custom_values: vec![],
+        reset_hint: ResetHint::Unknown,
+    }))
+}
+
+#[test]
+fn samples_come_back_at_once_and_after_a_replay() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    let (a, b) = (labels("up", "1"), labels("up", "2"));
+    let mut last = 0;
+    for i in 0..1000 {
+        last = float(&head, &a, i * 15_000, i as f64 * 0.5);
+        float(&head, &b, i * 15_000 + 7, f64::NAN);
+    }
+    // Late, repeated, other value, other windows, the ends of time.
+    for (at, value) in [
+        (15_000, 0.5),
+        (15_000, 9.0),
+        (15_001, 1.0),
+        (-5, 1.0),
+        (i64::MIN, 2.0),
+        (i64::MAX, 3.0),
+    ] {
+        last = float(&head, &a, at, value);
+    }
+    head.wait_durable(last).unwrap();
+    let before = content(&head);
+    assert_eq!(before.len(), 2);
+    assert_eq!(before[0].1.len(), 1004);
+    assert_eq!(before[0].1.timestamps[0], i64::MIN);
+    let fifteen = before[0].1.timestamps.binary_search(&15_000).unwrap();
+    assert_eq!(before[0].1.values[fifteen], 9.0);
+    drop(head);
+    let again = open(&disk.after_kill(), &[]);
+    assert_eq!(content(&again), before);
+}
+
+#[test]
+fn histograms_starts_metadata_and_exemplars_come_back() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    let series = head.register(&tenant(), &labels("h", "1")).unwrap();
+    let other = |at, value, start| OtherSample {
+        series,
+        at: TimestampMs(at),
+        value,
+        start: TimestampMs(start),
+    };
+    let metadata = Metadata {
+        kind: MetricKind::Histogram,
+        help: "what".to_owned(),
+        unit: "s".to_owned(),
+    };
+    let exemplar = Exemplar {
+        labels: LabelSet::from_pairs(&[("trace_id", "abc")]).unwrap(),
+        value: 0.5,
+        timestamp: TimestampMs(3),
+    };
+    let appended = head
+        .append(&AppendBatch {
+            floats: &[],
+            others: &[
+                other(2, histogram(3), 0),
+                other(1, Value::Float(4.0), -7),
+                other(1, histogram(4), 1),
+            ],
+            metadata: &[(tenant(), "h".to_owned(), metadata.clone())],
+            exemplars: &[(series, exemplar.clone()), (series, exemplar.clone())],
+        })
+        .unwrap();
+    head.wait_durable(appended.position).unwrap();
+    let check = |head: &Head| {
+        let found = content(head);
+        let mut want = Samples::default();
+        want.push(TimestampMs(1), histogram(4), TimestampMs(1));
+        want.push(TimestampMs(2), histogram(3), TimestampMs(0));
+        assert_eq!(found, [(labels("h", "1"), want)]);
+        let view = head.view();
+        assert_eq!(
+            view.metadata(&tenant(), Some("h"))["h"],
+            vec![metadata.clone()]
+        );
+        assert_eq!(view.metadata(&tenant(), Some("x")).len(), 0);
+        assert_eq!(
+            view.exemplars(&all()),
+            [(labels("h", "1"), vec![exemplar.clone()])]
+        );
+    };
+    check(&head);
+    drop(head);
+    check(&open(&disk.after_kill(), &[]));
+}
+
+#[test]
+fn a_cut_is_frozen_and_what_is_given_up_stays_readable_in_old_views_only() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    let (old, new) = (labels("up", "1"), labels("up", "2"));
+    for i in 0..10 {
+        float(&head, &old, i * 1000, 1.0);
+        float(&head, &new, i * 1000, 2.0);
+    }
+    float(&head, &new, WINDOW_MS, 3.0);
+    let view = head.view();
+    let mut cuts = Vec::new();
+    for (arc, window) in head.held().into_keys() {
+        if window == Window(0) {
+            cuts.push(head.cut(arc, window).unwrap());
+        }
+    }
+    // Comes after the cut, so it is not in it.
+    let last = float(&head, &new, 500, 4.0);
+    head.wait_durable(last).unwrap();
+    let hasher = crate::store::ContentHasher::new(1);
+    let count: u64 = cuts.iter().map(|cut| cut.content_sum(&hasher).1).sum();
+    assert_eq!(count, 20);
+    let marks: Vec<Mark> = cuts.iter().map(Cut::mark).collect();
+    for cut in cuts {
+        head.give_up(cut).unwrap();
+    }
+    let want = vec![(new.clone(), samples(&[(500, 4.0), (WINDOW_MS, 3.0)]))];
+    assert_eq!(content(&head), want);
+    // The view before it all still has everything it pinned.
+    let mut seen = 0;
+    for series in view.select(&all()) {
+        let mut found = Samples::default();
+        view.read(
+            &series,
+            TimeRange::new(TimestampMs(0), TimestampMs(9999)),
+            &mut found,
+        );
+        seen += found.len();
+    }
+    assert_eq!(seen, 20);
+    drop(view);
+    head.tidy();
+    head.tidy();
+    assert_eq!(head.stats().series, 1);
+    drop(head);
+    // Replay leaves out what the marks cover, and only that.
+    assert_eq!(content(&open(&disk.after_kill(), &marks)), want);
+    // Without the marks everything is head again.
+    assert_eq!(content(&open(&disk.after_kill(), &[])).len(), 2);
+}
+
+#[test]
+fn a_forgotten_series_is_recognised_and_its_place_used_again() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    let series = head.register(&tenant(), &labels("gone", "1")).unwrap();
+    for _ in 0..3 {
+        head.tidy();
+    }
+    assert_eq!(head.stats().series, 0);
+    let append = |series| {
+        head.append(&AppendBatch {
+            floats: &[FloatSample {
+                series,
+                at: TimestampMs(1),
+                value: 1.0,
+            }],
+            ..AppendBatch::default()
+        })
+        .unwrap()
+    };
+    let other = head.register(&tenant(), &labels("come", "1")).unwrap();
+    assert_eq!(append(series).stale_floats, [0]);
+    let last = append(other);
+    assert!(last.stale_floats.is_empty());
+    head.wait_durable(last.position).unwrap();
+    let want = [(labels("come", "1"), samples(&[(1, 1.0)]))];
+    assert_eq!(content(&head), want);
+    drop(head);
+    assert_eq!(content(&open(&disk.after_kill(), &[])), want);
+}
+
+#[test]
+fn only_new_series_are_refused_at_the_bound() {
+    let settings = HeadSettings {
+        series_max: 2,
+        ..HeadSettings::default()
+    };
+    let disk = Arc::new(FaultyDisk::default());
+    let head = Head::open(settings, &WriteLogSettings::default(), disk, &[], clock()).unwrap();
+    float(&head, &labels("a", "1"), 1, 1.0);
+    float(&head, &labels("b", "1"), 1, 1.0);
+    let error = head.register(&tenant(), &labels("c", "1")).unwrap_err();
+    assert!(
+        error.to_string().contains("at most 2 is allowed"),
+        "{error}"
+    );
+    float(&head, &labels("a", "1"), 2, 1.0);
+    assert_eq!(content(&head).len(), 2);
+}
+
+#[test]
+fn matchers_select_as_prometheus_does() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    for (name, instance) in [("up", "1"), ("up", "2"), ("down", "1")] {
+        float(&head, &labels(name, instance), 1, 1.0);
+    }
+    let extra = LabelSet::from_pairs(&[("__name__", "lonely"), ("x", "y")]).unwrap();
+    float(&head, &extra, 1, 1.0);
+    let other = TenantId::new("other").unwrap();
+    head.register(&other, &labels("up", "9")).unwrap();
+    let view = head.view();
+    let check = |matchers: &[(&str, MatchOp, &str)], want: usize| {
+        let matchers = matchers
+            .iter()
+            .map(|(name, op, value)| Matcher::new(name, *op, value).unwrap())
+            .collect();
+        let selection = Selection { matchers, ..all() };
+        assert_eq!(view.select(&selection).len(), want, "{selection:?}");
+        selection
+    };
+    use MatchOp::{Equal, NotEqual, NotRegex, Regex};
+    check(&[], 4);
+    check(&[("__name__", Equal, "up")], 2);
+    check(&[("__name__", Equal, "up"), ("instance", NotEqual, "1")], 1);
+    check(&[("__name__", Regex, "up|down")], 3);
+    check(&[("__name__", Regex, "u.*|lonely")], 3);
+    check(&[("x", Equal, "")], 3);
+    check(&[("x", NotEqual, "")], 1);
+    check(&[("instance", NotRegex, "[12]")], 1);
+    check(&[("nothing", Equal, "here")], 0);
+    check(&[("nothing", NotEqual, "here")], 4);
+    let selection = check(&[("__name__", Equal, "up")], 2);
+    let names: Vec<_> = view.label_names(&selection).into_iter().collect();
+    assert_eq!(names, ["__name__", "instance", "job"]);
+    let values: Vec<_> = view.label_values("__name__", &all()).into_iter().collect();
+    assert_eq!(values, ["down", "lonely", "up"]);
+    let values: Vec<_> = view
+        .label_values("instance", &selection)
+        .into_iter()
+        .collect();
+    assert_eq!(values, ["1", "2"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Against the obvious store: a map per series. Floats, starts and histograms in any order,
+    /// cuts given up or not, replays between.
+    #[test]
+    fn whatever_is_appended_comes_back(
+        steps in proptest::collection::vec(
+            (0u8..5, 0i64..40, 0u8..12, prop_oneof![Just(1.0f64), Just(2.5), any::<f64>()]), 1..200),
+        cut_at in 0usize..200,
+    ) {
+        let disk = FaultyDisk::default();
+        let mut head = open(&disk, &[]);
+        let mut model: std::collections::BTreeMap<LabelSet, Samples> = Default::default();
+        let mut given_up: std::collections::BTreeMap<LabelSet, Samples> = Default::default();
+        let mut marks = Vec::new();
+        let mut last = 0;
+        for (number, (who, step, kind, value)) in steps.into_iter().enumerate() {
+            let set = labels(&format!("m{who}"), &format!("{}", who % 2));
+            let at = TimestampMs(step * 400_000 - 1_000_000 + number as i64 / 10 * 15_000);
+            let series = head.register(&tenant(), &set).unwrap();
+            let (value, start) = match kind {
+                10 => (histogram(step as u64), 0),
+                11 => (Value::Float(value), 5),
+                _ => (Value::Float(value), 0),
+            };
+            let mut one = Samples::default();
+            one.push(at, value.clone(), TimestampMs(start));
+            model.entry(set).or_default().merge(&one);
+            let appended = match (value, start) {
+                (Value::Float(value), 0) => head.append(&AppendBatch {
+                    floats: &[FloatSample { series, at, value }], ..AppendBatch::default() }),
+                (value, start) => head.append(&AppendBatch {
+                    others: &[OtherSample { series, at, value, start: TimestampMs(start) }],
+                    ..AppendBatch::default() }),
+            }.unwrap();
+            prop_assert!(appended.stale_floats.is_empty());
+            last = last.max(appended.position);
+            if number == cut_at {
+                for (arc, window) in head.held().into_keys() {
+                    let cut = head.cut(arc, window).unwrap();
+                    for series in cut.series() {
+                        let mut samples = Samples::default();
+                        cut.read(series, &mut samples);
+                        given_up.entry(series.labels.clone()).or_default().merge(&samples);
+                    }
+                    head.wait_durable(last).unwrap();
+                    marks.push(cut.mark());
+                    head.give_up(cut).unwrap();
+                }
+                prop_assert!(content(&head).is_empty());
+            }
+            if number % 50 == 49 {
+                head.wait_durable(last).unwrap();
+                drop(head);
+                head = open(&disk, &marks);
+            }
+        }
+        head.wait_durable(last).unwrap();
+        let check = |head: &Head| {
+            let mut whole = given_up.clone();
+            for (labels, samples) in content(head) {
+                whole.entry(labels).or_default().merge(&samples);
+            }
+            assert_eq!(whole, model);
+        };
+        check(&head);
+        drop(head);
+        check(&open(&disk.after_kill(), &marks));
+    }
+}

@@ -1,0 +1,293 @@
+//! The log as its users have it: opened with a replay, pushed to, waited for, marked, closed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use super::commit::{Counters, Pending, Progress, Shared, Writer};
+use super::disk::LogDisk;
+use super::mark::{Mark, Marks};
+use super::open::{Replayed, first_file, open};
+use super::record::{self, PAYLOAD_MAX, RECORDS_AT, RecordHeader, RecordKind};
+use super::settings::WriteLogSettings;
+use crate::model::{RingArc, Window};
+use crate::runtime::{Clock, NamedThread};
+use crate::store::error::Error;
+
+/// A record to be pushed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// Its window.
+    pub window: Window,
+    /// Its shard.
+    pub shard: u8,
+    /// What it holds.
+    pub kind: RecordKind,
+    /// Its body, at most [`PAYLOAD_MAX`] bytes.
+    pub payload: &'a [u8],
+    /// The arcs that it is about.
+    pub arcs: &'a [RingArc],
+}
+
+/// What the log has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStats {
+    /// Bytes written since it was opened.
+    pub written_bytes: u64,
+    /// Writes since it was opened.
+    pub writes: u64,
+    /// Syncs since it was opened.
+    pub syncs: u64,
+    /// Segments that hold something still needed, the one being written included.
+    pub segments: u64,
+    /// Records that were cut off at open, because their write had never finished.
+    pub torn_records: u64,
+    /// Records replayed at open.
+    pub replayed_records: u64,
+}
+
+/// The log. Closed when dropped: what was pushed is written and synced first.
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    disk: Arc<dyn LogDisk>,
+    thread: Mutex<NamedThread>,
+    torn_records: u64,
+    replayed_records: u64,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("stats", &self.stats()).finish()
+    }
+}
+
+impl Log {
+    /// Opens the log in `disk`, gives everything in it to `replayed`, oldest first, and starts
+    /// the thread that writes.
+    ///
+    /// # Errors
+    /// When the disk fails, when records that were acknowledged are damaged (the error names file
+    /// and offset), when the log was written by a later version.
+    pub(crate) fn open(
+        settings: &WriteLogSettings,
+        disk: Arc<dyn LogDisk>,
+        marks: &[Mark],
+        clock: Arc<dyn Clock>,
+        replayed: &mut dyn Replayed,
+    ) -> Result<Self, Error> {
+        let smallest = RECORDS_AT + 2 * PAYLOAD_MAX as u64;
+        let segment_size = settings.segment_size.0.clamp(smallest, 1 << 30);
+        let mut opened = open(&*disk, Marks::new(marks), segment_size, replayed)?;
+        let fresh = match opened.last.take() {
+            Some((file, generation, offset)) => (file, None, generation, offset),
+            None => {
+                let (file, name) = first_file(&disk, &mut opened, segment_size)?;
+                (file, Some(name), 1, RECORDS_AT)
+            }
+        };
+        let (file, new_name, generation, offset) = fresh;
+        let acknowledged = opened.next_position - 1;
+        let progress = Progress {
+            acknowledged,
+            failed: None,
+        };
+        let shared = Arc::new(Shared {
+            pending: Mutex::new(Pending {
+                next_position: opened.next_position,
+                ..Pending::default()
+            }),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            progress: watch::Sender::new(progress),
+            done: Condvar::new(),
+            done_lock: Mutex::new(()),
+            segments: Mutex::new(opened.segments),
+            counters: Counters::default(),
+        });
+        let file_size = file
+            .size()
+            .map_err(Error::io("open", Path::new("a log file")))?;
+        let mut writer = Writer {
+            shared: Arc::clone(&shared),
+            disk: Arc::clone(&disk),
+            clock,
+            file,
+            generation,
+            offset,
+            file_size,
+            segment_size,
+            mode: settings.sync,
+            sync_interval: settings.sync_interval,
+            durable: acknowledged,
+            written: acknowledged,
+            unsynced: false,
+            file_number: opened.file_number,
+            oldest_named: (0, 0),
+            oldest_durable: (0, 0),
+        };
+        if let Some(name) = new_name {
+            writer.begin_segment(name)?;
+        }
+        let thread = NamedThread::spawn("log", move || writer.run())
+            .map_err(Error::io("start the thread of", Path::new("the log")))?;
+        Ok(Self {
+            shared,
+            disk,
+            thread: Mutex::new(thread),
+            torn_records: opened.torn_records,
+            replayed_records: opened.replayed_records,
+        })
+    }
+
+    /// Waits while too much is waiting to be written. To be called before locks are taken.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub(crate) fn wait_for_room(&self) -> Result<(), Error> {
+        self.shared.wait_for_room()
+    }
+
+    /// Puts records into the buffer, in this order, and returns the position of the last one.
+    /// They are written with the next [`Log::kick`] at the latest.
+    ///
+    /// # Errors
+    /// When the log has failed or is closing, or a record is too large; nothing is taken then.
+    pub(crate) fn push(&self, records: &[Record<'_>]) -> Result<u64, Error> {
+        if let Some(large) = records.iter().find(|r| r.payload.len() > PAYLOAD_MAX) {
+            return Err(Error::Limit {
+                what: "a log record",
+                value: large.payload.len() as u64,
+                limit: PAYLOAD_MAX as u64,
+                remedy: "send shorter labels, smaller histograms or fewer of them at once",
+            });
+        }
+        self.shared.check()?;
+        let mut pending = self.shared.pending.lock();
+        if pending.closing {
+            return Err(Error::Unavailable("the log is closing".to_owned()));
+        }
+        let mut last = pending.next_position - 1;
+        for record in records {
+            last += 1;
+            let begin = pending.bytes.len();
+            RecordHeader {
+                generation: 0,
+                position: last,
+                window: record.window,
+                shard: record.shard,
+                kind: record.kind,
+            }
+            .put(&mut pending.bytes);
+            pending.bytes.extend_from_slice(record.payload);
+            record::set_length(pending.bytes.get_mut(begin..).unwrap_or_default());
+            for arc in record.arcs {
+                pending.touched.push((record.window, *arc, last));
+            }
+        }
+        pending.next_position = last + 1;
+        Ok(last)
+    }
+
+    /// Says that one writer has pushed all it has: the thread writes now.
+    pub(crate) fn kick(&self) {
+        self.shared.pending.lock().appends += 1;
+        self.shared.work.notify_one();
+    }
+
+    /// The position of the last record pushed.
+    #[must_use]
+    pub(crate) fn position(&self) -> u64 {
+        self.shared.pending.lock().next_position - 1
+    }
+
+    /// Waits until everything up to `position` may be acknowledged.
+    ///
+    /// # Errors
+    /// When the log has failed: nothing will be acknowledged any more.
+    pub(crate) async fn durable(&self, position: u64) -> Result<(), Error> {
+        let mut progress = self.shared.progress.subscribe();
+        let done =
+            |progress: &Progress| progress.acknowledged >= position || progress.failed.is_some();
+        let reached = progress
+            .wait_for(done)
+            .await
+            .is_ok_and(|progress| progress.acknowledged >= position);
+        if reached { Ok(()) } else { self.shared.check() }
+    }
+
+    /// As [`Log::durable`], for a thread that may block.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub(crate) fn wait_durable(&self, position: u64) -> Result<(), Error> {
+        let mut guard = self.shared.done_lock.lock();
+        loop {
+            if self.shared.progress.borrow().acknowledged >= position {
+                return Ok(());
+            }
+            self.shared.check()?;
+            self.shared
+                .done
+                .wait_for(&mut guard, Duration::from_millis(100));
+        }
+    }
+
+    /// Takes a mark: what it covers is not needed any more, and segments that hold nothing else
+    /// are used again.
+    ///
+    /// # Errors
+    /// When a file that is too many cannot be removed.
+    pub(crate) fn mark(&self, mark: Mark) -> Result<(), Error> {
+        let removed = self.shared.segments.lock().mark(mark);
+        for name in removed {
+            self.disk
+                .remove(&name)
+                .map_err(Error::io("remove", Path::new(&name)))?;
+        }
+        Ok(())
+    }
+
+    /// The first position that a replay may still meet: marks that end before it can be
+    /// forgotten.
+    #[must_use]
+    pub(crate) fn first_position(&self) -> u64 {
+        self.shared.segments.lock().durable_first
+    }
+
+    /// What it has done and holds.
+    #[must_use]
+    pub(crate) fn stats(&self) -> LogStats {
+        let counters = &self.shared.counters;
+        LogStats {
+            written_bytes: counters.written_bytes.load(Ordering::Relaxed),
+            writes: counters.writes.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            segments: self.shared.segments.lock().live.len() as u64,
+            torn_records: self.torn_records,
+            replayed_records: self.replayed_records,
+        }
+    }
+
+    /// Writes and syncs what was pushed and ends the thread; what is pushed afterwards is refused.
+    ///
+    /// # Errors
+    /// When the log has failed.
+    pub(crate) fn close(&self) -> Result<(), Error> {
+        self.shared.pending.lock().closing = true;
+        self.shared.work.notify_all();
+        self.thread.lock().join();
+        self.shared.check()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(error = %error, "the log could not be closed");
+        }
+    }
+}
