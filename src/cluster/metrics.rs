@@ -48,7 +48,7 @@ impl ClusterMetrics {
             bytes: Counter::default(),
         };
         for result in [SealResult::Sealed, SealResult::Nothing, SealResult::Failed] {
-            metrics.seals.get_or_create(&ResultLabel { result });
+            drop(metrics.seals.get_or_create(&ResultLabel { result }));
         }
         registry.register(
             "cairn_seals",

@@ -2,26 +2,23 @@
 
 /// The numbers of a set of members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Quorum {
+pub(super) struct Quorum {
     members: usize,
 }
 
 impl Quorum {
     /// The numbers of a set of so many members.
-    #[must_use]
-    pub const fn of(members: usize) -> Self {
+    pub(super) const fn of(members: usize) -> Self {
         Self { members }
     }
 
     /// W = R: so many acknowledge a write or answer a read.
-    #[must_use]
-    pub const fn majority(self) -> usize {
+    pub(super) const fn majority(self) -> usize {
         self.members / 2 + 1
     }
 
     /// C: the least that meets every write majority; what a seal or a newcomer gathers from.
-    #[must_use]
-    pub const fn meeting(self) -> usize {
+    pub(super) const fn meeting(self) -> usize {
         self.members.saturating_sub(self.majority()) + 1
     }
 }

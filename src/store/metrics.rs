@@ -3,8 +3,8 @@
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::store::Store;
 use super::watermark::DiskState;
+use super::whole::Store;
 
 /// The metrics; clones are the same ones.
 #[derive(Clone, Debug, Default)]

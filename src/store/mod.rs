@@ -16,9 +16,9 @@ mod retention;
 mod seal;
 mod select;
 mod settings;
-mod store;
 mod view;
 mod watermark;
+mod whole;
 
 pub use block::{
     BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Fault,
@@ -32,7 +32,7 @@ pub use engine::{
 };
 pub use error::{Error, ErrorClass};
 pub use head::{
-    AppendBatch, Appended, FloatSample, HeadSettings, HeadStats, OtherSample, SeriesId,
+    AppendBatch, Appended, FloatSample, Head, HeadSettings, HeadStats, OtherSample, SeriesId,
 };
 pub use lock::DataDir;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
@@ -40,5 +40,5 @@ pub use metrics::StoreMetrics;
 pub use retention::expire_before;
 pub use seal::{BuildOrder, Catalog, RangeCut};
 pub use settings::{DiskSettings, RetentionSettings};
-pub use store::{HeldWindow, Store, StoreParts};
 pub use watermark::{DiskState, Watermark};
+pub use whole::{HeldWindow, Store, StoreParts};

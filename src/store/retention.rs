@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::settings::RetentionSettings;
-use super::store::Store;
+use super::whole::Store;
 use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 
 /// Before which time everything goes, if anything does.

@@ -20,8 +20,8 @@ use super::engine::{Batch, Durability};
 use super::error::Error;
 use super::head::{AppendBatch, Cut, FloatSample, OtherSample};
 use super::remainder::Remainder;
-use super::store::Store;
 use super::view::{AppliedBlock, ArcView};
+use super::whole::Store;
 use crate::model::{
     BlockEntry, BlockId, Level, Metadata, RingArc, Samples, TenantId, TimeRange, Value, Window,
 };

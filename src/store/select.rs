@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
 use super::head::{HeadSeries, HeadView};
-use super::store::Store;
-use super::view::AppliedBlock;
+use super::view::{AppliedBlock, ReadView};
+use super::whole::Store;
 use crate::model::{LabelSet, METRIC_NAME, Metadata, Samples, TenantId, TimeRange};
 use crate::runtime::Reservation;
 use crate::source::{
@@ -35,12 +35,6 @@ const PLACE_BYTES: u64 = 8;
 
 /// The newest few of a family's metadata that are shown.
 const METADATA_SHOWN: usize = 8;
-
-/// A view of head and blocks, kept as long as it is read.
-pub(super) struct ReadView {
-    pub(super) head: HeadView,
-    pub(super) blocks: Vec<Arc<AppliedBlock>>,
-}
 
 /// A series that matches, and where its samples lie.
 struct Wanted {

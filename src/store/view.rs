@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use super::block::BlockReader;
 use super::engine::Engine;
 use super::error::Error;
+use super::head::HeadView;
 use crate::model::{BlockEntry, RingArc, TimeRange};
 
 /// A block of the engine that is applied here; opened when it is first read.
@@ -78,3 +79,9 @@ impl ArcView {
 
 /// All partitions.
 pub(super) type ArcViews = BTreeMap<RingArc, Arc<ArcView>>;
+
+/// A view of head and blocks, kept as long as it is read.
+pub(super) struct ReadView {
+    pub(super) head: HeadView,
+    pub(super) blocks: Vec<Arc<AppliedBlock>>,
+}

@@ -43,6 +43,10 @@ pub(super) enum Event {
     /// Nobody else will be waited for.
     PatienceOver,
     /// What was pulled is in the union.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "peers bring it; a single node has none")
+    )]
     Pulled,
     /// The union less the applied blocks is a file here; `None`: nothing was left.
     Built(Option<BlockEntry>),

@@ -2,12 +2,14 @@
 
 use crate::model::{LabelSet, Samples};
 use crate::query::error::Error;
+use crate::query::function::{RangeWindow, Reach};
 use crate::query::value::StepSeries;
 
 use super::labels::{Distinct, drop_metric};
 use super::operator::{Held, Input, Run};
 use super::pieces::joined;
 use super::range::{RangeSource, Walk, Windows};
+use super::scan::between;
 
 /// All series that an operator has, each label set once, in the order in which they came.
 pub(in crate::query) fn gather(mut input: Input, run: &Run<'_>) -> Result<Vec<StepSeries>, Error> {
@@ -57,12 +59,96 @@ pub(super) fn collect(
             labels
         };
         distinct.check(&labels, &[0.0])?;
+        let points = match window.reach {
+            Reach::Within => (window.timestamps.to_vec(), window.values.to_vec()),
+            Reach::Anchored | Reach::Smoothed => extended(&window),
+        };
+        if points.0.is_empty() {
+            continue;
+        }
         all.push(Raw {
             labels,
-            timestamps: window.timestamps.to_vec(),
-            values: window.values.to_vec(),
+            timestamps: points.0,
+            values: points.1,
         });
     }
     all.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(all)
+}
+
+/// The samples of an anchored or smoothed range, with a value at each of its edges.
+fn extended(window: &RangeWindow<'_>) -> (Vec<i64>, Vec<f64>) {
+    let (start, end) = (window.range_start_ms, window.range_end_ms);
+    let smoothed = window.reach == Reach::Smoothed;
+    let point = |at: usize| Some((*window.timestamps.get(at)?, *window.values.get(at)?));
+    let inside = window.timestamps.partition_point(|at| *at <= start);
+    let beyond = window.timestamps.partition_point(|at| *at < end);
+    let Some(final_at) = window.timestamps.len().checked_sub(1) else {
+        return Default::default();
+    };
+    let last_at = if smoothed {
+        beyond.min(final_at)
+    } else {
+        final_at
+    };
+    // Of several samples at or before the start the newest is the anchor.
+    let first_at = inside.min(final_at.max(1)).saturating_sub(1);
+    let (Some(first), Some(last)) = (point(first_at), point(last_at)) else {
+        return Default::default();
+    };
+    if last.0 <= start {
+        return Default::default();
+    }
+    let left = match point(first_at + 1) {
+        Some(next) if smoothed && first.0 < start => between(first, next, start),
+        _ => first.1,
+    };
+    let right = match last_at.checked_sub(1).and_then(point) {
+        Some(previous) if smoothed && last.0 > end => between(previous, last, end),
+        _ => last.1,
+    };
+    let (mut timestamps, mut values) = (vec![start], vec![left]);
+    let kept = window.timestamps.iter().zip(window.values);
+    for (at, value) in kept.filter(|(at, _)| start < **at && **at < end) {
+        timestamps.push(*at);
+        values.push(*value);
+    }
+    timestamps.push(end);
+    values.push(right);
+    (timestamps, values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edges_of_ranges_get_values() {
+        let timestamps = [5, 12, 18, 25];
+        let values = [1.0, 8.0, 14.0, 21.0];
+        let check = |reach, visible: usize, want: &[(i64, f64)]| {
+            let (at, found) = extended(&RangeWindow {
+                timestamps: &timestamps[..visible],
+                values: &values[..visible],
+                starts: &[],
+                range_start_ms: 10,
+                range_end_ms: 20,
+                step_time_ms: 20,
+                reach,
+            });
+            let got: Vec<(i64, f64)> = at.into_iter().zip(found).collect();
+            assert_eq!(got, want, "{reach:?}");
+        };
+        check(
+            Reach::Anchored,
+            3,
+            &[(10, 1.0), (12, 8.0), (18, 14.0), (20, 14.0)],
+        );
+        check(
+            Reach::Smoothed,
+            4,
+            &[(10, 6.0), (12, 8.0), (18, 14.0), (20, 16.0)],
+        );
+        check(Reach::Anchored, 1, &[]);
+    }
 }

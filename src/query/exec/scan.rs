@@ -203,14 +203,16 @@ fn smooth(
             .filter(|point| point.0 > first);
         match (previous, next) {
             (_, Some(next)) if next.0 == moment => *slot = next.1,
-            (Some(previous), Some(next)) => {
-                let part = difference(moment, previous.0) / difference(next.0, previous.0);
-                *slot = (next.1 - previous.1).mul_add(part, previous.1);
-            }
+            (Some(previous), Some(next)) => *slot = between(*previous, *next, moment),
             (Some(previous), None) => *slot = previous.1,
             (None, _) => {}
         }
     }
+}
+
+/// The value at a time on the line between two points.
+pub(super) fn between(one: (i64, f64), other: (i64, f64), at: i64) -> f64 {
+    one.1 + (other.1 - one.1) * difference(at, one.0) / difference(other.0, one.0)
 }
 
 #[allow(

@@ -1,1 +1,317 @@
+//! What the log promises, under failing and torn writes: what was acknowledged is read back, what
+//! is read back is a beginning of what was pushed, and damage is never taken for a torn tail.
 
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::faulty::FaultyDisk;
+use super::*;
+use crate::model::{RingArc, TimestampMs, Window};
+use crate::runtime::{Clock, ManualClock};
+use crate::store::error::Error;
+
+/// Collects what a replay gives.
+#[derive(Default)]
+struct Collected(Vec<(u64, Vec<u8>)>);
+
+impl Replayed for Collected {
+    fn record(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        _covered: &Covered<'_>,
+        arcs: &mut Vec<RingArc>,
+    ) -> Result<(), Error> {
+        arcs.push(arc(header.shard));
+        self.0.push((header.position, payload.to_vec()));
+        Ok(())
+    }
+}
+
+fn arc(number: u8) -> RingArc {
+    RingArc::new(u32::from(number) << 28, 4).unwrap()
+}
+
+fn try_open(disk: &FaultyDisk, marks: &[Mark]) -> Result<(Log, Vec<(u64, Vec<u8>)>), Error> {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(0)));
+    let mut collected = Collected::default();
+    let settings = WriteLogSettings::default();
+    let log = Log::open(
+        &settings,
+        Arc::new(disk.clone()),
+        marks,
+        clock,
+        &mut collected,
+    )?;
+    Ok((log, collected.0))
+}
+
+fn open(disk: &FaultyDisk) -> (Log, Vec<(u64, Vec<u8>)>) {
+    try_open(disk, &[]).unwrap()
+}
+
+/// The payload of a position: so that what comes back can be checked without remembering it.
+fn payload(position: u64, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|at| (position as usize * 31 + at * 7) as u8)
+        .collect()
+}
+
+fn push(log: &Log, position: u64, len: usize) -> Result<u64, Error> {
+    let payload = payload(position, len);
+    let pushed = log.push(&[Record {
+        window: Window(position as i64 / 4),
+        shard: (position % 3) as u8,
+        kind: RecordKind::Others,
+        payload: &payload,
+        arcs: &[arc((position % 3) as u8)],
+    }]);
+    log.kick();
+    pushed
+}
+
+/// What came back is 1, 2, 3, ... with the payloads that were pushed.
+fn check(found: &[(u64, Vec<u8>)], acknowledged: u64) {
+    for (at, (position, bytes)) in found.iter().enumerate() {
+        assert_eq!(*position, at as u64 + 1);
+        assert_eq!(*bytes, payload(*position, bytes.len()));
+    }
+    assert!(
+        found.len() as u64 >= acknowledged,
+        "{acknowledged} were acknowledged, {} came back",
+        found.len()
+    );
+}
+
+/// Lengths that fill a segment now and then: one is at least twice the largest payload long.
+fn length(position: u64) -> usize {
+    match position % 7 {
+        3 => 3 << 20,
+        5 => 0,
+        other => other as usize * 137,
+    }
+}
+
+#[test]
+fn the_nth_io_fails_for_every_n() {
+    for torn in [0, 1, 40, 700, 1 << 20] {
+        for n in 0..40 {
+            let disk = FaultyDisk::default();
+            disk.fail_at(n, torn);
+            let mut acknowledged = 0;
+            let Ok((log, _)) = try_open(&disk, &[]) else {
+                check(&open(&disk.after_power_cut(n)).1, 0);
+                continue;
+            };
+            let mut failed = false;
+            for position in 1..=14 {
+                let done = push(&log, position, length(position))
+                    .and_then(|position| log.wait_durable(position));
+                match done {
+                    Ok(()) => {
+                        assert!(!failed, "after a failure nothing may be acknowledged");
+                        acknowledged = position;
+                    }
+                    Err(error) => {
+                        failed = true;
+                        assert!(error.to_string().contains("restarted"), "{error}");
+                    }
+                }
+            }
+            drop(log);
+            check(&open(&disk.after_kill()).1, acknowledged);
+            for seed in 0..4 {
+                let after = disk.after_power_cut(seed);
+                check(&open(&after).1, acknowledged);
+                // What was cut off stays cut off, and the log goes on.
+                let (log, found) = open(&after);
+                let next = found.len() as u64 + 1;
+                let position = push(&log, next, 100).unwrap();
+                assert_eq!(position, next);
+                log.wait_durable(position).unwrap();
+                drop(log);
+                check(&open(&after.after_power_cut(seed)).1, next);
+            }
+        }
+    }
+}
+
+/// A log of several writes in one segment, and where each write begins.
+fn several_writes() -> (FaultyDisk, String, Vec<usize>) {
+    let disk = FaultyDisk::default();
+    let (log, _) = open(&disk);
+    let mut begins = Vec::new();
+    for position in 1..=6 {
+        begins.push(4096 + log.stats().written_bytes as usize);
+        push(&log, position, 50).unwrap();
+        log.wait_durable(position).unwrap();
+    }
+    begins.push(4096 + log.stats().written_bytes as usize);
+    drop(log);
+    let name = disk.names().remove(0);
+    (disk, name, begins)
+}
+
+#[test]
+fn a_tail_torn_at_any_byte_is_cut_off() {
+    let (disk, name, begins) = several_writes();
+    let (last, end) = (begins[5], begins[6]);
+    for at in last..end {
+        let torn = disk.after_kill();
+        torn.damage(&name, |bytes| bytes[at..].fill(0));
+        let (log, found) = open(&torn);
+        check(&found, 5);
+        assert_eq!(found.len(), 5, "byte {at}");
+        drop(log);
+        // The last write's beginning is lost, its end is there.
+        let torn = disk.after_kill();
+        torn.damage(&name, |bytes| bytes[last..at].fill(0));
+        let (log, found) = open(&torn);
+        check(&found, 5);
+        let next = found.len() as u64 + 1;
+        push(&log, next, 50).unwrap();
+        log.wait_durable(next).unwrap();
+        drop(log);
+        check(&open(&torn.after_kill()).1, next);
+    }
+}
+
+#[test]
+fn damage_before_the_tail_is_an_error_that_names_file_and_byte() {
+    let (disk, name, begins) = several_writes();
+    for at in begins[0]..begins[5] {
+        let damaged = disk.after_kill();
+        damaged.damage(&name, |bytes| bytes[at] ^= 0x10);
+        // One write earlier than the last: only the last one can prove that it was acknowledged.
+        match try_open(&damaged, &[]) {
+            Err(error) => {
+                let text = error.to_string();
+                assert!(text.contains(&name) && text.contains("byte"), "{text}");
+            }
+            // The record that begins a write may be damaged without harm when its successor
+            // can be read; it holds nothing of its own.
+            Ok((_, found)) => panic!("byte {at}: {} records came back", found.len()),
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_and_a_later_version_are_errors() {
+    let disk = FaultyDisk::default();
+    let (log, _) = open(&disk);
+    for position in 1..=9 {
+        push(&log, position, 3 << 20).unwrap();
+        log.wait_durable(position).unwrap();
+    }
+    drop(log);
+    let names = disk.names();
+    assert!(names.len() >= 4, "{names:?}");
+    let gone = disk.after_kill();
+    gone.remove(&names[1]).unwrap();
+    let error = try_open(&gone, &[]).unwrap_err().to_string();
+    assert!(error.contains("is missing"), "{error}");
+    let later = disk.after_kill();
+    later.damage(&names[0], |bytes| {
+        bytes[8] = 9;
+        let crc = super::crc::crc32c(0, &bytes[..44]);
+        bytes[44..48].copy_from_slice(&crc.to_le_bytes());
+    });
+    let error = try_open(&later, &[]).unwrap_err().to_string();
+    assert!(error.contains("upgrade"), "{error}");
+}
+
+#[test]
+fn marked_segments_are_used_again_and_their_old_records_never_come_back() {
+    let disk = FaultyDisk::default();
+    let (log, _) = open(&disk);
+    let mut marks = Vec::new();
+    let mut mark_all = |log: &Log, upto: u64| {
+        for position in 1..=upto {
+            let mark = Mark {
+                arc: arc((position % 3) as u8),
+                window: Window(position as i64 / 4),
+                position: upto,
+            };
+            marks.push(mark);
+            log.mark(mark).unwrap();
+        }
+        marks.clone()
+    };
+    for position in 1..=40 {
+        push(&log, position, 3 << 20).unwrap();
+        log.wait_durable(position).unwrap();
+        if position % 4 == 0 {
+            mark_all(&log, position);
+        }
+    }
+    assert!(disk.names().len() <= 8, "{:?}", disk.names());
+    let first = log.first_position();
+    assert!(first > 20, "{first}");
+    push(&log, 41, 10).unwrap();
+    log.wait_durable(41).unwrap();
+    drop(log);
+    let (_, found) = try_open(&disk.after_kill(), &mark_all_again(&marks)).unwrap();
+    assert_eq!(found.last().unwrap().0, 41);
+    assert!(found.first().unwrap().0 >= first);
+    for (position, bytes) in &found {
+        assert_eq!(*bytes, payload(*position, bytes.len()));
+    }
+}
+
+fn mark_all_again(marks: &[Mark]) -> Vec<Mark> {
+    marks.to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_without_a_thread_of_ones_own() {
+    let disk = FaultyDisk::default();
+    let (log, _) = open(&disk);
+    let log = Arc::new(log);
+    let waits = (1..=50u64).map(|_| {
+        let log = Arc::clone(&log);
+        tokio::spawn(async move {
+            let position = push(&log, 1, 10)?;
+            log.durable(position).await
+        })
+    });
+    for wait in waits.collect::<Vec<_>>() {
+        wait.await.unwrap().unwrap();
+    }
+    assert!(log.stats().syncs <= 51);
+    disk.fail_at(0, 0);
+    let position = push(&log, 2, 10).unwrap();
+    let error = log.durable(position).await.unwrap_err();
+    assert!(error.to_string().contains("the log failed"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Power cuts at any operation, again and again on what the last one left.
+    #[test]
+    fn acknowledged_records_survive_power_cuts(
+        rounds in proptest::collection::vec((0u64..30, 0usize..5000, any::<u64>(), 1u64..25), 1..6)
+    ) {
+        let mut disk = FaultyDisk::default();
+        let mut acknowledged = 0;
+        for (fails_at, torn, seed, count) in rounds {
+            disk.fail_at(fails_at, torn);
+            if let Ok((log, found)) = try_open(&disk, &[]) {
+                check(&found, acknowledged);
+                let mut next = found.len() as u64;
+                for _ in 0..count {
+                    next += 1;
+                    let len = (next * 97 % 9000) as usize;
+                    let Ok(position) = push(&log, next, len) else { break };
+                    prop_assert_eq!(position, next);
+                    if log.wait_durable(position).is_ok() {
+                        acknowledged = position;
+                    }
+                }
+            }
+            disk = disk.after_power_cut(seed);
+        }
+        check(&open(&disk).1, acknowledged);
+    }
+}

@@ -15,8 +15,7 @@ use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
 use super::lock::DataDir;
 use super::log::{DirDisk, Mark, WriteLogSettings};
-use super::select::ReadView;
-use super::view::{AppliedBlock, ArcView, ArcViews};
+use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
 use crate::model::{LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window};
 use crate::runtime::{Chance, Clock};
 
