@@ -25,6 +25,7 @@ pub mod config;
 pub mod http;
 pub mod ingest;
 pub mod model;
+pub mod node;
 pub mod query;
 pub mod runtime;
 pub mod source;

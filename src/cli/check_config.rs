@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigArgs, EXIT_USAGE, complain, print};
+use crate::runtime::check_level;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +32,10 @@ impl CheckConfig {
                 return ExitCode::from(EXIT_USAGE);
             }
         };
+        if let Err(error) = check_level(&settings.telemetry) {
+            complain(&error.to_string());
+            return ExitCode::from(EXIT_USAGE);
+        }
         if self.json {
             let all: serde_json::Map<String, serde_json::Value> = settings
                 .shown()

@@ -8,6 +8,8 @@ mod client;
 mod completions;
 mod graph;
 mod query;
+mod serve;
+mod status;
 mod table;
 mod time;
 
@@ -26,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   cairn serve                                    a node with everything at its defaults
   cairn serve --config /etc/cairn.toml           a configured one
-  cairn query 'rate(cairn_ingest_samples_total[5m])'
+  cairn query 'rate(cairn_ingest_stored_total[5m])'
   cairn query --last 1h --graph 'process_resident_memory_bytes'
   cairn status";
 
@@ -40,10 +42,14 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run a node until it is told to stop.
+    Serve(serve::Serve),
     /// Say whether a configuration can be used, and what it amounts to.
     CheckConfig(check_config::CheckConfig),
     /// Ask a node a PromQL query.
     Query(query::Query),
+    /// Say what a node is, holds and receives.
+    Status(status::Status),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Completions),
 }
@@ -106,6 +112,8 @@ impl ConfigArgs {
 #[must_use]
 pub fn run() -> ExitCode {
     match Cli::parse().command {
+        Command::Serve(command) => command.run(),
+        Command::Status(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   cairn query up
   cairn query --time 2026-11-21T12:00:00Z 'sum by (job) (up)'
-  cairn query --last 1h --step 1m 'rate(cairn_ingest_samples_total[5m])'
+  cairn query --last 1h --step 1m 'rate(cairn_ingest_stored_total[5m])'
   cairn query --last 6h --graph 'process_resident_memory_bytes'
   cairn query --url http://board-1:9009 --json 'count({__name__=~\".+\"})'";
 

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::{ConfigArgs, EXIT_USAGE, complain};
 use crate::node;
-use crate::runtime::start_logging;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,10 +35,6 @@ impl Serve {
                 return ExitCode::from(EXIT_USAGE);
             }
         };
-        if let Err(error) = start_logging(&settings.telemetry) {
-            complain(&error.to_string());
-            return ExitCode::from(EXIT_USAGE);
-        }
         let reload = move || self.config.load();
         match node::run(settings, Box::new(reload)) {
             Ok(()) => ExitCode::SUCCESS,

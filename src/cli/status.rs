@@ -21,19 +21,40 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is shown of the node's own metrics: text, query, unit.
 const FIGURES: &[(&str, &str, &str)] = &[
-    ("receives", "sum(rate(cairn_ingest_samples_total[2m]))", " samples/s"),
-    ("writes to disk", "rate(cairn_device_written_bytes_total[5m])", " B/s"),
-    ("blocks", "sum(cairn_store_blocks)", ""),
-    ("block bytes", "sum(cairn_store_block_bytes)", " B"),
-    ("memory", "process_resident_memory_bytes{job=\"cairn\"}", " B"),
-    ("processor", "rate(process_cpu_seconds_total{job=\"cairn\"}[2m])", " cores"),
+    (
+        "receives",
+        "sum(rate(cairn_ingest_stored_total{kind!=\"exemplar\"}[2m]))",
+        " samples/s",
+    ),
+    (
+        "writes to disk",
+        "rate(cairn_device_written_bytes_total[5m])",
+        " B/s",
+    ),
+    ("blocks", "sum(cairn_blocks)", ""),
+    ("block bytes", "sum(cairn_block_bytes)", " B"),
+    (
+        "memory",
+        "process_resident_memory_bytes{job=\"cairn\"}",
+        " B",
+    ),
+    (
+        "processor",
+        "rate(process_cpu_seconds_total{job=\"cairn\"}[2m])",
+        " cores",
+    ),
 ];
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Status {
     /// The node to ask.
-    #[arg(long, env = "CAIRN_URL", hide_env_values = true, default_value = "http://127.0.0.1:9009")]
+    #[arg(
+        long,
+        env = "CAIRN_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9009"
+    )]
     url: String,
     /// Print everything as one JSON object.
     #[arg(long)]
@@ -64,31 +85,82 @@ impl Status {
             .map(|(text, query, unit)| (*text, figure(&node, query), *unit))
             .collect();
         if self.json {
-            let figures: serde_json::Map<String, Value> =
-                figures.iter().map(|(text, value, _)| (text.replace(' ', "_"), json!(value))).collect();
-            return Ok(json!({"build": build, "runtime": runtime, "tsdb": tsdb, "figures": figures}).to_string());
+            let figures: serde_json::Map<String, Value> = figures
+                .iter()
+                .map(|(text, value, _)| (text.replace(' ', "_"), json!(value)))
+                .collect();
+            return Ok(
+                json!({"build": build, "runtime": runtime, "tsdb": tsdb, "figures": figures})
+                    .to_string(),
+            );
         }
         let text = |data: &Value, name: &str| {
             let value = data.get(name).cloned().unwrap_or_default();
-            value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
         };
         let mut lines = vec![
             ("node", text(&runtime, "hostname")),
-            ("version", format!("{} (answers as Prometheus {})", text(&build, "cairnVersion"), text(&build, "version"))),
+            (
+                "version",
+                format!(
+                    "{} (answers as Prometheus {})",
+                    text(&build, "cairnVersion"),
+                    text(&build, "version")
+                ),
+            ),
             ("started", text(&runtime, "startTime")),
-            ("retention", Some(text(&runtime, "storageRetention")).filter(|t| !t.is_empty()).unwrap_or_else(|| "everything is kept".to_owned())),
-            ("series", text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries")),
+            (
+                "retention",
+                Some(text(&runtime, "storageRetention"))
+                    .filter(|t| !t.is_empty())
+                    .unwrap_or_else(|| "everything is kept".to_owned()),
+            ),
+            (
+                "series",
+                text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries"),
+            ),
         ];
         for (name, value, unit) in figures {
-            let shown = value.map_or_else(|| "not known yet".to_owned(), |value| format!("{}{unit}", number(value)));
+            let shown =
+                value.map_or_else(|| "not known yet".to_owned(), |value| shown(value, unit));
             lines.push((name, shown));
         }
-        Ok(lines.iter().map(|(name, value)| format!("{name:<16}{value}")).collect::<Vec<_>>().join("\n"))
+        Ok(lines
+            .iter()
+            .map(|(name, value)| format!("{name:<16}{value}"))
+            .collect::<Vec<_>>()
+            .join("\n"))
     }
+}
+
+/// A number with its unit; bytes as people count them.
+fn shown(value: f64, unit: &str) -> String {
+    let Some(rest) = unit.strip_prefix(" B") else {
+        return format!("{}{unit}", number(value));
+    };
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut value, mut name) = (value, "B");
+    for next in units.iter().skip(1) {
+        if value < 1024.0 {
+            break;
+        }
+        (value, name) = (value / 1024.0, next);
+    }
+    format!("{value:.1} {name}{rest}")
 }
 
 /// The value of a query with one result, if the node has one.
 fn figure(node: &Node, query: &str) -> Option<f64> {
     let answer = node.ask("query", &[("query", query)]).ok()?;
-    answer.data.get("result")?.get(0)?.get("value")?.get(1)?.as_str()?.parse().ok()
+    answer
+        .data
+        .get("result")?
+        .get(0)?
+        .get("value")?
+        .get(1)?
+        .as_str()?
+        .parse()
+        .ok()
 }

@@ -2,7 +2,12 @@
 
 use std::path::PathBuf;
 
+use crate::cluster::SealSettings;
+use crate::http::HttpSettings;
+use crate::ingest::IngestSettings;
+use crate::query::QuerySettings;
 use crate::runtime::{ByteSize, KeyReference, LogSettings, RawValue, Section, Setting};
+use crate::store::{DiskSettings, RetentionSettings, WriteLogSettings};
 
 /// How much memory the node may use: a size, or a share of the machine (or its cgroup).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,6 +16,17 @@ pub enum MemoryLimit {
     Bytes(ByteSize),
     /// So many hundredths of what the machine or cgroup has.
     Percent(u8),
+}
+
+impl MemoryLimit {
+    /// Bytes, where the machine or cgroup has `total`.
+    #[must_use]
+    pub fn bytes(self, total: u64) -> u64 {
+        match self {
+            Self::Bytes(size) => size.0,
+            Self::Percent(percent) => total / 100 * u64::from(percent),
+        }
+    }
 }
 
 impl Setting for MemoryLimit {
@@ -116,6 +132,13 @@ macro_rules! sections {
 sections! {
     main: MainSettings = "",
     node: NodeSettings = "node.",
+    http: HttpSettings = "http.",
     peer: PeerSettings = "peer.",
+    ingest: IngestSettings = "ingest.",
+    query: QuerySettings = "query.",
+    retention: RetentionSettings = "retention.",
+    disk: DiskSettings = "disk.",
+    log: WriteLogSettings = "log.",
+    seal: SealSettings = "seal.",
     telemetry: LogSettings = "telemetry.",
 }

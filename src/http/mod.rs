@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod encoding;
 mod error;
+mod front;
 mod health;
 mod json;
 mod metrics;
@@ -20,6 +21,7 @@ mod state;
 mod tenant;
 
 pub use error::Error;
+pub use front::Front;
 pub use metrics::HttpMetrics;
 pub use routes::router;
 pub use server::Server;

@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -20,6 +19,7 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::error::Error;
+use super::front::Front;
 use super::metrics::HttpMetrics;
 use super::settings::HttpSettings;
 
@@ -86,7 +86,7 @@ impl Server {
     }
 
     /// Serves until `stop` ends, then lets requests under way finish for some seconds.
-    pub async fn run(self, router: Router, stop: impl Future<Output = ()>) {
+    pub async fn run(self, front: Front, stop: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(self.settings.max_connections.max(1)));
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
@@ -103,7 +103,7 @@ impl Server {
                 continue;
             };
             let builder = builder.clone();
-            let service = Routed(router.clone());
+            let service = Routed(front.clone());
             let watcher = graceful.watcher();
             let open = Open::new(&self.metrics);
             connections.spawn(async move {
@@ -179,7 +179,7 @@ impl Drop for Open {
 
 /// axum's router as hyper's service.
 #[derive(Clone)]
-struct Routed(Router);
+struct Routed(Front);
 
 impl hyper::service::Service<Request<Incoming>> for Routed {
     type Response = Response;
@@ -187,7 +187,7 @@ impl hyper::service::Service<Request<Incoming>> for Routed {
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let mut router = self.0.clone();
+        let mut router = self.0.router();
         // A router is always ready.
         Box::pin(async move { router.call(request).await })
     }

@@ -310,7 +310,7 @@ async fn start(tenancy: bool) -> Running {
     let base = format!("http://{}", server.local_addr().unwrap());
     let (stop, stopping) = oneshot::channel::<()>();
     let router = routes::finish(routes::reads(), state);
-    tokio::spawn(server.run(router, async move {
+    tokio::spawn(server.run(router.into(), async move {
         let _ = stopping.await;
     }));
     Running {

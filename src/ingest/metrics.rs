@@ -81,6 +81,10 @@ impl IngestMetrics {
             "Samples, histograms and exemplars that were acknowledged",
             metrics.stored.clone(),
         );
+        // There from the first second: a rate needs a beginning.
+        for kind in ["sample", "histogram", "exemplar"] {
+            drop(metrics.stored.get_or_create(&KindLabel { kind }));
+        }
         metrics.register_inside(registry);
         metrics
     }

@@ -23,6 +23,9 @@ crate::settings! {
         max_label_value_length: usize = 8192,
         /// The most buckets of one native histogram, both sides together.
         max_native_histogram_buckets: usize = 10_000,
+        /// The most series that may be active at a time: those with samples that no block holds
+        /// yet. A new one beyond it is refused with 400, samples of known ones are taken.
+        max_series: usize = 10_000_000,
         /// How many ways of spelling series are remembered, so that their labels need not be
         /// parsed again: some 38 bytes each. Beyond it, ingest still works, and costs more CPU.
         series_cache_size: usize = 4_000_000,

@@ -22,16 +22,41 @@ impl Collector for Process {
         let started = self.started.0 as f64 / 1000.0;
         let cpu = ConstCounter::new(cpu_seconds());
         let help = "User and system time of this process";
-        cpu.encode(encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), cpu.metric_type())?)?;
+        cpu.encode(encoder.encode_descriptor(
+            "process_cpu",
+            help,
+            Some(&Unit::Seconds),
+            cpu.metric_type(),
+        )?)?;
         let start = ConstGauge::new(started);
         let help = "When this process was started, since the epoch";
-        start.encode(encoder.encode_descriptor("process_start_time", help, Some(&Unit::Seconds), start.metric_type())?)?;
+        start.encode(encoder.encode_descriptor(
+            "process_start_time",
+            help,
+            Some(&Unit::Seconds),
+            start.metric_type(),
+        )?)?;
         let written = ConstCounter::new(written_bytes());
         let help = "What this process had written to block devices, the file system's journal not included";
-        written.encode(encoder.encode_descriptor("cairn_device_written", help, Some(&Unit::Bytes), written.metric_type())?)?;
+        written.encode(encoder.encode_descriptor(
+            "cairn_device_written",
+            help,
+            Some(&Unit::Bytes),
+            written.metric_type(),
+        )?)?;
         for (name, help, unit, value) in [
-            ("process_resident_memory", "Memory that this process holds", Some(&Unit::Bytes), resident),
-            ("process_open_fds", "Open file descriptors of this process", None, open_files()),
+            (
+                "process_resident_memory",
+                "Memory that this process holds",
+                Some(&Unit::Bytes),
+                resident,
+            ),
+            (
+                "process_open_fds",
+                "Open file descriptors of this process",
+                None,
+                open_files(),
+            ),
         ] {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, unit, gauge.metric_type())?)?;
@@ -43,6 +68,9 @@ impl Collector for Process {
 /// Registers them, and what was built.
 pub(super) fn register(registry: &mut Registry, started: TimestampMs) {
     registry.register_collector(Box::new(Process { started }));
-    let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("revision", super::REVISION)]);
+    let build = Info::new(vec![
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("revision", super::REVISION),
+    ]);
     registry.register("cairn_build", "What this program was built from", build);
 }

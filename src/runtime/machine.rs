@@ -71,6 +71,12 @@ pub fn written_bytes() -> u64 {
         .unwrap_or(0)
 }
 
+/// Threads of this process.
+#[must_use]
+pub fn threads() -> u64 {
+    fs::read_dir("/proc/self/task").map_or(0, |entries| entries.count() as u64)
+}
+
 /// Open file descriptors of this process.
 #[must_use]
 pub fn open_files() -> u64 {

@@ -65,31 +65,73 @@ impl fmt::Display for LogError {
 
 impl std::error::Error for LogError {}
 
-/// Starts logging for this process.
+/// Changes what is logged, while the process runs.
+pub struct LogLevel(Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LogLevel")
+    }
+}
+
+impl LogLevel {
+    /// Logs by `settings.level` from now on.
+    ///
+    /// # Errors
+    /// When the level cannot be read.
+    pub fn set(&self, settings: &LogSettings) -> Result<(), LogError> {
+        (self.0)(filter(settings)?).map_err(LogError)
+    }
+}
+
+/// Whether a level can be read.
 ///
 /// # Errors
-/// When the level cannot be read, or logging runs already.
-pub fn start_logging(settings: &LogSettings) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(&settings.level).map_err(|error| {
+/// When it cannot.
+pub fn check_level(settings: &LogSettings) -> Result<(), LogError> {
+    filter(settings).map(|_| ())
+}
+
+fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(&settings.level).map_err(|error| {
         LogError(format!(
             "telemetry.level = {:?} cannot be read ({error}): write \"info\" or \"info,cairn::query=debug\"",
             settings.level
         ))
-    })?;
+    })
+}
+
+/// Starts logging for this process.
+///
+/// # Errors
+/// When the level cannot be read, or logging runs already.
+pub fn start_logging(settings: &LogSettings) -> Result<LogLevel, LogError> {
     let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(settings)?)
         .with_span_events(FmtSpan::NONE)
         .with_writer(std::io::stderr);
-    let started = match settings.format {
-        LogFormat::Human => lines
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false)
-            .try_init(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .try_init(),
-    };
-    started.map_err(|error| LogError(format!("logging cannot be started: {error}")))
+    let failed = |error: &dyn fmt::Display| LogError(format!("logging cannot be started: {error}"));
+    match settings.format {
+        LogFormat::Human => {
+            let lines = lines
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_target(false)
+                .with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(|error| failed(&error))?;
+            let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            Ok(LogLevel(Box::new(set)))
+        }
+        LogFormat::Json => {
+            let lines = lines
+                .json()
+                .flatten_event(true)
+                .with_current_span(true)
+                .with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(|error| failed(&error))?;
+            let set = move |filter| handle.reload(filter).map_err(|error| error.to_string());
+            Ok(LogLevel(Box::new(set)))
+        }
+    }
 }

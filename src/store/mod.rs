@@ -2,6 +2,7 @@
 
 mod applied;
 mod block;
+mod cardinality;
 mod digest;
 mod engine;
 mod error;
@@ -24,6 +25,7 @@ pub use block::{
     BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Fault,
     MergedBlocks, Ordinal, TenantReader, Verified, build_block, digest_of, verify_block,
 };
+pub use cardinality::Cardinality;
 pub use digest::{ContentHasher, ContentSum};
 pub use engine::{
     Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,

@@ -16,7 +16,7 @@ use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, Ser
 use super::lock::DataDir;
 use super::log::{DirDisk, Mark, WriteLogSettings};
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
-use crate::model::{LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window};
+use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window};
 use crate::runtime::{Chance, Clock};
 
 /// What a store is opened with.
@@ -309,6 +309,17 @@ impl Store {
         entries.fold((0, 0), |(count, bytes), block| {
             (count + 1, bytes + block.entry().size)
         })
+    }
+
+    /// The applied blocks with their partitions.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {
+        let views = self.views.read();
+        let of = |(arc, view): (&RingArc, &Arc<ArcView>)| {
+            let entries = view.blocks.iter().map(|block| block.entry().clone());
+            entries.map(|entry| (*arc, entry)).collect::<Vec<_>>()
+        };
+        views.iter().flat_map(of).collect()
     }
 
     /// The sizes and ends of the applied blocks by partition, for retention.

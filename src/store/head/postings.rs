@@ -69,6 +69,14 @@ impl Slots {
         }
     }
 
+    fn len(&self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Many(many) => many.len(),
+        }
+    }
+
     fn meets(&self, set: &RoaringBitmap) -> bool {
         match self {
             Self::None => false,
@@ -209,6 +217,26 @@ impl Postings {
             .filter(|(_, pair)| selected.is_none_or(|set| self.meets(**pair, set)))
             .map(|(value, _)| Arc::clone(value))
             .collect()
+    }
+
+    /// Calls `each` with every label pair of a tenant and how many series have it; returns how
+    /// many series there are.
+    pub(super) fn each_pair(
+        &self,
+        labels: &LabelArena,
+        tenant: &TenantId,
+        mut each: impl FnMut(&Arc<str>, &Arc<str>, u64),
+    ) -> u64 {
+        let Some((number, names)) = labels.names(tenant) else {
+            return 0;
+        };
+        for (name, values) in names {
+            for (value, pair) in values {
+                let slots = self.pairs.get(pair.0 as usize);
+                each(name, value, slots.map_or(0, Slots::len));
+            }
+        }
+        self.tenants.get(&number).map_or(0, RoaringBitmap::len)
     }
 
     fn meets(&self, pair: PairId, set: &RoaringBitmap) -> bool {

@@ -118,6 +118,15 @@ impl Roster {
             .label_values(&self.labels, tenant, name, selected)
     }
 
+    /// Every label pair of a tenant with its number of series; how many series there are.
+    pub(super) fn each_pair(
+        &self,
+        tenant: &TenantId,
+        each: impl FnMut(&std::sync::Arc<str>, &std::sync::Arc<str>, u64),
+    ) -> u64 {
+        self.postings.each_pair(&self.labels, tenant, each)
+    }
+
     /// The slot of a series, if it is registered.
     pub(super) fn find(
         &self,

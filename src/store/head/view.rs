@@ -120,6 +120,19 @@ impl HeadView {
         layers.get(from..to).unwrap_or_default()
     }
 
+    /// Calls `each` with every label pair of a tenant and how many series have it, once per shard;
+    /// returns how many series there are.
+    pub fn each_pair(
+        &self,
+        tenant: &TenantId,
+        mut each: impl FnMut(&Arc<str>, &Arc<str>, u64),
+    ) -> u64 {
+        let shards = self.core.shards.iter();
+        shards
+            .map(|shard| shard.roster.read().each_pair(tenant, &mut each))
+            .sum()
+    }
+
     /// The label names of the series that match, sorted.
     #[must_use]
     pub fn label_names(&self, selection: &Selection) -> BTreeSet<String> {

@@ -1,0 +1,71 @@
+//! `memory_limit`, shared out: how much head, caches and queries may take.
+//!
+//! The shares are not reservations: what one part does not need, the system has for its page cache.
+
+use crate::config::Settings;
+use crate::runtime::{ByteSize, memory_total};
+
+/// The head's share, in hundredths: when unsealed samples take more, they are sealed early. The
+/// registry of series, buffers of requests and the code itself come on top.
+const HEAD_PERCENT: u64 = 45;
+/// The share of the engine's cache of block files, in hundredths.
+const CACHE_PERCENT: u64 = 6;
+/// The most that one query may take, in hundredths, whatever `query.max_memory` says.
+const QUERY_PERCENT: u64 = 50;
+/// Below these a node does not work well, however small the machine.
+const HEAD_BYTES_MIN: u64 = 32 << 20;
+const CACHE_BYTES_MIN: u64 = 4 << 20;
+const QUERY_BYTES_MIN: u64 = 32 << 20;
+/// More cache than this gains little: what is read again is in the system's page cache.
+const CACHE_BYTES_MAX: u64 = 256 << 20;
+
+/// How memory is shared out, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Shares {
+    /// All of it.
+    pub limit: u64,
+    /// Unsealed samples.
+    pub head: u64,
+    /// The engine's cache.
+    pub cache: u64,
+    /// One query.
+    pub query: u64,
+}
+
+impl Shares {
+    /// The shares that these settings give on this machine.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let limit = settings.main.memory_limit.bytes(memory_total());
+        Self::within(limit, settings.query.max_memory)
+    }
+
+    fn within(limit: u64, query_max: ByteSize) -> Self {
+        let share = |percent: u64| limit / 100 * percent;
+        Self {
+            limit,
+            head: share(HEAD_PERCENT).max(HEAD_BYTES_MIN),
+            cache: share(CACHE_PERCENT).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
+            query: share(QUERY_PERCENT).max(QUERY_BYTES_MIN).min(query_max.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_board_and_a_large_server_both_get_sensible_shares() {
+        let board = Shares::within(1 << 30, ByteSize::mib(512));
+        assert_eq!(board.head >> 20, 460);
+        assert_eq!(board.cache >> 20, 61);
+        assert_eq!(board.query >> 20, 511);
+        let tiny = Shares::within(32 << 20, ByteSize::mib(512));
+        assert_eq!(
+            (tiny.head, tiny.cache, tiny.query),
+            (32 << 20, 4 << 20, 32 << 20)
+        );
+        let server = Shares::within(64 << 30, ByteSize::mib(512));
+        assert_eq!((server.cache, server.query), (256 << 20, 512 << 20));
+    }
+}

@@ -1,0 +1,210 @@
+//! The parts of a node, made from settings: what the layers' constructors want.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use crate::cluster::{Introduction, LocalMember, MemberSettings};
+use crate::config::Settings;
+use crate::http::{self, Front, HttpMetrics, State};
+use crate::ingest::{Exposed, Receiver, SelfScrape};
+use crate::model::{FOUNDING_DEPTH, TenantId, TimestampMs};
+use crate::query::{Engine, QueryMetrics, QuerySettings};
+use crate::runtime::{ByteSize, Chance, Clock, Pool, cores, host_name};
+use crate::store::HeadSettings;
+
+use super::memory::Shares;
+use super::process;
+use super::reload::Reload;
+use super::status::{NodeStatus, Scraped};
+
+/// Look-ups that run beside the queries, so that a page fills while heavy queries run.
+const LOOKUPS: usize = 4;
+/// Requests that may wait for a thread; a browser opens a dashboard with some dozens.
+const WAITING_MAX: usize = 512;
+/// Exemplars held; Prometheus' documentation suggests 100,000 for a server ten times our size.
+const EXEMPLARS_MAX: usize = 20_000;
+
+/// Everything that the parts are made from.
+pub(super) struct Ground {
+    pub(super) settings: Settings,
+    pub(super) shares: Shares,
+    pub(super) name: String,
+    pub(super) started: TimestampMs,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) chance: Arc<dyn Chance>,
+}
+
+impl Ground {
+    pub(super) fn new(settings: Settings, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> Self {
+        Self {
+            shares: Shares::of(&settings),
+            name: settings.node.name.clone().unwrap_or_else(host_name),
+            started: clock.now(),
+            settings,
+            clock,
+            chance,
+        }
+    }
+
+    /// Opens what the node holds. Takes as long as reading the log does.
+    pub(super) fn open_member(&self, registry: &mut Registry) -> Result<LocalMember, super::Error> {
+        let settings = &self.settings;
+        let member = MemberSettings {
+            data_dir: settings.main.data_dir.clone(),
+            introduction: Introduction {
+                name: self.name.clone(),
+                zone: settings.node.zone.clone(),
+                addresses: vec![settings.peer.listen.clone()],
+                capacity_bytes: 0,
+            },
+            log: settings.log.clone(),
+            head: HeadSettings {
+                depth: FOUNDING_DEPTH,
+                shards: cores().next_power_of_two().clamp(2, 16),
+                series_max: settings.ingest.max_series,
+                exemplars_max: EXEMPLARS_MAX,
+            },
+            head_bytes_max: self.shares.head,
+            engine_cache_bytes: self.shares.cache,
+            seal: settings.seal.clone(),
+            retention: settings.retention.clone(),
+            disk: settings.disk.clone(),
+        };
+        let clock = Arc::clone(&self.clock);
+        Ok(LocalMember::open(
+            member,
+            clock,
+            Arc::clone(&self.chance),
+            registry,
+        )?)
+    }
+
+    pub(super) fn engine(&self, registry: &mut Registry) -> Engine {
+        let settings = QuerySettings {
+            max_memory: ByteSize(self.shares.query),
+            ..self.settings.query.clone()
+        };
+        Engine::new(
+            settings,
+            Arc::clone(&self.clock),
+            QueryMetrics::register(registry),
+        )
+    }
+
+    pub(super) fn receiver(&self, member: &LocalMember, registry: &mut Registry) -> Receiver {
+        Receiver::new(
+            member.writer(),
+            self.settings.ingest.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.chance),
+            registry,
+        )
+    }
+
+    pub(super) fn status(
+        &self,
+        member: &Arc<LocalMember>,
+        reload: &Arc<Reload>,
+        scraped: &Arc<Scraped>,
+    ) -> NodeStatus {
+        NodeStatus {
+            member: Arc::clone(member),
+            settings: self.settings.clone(),
+            memory_limit: self.shares.limit,
+            name: self.name.clone(),
+            started: self.started,
+            stopping: AtomicBool::new(false),
+            scraped: Arc::clone(scraped),
+            reload: Arc::clone(reload),
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Serves everything from now on.
+    pub(super) fn show(
+        &self,
+        front: &Front,
+        member: &Arc<LocalMember>,
+        made: Made,
+        status: Arc<NodeStatus>,
+        metrics: HttpMetrics,
+    ) {
+        let running = self.settings.query.max_concurrency.max(1) + LOOKUPS;
+        let state = State {
+            engine: Arc::new(made.engine),
+            source: member.store(),
+            status,
+            registry: made.registry,
+            metrics,
+            pool: Pool::new("query", running, WAITING_MAX),
+            read_timeout: self.settings.http.read_timeout,
+            clock: Arc::clone(&self.clock),
+            tenancy: self.settings.main.multitenancy_enabled,
+        };
+        front.show(http::router(state, made.receiver));
+    }
+
+    /// What stores the node's own metrics. They belong to the tenant of those who name none.
+    pub(super) fn self_scrape(
+        &self,
+        member: &LocalMember,
+        registry: &Arc<Registry>,
+        scraped: &Arc<Scraped>,
+    ) -> SelfScrape {
+        let (clock, registry) = (Arc::clone(&self.clock), Arc::clone(registry));
+        let scraped = Arc::clone(scraped);
+        let exposed: Exposed = Arc::new(move || {
+            let from = clock.elapsed();
+            let mut text = String::new();
+            if let Err(error) = encode(&mut text, &registry) {
+                tracing::warn!(%error, "our own metrics could not be written down");
+            }
+            scraped.note(clock.now(), clock.elapsed().saturating_sub(from));
+            text
+        });
+        SelfScrape::new(
+            member.writer(),
+            Arc::clone(&self.clock),
+            exposed,
+            TenantId::anonymous(),
+            self.name.clone(),
+            self.settings.ingest.self_scrape_interval,
+        )
+    }
+}
+
+/// What registers metrics, and the registry once all have.
+pub(super) struct Made {
+    pub(super) engine: Engine,
+    pub(super) receiver: Receiver,
+    pub(super) registry: Arc<Registry>,
+}
+
+/// A registry with what the process and its server count.
+pub(super) fn registry(started: TimestampMs) -> (Registry, HttpMetrics) {
+    let mut registry = Registry::default();
+    process::register(&mut registry, started);
+    let http = HttpMetrics::register(&mut registry);
+    (registry, http)
+}
+
+/// Every metric that a node has, without a node: for `docs/reference/metrics.md`.
+///
+/// # Errors
+/// When no node can be opened in `settings.main.data_dir`.
+pub fn metrics_registry(
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+) -> Result<Registry, super::Error> {
+    let ground = Ground::new(settings, clock, chance);
+    let (mut registry, _) = registry(ground.started);
+    let member = ground.open_member(&mut registry)?;
+    let _ = ground.engine(&mut registry);
+    let _ = ground.receiver(&member, &mut registry);
+    member.close()?;
+    Ok(registry)
+}

@@ -1,0 +1,154 @@
+//! A node from its start to its end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::registry::Registry;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::cluster::LocalMember;
+use crate::config::Settings;
+use crate::http::{Front, Server};
+use crate::runtime::{SystemChance, SystemClock, cores, start_logging};
+
+use super::Error;
+use super::parts::{Ground, Made, registry};
+use super::reload::{ReadSettings, Reload};
+use super::signals::{Asked, Signals};
+use super::status::{NodeStatus, Scraped};
+
+/// Threads for synchronous work: queries, decoding, waiting for disks. They are started when
+/// needed and end when idle; pools above them bound what runs.
+const BLOCKING_THREADS_MAX: usize = 96;
+
+/// Deeply nested queries recurse: as deep as the parser lets them.
+const STACK_BYTES: usize = 4 << 20;
+
+/// Runs a node until it is told to stop. `read` reads the settings again, for a reload.
+///
+/// # Errors
+/// When it cannot start, or cannot bring what it holds to disk at the end.
+pub fn run(settings: Settings, read: ReadSettings) -> Result<(), Error> {
+    let level = start_logging(&settings.telemetry)?;
+    let clock = Arc::new(SystemClock::new());
+    let reload = Arc::new(Reload::new(read, level, settings.clone(), clock.clone()));
+    let ground = Arc::new(Ground::new(settings, clock, Arc::new(SystemChance)));
+    let runtime = runtime()?;
+    runtime.block_on(serve(ground, reload))
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    let built = Builder::new_multi_thread()
+        .worker_threads(cores().max(2))
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_stack_size(STACK_BYTES)
+        .thread_name("cairn")
+        .enable_all()
+        .build();
+    built.map_err(|source| Error::System {
+        what: "threads",
+        source,
+    })
+}
+
+async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
+    let mut signals = Signals::listen().map_err(|source| Error::System {
+        what: "signals",
+        source,
+    })?;
+    let (registry, http) = registry(ground.started);
+    let server = Server::bind(ground.settings.http.clone(), http.clone()).await?;
+    let address = server.local_addr().map_err(|source| Error::System {
+        what: "listening address",
+        source,
+    })?;
+    let front = Front::starting();
+    let (stop_server, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(server.run(front.clone(), async {
+        // A sender that is gone means the same.
+        let _ = stopped.await;
+    }));
+    let data_dir = ground.settings.main.data_dir.display().to_string();
+    tracing::info!(%address, %data_dir, version = env!("CARGO_PKG_VERSION"), "cairn is starting");
+    let (member, mut registry) = open(&ground, registry).await?;
+    let member = Arc::new(member);
+    let engine = ground.engine(&mut registry);
+    let receiver = ground.receiver(&member, &mut registry);
+    let scraped = Arc::new(Scraped::default());
+    let status = Arc::new(ground.status(&member, &reload, &scraped));
+    let made = Made {
+        engine,
+        receiver,
+        registry: Arc::new(registry),
+    };
+    let scrape = ground.self_scrape(&member, &made.registry, &scraped);
+    ground.show(&front, &member, made, Arc::clone(&status), http);
+    let scraping = tokio::spawn(scrape.run());
+    tell_ready(&ground, &member);
+    until_stopped(&mut signals, &reload).await;
+    stop(&member, &status, stop_server, serving, scraping).await
+}
+
+/// Opens what the node holds, beside the server.
+async fn open(
+    ground: &Arc<Ground>,
+    mut registry: Registry,
+) -> Result<(LocalMember, Registry), Error> {
+    let ground = Arc::clone(ground);
+    let opening = spawn_blocking(move || {
+        let member = ground.open_member(&mut registry)?;
+        Ok((member, registry))
+    });
+    opening.await.unwrap_or(Err(Error::Lost {
+        what: "opening the data directory",
+    }))
+}
+
+fn tell_ready(ground: &Ground, member: &LocalMember) {
+    let store = member.store();
+    let head = store.head_stats();
+    let (blocks, _) = store.block_totals();
+    let took_ms = ground.clock.now().0.saturating_sub(ground.started.0);
+    tracing::info!(
+        series = head.series,
+        samples = head.samples,
+        blocks,
+        replayed_records = head.log.replayed_records,
+        took_ms,
+        "cairn is ready"
+    );
+}
+
+async fn until_stopped(signals: &mut Signals, reload: &Reload) {
+    while signals.next().await == Asked::Reload {
+        // What went wrong has been logged, and shows in `status/runtimeinfo`.
+        let _ = reload.run();
+    }
+}
+
+/// Everything in order: nothing new, requests under way, our own metrics, the disk.
+async fn stop(
+    member: &Arc<LocalMember>,
+    status: &NodeStatus,
+    stop_server: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
+    scraping: JoinHandle<()>,
+) -> Result<(), Error> {
+    tracing::info!("cairn is stopping");
+    status.stopping.store(true, Ordering::Release);
+    scraping.abort();
+    // The server may have ended by itself.
+    let _ = stop_server.send(());
+    if serving.await.is_err() {
+        return Err(Error::Lost { what: "the server" });
+    }
+    let member = Arc::clone(member);
+    let closed = spawn_blocking(move || member.close()).await;
+    closed.map_err(|_| Error::Lost {
+        what: "closing the data directory",
+    })??;
+    tracing::info!("cairn has stopped: everything is on disk");
+    Ok(())
+}

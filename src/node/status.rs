@@ -1,0 +1,152 @@
+//! What the node tells of itself to whoever asks over HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::cluster::LocalMember;
+use crate::config::Settings;
+use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
+use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
+use crate::runtime::{Clock, Setting, cores, host_name, show_duration, threads};
+
+use super::REVISION;
+use super::reload::Reload;
+
+/// When this node last stored its own metrics, and how long it took to write them down.
+#[derive(Debug, Default)]
+pub(super) struct Scraped {
+    at_ms: AtomicI64,
+    took_ns: AtomicU64,
+}
+
+impl Scraped {
+    pub(super) fn note(&self, at: TimestampMs, took: Duration) {
+        self.at_ms.store(at.0, Ordering::Relaxed);
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.took_ns.store(took, Ordering::Relaxed);
+    }
+}
+
+/// What is known of the node, from its start on.
+pub(super) struct NodeStatus {
+    pub(super) member: Arc<LocalMember>,
+    pub(super) settings: Settings,
+    pub(super) memory_limit: u64,
+    pub(super) name: String,
+    pub(super) started: TimestampMs,
+    pub(super) stopping: AtomicBool,
+    pub(super) scraped: Arc<Scraped>,
+    pub(super) reload: Arc<Reload>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl NodeStatus {
+    fn retention(&self) -> String {
+        let retention = &self.settings.retention;
+        let age = retention.total.map(show_duration);
+        let size = retention.local_size.map(|size| size.show());
+        let texts: Vec<String> = age.into_iter().chain(size).collect();
+        texts.join(" or ")
+    }
+}
+
+impl StatusProvider for NodeStatus {
+    fn ready(&self) -> Result<(), String> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err("the node is stopping: ask another, or try again in a moment".to_owned());
+        }
+        Ok(())
+    }
+
+    fn runtime(&self) -> RuntimeStatus {
+        let directory = std::env::current_dir().unwrap_or_default();
+        let head = self.member.store().head_stats();
+        RuntimeStatus {
+            started: self.started,
+            directory: directory.display().to_string(),
+            host: host_name(),
+            reload_succeeded: self.reload.succeeded(),
+            configured: self.reload.configured(),
+            series: head.series,
+            corruptions: head.log.torn_records,
+            threads: threads(),
+            processors: cores() as u64,
+            memory_limit_bytes: self.memory_limit,
+            retention: self.retention(),
+            revision: REVISION.to_owned(),
+        }
+    }
+
+    fn flags(&self) -> Vec<(String, String)> {
+        self.settings.shown()
+    }
+
+    fn config(&self) -> String {
+        let lines = self.settings.shown().into_iter();
+        lines
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| format!("{key} = {value:?}\n"))
+            .collect()
+    }
+
+    fn head(&self, tenant: &TenantId, limit: usize) -> HeadStatus {
+        let store = self.member.store();
+        let found = store.cardinality(tenant, limit);
+        let now = self.clock.now();
+        let held = store.held();
+        let starts = held.iter().map(|held| held.window.start());
+        let ends = held.iter().map(|held| held.window.end());
+        HeadStatus {
+            series: found.series,
+            label_pairs: found.label_pairs,
+            chunks: store.head_stats().windows,
+            time_min: starts.min().unwrap_or(now),
+            time_max: ends.max().map_or(now, |end| end.min(now)),
+            series_by_metric: found.series_by_metric,
+            values_by_label: found.values_by_label,
+            bytes_by_label: found.bytes_by_label,
+            series_by_pair: found.series_by_pair,
+        }
+    }
+
+    fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {
+        self.member.store().blocks()
+    }
+
+    fn replay(&self) -> ReplayStatus {
+        // Requests come here only once everything is read.
+        let last = self.member.store().head_stats().log.segments;
+        ReplayStatus {
+            first: 0,
+            last,
+            current: last,
+            done: true,
+        }
+    }
+
+    fn targets(&self) -> Vec<TargetStatus> {
+        let interval = self.settings.ingest.self_scrape_interval;
+        let pairs = [("instance", self.name.as_str()), ("job", "cairn")];
+        let Ok(labels) = LabelSet::from_pairs(&pairs) else {
+            return Vec::new();
+        };
+        if interval.is_zero() {
+            return Vec::new();
+        }
+        vec![TargetStatus {
+            labels,
+            pool: "cairn".to_owned(),
+            url: format!("http://{}/metrics", self.settings.http.listen),
+            error: String::new(),
+            scraped: TimestampMs(self.scraped.at_ms.load(Ordering::Relaxed)),
+            took_s: Duration::from_nanos(self.scraped.took_ns.load(Ordering::Relaxed))
+                .as_secs_f64(),
+            interval_ms: i64::try_from(interval.as_millis()).unwrap_or(i64::MAX),
+        }]
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        self.reload.run()
+    }
+}
