@@ -13,7 +13,7 @@ pub enum Error {
     },
     /// Somebody else listens there.
     #[error(
-        "{listen} is taken: another program, perhaps another Cairn, listens there; stop it or set http.listen"
+        "{listen} is in use: another program, perhaps another Cairn, listens there; stop it or set http.listen"
     )]
     Taken {
         /// The address.

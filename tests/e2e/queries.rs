@@ -26,7 +26,7 @@ pub const QUERIES: &[&str] = &[
     "sum_over_time(up[10s])",
     "stddev_over_time(node_memory_MemFree_bytes[20s])",
     "quantile_over_time(0.9, node_memory_MemFree_bytes[20s])",
-    "count_over_time({job=\"node\", __name__=~\"node_(load|memory).*\"}[10s])",
+    "count_over_time(node_memory_MemFree_bytes[10s])",
     "changes(node_context_switches_total[20s])",
     "resets(prometheus_tsdb_head_series[20s])",
     "last_over_time(node_boot_time_seconds[10s])",

@@ -38,10 +38,18 @@ pub(in super::super) async fn write(writes: Writes, request: Request) -> Respons
         content_encoding: text(CONTENT_ENCODING),
     };
     let receiver = &writes.receiver;
-    let read = read(body, announced(&parts.headers), receiver.body_bytes_max());
+    let mut body = body;
+    let read = read(
+        &mut body,
+        announced(&parts.headers),
+        receiver.body_bytes_max(),
+    );
     match tokio::time::timeout(writes.read_timeout, read).await {
         Ok(Ok(body)) => respond(receiver.receive(tenant, head, body).await),
-        Ok(Err(Unread::TooLarge)) => respond(receiver.refuse_too_large(&head)),
+        Ok(Err(Unread::TooLarge)) => {
+            pass_over(body).await;
+            respond(receiver.refuse_too_large(&head))
+        }
         Ok(Err(Unread::Broken(reason))) => plain(
             StatusCode::BAD_REQUEST,
             format!("the body could not be read: {reason}"),
@@ -73,8 +81,28 @@ fn announced(headers: &HeaderMap) -> usize {
 /// Memory that is taken for a body before its bytes have come, however long it says it is.
 const TRUSTED_BYTES: usize = 1 << 20;
 
+/// What is read and thrown away of a body that is too large, and for how long: a sender that is
+/// still writing when the connection closes would see a broken pipe instead of the reason.
+const PASSED_OVER_BYTES: usize = 256 << 20;
+const PASSED_OVER_TIME: Duration = Duration::from_secs(5);
+
+/// Reads the rest of a body and keeps nothing of it.
+async fn pass_over(mut body: Body) {
+    let rest = async {
+        let mut passed = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            passed += frame.data_ref().map_or(0, Bytes::len);
+            if passed > PASSED_OVER_BYTES {
+                break;
+            }
+        }
+    };
+    // Whoever takes longer does not get to read the reason.
+    let _ = tokio::time::timeout(PASSED_OVER_TIME, rest).await;
+}
+
 /// Reads a body into one piece of memory; one frame is not copied.
-async fn read(mut body: Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
+async fn read(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
     if announced > most {
         return Err(Unread::TooLarge);
     }
@@ -125,8 +153,8 @@ mod tests {
     use super::*;
 
     async fn check(pieces: &[&'static [u8]], announced: usize, most: usize, want: Option<&[u8]>) {
-        let body = Body::new(Pieces(pieces.to_vec()));
-        let got = read(body, announced, most).await;
+        let mut body = Body::new(Pieces(pieces.to_vec()));
+        let got = read(&mut body, announced, most).await;
         assert_eq!(got.ok().as_deref(), want);
     }
 
