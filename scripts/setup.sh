@@ -28,11 +28,30 @@ packages() {
 
 packages ca-certificates gcc g++ libc6-dev make clang libclang-dev git
 
+# Rust: what is there, as long as it works; else the toolchain that the tree was written with, by rustup.
 [ -x "$HOME/.cargo/bin/cargo" ] && case ":$PATH:" in *":$HOME/.cargo/bin:"*) ;; *) export PATH="$HOME/.cargo/bin:$PATH" ;; esac
-if ! command -v cargo >/dev/null; then
-    packages rustup || die "no Rust here: install rustup (https://rustup.rs), then run this again"
-    rustup toolchain install "$(sed -n 's/^channel = "\(.*\)"/\1/p' "$cairn_root/rust-toolchain.toml")" --profile minimal --component rustfmt,clippy
-fi
+rust_works() { (cd "$cairn_root" && cargo --version && rustc --version && cargo fmt --version && cargo clippy --version) >/dev/null 2>&1; }
+install_rust() {
+    local channel components="rustfmt clippy"
+    channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$cairn_root/rust-toolchain.toml")
+    if ! command -v rustup >/dev/null; then
+        packages curl
+        say "installing Rust by rustup, into $HOME/.cargo"
+        # https://rust-lang.github.io/rustup/installation/other.html: the installer and its checksum.
+        local init="$CAIRN_CACHE/rustup-init" from
+        from="https://static.rust-lang.org/rustup/dist/$(uname -m)-unknown-linux-gnu/rustup-init"
+        curl --proto '=https' --tlsv1.2 -fsSL "$from" -o "$init" || die "rustup cannot be had from $from: install Rust yourself (https://rustup.rs), then run this again"
+        [ "$(curl --proto '=https' --tlsv1.2 -fsSL "$from.sha256" | cut -d' ' -f1)" = "$(sha256sum "$init" | cut -d' ' -f1)" ] || die "$from does not have its checksum: try again"
+        chmod +x "$init"
+        "$init" -y --quiet --no-modify-path --profile minimal --default-toolchain none
+        rm "$init"
+        export PATH="$HOME/.cargo/bin:$PATH"
+    fi
+    say "installing the Rust toolchain $channel"
+    rustup toolchain install "$channel" --no-self-update --profile minimal --component ${components// / --component } >/dev/null
+}
+rust_works || install_rust
+rust_works || die "cargo, rustc, rustfmt and clippy of $(sed -n 's/^channel = "\(.*\)"/\1/p' "$cairn_root/rust-toolchain.toml") do not run here: see \"rustup show\""
 rust_minor=$(cd "$cairn_root" && rustc --version | sed -E 's/^rustc 1\.([0-9]+).*/\1/')
 [ "$rust_minor" -ge 91 ] || die "$(rustc --version) is too old: Cairn needs 1.91 or later (rustup update)"
 
