@@ -57,6 +57,15 @@ rust_minor=$(cd "$cairn_root" && rustc --version | sed -E 's/^rustc 1\.([0-9]+).
 
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$CAIRN_CACHE/target}"
 
+# Every version of every dependency leaves its objects there: beyond this many MiB (a full set of
+# debug and release takes 4,000) it is emptied and built anew, which takes minutes.
+target_mib_max=12000
+if [ "$CARGO_TARGET_DIR" = "$CAIRN_CACHE/target" ] && [ -d "$CARGO_TARGET_DIR" ] &&
+    [ "$(du -sm "$CARGO_TARGET_DIR" | cut -f1)" -gt "$target_mib_max" ]; then
+    say "the build cache has outgrown $target_mib_max MiB: emptying $CARGO_TARGET_DIR"
+    rm -rf "$CARGO_TARGET_DIR"
+fi
+
 # RocksDB as a static archive, keyed by all that shapes it. The crate's build script compiles no
 # C++ when ROCKSDB_LIB_DIR is set, so every profile and every fresh clone shares this one.
 rocksdb_archive() {
