@@ -10,7 +10,8 @@
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a bench: a panic is how it fails"
+    clippy::print_stdout,
+    reason = "a bench: it says what it measures, and a panic is how it fails"
 )]
 
 use std::hint::black_box;

@@ -100,13 +100,16 @@ impl Load {
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..CONNECTIONS {
-                scope.spawn(|| {
-                    while let Some(body) = self.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        send_one(url, body);
-                    }
-                });
+                scope.spawn(|| self.send_rest(url, &next));
             }
         });
+    }
+
+    /// Takes one body after the other and sends it, until none is left.
+    fn send_rest(&self, url: &str, next: &AtomicUsize) {
+        while let Some(body) = self.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
+            send_one(url, body);
+        }
     }
 }
 

@@ -16,8 +16,11 @@ use cairn::store::{
     BlockReader, Error, Ordinal, Pairs, SstTable, Table, block_key, block_prefix, for_each,
 };
 
+/// What is done with the bytes.
+type Target = fn(&[u8]);
+
 /// All of them, by name.
-pub(super) const ALL: &[(&str, fn(&[u8]))] = &[
+pub(super) const ALL: &[(&str, Target)] = &[
     ("varint", varint),
     ("timestamps", timestamps),
     ("page", page),

@@ -245,9 +245,8 @@ impl OneShard<'_, '_> {
                     if data.late_is_full() {
                         // Settling reads rows.
                         drop(rows);
-                        layer.settle_locked(data, &|local| {
-                            roster.target_of(layer.arc, local).unwrap_or(u32::MAX)
-                        });
+                        let target = |local| roster.target_of(layer.arc, local);
+                        layer.settle_locked(data, &|local| target(local).unwrap_or(u32::MAX));
                         rows = state.rows.lock();
                     }
                 }

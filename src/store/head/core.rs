@@ -223,19 +223,17 @@ impl Core {
             let mut state = shard.state.lock();
             let roster = shard.roster.read();
             state.remove(window, layers);
+            let number = u8::try_from(number).unwrap_or(0);
             for layer in layers {
                 let present = layer.lock().present.clone();
-                for local in present.iter() {
-                    let Some(slot) = roster.slot_of(layer.arc, local) else {
-                        continue;
-                    };
-                    if state.release(slot)
-                        && let Some(entry) = roster.entry(slot)
-                    {
-                        let shard = u8::try_from(number).unwrap_or(0);
-                        unheld.push(SeriesId::new(shard, slot, entry.generation));
-                    }
-                }
+                let slots = present
+                    .iter()
+                    .filter_map(|local| roster.slot_of(layer.arc, local));
+                let released = slots.filter(|slot| state.release(*slot));
+                unheld.extend(released.filter_map(|slot| {
+                    let generation = roster.entry(slot)?.generation;
+                    Some(SeriesId::new(number, slot, generation))
+                }));
             }
         }
         let mut views = self.views.lock();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::layer::Layer;
+use super::layer::{Layer, add_unknown};
 use super::types::SeriesId;
 use super::view::HeadSeries;
 use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};
@@ -123,11 +123,7 @@ impl Cut {
             for (tenant, families) in layer.lock().metadata() {
                 for (family, list) in families {
                     let known = all.entry((tenant.clone(), family.clone())).or_default();
-                    for one in list {
-                        if !known.contains(one) {
-                            known.push(one.clone());
-                        }
-                    }
+                    add_unknown(known, list);
                 }
             }
         }

@@ -422,3 +422,12 @@ impl LayerData {
             + size_of::<Self>()
     }
 }
+
+/// Adds to a family's metadata, newest first, what another layer knows of it besides.
+pub(super) fn add_unknown(known: &mut Vec<Metadata>, others: &[Metadata]) {
+    for one in others {
+        if !known.contains(one) {
+            known.push(one.clone());
+        }
+    }
+}

@@ -26,8 +26,8 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-pub use cut::{Cut, CutContent};
+pub(super) use cut::Cut;
 pub use settings::HeadSettings;
 pub use types::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
-pub use view::{HeadSeries, HeadView};
-pub use whole::{Head, HeadStats, Held};
+pub(super) use view::{HeadSeries, HeadView};
+pub use whole::{Head, HeadStats};

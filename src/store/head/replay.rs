@@ -143,12 +143,10 @@ impl<'a> Replay<'a> {
         let mut last = None;
         for float in &logged {
             if let Known::Wanted(series, arc) = self.known(header, float.series, covered)? {
-                if last != Some(arc) {
-                    last = Some(arc);
-                    if !arcs.contains(&arc) {
-                        arcs.push(arc);
-                    }
+                if last != Some(arc) && !arcs.contains(&arc) {
+                    arcs.push(arc);
                 }
+                last = Some(arc);
                 self.floats.push(FloatSample {
                     series,
                     at: super::layer::time_in(header.window, float.offset_ms),

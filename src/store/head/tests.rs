@@ -363,7 +363,7 @@ proptest! {
             let at = TimestampMs(step * 400_000 - 1_000_000 + number as i64 / 10 * 15_000);
             let series = head.register(&tenant(), &set).unwrap();
             let (value, start) = match kind {
-                10 => (histogram(step as u64), 0),
+                10 => (histogram(step.unsigned_abs()), 0),
                 11 => (Value::Float(value), 5),
                 _ => (Value::Float(value), 0),
             };

@@ -29,7 +29,7 @@ impl SeriesId {
     pub(super) const fn new(shard: u8, slot: u32, generation: u32) -> Self {
         Self {
             slot,
-            tag: (generation << SHARD_BITS) | (shard as u32 % SHARDS_MAX as u32),
+            tag: (generation << SHARD_BITS) | (shard as u32 & ((1 << SHARD_BITS) - 1)),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::core::Core;
-use super::layer::Layer;
+use super::layer::{Layer, add_unknown};
 use super::types::SeriesId;
 use crate::model::{
     Exemplar, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange,
@@ -188,12 +188,7 @@ impl HeadView {
                 if family.is_some_and(|wanted| wanted != name) {
                     continue;
                 }
-                let known = all.entry(name.clone()).or_default();
-                for one in list {
-                    if !known.contains(one) {
-                        known.push(one.clone());
-                    }
-                }
+                add_unknown(all.entry(name.clone()).or_default(), list);
             }
         }
         all

@@ -10,9 +10,9 @@ static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
     let mut tables = [[0u32; 256]; 8];
-    let mut at = 0;
+    let (mut at, mut byte) = (0, 0u32);
     while at < 256 {
-        let mut crc = at as u32;
+        let mut crc = byte;
         let mut bit = 0;
         while bit < 8 {
             crc = if crc & 1 == 1 {
@@ -24,6 +24,7 @@ const fn tables() -> [[u32; 256]; 8] {
         }
         tables[0][at] = crc;
         at += 1;
+        byte += 1;
     }
     let mut table = 1;
     while table < 8 {

@@ -1,6 +1,11 @@
 //! A disk for tests that fails at a chosen I/O and, when the power goes, keeps of unsynced writes
 //! whichever sectors it likes.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "lengths and offsets of files that a test holds in memory"
+)]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -103,10 +108,6 @@ impl FaultyDisk {
 
     pub(crate) fn names(&self) -> Vec<String> {
         self.0.lock().files.keys().cloned().collect()
-    }
-
-    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
-        self.0.lock().files[name].current.clone()
     }
 
     /// Counts an operation; `Err` with how many bytes still get through when it fails.

@@ -148,15 +148,13 @@ impl Opening<'_> {
             .partition(|found| found.header.generation < oldest);
         let freed = freed.into_iter().map(|found| found.name);
         self.opened.segments.free.extend(freed);
-        let mut expected = live.first().map_or(0, |_| oldest);
-        for found in &live {
+        for (expected, found) in (oldest..).zip(&live) {
             if found.header.generation != expected {
                 return Err(Error::corrupt(
                     format!("the log before its file {}", found.name),
                     format!("the segment of generation {expected} is missing"),
                 ));
             }
-            expected += 1;
         }
         Ok((live, headless))
     }

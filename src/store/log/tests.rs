@@ -1,6 +1,12 @@
 //! What the log promises, under failing and torn writes: what was acknowledged is read back, what
 //! is read back is a beginning of what was pushed, and damage is never taken for a torn tail.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "test data: positions are small numbers, payloads are any bytes"
+)]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -13,7 +19,7 @@ use crate::store::error::Error;
 
 /// Collects what a replay gives.
 #[derive(Default)]
-struct Collected(Vec<(u64, Vec<u8>)>);
+struct Collected(Records);
 
 impl Replayed for Collected {
     fn record(
@@ -33,7 +39,10 @@ fn arc(number: u8) -> RingArc {
     RingArc::new(u32::from(number) << 28, 4).unwrap()
 }
 
-fn try_open(disk: &FaultyDisk, marks: &[Mark]) -> Result<(Log, Vec<(u64, Vec<u8>)>), Error> {
+/// Records by their positions.
+type Records = Vec<(u64, Vec<u8>)>;
+
+fn try_open(disk: &FaultyDisk, marks: &[Mark]) -> Result<(Log, Records), Error> {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(0)));
     let mut collected = Collected::default();
     let settings = WriteLogSettings::default();
@@ -47,7 +56,7 @@ fn try_open(disk: &FaultyDisk, marks: &[Mark]) -> Result<(Log, Vec<(u64, Vec<u8>
     Ok((log, collected.0))
 }
 
-fn open(disk: &FaultyDisk) -> (Log, Vec<(u64, Vec<u8>)>) {
+fn open(disk: &FaultyDisk) -> (Log, Records) {
     try_open(disk, &[]).unwrap()
 }
 
