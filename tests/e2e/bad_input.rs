@@ -85,7 +85,9 @@ fn bad_labels(node: &Cairn) {
         )
     };
     let long = "v".repeat(1 << 20);
-    let cases: &[(&str, Vec<(&str, &str)>, &str)] = &[
+    // What is wrong, the labels, and what the answer names.
+    type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a str);
+    let cases: &[Case<'_>] = &[
         ("no name", vec![("a", "b")], "__name__"),
         (
             "twice",

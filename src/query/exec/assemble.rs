@@ -1,6 +1,6 @@
 //! From the nodes of a plan to operators: which operator serves which node, at which steps.
 
-use crate::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, TimestampMs};
+use crate::model::TimestampMs;
 use crate::query::error::Error;
 use crate::query::function::{Evaluate, LabelJoin, LabelReplace, Reach, Special};
 use crate::query::plan::{
@@ -9,9 +9,10 @@ use crate::query::plan::{
 use crate::query::syntax::AggregateOp;
 use crate::query::value::{Steps, ValueType};
 
+use super::absent::{Absent, AbsentOverTime, absent_labels};
 use super::aggregate::Fold;
 use super::arithmetic::{Pairing, Scalars, WithScalar};
-use super::call::{Absent, Change, Labels, Map, Nameless, Only, Relabel, Swallow};
+use super::call::{Change, Labels, Map, Nameless, Only, Relabel, Swallow};
 use super::constant::{Empty, Formula, Negate, Once, Scalar};
 use super::histogram::{Asked, Histograms};
 use super::info::Info;
@@ -21,8 +22,7 @@ use super::operator::{Habits, Input, Run};
 use super::output::{Raw, collect};
 use super::pick::Pick;
 use super::range::{
-    AbsentOverTime, Computed, Nothing, OverWindow, Range, RangeCall, RangeSource, Stored, Windows,
-    reach_of,
+    Computed, Nothing, OverWindow, Range, RangeCall, RangeSource, Stored, Windows, reach_of,
 };
 use super::scan::{Scan, Wanted};
 use super::sets::Sets;
@@ -454,26 +454,6 @@ fn text(node: &Node) -> String {
         NodeKind::Text(text) => text.clone(),
         _ => String::new(),
     }
-}
-
-/// The labels that a selector fixes: what an absent series would have had.
-fn absent_labels(node: &Node) -> LabelSet {
-    let matchers: &[Matcher] = match &node.kind {
-        NodeKind::Instant(selector) => &selector.matchers,
-        NodeKind::Range(RangeInput::Stored { selector, .. }) => &selector.matchers,
-        _ => &[],
-    };
-    let mut builder = LabelSet::empty().to_builder();
-    let mut fixed: Vec<&str> = Vec::new();
-    for matcher in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
-        if matcher.op() == MatchOp::Equal && !fixed.contains(&matcher.name()) {
-            builder.set(matcher.name(), matcher.value());
-            fixed.push(matcher.name());
-        } else {
-            builder.remove(matcher.name());
-        }
-    }
-    builder.build()
 }
 
 /// Prometheus' words for a modifier that a function does not understand.

@@ -4,7 +4,7 @@
 use crate::model::LabelSet;
 use crate::query::error::Error;
 use crate::query::function::{LabelJoin, LabelReplace};
-use crate::query::value::{ABSENT, StepSeries, Steps, is_absent};
+use crate::query::value::{StepSeries, Steps, is_absent};
 
 use super::constant::lose_name;
 use super::labels::Distinct;
@@ -126,44 +126,6 @@ impl Operator for Only {
         }
         Ok(Some(StepSeries {
             labels: LabelSet::empty(),
-            drop_name: false,
-            values,
-        }))
-    }
-}
-
-/// `absent`: 1 at the steps at which the vector is empty.
-pub(super) struct Absent {
-    /// The vector.
-    pub(super) vector: Input,
-    /// The labels of the answer.
-    pub(super) labels: LabelSet,
-    /// How many steps there are.
-    pub(super) count: usize,
-    /// It has been answered.
-    pub(super) done: bool,
-}
-
-impl Operator for Absent {
-    fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
-        if std::mem::replace(&mut self.done, true) {
-            return Ok(None);
-        }
-        let mut values = run.values(self.count)?;
-        values.fill(1.0);
-        while let Some(series) = self.vector.next(run)? {
-            for (slot, value) in values.iter_mut().zip(&series.values) {
-                if !is_absent(*value) {
-                    *slot = ABSENT;
-                }
-            }
-            run.recycle(series.values);
-        }
-        if values.iter().all(|value| is_absent(*value)) {
-            return Ok(None);
-        }
-        Ok(Some(StepSeries {
-            labels: self.labels.clone(),
             drop_name: false,
             values,
         }))

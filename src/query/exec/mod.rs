@@ -3,6 +3,7 @@
 //! What this part does not know: PromQL's text, where samples come from, and how answers are
 //! written.
 
+mod absent;
 mod aggregate;
 mod arithmetic;
 mod assemble;

@@ -1,0 +1,102 @@
+//! Every sequence of values comes back bit for bit, and the usual ones are small.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn check(values: &[(u16, u64)]) -> usize {
+    let (mut slabs, mut chunk, mut words) = (Slabs::new(), Chunk::EMPTY, Vec::new());
+    for (row, bits) in values {
+        chunk.append(&mut slabs, *row, *bits);
+    }
+    chunk.copy_bits(&slabs, &mut words);
+    let back: Vec<_> = Reader::new(&chunk, &words).collect();
+    assert_eq!(back, values);
+    words.len() * 4
+}
+
+fn rows(values: impl IntoIterator<Item = f64>) -> Vec<(u16, u64)> {
+    (0..).zip(values.into_iter().map(f64::to_bits)).collect()
+}
+
+#[test]
+fn the_state_is_small() {
+    assert_eq!(size_of::<Chunk>(), 40);
+}
+
+#[test]
+fn what_never_changes_takes_no_bits() {
+    assert_eq!(check(&rows([42.5; 480])), 0);
+    assert_eq!(check(&[]), 0);
+    assert_eq!(check(&[(7, f64::NAN.to_bits())]), 0);
+}
+
+#[test]
+fn counters_and_decimals_are_small() {
+    let counter = rows((0..480).map(|i| 1000.0 + f64::from(i) * 15.0));
+    assert!(check(&counter) < 170, "{}", check(&counter));
+    let gauge = rows((0..480).map(|i| f64::from(i % 7) * 0.01 + 20.0));
+    assert!(check(&gauge) < 480, "{}", check(&gauge));
+}
+
+#[test]
+fn odd_values_and_gaps_come_back() {
+    let odd = [
+        0.0,
+        -0.0,
+        1.0,
+        f64::from_bits(crate::model::STALE_NAN_BITS),
+        f64::from_bits(0x7ff8_dead_beef_0001),
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::MIN_POSITIVE,
+        f64::from_bits(1),
+        f64::MAX,
+        9_007_199_254_740_993.0,
+        -9_007_199_254_740_991.0,
+        0.1 + 0.2,
+        1e300,
+        1e-12,
+        123.456,
+    ];
+    check(&rows(odd));
+    check(&rows(odd.into_iter().rev()));
+    for one in odd {
+        for other in odd {
+            check(&rows([5.0, one, other, 5.0, one, 6.5, other, other, 5.25]));
+        }
+    }
+    let gaps: Vec<_> = (0..100u16)
+        .map(|i| (i * i, f64::from(i / 3).to_bits()))
+        .collect();
+    check(&gaps);
+    check(&[(0, 1), (1, 1), (ROW_MAX, 1)]);
+}
+
+fn value() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        any::<f64>().prop_map(f64::to_bits),
+        (-1000i32..1000).prop_map(|v| f64::from(v).to_bits()),
+        (-100_000i32..100_000).prop_map(|v| (f64::from(v) / 1000.0).to_bits()),
+        Just(0),
+        Just(crate::model::STALE_NAN_BITS),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_sequence_comes_back(
+        values in proptest::collection::vec((0u16..4, 0u16..3, value()), 0..300)
+    ) {
+        let (mut row, mut all) = (0u16, Vec::new());
+        for (gap, repeat, bits) in values {
+            row += if gap == 3 { 17 } else { 1 };
+            for _ in 0..=repeat {
+                all.push((row, bits));
+                row += 1;
+            }
+        }
+        check(&all);
+    }
+}
