@@ -19,6 +19,7 @@ mod server;
 mod settings;
 mod state;
 mod tenant;
+mod ui;
 
 pub use error::Error;
 pub use front::Front;

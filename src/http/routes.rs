@@ -26,6 +26,7 @@ use super::params::{Params, parse_duration};
 use super::reply::{ApiError, Kind, plain};
 use super::state::State;
 use super::tenant::tenant_of;
+use super::ui;
 
 /// Where the API stands: as in Prometheus, and as in Mimir.
 const PREFIXES: [&str; 2] = ["/api/v1", "/prometheus/api/v1"];
@@ -128,6 +129,8 @@ pub(super) fn reads() -> Router<State> {
         .route("/health", get(health::healthy))
         .route("/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
+        // `/` and `/ui/{version}/...`.
+        .merge(ui::routes())
 }
 
 /// Routes with what stands around them.

@@ -33,6 +33,7 @@ pub use format::prettify;
 pub use options::ParseOptions;
 pub use parse::{parse, parse_selector};
 pub use span::Span;
+pub use token::{aggregations, keywords};
 pub use tree::tree;
 
 #[cfg(test)]

@@ -117,6 +117,21 @@ const WORDS: [(&str, TokenKind); 39] = [
     ("nan", TokenKind::Number),
 ];
 
+/// The aggregations, for completion.
+pub fn aggregations() -> impl Iterator<Item = &'static str> {
+    named(|kind| matches!(kind, TokenKind::Aggregate(_)))
+}
+
+/// Words that join or modify expressions, for completion.
+pub fn keywords() -> impl Iterator<Item = &'static str> {
+    named(|kind| matches!(kind, TokenKind::Op(_) | TokenKind::Keyword(_)))
+}
+
+fn named(wanted: fn(TokenKind) -> bool) -> impl Iterator<Item = &'static str> {
+    let words = WORDS.iter().filter(move |(_, kind)| wanted(*kind));
+    words.map(|(name, _)| *name)
+}
+
 impl TokenKind {
     /// The keyword that a word is, if it is one.
     pub(super) fn of_word(word: &str) -> Option<Self> {

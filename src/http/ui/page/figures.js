@@ -1,0 +1,130 @@
+// The figures at the top: what the node holds and receives now, and small curves of the last
+// quarter of an hour. All but the series come from the node's own metrics by one query.
+
+import * as api from "./api.js";
+import { byId, el, say, svg } from "./dom.js";
+import * as format from "./format.js";
+
+const SPAN = 900;
+const STEP = 15;
+
+const bytes = (number) => format.bytes(number);
+const rate = ([figure, unit]) => [figure, `${unit}/s`];
+
+/// `query` gives one series; `show` gives figure and unit; `aside` a line below, from all figures.
+const FIGURES = [
+  {
+    id: "receives",
+    title: "Receives",
+    query: 'sum(rate(cairn_ingest_stored_total{kind=~"sample|histogram"}[1m]))',
+    show: (number) => { const [figure, prefix] = format.scaled(number); return [figure, `${prefix} samples/s`.trim()]; },
+    aside: ({ requests }) => (requests > 0 ? `${format.scaled(requests).join("")} writes/s` : "its own metrics alone"),
+  },
+  {
+    id: "series",
+    title: "Series in memory",
+    show: (number) => format.scaled(number),
+    aside: ({ unsealed }) => (unsealed === undefined ? "" : `${format.scaled(unsealed).join(" ")} samples not in blocks yet`),
+  },
+  {
+    id: "blocks",
+    title: "Blocks",
+    query: "sum(cairn_block_bytes)",
+    show: bytes,
+    aside: ({ count }) => (count === undefined ? "" : count === 0 ? "the first after two hours" : `${format.value(count)} blocks`),
+  },
+  {
+    id: "written",
+    title: "Written to disk",
+    query: 'sum(rate(cairn_device_written_bytes_total{job="cairn"}[1m]))',
+    show: (number) => rate(bytes(number)),
+    aside: ({ free }) => (free > 0 ? `${bytes(free).join(" ")} free` : ""),
+  },
+  {
+    id: "memory",
+    title: "Memory",
+    query: 'sum(process_resident_memory_bytes{job="cairn"})',
+    show: bytes,
+    aside: ({ head }) => (head === undefined ? "" : `${bytes(head).join(" ")} for samples`),
+  },
+  {
+    id: "processor",
+    title: "Processor",
+    query: 'sum(rate(process_cpu_seconds_total{job="cairn"}[1m]))',
+    show: (number) => [format.scaled(number * 100)[0], "% of a core"],
+    aside: ({ queries }) => (queries === undefined ? "" : `${format.scaled(queries).join(" ")} queries/s`),
+  },
+];
+
+/// What stands in the small lines.
+const ASIDES = {
+  requests: 'sum(rate(cairn_ingest_requests_total[1m]))',
+  unsealed: "sum(cairn_unsealed_samples)",
+  count: "sum(cairn_blocks)",
+  free: "min(cairn_disk_free_bytes)",
+  head: "sum(cairn_unsealed_bytes)",
+  queries: "sum(rate(cairn_query_queries_total[1m]))",
+};
+
+/// One query for all: each part carries its name as a label.
+const QUERY = [
+  ...FIGURES.filter((figure) => figure.query).map(({ id, query }) => [id, query]),
+  ...Object.entries(ASIDES),
+].map(([id, query]) => `label_replace(${query}, "figure", "${id}", "", "")`).join(" or ");
+
+/// Lays out the frames, at their final size, before anything is known.
+export function prepare() {
+  byId("figures").replaceChildren(...FIGURES.map(({ id, title }) =>
+    el("div", { class: "figure", id: `figure-${id}` },
+      el("dt", {}, title),
+      el("dd", { class: "value" }, "–"),
+      el("dd", { class: "aside" }),
+      svg("svg", { viewBox: "0 0 100 34", preserveAspectRatio: "none", "aria-hidden": "true" }))));
+}
+
+/// Asks for the figures and shows them. Gives what other parts of the page want to know.
+export async function refresh(signal) {
+  const end = api.now();
+  const grid = { start: end - SPAN, end, step: STEP };
+  const [tsdb, own] = await Promise.all([
+    api.get("status/tsdb", { limit: 1 }, signal),
+    api.post("query_range", { query: QUERY, ...grid }, signal),
+  ]);
+  const curves = new Map(own.data.result.map((one) => [one.metric.figure, one.values.map(([time, text]) => [time, Number(text)])]));
+  const now = {};
+  for (const [id, points] of curves) {
+    const [time, value] = points[points.length - 1];
+    // A curve that has ended is not what is now.
+    if (end - time <= 2 * STEP) now[id] = value;
+  }
+  now.series = tsdb.data.headStats.numSeries;
+  for (const figure of FIGURES) show(figure, now, curves.get(figure.id) ?? [], grid);
+  return now;
+}
+
+function show({ id, show: read, aside }, now, points, grid) {
+  const frame = byId(`figure-${id}`);
+  const [value, line] = frame.querySelectorAll("dd");
+  if (now[id] === undefined || Number.isNaN(now[id])) {
+    value.replaceChildren("–");
+    say(line, "after some seconds");
+  } else {
+    const [figure, unit] = read(now[id]);
+    value.replaceChildren(figure, " ", el("span", { class: "unit" }, unit));
+    say(line, aside(now));
+  }
+  frame.querySelector("svg").replaceChildren(...curve(points, grid));
+}
+
+/// A curve over the whole width, from zero to its highest point.
+function curve(points, { start }) {
+  if (points.length < 2) return [];
+  const most = Math.max(...points.map((point) => point[1]), 1e-12);
+  const places = points.map(([time, value]) =>
+    `${(((time - start) / SPAN) * 100).toFixed(2)},${(32 - (Math.max(0, value) / most) * 28).toFixed(2)}`);
+  const [first, last] = [places[0].split(",")[0], places[places.length - 1].split(",")[0]];
+  return [
+    svg("polygon", { class: "ground", points: `${first},34 ${places.join(" ")} ${last},34` }),
+    svg("polyline", { class: "curve", points: places.join(" ") }),
+  ];
+}

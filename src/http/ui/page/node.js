@@ -1,0 +1,86 @@
+// Which node this is, whether it can serve, and its figures: asked for every few seconds while
+// somebody looks.
+
+import * as api from "./api.js";
+import * as connect from "./connect.js";
+import { byId, el, say } from "./dom.js";
+import * as figures from "./figures.js";
+import * as format from "./format.js";
+
+const EVERY_MS = 5000;
+/// An answer that takes longer is none.
+const PATIENCE_MS = 10_000;
+
+let timer = 0;
+let build = null;
+
+/// Begins; pauses while the page is hidden.
+export function watch() {
+  figures.prepare();
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (!document.hidden) again();
+  });
+  return again();
+}
+
+async function again() {
+  clearTimeout(timer);
+  await look();
+  clearTimeout(timer);
+  if (!document.hidden) timer = setTimeout(again, EVERY_MS);
+}
+
+async function look() {
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  try {
+    const { ready, reason } = await api.ready(signal);
+    if (!ready) return waiting(reason, await replay(signal));
+    const [runtime, now] = await Promise.all([
+      api.get("status/runtimeinfo", {}, signal),
+      figures.refresh(signal),
+      build ?? api.get("status/buildinfo", {}, signal).then((body) => { build = body.data; }),
+    ]);
+    identify(runtime.data);
+    connect.told(now.requests);
+    state("ready", "ready", "");
+    byId("figures").toggleAttribute("data-stale", false);
+  } catch (failure) {
+    byId("figures").toggleAttribute("data-stale", true);
+    const silent = !(failure instanceof api.Failure) || failure.kind === "network";
+    const text = failure instanceof api.Failure ? failure.message : "the node has not answered in time";
+    if (!(failure instanceof api.Failure) && failure.name !== "TimeoutError") console.error(failure);
+    state(silent ? "silent" : "waiting", silent ? "no answer" : "in trouble", text);
+  }
+}
+
+/// How far the log is read, if it is being read.
+async function replay(signal) {
+  const { data } = await api.get("status/walreplay", {}, signal);
+  if (data.state === "done" || data.max <= data.min) return "";
+  return ` (log: segment ${data.current - data.min + 1} of ${data.max - data.min + 1})`;
+}
+
+function waiting(reason, progress) {
+  byId("figures").toggleAttribute("data-stale", true);
+  state("waiting", "not ready", `${reason}${progress}`);
+}
+
+function state(name, text, reason) {
+  byId("state").dataset.state = name;
+  say(byId("state"), text);
+  const notice = byId("reason");
+  notice.hidden = reason === "";
+  say(notice, reason === "" ? "" : `Not ready: ${reason}`);
+}
+
+function identify(runtime) {
+  const up = (Date.parse(runtime.serverTime) - Date.parse(runtime.startTime)) / 1000;
+  const rest = [
+    build && `version ${build.cairnVersion}`,
+    Number.isFinite(up) && `up ${format.lasting(Math.max(0, up))}`,
+    runtime.storageRetention && `keeps ${runtime.storageRetention}`,
+  ].filter(Boolean);
+  byId("identity").replaceChildren(el("b", {}, runtime.hostname), ` · ${rest.join(" · ")}`);
+  document.title = `${runtime.hostname} – Cairn`;
+}
