@@ -15,19 +15,22 @@ use axum::routing::get;
 
 use super::health;
 use super::reply::plain;
+use super::ui;
 
 /// The routes that are served now. Clones are one.
 #[derive(Clone, Debug)]
 pub struct Front(Arc<ArcSwap<Router>>);
 
 impl Front {
-    /// A node that is starting: alive, and not ready. Everything else is 503 with the reason, and
+    /// A node that is starting: alive, with its page, and not ready. Everything else is 503 with the reason, and
     /// asks to try again soon.
     #[must_use]
     pub fn starting() -> Self {
         let router = Router::new()
             .route("/-/healthy", get(health::healthy))
             .route("/health", get(health::healthy))
+            // The page says what is going on, and goes on by itself once the node is ready.
+            .merge(ui::routes())
             .fallback(not_yet);
         Self(Arc::new(ArcSwap::from_pointee(router)))
     }
@@ -73,7 +76,9 @@ mod tests {
     #[tokio::test]
     async fn it_lives_before_it_is_ready_and_then_shows_the_rest() {
         let front = Front::starting();
-        assert_eq!(status(&front, "/-/healthy").await, StatusCode::OK);
+        for path in ["/-/healthy", "/"] {
+            assert_eq!(status(&front, path).await, StatusCode::OK);
+        }
         for path in ["/-/ready", "/api/v1/query", "/api/v1/write"] {
             assert_eq!(status(&front, path).await, StatusCode::SERVICE_UNAVAILABLE);
         }

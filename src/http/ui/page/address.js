@@ -13,8 +13,9 @@ export const RANGES = [
 
 const RANGE = "15m";
 
-/// What is shown where the address names no query: something that every node has from the start.
-export const FIRST_QUERY = 'sum by (kind) (rate(cairn_ingest_stored_total[1m]))';
+/// What is shown where the address names no query: something that moves on every node, from the
+/// start.
+const FIRST_QUERY = "sum by (path) (rate(cairn_http_requests_total[1m]))";
 
 /// The range of a name, the usual one if there is none.
 export function rangeOf(name) {

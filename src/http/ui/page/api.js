@@ -14,6 +14,8 @@ export class Failure extends Error {
 
 /// Below this difference a clock counts as right: the `Date` header knows whole seconds only.
 const CLOCK_SLACK_MS = 2000;
+/// A text that is longer is no sentence.
+const WORDS_MAX = 300;
 let skew = 0;
 
 /// The node's time in seconds: a phone's clock may be minutes off, and a graph that ends there
@@ -39,12 +41,15 @@ async function fetchFrom(url, options) {
 }
 
 async function answerOf(response) {
+  const { status } = response;
+  const text = await response.text();
   let body;
   try {
-    body = await response.json();
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Failure("unknown", `the answer is not the API's (HTTP ${response.status} ${response.statusText})`, response.status);
+    body = JSON.parse(text);
+  } catch {
+    // A node that is starting, or a proxy, answers with a few words.
+    const words = text.length <= WORDS_MAX && !text.trimStart().startsWith("<") ? text.trim() : "";
+    throw new Failure(status === 503 ? "unavailable" : "unknown", words || `the answer is not the API's (HTTP ${status})`, status);
   }
   if (body.status === "success") return body;
   throw new Failure(body.errorType ?? "unknown", body.error ?? `HTTP ${response.status}`, response.status);

@@ -23,15 +23,16 @@ const FIGURES = [
   {
     id: "series",
     title: "Series in memory",
+    query: "sum(cairn_head_series)",
     show: (number) => format.scaled(number),
-    aside: ({ unsealed }) => (unsealed === undefined ? "" : `${format.scaled(unsealed).join(" ")} samples not in blocks yet`),
+    aside: ({ unsealed }) => (unsealed === undefined ? "" : `with ${format.scaled(unsealed).join(" ")} samples`),
   },
   {
     id: "blocks",
     title: "Blocks",
     query: "sum(cairn_block_bytes)",
     show: bytes,
-    aside: ({ count }) => (count === undefined ? "" : count === 0 ? "the first after two hours" : `${format.value(count)} blocks`),
+    aside: ({ count }) => (count === undefined ? "" : count === 0 ? "first after 2 hours" : `${format.value(count)} blocks`),
   },
   {
     id: "written",
@@ -51,7 +52,7 @@ const FIGURES = [
     id: "processor",
     title: "Processor",
     query: 'sum(rate(process_cpu_seconds_total{job="cairn"}[1m]))',
-    show: (number) => [format.scaled(number * 100)[0], "% of a core"],
+    show: (number) => [format.percent(number), "% of a core"],
     aside: ({ queries }) => (queries === undefined ? "" : `${format.scaled(queries).join(" ")} queries/s`),
   },
 ];
@@ -68,7 +69,7 @@ const ASIDES = {
 
 /// One query for all: each part carries its name as a label.
 const QUERY = [
-  ...FIGURES.filter((figure) => figure.query).map(({ id, query }) => [id, query]),
+  ...FIGURES.map(({ id, query }) => [id, query]),
   ...Object.entries(ASIDES),
 ].map(([id, query]) => `label_replace(${query}, "figure", "${id}", "", "")`).join(" or ");
 
@@ -97,6 +98,7 @@ export async function refresh(signal) {
     // A curve that has ended is not what is now.
     if (end - time <= 2 * STEP) now[id] = value;
   }
+  // Asked of the head itself, so that it is there from the first moment.
   now.series = tsdb.data.headStats.numSeries;
   for (const figure of FIGURES) show(figure, now, curves.get(figure.id) ?? [], grid);
   return now;

@@ -1,18 +1,21 @@
 // Figures, times and series as people read them.
 
-const plain = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const plain = new Intl.NumberFormat("en", { maximumSignificantDigits: 5 });
+const large = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const PREFIXES = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
 const BINARY = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/// A value of a table, with as many digits as help.
+/// A value of a table: whole numbers in full, others with as many digits as help.
 export function value(number) {
   if (number === null || number === undefined) return "–";
   if (Number.isNaN(number)) return "NaN";
   if (!Number.isFinite(number)) return number > 0 ? "+Inf" : "−Inf";
   const size = Math.abs(number);
   if (size !== 0 && (size < 1e-4 || size >= 1e12)) return sign(number.toExponential(4).replace(/\.?0+e/, "e"));
-  return sign(plain.format(number));
+  if (Number.isInteger(number)) return sign(whole.format(number));
+  return sign((size >= 1e4 ? large : plain).format(number));
 }
 
 /// A figure and its prefix: [“1.23”, “k”].
@@ -22,6 +25,9 @@ export function scaled(number) {
   const [by, prefix] = PREFIXES.find(([by]) => size >= by * 0.9995) ?? [1, ""];
   return [sign(short.format(number / by)), prefix];
 }
+
+/// A share in percent; tenths are enough below ten.
+export const percent = (share) => (share < 0.1 ? (share * 100).toFixed(1) : short.format(share * 100));
 
 /// Bytes and their unit: [“1.23”, “MiB”].
 export function bytes(number) {

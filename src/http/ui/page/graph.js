@@ -9,6 +9,10 @@ import { onGrid, scattered } from "./series.js";
 export const LINES_MAX = 20;
 const COLORS = 10;
 
+/// Distances of the marks of time, in seconds: the library's own have nothing between one minute
+/// and five, too far apart for a phone.
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
+
 /// The lines of the first series: colours in order, and dashes once all colours are used.
 export function linesOf(series) {
   const style = getComputedStyle(document.documentElement);
@@ -77,7 +81,7 @@ export class Graph {
       cursor: { y: false, focus: { prox: 1e6 }, points: { one: true }, drag: { x: true, y: false, dist: 8 } },
       scales: { y: { range: (_, min, max) => heights(min, max) } },
       axes: [
-        { ...axis, values: (_, splits, __, ___, step) => times(splits, step), space: 64 },
+        { ...axis, values: (_, splits, __, ___, step) => times(splits, step), incrs: STEPS, size: 28, gap: 8, space: 60 },
         { ...axis, values: (_, splits) => format.axis(splits), size: widest, gap: 6, space: 36 },
       ],
       series: [{}, ...series.map((item) => ({
@@ -130,7 +134,7 @@ function heights(min, max) {
   if (min === null || max === null) return [0, 1];
   if (min === max) {
     if (min === 0) return [0, 1];
-    return min > 0 ? [0, min * 1.5] : [min * 1.5, 0];
+    return min > 0 ? [0, min * 1.25] : [min * 1.25, 0];
   }
   const air = (max - min) * 0.1;
   if (min >= 0 && min <= max * 0.6) return [0, max + air];

@@ -69,4 +69,6 @@ box.addEventListener("keydown", (event) => {
 addEventListener("popstate", show);
 
 show();
-node.watch();
+node.watch(() => {
+  if (query.waits()) answer.run(address.read());
+});

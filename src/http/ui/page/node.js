@@ -14,8 +14,12 @@ const PATIENCE_MS = 10_000;
 let timer = 0;
 let build = null;
 
-/// Begins; pauses while the page is hidden.
-export function watch() {
+let onReady = () => {};
+let wasReady = true;
+
+/// Begins; pauses while the page is hidden. Calls back when the node can serve again.
+export function watch(back) {
+  onReady = back;
   figures.prepare();
   document.addEventListener("visibilitychange", () => {
     clearTimeout(timer);
@@ -44,9 +48,9 @@ async function look() {
     identify(runtime.data);
     connect.told(now.requests);
     state("ready", "ready", "");
-    byId("figures").toggleAttribute("data-stale", false);
+    if (!wasReady) onReady();
+    wasReady = true;
   } catch (failure) {
-    byId("figures").toggleAttribute("data-stale", true);
     const silent = !(failure instanceof api.Failure) || failure.kind === "network";
     const text = failure instanceof api.Failure ? failure.message : "the node has not answered in time";
     if (!(failure instanceof api.Failure) && failure.name !== "TimeoutError") console.error(failure);
@@ -56,18 +60,19 @@ async function look() {
 
 /// How far the log is read, if it is being read.
 async function replay(signal) {
-  const { data } = await api.get("status/walreplay", {}, signal);
+  const { data } = await api.get("status/walreplay", {}, signal).catch(() => ({ data: { state: "done" } }));
   if (data.state === "done" || data.max <= data.min) return "";
   return ` (log: segment ${data.current - data.min + 1} of ${data.max - data.min + 1})`;
 }
 
 function waiting(reason, progress) {
-  byId("figures").toggleAttribute("data-stale", true);
   state("waiting", "not ready", `${reason}${progress}`);
 }
 
 function state(name, text, reason) {
   byId("state").dataset.state = name;
+  byId("figures").toggleAttribute("data-stale", name !== "ready");
+  if (name !== "ready") wasReady = false;
   say(byId("state"), text);
   const notice = byId("reason");
   notice.hidden = reason === "";

@@ -18,6 +18,7 @@ let running = null;
 let shown = null;
 let order = { key: "name", down: false };
 let picked = null;
+let failed = null;
 
 /// Prepares the frames. `goTo` puts the cursor to a place in the query.
 export function prepare(goTo) {
@@ -36,6 +37,7 @@ async function run({ query, range }, goTo) {
   }
   const mine = new AbortController();
   running = mine;
+  failed = null;
   byId("chart").dataset.busy = "";
   const from = performance.now();
   try {
@@ -47,11 +49,15 @@ async function run({ query, range }, goTo) {
   } catch (failure) {
     if (running !== mine || failure.name === "AbortError") return;
     forget();
+    failed = failure;
     remarks.error(failure, query, goTo);
   } finally {
     if (running === mine) delete byId("chart").dataset.busy;
   }
 }
+
+/// Whether the last query failed because the node could not serve: worth asking again.
+export const waits = () => failed !== null && ["network", "unavailable"].includes(failed.kind);
 
 async function ask(query, { seconds, step }, signal) {
   const end = Math.round(api.now() * 1000) / 1000;
