@@ -256,6 +256,7 @@ impl Engine {
             start: query.start,
             step_ms: query.step_ms,
             count: usize::try_from(intervals).unwrap_or(0) + 1,
+            until: query.end,
         })
     }
 

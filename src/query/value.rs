@@ -49,6 +49,8 @@ pub struct Steps {
     pub step_ms: i64,
     /// How many there are; at least 1.
     pub count: usize,
+    /// The end that was asked for: no step is after it, the last may be before it.
+    pub until: TimestampMs,
 }
 
 impl Steps {
@@ -59,7 +61,14 @@ impl Steps {
             start: at,
             step_ms: 1,
             count: 1,
+            until: at,
         }
+    }
+
+    /// Whether one moment was asked for, and not a range that happens to hold one.
+    #[must_use]
+    pub fn is_instant(&self) -> bool {
+        self.start == self.until
     }
 
     /// The time of a step.

@@ -6,6 +6,8 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::disallowed_methods,
+    clippy::cast_sign_loss,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
     clippy::excessive_nesting,
@@ -13,6 +15,20 @@
     reason = "a test program: a panic is how it fails"
 )]
 
+mod against_prometheus;
+mod answer;
 mod engine;
 mod memory;
 mod published;
+mod random_data;
+mod random_query;
+#[allow(dead_code, reason = "what the end-to-end tests send with")]
+#[path = "../e2e/remote_write.rs"]
+mod remote_write;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "what the end-to-end tests start servers with"
+)]
+#[path = "../e2e/servers/mod.rs"]
+mod servers;

@@ -43,6 +43,13 @@ impl MemorySource {
         samples.merge(&one);
     }
 
+    /// Whether any sample is a native histogram.
+    pub(crate) fn has_histograms(&self) -> bool {
+        self.series
+            .values()
+            .any(|samples| !samples.histograms.is_empty())
+    }
+
     fn matching<'a>(
         &'a self,
         matchers: &'a [Matcher],

@@ -7,7 +7,7 @@ use crate::query::value::{ABSENT, StepSeries, is_absent};
 
 use super::constant::lose_name;
 use super::labels::Distinct;
-use super::operator::{Input, Operator, Run, scalar_values};
+use super::operator::{Input, Operator, Run, earlier_failure, scalar_values};
 
 /// What an operator makes of two numbers; of a comparison whether it holds.
 #[derive(Clone, Copy)]
@@ -166,7 +166,13 @@ pub(super) struct WithScalar {
 impl Operator for WithScalar {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         if self.scalars.is_none() {
-            self.scalars = Some(scalar_values(&mut self.scalar, run)?);
+            let read = scalar_values(&mut self.scalar, run);
+            self.scalars = Some(match read {
+                Err(error) if !self.scalar_left => {
+                    return Err(earlier_failure(error, &mut self.vector, run));
+                }
+                read => read?,
+            });
         }
         let Some(scalars) = &self.scalars else {
             return Ok(None);

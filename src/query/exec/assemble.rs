@@ -299,7 +299,7 @@ impl Assembly {
             order,
             descending,
             vector: self.arg_input(call, 0)?,
-            instant: self.steps.count == 1,
+            instant: self.steps.is_instant(),
             position,
             sorted: None,
             held: None,
@@ -400,7 +400,7 @@ impl Assembly {
             source,
             stored,
             scalars: self.scalars(call)?.0,
-            positions: call.args.iter().map(|arg| arg.span.start).collect(),
+            positions: call.args.iter().map(position).collect(),
         })))
     }
 
@@ -480,4 +480,13 @@ pub(in crate::query) fn raw_samples(
     };
     let (windows, source, stored) = assembly.range(node)?;
     collect(windows, source, stored, run)
+}
+
+/// Where an argument stands, for what is remarked about it. Prometheus puts the samples of a
+/// subquery in its place, and these stand nowhere.
+fn position(arg: &Node) -> usize {
+    match &arg.kind {
+        NodeKind::Range(RangeInput::Computed(_)) => 0,
+        _ => arg.span.start,
+    }
 }

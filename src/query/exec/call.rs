@@ -8,7 +8,7 @@ use crate::query::value::{StepSeries, Steps, is_absent};
 
 use super::constant::lose_name;
 use super::labels::Distinct;
-use super::operator::{Input, Operator, Run};
+use super::operator::{Input, Operator, Run, earlier_failure};
 use super::range::side_by_side;
 
 /// What is made of a value.
@@ -60,7 +60,8 @@ impl Map {
 impl Operator for Map {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         if self.rows.is_none() {
-            self.rows = Some(side_by_side(&mut self.scalars, self.steps.count, run)?);
+            let read = side_by_side(&mut self.scalars, self.steps.count, run);
+            self.rows = Some(read.map_err(|error| earlier_failure(error, &mut self.vector, run))?);
         }
         loop {
             let Some(mut series) = self.vector.next(run)? else {

@@ -8,6 +8,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::model::LabelSet;
+use crate::query::annotations::Annotations;
 use crate::query::error::Error;
 use crate::query::syntax::{Cardinality, Matching};
 use crate::query::value::{StepSeries, is_absent};
@@ -15,7 +16,7 @@ use crate::runtime::Reservation;
 
 use super::arithmetic::{Pairing, changes_quantity};
 use super::labels::{KeyIndex, LabelKey, StepSet, braces, drop_metric};
-use super::operator::{Input, Operator, Run, account};
+use super::operator::{Input, Operator, Run, account, earlier_failure};
 
 /// Joins two vectors.
 pub(super) struct Join {
@@ -31,6 +32,8 @@ pub(super) struct Join {
     ready: VecDeque<StepSeries>,
     stage: Stage,
     held: Option<Reservation>,
+    /// What was said of the right operand, to be repeated after the left one.
+    said: Option<Annotations>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,7 @@ impl Join {
             ready: VecDeque::new(),
             stage: Stage::New,
             held: None,
+            said: None,
         }
     }
 
@@ -133,7 +137,7 @@ impl Join {
             slot.series.push(series);
         }
         self.held = Some(held);
-        self.judge(self.fills())
+        Ok(())
     }
 
     /// Refuses a "one" side that is not unique where there is something to join it with.
@@ -314,11 +318,27 @@ fn not_unique(group: &LabelSet, one: &LabelSet, other: &LabelSet, matching: &Mat
     )
 }
 
+impl Join {
+    fn open(&mut self, run: &Run<'_>) -> Result<(), Error> {
+        self.stage = Stage::Streaming;
+        let (read, said) = run.early(|| self.hold(run));
+        if self.swapped() {
+            run.repeat(said);
+        } else {
+            self.said = Some(said);
+        }
+        if let (Err(_), true) = (&read, self.swapped()) {
+            return read;
+        }
+        let read = read.and_then(|()| self.judge(self.fills()));
+        read.map_err(|error| earlier_failure(error, &mut self.many, run))
+    }
+}
+
 impl Operator for Join {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         if self.stage == Stage::New {
-            self.hold(run)?;
-            self.stage = Stage::Streaming;
+            self.open(run)?;
         }
         loop {
             if let Some(series) = self.ready.pop_front() {
@@ -328,9 +348,16 @@ impl Operator for Join {
                 return Ok(None);
             }
             match self.many.next(run)? {
-                Some(series) => self.join(series, run)?,
+                Some(series) => {
+                    if let Err(error) = self.join(series, run) {
+                        return Err(earlier_failure(error, &mut self.many, run));
+                    }
+                }
                 None => {
                     self.stage = Stage::Done;
+                    if let Some(said) = self.said.take() {
+                        run.repeat(said);
+                    }
                     self.judge(false)?;
                     if let Some(fill) = self.matching.fill_left {
                         self.fill_many(fill, run)?;

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 
 use crate::model::{Matcher, TenantId, TimeRange};
 use crate::query::annotations::{Annotations, Note, Notes};
-use crate::query::error::Error;
+use crate::query::error::{Error, ErrorClass};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 use crate::runtime::Reservation;
 use crate::source::{ReadContext, Selection, SeriesStream, Source};
@@ -130,6 +130,20 @@ impl<'a> Run<'a> {
         self.annotations.borrow_mut().add(note, position);
     }
 
+    /// Does what Prometheus does after something else, such as reading a right operand before the
+    /// left one; what is said meanwhile is to be repeated then, for the last to speak is heard.
+    pub(super) fn early<T>(&self, work: impl FnOnce() -> T) -> (T, Annotations) {
+        let before = self.annotations.take();
+        let result = work();
+        let said = self.annotations.replace(before);
+        (result, said)
+    }
+
+    /// Repeats what was said early.
+    pub(super) fn repeat(&self, said: Annotations) {
+        self.annotations.borrow_mut().merge(said);
+    }
+
     /// Takes over what a function had to say.
     pub(super) fn notes(&self, notes: &mut Notes) {
         let said = notes.take();
@@ -152,6 +166,22 @@ impl<'a> Run<'a> {
     /// What was said so far.
     pub(in crate::query) fn take_annotations(&self) -> Annotations {
         self.annotations.take()
+    }
+}
+
+/// A failure met before the end of an operand that Prometheus evaluates earlier: where that one
+/// fails as well, its failure is the one to tell.
+pub(super) fn earlier_failure(met: Error, operand: &mut Input, run: &Run<'_>) -> Error {
+    if met.class() != ErrorClass::Execution || matches!(met, Error::Budget(_)) {
+        return met;
+    }
+    loop {
+        match operand.next(run) {
+            Ok(Some(series)) => run.recycle(series.values),
+            Ok(None) => return met,
+            Err(Error::Budget(_)) => return met,
+            Err(earlier) => return earlier,
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! `and`, `or`, `unless`: series are let through, or not, by whether the other side has one with
 //! the same key at the same step.
 
+use crate::query::annotations::Annotations;
 use crate::query::error::Error;
 use crate::query::syntax::{BinaryOp, Matching};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 
 use super::join::matching_key;
 use super::labels::{KeyIndex, StepSet};
-use super::operator::{Input, Operator, Run};
+use super::operator::{Input, Operator, Run, earlier_failure};
 
 /// A set operator.
 pub(super) struct Sets {
@@ -19,6 +20,8 @@ pub(super) struct Sets {
     present: Vec<StepSet>,
     /// The deciding side has been read.
     decided: bool,
+    /// What was said of the right operand, to be repeated after the left one.
+    said: Option<Annotations>,
 }
 
 impl Sets {
@@ -31,6 +34,7 @@ impl Sets {
             index: KeyIndex::new(matching_key(matching)),
             present: Vec::new(),
             decided: false,
+            said: None,
         }
     }
 
@@ -65,6 +69,15 @@ impl Sets {
         some
     }
 
+    /// The right side decides what is let through.
+    fn read_right(&mut self, run: &Run<'_>) -> Result<(), Error> {
+        while let Some(series) = self.right.next(run)? {
+            self.take_in(&series);
+            run.recycle(series.values);
+        }
+        Ok(())
+    }
+
     /// The left side decides what of the right side is let through after it.
     fn next_or(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         if !self.decided {
@@ -80,6 +93,9 @@ impl Sets {
             }
             run.recycle(series.values);
         }
+        if let Some(said) = self.said.take() {
+            run.repeat(said);
+        }
         Ok(None)
     }
 }
@@ -90,10 +106,9 @@ impl Operator for Sets {
             return self.next_or(run);
         }
         if !self.decided {
-            while let Some(series) = self.right.next(run)? {
-                self.take_in(&series);
-                run.recycle(series.values);
-            }
+            let (read, said) = run.early(|| self.read_right(run));
+            self.said = Some(said);
+            read.map_err(|error| earlier_failure(error, &mut self.left, run))?;
             self.decided = true;
         }
         while let Some(mut series) = self.left.next(run)? {
@@ -101,6 +116,9 @@ impl Operator for Sets {
                 return Ok(Some(series));
             }
             run.recycle(series.values);
+        }
+        if let Some(said) = self.said.take() {
+            run.repeat(said);
         }
         Ok(None)
     }

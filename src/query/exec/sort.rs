@@ -24,7 +24,7 @@ pub(super) struct Sort {
     pub(super) descending: bool,
     /// What is sorted.
     pub(super) vector: Input,
-    /// The query has one step: an order shows.
+    /// One moment is asked for: an order shows.
     pub(super) instant: bool,
     /// Where the expression begins in the text.
     pub(super) position: usize,
@@ -60,11 +60,11 @@ impl Sort {
 impl Operator for Sort {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         if !self.instant {
-            if self.sorted.is_none() {
+            let next = self.vector.next(run)?;
+            if next.is_none() {
                 run.note(Note::SortInRangeQuery, self.position);
-                self.sorted = Some(Vec::new().into_iter());
             }
-            return self.vector.next(run);
+            return Ok(next);
         }
         let mut sorted = match self.sorted.take() {
             Some(sorted) => sorted,

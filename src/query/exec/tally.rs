@@ -53,8 +53,8 @@ impl Gather {
             }
             Tally::Quantile(param, position) => {
                 let params = scalar_values(param, run)?;
-                remark_quantiles(&params, *position, run);
                 let held = Held::all(&mut self.input, run)?;
+                remark_quantiles(&params, *position, run);
                 let series = quantiles(&held.series, key, &params, run);
                 self.held = Some(held);
                 series

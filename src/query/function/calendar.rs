@@ -1,6 +1,10 @@
 //! Calendar functions: UTC, proleptic Gregorian, seconds since the epoch in.
 
 const DAY_S: i128 = 86_400;
+/// Go counts seconds from 292277022400 years before the March that begins the year 0, in 64 bits:
+/// the few numbers before that wrap around, NaN's among them (`whole_seconds`), and Prometheus with
+/// them. 719162 days are from the year 1 to 1970, 306 from March to the end of the year 0.
+const GO_BEGINS_S: i128 = -(292_277_022_400 / 400 * 146_097 + 306 + 719_162) * DAY_S;
 
 /// A time split into its parts.
 struct Civil {
@@ -18,7 +22,10 @@ struct Civil {
     reason = "an i64 of seconds is below 3e11 years; all parts of it fit into i64"
 )]
 fn civil(seconds: i64) -> Civil {
-    let seconds = i128::from(seconds);
+    let mut seconds = i128::from(seconds);
+    if seconds < GO_BEGINS_S {
+        seconds += 1 << 64;
+    }
     let day = seconds.div_euclid(DAY_S);
     // Years begin in March here, so that the leap day is the last of its year: day 0 is
     // 0000-03-01, 719468 days before 1970-01-01. 400 years are 146097 days.
@@ -144,7 +151,24 @@ mod tests {
             ];
             assert_eq!(got, want.map(f64::from), "{at}");
         }
-        assert!(year(f64::NAN).is_finite());
+    }
+
+    #[test]
+    fn what_is_no_time_is_one_far_away() {
+        for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e300] {
+            let got = [
+                year(none),
+                month(none),
+                day_of_month(none),
+                hour(none),
+                minute(none),
+            ];
+            assert_eq!(got, [292_277_026_596.0, 12.0, 4.0, 15.0, 30.0], "{none}");
+        }
+        // The first second that Go knows, and the one before it.
+        let (first, before) = (-9_223_372_028_741_760_000, -9_223_372_028_741_760_001);
+        assert_eq!(i128::from(first), GO_BEGINS_S);
+        assert!(civil(first).year < 0 && civil(before).year > 0);
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(in crate::query) fn plan(
 ) -> Result<Node, Error> {
     let mut builder = Builder {
         start_ms: steps.start.0,
-        end_ms: steps.end().0,
+        end_ms: steps.until.0,
         step_ms: if range_query { steps.step_ms } else { 0 },
         default_step_ms,
         depth: 0,

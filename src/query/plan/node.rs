@@ -138,6 +138,7 @@ impl Grid {
             start: crate::model::TimestampMs(self.start),
             step_ms: self.step_ms,
             count: count.saturating_add(1),
+            until: crate::model::TimestampMs(self.end),
         })
     }
 }
