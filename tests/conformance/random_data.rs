@@ -75,6 +75,9 @@ fn counter(reset_one_in: usize, scale: f64, fraction: bool) -> impl FnMut(&mut D
     }
 }
 
+/// Makes a label set of a name and more labels.
+type Of<'a> = dyn Fn(&str, &[(&str, &str)]) -> Vec<(String, String)> + 'a;
+
 /// All series.
 pub fn all() -> Vec<Series> {
     let mut dice = Dice(42);
@@ -166,11 +169,7 @@ pub fn all() -> Vec<Series> {
     all
 }
 
-fn histogram(
-    dice: &mut Dice,
-    all: &mut Vec<Series>,
-    of: &dyn Fn(&str, &[(&str, &str)]) -> Vec<(String, String)>,
-) {
+fn histogram(dice: &mut Dice, all: &mut Vec<Series>, of: &Of<'_>) {
     let bounds = ["0.1", "0.5", "1", "2.5", "+Inf"];
     let mut counts = [0.0; 5];
     let mut rows: Vec<Vec<(i64, f64)>> = vec![Vec::new(); 5];
