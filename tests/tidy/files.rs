@@ -99,3 +99,36 @@ fn paths_in_the_documentation_exist() {
     }
     report("documentation names what exists", complaints);
 }
+
+/// Promises are worth what their tests are: `docs/reliability.md` names them by file and function.
+#[test]
+fn tests_in_the_documentation_exist() {
+    let mut complaints = Vec::new();
+    let mut named = 0;
+    let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    for paragraph in page.split("\n\n") {
+        let mut file = None;
+        for quoted in paragraph.split('`').skip(1).step_by(2) {
+            if quoted.ends_with(".rs") {
+                file = Some((
+                    quoted,
+                    fs::read_to_string(root().join(quoted)).unwrap_or_default(),
+                ));
+                continue;
+            }
+            let Some((path, text)) = &file else {
+                continue;
+            };
+            let plain = quoted.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if !plain || quoted.matches('_').count() < 2 {
+                continue;
+            }
+            named += 1;
+            if !text.contains(&format!("fn {quoted}(")) {
+                complaints.push(format!("{path} has no test {quoted}"));
+            }
+        }
+    }
+    assert!(named > 50, "only {named} tests are named");
+    report("documentation names tests that exist", complaints);
+}

@@ -49,7 +49,8 @@ crate::settings! {
         sync: SyncMode = SyncMode::Fsync,
         /// How long samples may be in memory only when `log.sync` is `interval`.
         sync_interval: Duration = Duration::from_millis(200),
-        /// The size of a log file, 1 MiB to 1 GiB. Files are zeroed once and used again and again.
+        /// The size of a log file, 8 MiB to 1 GiB; what lies outside counts as the nearest. Files are
+        /// zeroed once and used again and again.
         segment_size: ByteSize = ByteSize(16 << 20)
     }
 }
