@@ -1,5 +1,5 @@
 // What the page shows stands in its address, so that it can be kept, sent, and gone back to:
-// `/?q=up&range=5m`.
+// `/?q=up&range=5m`, with `&live=on` for a graph that goes on by itself.
 
 /// The ranges that can be chosen. Steps give 150 to 240 points: about one for each two pixels.
 export const RANGES = [
@@ -25,14 +25,16 @@ export function rangeOf(name) {
 /// What the address says.
 export function read() {
   const params = new URLSearchParams(location.search);
-  return { query: params.get("q") ?? FIRST_QUERY, range: rangeOf(params.get("range")) };
+  return { query: params.get("q") ?? FIRST_QUERY, range: rangeOf(params.get("range")), live: params.has("live") };
 }
 
 /// Writes it into the address; a step back leads to what was shown before.
-export function write({ query, range }) {
+export function write({ query, range, live }) {
   const params = new URLSearchParams(location.search);
   params.set("q", query);
   params.set("range", range.name);
+  if (live) params.set("live", "on");
+  else params.delete("live");
   const search = `?${params}`;
   if (search !== location.search) history.pushState(null, "", search);
 }

@@ -14,6 +14,7 @@ const COLORS = 10;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
 
 /// The lines of the first series: colours in order, and dashes once all colours are used.
+/// Called with the whole table's series, so that a line shown alone keeps its colour.
 export function linesOf(series) {
   const style = getComputedStyle(document.documentElement);
   return new Map(series.slice(0, LINES_MAX).map((one, at) => [one, {
@@ -25,6 +26,7 @@ export function linesOf(series) {
 /// One graph in its frame. `onNear` is told which series is closest to the pointer, if any.
 export class Graph {
   constructor(frame, onNear) {
+    this.plot = null;
     this.frame = frame;
     this.onNear = onNear;
     this.tip = el("div", { class: "tip", "aria-hidden": "true", hidden: true });
@@ -60,6 +62,11 @@ export class Graph {
 
   fit() {
     if (this.plot) this.plot.setSize(size(this.frame));
+  }
+
+  /// Whether somebody looks closely: then it is not to be drawn anew under their hands.
+  get held() {
+    return this.plot !== null && (!this.tip.hidden || !this.whole.hidden);
   }
 
   reset() {

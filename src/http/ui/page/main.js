@@ -5,7 +5,7 @@ import { Completion } from "./completion.js";
 import * as connect from "./connect.js";
 import { byId, el } from "./dom.js";
 import * as node from "./node.js";
-import * as query from "./query.js";
+import { Answer } from "./query.js";
 
 const box = byId("query");
 const form = byId("form");
@@ -27,20 +27,21 @@ function rangeButtons() {
 }
 
 /// What the boxes say.
-const chosen = () => ({ query: box.value.trim(), range: address.rangeOf(new FormData(form).get("range")) });
+const chosen = () => ({ query: box.value.trim(), range: address.rangeOf(form.elements.range.value), live: form.elements.live.checked });
 
 rangeButtons();
 connect.prepare();
 const completion = new Completion(box);
-const answer = query.prepare(goTo);
+const answer = new Answer(goTo);
 
 /// Shows what the address says.
 function show() {
   const state = address.read();
   box.value = state.query;
   form.elements.range.value = state.range.name;
+  form.elements.live.checked = state.live;
   grow();
-  answer.run(state);
+  return answer.run(state);
 }
 
 function submit() {
@@ -55,6 +56,7 @@ form.addEventListener("submit", (event) => {
   submit();
 });
 byId("ranges").addEventListener("change", submit);
+byId("live").addEventListener("change", submit);
 box.addEventListener("input", grow);
 box.addEventListener("keydown", (event) => {
   // While an input method composes, keys are its own.
@@ -68,7 +70,9 @@ box.addEventListener("keydown", (event) => {
 });
 addEventListener("popstate", show);
 
-show();
-node.watch(() => {
-  if (query.waits()) answer.run(address.read());
+// What stands below the answer is shown once its place is known: nothing jumps.
+document.body.dataset.asking = "";
+const looked = node.watch(() => {
+  if (answer.waits) answer.run(address.read());
 });
+Promise.allSettled([show(), looked]).then(() => delete document.body.dataset.asking);

@@ -49,10 +49,25 @@ export function error(failure, query, goTo) {
     button.addEventListener("click", () => goTo(found.from, found.to));
     parts.push(marked(query, found), button);
   }
+  if (failure.kind === "unauthorized") parts.push(tenantForm());
   over(TITLES[failure.kind] ?? "The query failed", ...parts);
   const frame = byId("over");
   frame.dataset.kind = "error";
   frame.setAttribute("role", "alert");
+}
+
+/// Asks which tenant; the answer goes into the address, and the page is loaded with it.
+function tenantForm() {
+  const name = el("input", { id: "tenant", required: true, autocomplete: "username", class: "plain" });
+  const form = el("form", {}, el("label", { for: "tenant" }, "Tenant "), name, " ",
+    el("button", { type: "submit", class: "plain" }, "Open"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const params = new URLSearchParams(location.search);
+    params.set("tenant", name.value);
+    location.search = params;
+  });
+  return form;
 }
 
 /// Where in the query an error is: messages have `line:column`, counted from 1, columns in bytes.
