@@ -24,7 +24,7 @@ mod ui;
 pub use error::Error;
 pub use front::Front;
 pub use metrics::HttpMetrics;
-pub use routes::router;
+pub use routes::{ListedRoute, listed_routes, router};
 pub use server::Server;
 pub use settings::HttpSettings;
 pub use state::{HeadStatus, ReplayStatus, RuntimeStatus, State, StatusProvider, TargetStatus};

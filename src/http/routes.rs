@@ -31,6 +31,9 @@ use super::ui;
 /// Where the API stands: as in Prometheus, and as in Mimir.
 const PREFIXES: [&str; 2] = ["/api/v1", "/prometheus/api/v1"];
 
+/// Where samples are taken.
+const WRITE_PREFIXES: [&str; 2] = ["", "/prometheus"];
+
 /// Which methods an endpoint takes.
 #[derive(Clone, Copy)]
 enum Takes {
@@ -46,51 +49,89 @@ struct ApiRoute {
     path: &'static str,
     takes: Takes,
     endpoint: Endpoint,
+    about: &'static str,
 }
 
-const fn form(path: &'static str, endpoint: Endpoint) -> ApiRoute {
+const fn form(path: &'static str, endpoint: Endpoint, about: &'static str) -> ApiRoute {
     ApiRoute {
         path,
         takes: Takes::Form,
         endpoint,
+        about,
     }
 }
 
-const fn by_get(path: &'static str, endpoint: Endpoint) -> ApiRoute {
+const fn by_get(path: &'static str, endpoint: Endpoint, about: &'static str) -> ApiRoute {
     ApiRoute {
         path,
         takes: Takes::Get,
         endpoint,
+        about,
+    }
+}
+
+/// A path outside the API, and what answers there.
+struct PlainRoute {
+    path: &'static str,
+    methods: &'static str,
+    handler: fn() -> MethodRouter<State>,
+    about: &'static str,
+}
+
+const fn plain_route(
+    path: &'static str,
+    methods: &'static str,
+    handler: fn() -> MethodRouter<State>,
+    about: &'static str,
+) -> PlainRoute {
+    PlainRoute {
+        path,
+        methods,
+        handler,
+        about,
     }
 }
 
 /// A line each: a table that can be read at a glance.
 #[rustfmt::skip]
 const API: &[ApiRoute] = &[
-    form("/query", api::query::instant),
-    form("/query_range", api::query::range),
-    form("/format_query", api::text::format),
-    form("/parse_query", api::text::parsed),
-    form("/query_exemplars", api::series::exemplars),
-    form("/series", api::series::series),
-    form("/labels", api::series::labels),
-    by_get("/label/{name}/values", api::series::label_values),
-    by_get("/metadata", api::metadata::metadata),
-    by_get("/rules", api::empty::rules),
-    by_get("/alerts", api::empty::alerts),
-    by_get("/alertmanagers", api::empty::alertmanagers),
-    by_get("/notifications", api::empty::list),
-    by_get("/targets", api::status::targets),
-    by_get("/targets/metadata", api::empty::list),
-    by_get("/scrape_pools", api::status::scrape_pools),
-    by_get("/status/buildinfo", api::status::build),
-    by_get("/status/runtimeinfo", api::status::runtime),
-    by_get("/status/flags", api::status::flags),
-    by_get("/status/config", api::status::config),
-    by_get("/status/tsdb", api::status::tsdb),
-    by_get("/status/tsdb/blocks", api::status::blocks),
-    by_get(REPLAY, api::status::replay),
+    form("/query", api::query::instant, "a PromQL query at one time"),
+    form("/query_range", api::query::range, "a PromQL query at many times"),
+    form("/format_query", api::text::format, "a PromQL query, written prettily"),
+    form("/parse_query", api::text::parsed, "a PromQL query as a tree"),
+    form("/query_exemplars", api::series::exemplars, "exemplars of the series that a query selects"),
+    form("/series", api::series::series, "label sets of the series that match"),
+    form("/labels", api::series::labels, "label names"),
+    by_get("/label/{name}/values", api::series::label_values, "values of one label"),
+    by_get("/metadata", api::metadata::metadata, "type, help and unit of metrics"),
+    by_get("/rules", api::empty::rules, "none yet, in Prometheus' form"),
+    by_get("/alerts", api::empty::alerts, "none yet, in Prometheus' form"),
+    by_get("/alertmanagers", api::empty::alertmanagers, "none, in Prometheus' form"),
+    by_get("/notifications", api::empty::list, "none, in Prometheus' form"),
+    by_get("/targets", api::status::targets, "what is scraped: this node itself"),
+    by_get("/targets/metadata", api::empty::list, "none, in Prometheus' form"),
+    by_get("/scrape_pools", api::status::scrape_pools, "names of what is scraped"),
+    by_get("/status/buildinfo", api::status::build, "version and revision"),
+    by_get("/status/runtimeinfo", api::status::runtime, "since when it runs, what it holds, the last reading of the configuration"),
+    by_get("/status/flags", api::status::flags, "settings under the names of Prometheus' flags"),
+    by_get("/status/config", api::status::config, "the configuration in force"),
+    by_get("/status/tsdb", api::status::tsdb, "what the head holds, and where most series are"),
+    by_get("/status/tsdb/blocks", api::status::blocks, "the blocks"),
+    by_get(REPLAY, api::status::replay, "how far the log is read; answers before the node is ready"),
 ];
+
+/// A line each, as above.
+#[rustfmt::skip]
+const PLAIN: &[PlainRoute] = &[
+    plain_route("/-/healthy", "GET", || get(health::healthy), "200 while the process lives"),
+    plain_route("/-/ready", "GET", || get(health::ready), "200 when it can serve, 503 with the reason until then"),
+    plain_route("/-/reload", "POST PUT", || on(RELOAD, health::reload), "reads the configuration again"),
+    plain_route("/health", "GET", || get(health::healthy), "as `/-/healthy`"),
+    plain_route("/ready", "GET", || get(health::ready), "as `/-/ready`"),
+    plain_route("/metrics", "GET", || get(health::metrics), "this node's own metrics"),
+];
+
+const RELOAD: MethodFilter = MethodFilter::POST.or(MethodFilter::PUT);
 
 /// Answers even while the node is not ready.
 const REPLAY: &str = "/status/walreplay";
@@ -104,7 +145,7 @@ pub fn router(state: State, receiver: Receiver) -> Router {
     };
     let mut routes = Router::new();
     for path in RECEIVERS.iter().flat_map(|receiver| receiver.paths) {
-        for prefix in ["", "/prometheus"] {
+        for prefix in WRITE_PREFIXES {
             let writes = writes.clone();
             let take = move |request: Request| api::write::write(writes.clone(), request);
             routes = routes.route(&format!("{prefix}{path}"), post(take));
@@ -121,16 +162,52 @@ pub(super) fn reads() -> Router<State> {
             router = router.route(&format!("{prefix}{}", route.path), handler(*route));
         }
     }
-    let reload = MethodFilter::POST.or(MethodFilter::PUT);
-    router
-        .route("/-/healthy", get(health::healthy))
-        .route("/-/ready", get(health::ready))
-        .route("/-/reload", on(reload, health::reload))
-        .route("/health", get(health::healthy))
-        .route("/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        // `/` and `/ui/{version}/...`.
-        .merge(ui::routes())
+    for route in PLAIN {
+        router = router.route(route.path, (route.handler)());
+    }
+    // `/` and `/ui/{version}/...`.
+    router.merge(ui::routes())
+}
+
+/// A path that is served, for the reference page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListedRoute {
+    /// The path, without the prefixes below which it exists.
+    pub path: &'static str,
+    /// Those prefixes.
+    pub prefixes: &'static [&'static str],
+    /// Its methods, separated by spaces.
+    pub methods: &'static str,
+    /// What it is, in a few words.
+    pub about: &'static str,
+}
+
+/// Every path of a node but the web page's, from the tables that the router is made of.
+#[must_use]
+pub fn listed_routes() -> Vec<ListedRoute> {
+    let paths = RECEIVERS.iter().flat_map(|receiver| receiver.paths);
+    let writes = paths.map(|path| ListedRoute {
+        path,
+        prefixes: &WRITE_PREFIXES,
+        methods: "POST",
+        about: "samples arrive: Prometheus remote-write 1.0 and 2.0",
+    });
+    let api = API.iter().map(|route| ListedRoute {
+        path: route.path,
+        prefixes: &PREFIXES,
+        methods: match route.takes {
+            Takes::Get => "GET",
+            Takes::Form => "GET POST",
+        },
+        about: route.about,
+    });
+    let plain = PLAIN.iter().map(|route| ListedRoute {
+        path: route.path,
+        prefixes: &[""],
+        methods: route.methods,
+        about: route.about,
+    });
+    writes.chain(api).chain(plain).collect()
 }
 
 /// Routes with what stands around them.

@@ -1,9 +1,26 @@
 //! `docs/reference` is written from the code, and is what the code says today. With
 //! `CAIRN_WRITE_REFERENCE` set (`scripts/check --write`) the pages are written instead of compared.
 
+mod functions;
+mod http;
+mod log_fields;
+mod metrics;
+
 use std::fs;
 
 use super::sources::root;
+
+/// How every page begins.
+fn opening(title: &str) -> String {
+    format!(
+        "# {title}\n\nWritten by `scripts/check --write` from the code; do not edit it by hand.\n\n"
+    )
+}
+
+/// What stands in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
 
 fn check(page: &str, text: &str) {
     let path = root().join("docs/reference").join(page);
