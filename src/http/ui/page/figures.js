@@ -1,5 +1,6 @@
 // The figures at the top: what the node holds and receives now, and small curves of the last
-// quarter of an hour. All but the series come from the node's own metrics by one query.
+// quarter of an hour. They come from the node's own metrics by one query; `OWN` in it stands for the
+// labels of its own target: others may send metrics of the same names, of this node or of another.
 
 import * as api from "./api.js";
 import { byId, el, say, svg } from "./dom.js";
@@ -16,42 +17,42 @@ const FIGURES = [
   {
     id: "receives",
     title: "Receives",
-    query: 'sum(rate(cairn_ingest_stored_total{kind=~"sample|histogram"}[1m]))',
+    query: 'sum(rate(cairn_ingest_stored_total{OWN, kind=~"sample|histogram"}[1m]))',
     show: (number) => { const [figure, prefix] = format.scaled(number); return [figure, `${prefix} samples/s`.trim()]; },
     aside: ({ requests }) => (requests > 0 ? `${format.scaled(requests).join("")} writes/s` : "its own metrics alone"),
   },
   {
     id: "series",
     title: "Series in memory",
-    query: "sum(cairn_head_series)",
+    query: "sum(cairn_head_series{OWN})",
     show: (number) => format.scaled(number),
     aside: ({ unsealed }) => (unsealed === undefined ? "" : `with ${format.scaled(unsealed).join(" ")} samples`),
   },
   {
     id: "blocks",
     title: "Blocks",
-    query: "sum(cairn_block_bytes)",
+    query: "sum(cairn_block_bytes{OWN})",
     show: bytes,
     aside: ({ count }) => (count === undefined ? "" : count === 0 ? "first after 2 hours" : `${format.value(count)} blocks`),
   },
   {
     id: "written",
     title: "Written to disk",
-    query: 'sum(rate(cairn_device_written_bytes_total{job="cairn"}[1m]))',
+    query: 'sum(rate(cairn_device_written_bytes_total{OWN}[1m]))',
     show: (number) => rate(bytes(number)),
     aside: ({ free }) => (free > 0 ? `${bytes(free).join(" ")} free` : ""),
   },
   {
     id: "memory",
     title: "Memory",
-    query: 'sum(process_resident_memory_bytes{job="cairn"})',
+    query: 'sum(process_resident_memory_bytes{OWN})',
     show: bytes,
     aside: ({ head }) => (head === undefined ? "" : `${bytes(head).join(" ")} for samples`),
   },
   {
     id: "processor",
     title: "Processor",
-    query: 'sum(rate(process_cpu_seconds_total{job="cairn"}[1m]))',
+    query: 'sum(rate(process_cpu_seconds_total{OWN}[1m]))',
     show: (number) => [format.percent(number), "% of a core"],
     aside: ({ queries }) => (queries === undefined ? "" : `${format.scaled(queries).join(" ")} queries/s`),
   },
@@ -59,12 +60,12 @@ const FIGURES = [
 
 /// What stands in the small lines.
 const ASIDES = {
-  requests: 'sum(rate(cairn_ingest_requests_total[1m]))',
-  unsealed: "sum(cairn_unsealed_samples)",
-  count: "sum(cairn_blocks)",
-  free: "min(cairn_disk_free_bytes)",
-  head: "sum(cairn_unsealed_bytes)",
-  queries: "sum(rate(cairn_query_queries_total[1m]))",
+  requests: "sum(rate(cairn_ingest_requests_total{OWN}[1m]))",
+  unsealed: "sum(cairn_unsealed_samples{OWN})",
+  count: "sum(cairn_blocks{OWN})",
+  free: "min(cairn_disk_free_bytes{OWN})",
+  head: "sum(cairn_unsealed_bytes{OWN})",
+  queries: "sum(rate(cairn_query_queries_total{OWN}[1m]))",
 };
 
 /// One query for all: each part carries its name as a label.
@@ -72,6 +73,18 @@ const QUERY = [
   ...FIGURES.map(({ id, query }) => [id, query]),
   ...Object.entries(ASIDES),
 ].map(([id, query]) => `label_replace(${query}, "figure", "${id}", "", "")`).join(" or ");
+
+let labels = "";
+
+/// The labels by which the node stores its own metrics, as a selector has them.
+async function own(signal) {
+  if (labels === "") {
+    const { data } = await api.get("targets", { state: "active", scrapePool: "cairn" }, signal);
+    const found = Object.entries(data.activeTargets[0]?.labels ?? { job: "cairn" });
+    labels = found.map(([name, text]) => `${format.labelName(name)}=${format.quoted(text)}`).join(", ");
+  }
+  return labels;
+}
 
 /// Lays out the frames, at their final size, before anything is known.
 export function prepare() {
@@ -87,11 +100,11 @@ export function prepare() {
 export async function refresh(signal) {
   const end = api.now();
   const grid = { start: end - SPAN, end, step: STEP };
-  const [tsdb, own] = await Promise.all([
+  const [tsdb, answer] = await Promise.all([
     api.get("status/tsdb", { limit: 1 }, signal),
-    api.post("query_range", { query: QUERY, ...grid }, signal),
+    own(signal).then((labels) => api.post("query_range", { query: QUERY.replaceAll("OWN", labels), ...grid }, signal)),
   ]);
-  const curves = new Map(own.data.result.map((one) => [one.metric.figure, one.values.map(([time, text]) => [time, Number(text)])]));
+  const curves = new Map(answer.data.result.map((one) => [one.metric.figure, one.values.map(([time, text]) => [time, Number(text)])]));
   const now = {};
   for (const [id, points] of curves) {
     const [time, value] = points[points.length - 1];

@@ -46,7 +46,9 @@ export function axis(values) {
   if (most < 1e-3 || most >= 1e15) return values.map((one) => (one === 0 ? "0" : sign(one.toExponential(1))));
   const [by, prefix] = PREFIXES.find(([by]) => most >= by) ?? [1, ""];
   const step = values.length > 1 ? Math.abs(values[1] - values[0]) / by : 1;
-  const digits = Math.min(8, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+  let digits = Math.min(8, Math.max(0, Math.floor(-Math.log10(step))));
+  // 0.0025 has one digit more than its size tells.
+  while (digits < 8 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits += 1;
   return values.map((one) => (one === 0 ? "0" : sign((one / by).toFixed(digits)) + prefix));
 }
 
