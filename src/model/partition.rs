@@ -57,6 +57,17 @@ impl RingArc {
         })
     }
 
+    /// The two halves of an arc; `None` when it is the deepest already.
+    #[must_use]
+    pub fn halves(self) -> Option<[Self; 2]> {
+        if self.depth >= Self::DEPTH_MAX {
+            return None;
+        }
+        let depth = self.depth + 1;
+        let second = self.prefix | (1 << (32 - depth));
+        Some([self.prefix, second].map(|prefix| Self { prefix, depth }))
+    }
+
     /// The leading bits, left-aligned in 32.
     #[must_use]
     pub const fn prefix(self) -> u32 {
@@ -132,6 +143,15 @@ mod tests {
             RingArc::all(0).collect::<Vec<_>>(),
             [RingArc::new(0, 0).unwrap()]
         );
+    }
+
+    #[test]
+    fn the_halves_of_all_arcs_are_all_arcs_one_deeper() {
+        for depth in 0..6 {
+            let halves = RingArc::all(depth).flat_map(|arc| arc.halves().unwrap());
+            assert!(halves.eq(RingArc::all(depth + 1)));
+        }
+        assert_eq!(RingArc::new(0, RingArc::DEPTH_MAX).unwrap().halves(), None);
     }
 
     #[test]

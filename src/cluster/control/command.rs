@@ -78,6 +78,48 @@ pub struct NodeUp {
     pub feature_level_max: u32,
 }
 
+/// A change of a partition's members begins: from here on it is joint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MoveBegin {
+    /// The partition.
+    pub arc: RingArc,
+    /// The epoch under which the move was decided.
+    pub epoch: Epoch,
+    /// Who comes.
+    pub join: Option<MemberId>,
+    /// Who goes.
+    pub leave: Option<MemberId>,
+}
+
+/// The new set of a move stands alone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MoveFinish {
+    /// The partition.
+    pub arc: RingArc,
+    /// The epoch that the move began.
+    pub epoch: Epoch,
+    /// The version of the catalog that those who gather have applied.
+    pub version: u64,
+}
+
+/// The move under way is given up: the old set stands alone again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MoveAbort {
+    /// The partition.
+    pub arc: RingArc,
+    /// The epoch that the move began.
+    pub epoch: Epoch,
+}
+
+/// A partition becomes two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// The partition.
+    pub arc: RingArc,
+    /// Its epoch; both halves start at the next.
+    pub epoch: Epoch,
+}
+
 /// A sealed block enters the catalog.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SealCommit {
@@ -137,6 +179,20 @@ pub enum Command {
     Found(Found),
     /// A node has started.
     NodeUp(NodeUp),
+    /// Nobody reaches a node.
+    NodeDown(Incarnation),
+    /// A node that was down is reached again.
+    NodeLive(Incarnation),
+    /// A node will never come back.
+    NodeGone(Incarnation),
+    /// A partition's members begin to change.
+    MoveBegin(MoveBegin),
+    /// They have changed.
+    MoveFinish(MoveFinish),
+    /// They have not changed.
+    MoveAbort(MoveAbort),
+    /// A partition becomes two.
+    Split(Split),
     /// A block was sealed and staged on W members.
     SealCommit(SealCommit),
     /// Blocks have reached the bucket.
@@ -156,6 +212,13 @@ impl Command {
         match self {
             Self::Found(_) => "Found",
             Self::NodeUp(_) => "NodeUp",
+            Self::NodeDown(_) => "NodeDown",
+            Self::NodeLive(_) => "NodeLive",
+            Self::NodeGone(_) => "NodeGone",
+            Self::MoveBegin(_) => "MoveBegin",
+            Self::MoveFinish(_) => "MoveFinish",
+            Self::MoveAbort(_) => "MoveAbort",
+            Self::Split(_) => "Split",
             Self::SealCommit(_) => "SealCommit",
             Self::Uploaded(_) => "Uploaded",
             Self::Compacted(_) => "Compacted",
@@ -225,6 +288,28 @@ pub enum Refusal {
     /// The incarnation was given up for ever.
     #[error("the incarnation {0} is gone: set its data directory aside and start with a new one")]
     Gone(Incarnation),
+    /// No such node.
+    #[error("no node of the incarnation {0} has ever announced itself")]
+    NoNode(Incarnation),
+    /// One change of members at a time, and none while a partition is split.
+    #[error("a move of the partition {0} is under way: wait until it has finished or abort it")]
+    Moving(RingArc),
+    /// There is nothing to finish or to abort.
+    #[error("no move of the partition {0} is under way")]
+    NotMoving(RingArc),
+    /// Who joins is in the set already or not in its present life, who leaves is not in it, or
+    /// nobody would be left.
+    #[error("the move does not fit the members of the partition {0}: decide again")]
+    BadMove(RingArc),
+    /// The catalog has gone on since the gathering members applied it.
+    #[error("the partition's version is {current}: apply it and finish again")]
+    WrongVersion {
+        /// The version now.
+        current: u64,
+    },
+    /// The arc cannot be halved again.
+    #[error("the partition {0} is as deep as can be (bound {max})", max = RingArc::DEPTH_MAX)]
+    TooDeep(RingArc),
     /// Feature levels only rise, and only to what every node understands.
     #[error("the feature level is {current} and every node understands up to {understood}")]
     BadLevel {

@@ -12,16 +12,18 @@ mod local;
 mod state;
 mod wire;
 mod wire_parts;
+mod wire_ring;
 mod wire_state;
 
 use std::sync::Arc;
 
 pub use command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Found, MemberId};
-pub use command::{NodeUp, Outcome, Refusal, SealCommit, Session};
+pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, SealCommit};
+pub use command::{Session, Split};
 pub use error::ControlError;
 pub use founding::{FEATURE_LEVEL, Introduction, join_or_found};
 pub use local::LocalControl;
-pub use state::{ControlState, DAY_MS, Liveness, Member, Partition, RangeKey};
+pub use state::{ControlState, DAY_MS, Liveness, Member, Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
 pub use wire_parts::WireError;
 

@@ -4,9 +4,9 @@
 //! clock or the order of a hash map, and the same commands give the same bytes everywhere
 //! (`wire.rs`). Partitions are shared between copies: a copy of the state costs a few pointers.
 //!
-//! `moving`, `open` and `given_up` are always empty in this version: moves come with peers, and
-//! the last two are room for an extension (REPLICATION.md section 13). A state that has something
-//! in them is refused when it is read, so that an old program never serves what it misunderstands.
+//! `open` and `given_up` are always empty in this version: they are room for an extension
+//! (REPLICATION.md section 13). A state that has something in them is refused when it is read, so
+//! that an old program never serves what it misunderstands.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,6 +93,33 @@ pub fn is_sealable(range: TimeRange) -> bool {
     range == Window::of(range.start).range() || range == utc_day(range.start)
 }
 
+/// A change of a partition's members that is under way: at least one of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Move {
+    /// Who comes.
+    pub join: Option<MemberId>,
+    /// Who goes.
+    pub leave: Option<MemberId>,
+}
+
+impl Move {
+    /// The members after the move: who comes takes the place of who goes, or the last.
+    #[must_use]
+    pub fn after(self, members: &[MemberId]) -> Vec<MemberId> {
+        let mut join = self.join;
+        let mut after = Vec::with_capacity(members.len().saturating_add(1));
+        for member in members {
+            if Some(*member) == self.leave {
+                after.extend(join.take());
+            } else {
+                after.push(*member);
+            }
+        }
+        after.extend(join);
+        after
+    }
+}
+
 /// One partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Partition {
@@ -100,6 +127,8 @@ pub struct Partition {
     pub epoch: Epoch,
     /// Who replicates it, in order: the first live one seals.
     pub members: Vec<MemberId>,
+    /// The change of members that is under way: until it ends, both sets count.
+    pub moving: Option<Move>,
     /// Raised by every change of the catalog.
     pub version: u64,
     /// The blocks that the state lists itself.
@@ -119,12 +148,20 @@ impl Partition {
         Self {
             epoch,
             members,
+            moving: None,
             version: 0,
             recent: BTreeMap::new(),
             history: None,
             rounds: BTreeMap::new(),
             expired_before: TimestampMs::MIN,
         }
+    }
+
+    /// The sets whose majorities count: the members; during a move the old set, then the new one.
+    #[must_use]
+    pub fn sets(&self) -> Vec<Vec<MemberId>> {
+        let new = self.moving.map(|moving| moving.after(&self.members));
+        std::iter::once(self.members.clone()).chain(new).collect()
     }
 
     /// The round that a seal of a range would be.

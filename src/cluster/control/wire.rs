@@ -12,17 +12,11 @@ use super::command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Foun
 use super::command::{NodeUp, SealCommit, Session};
 use super::wire_parts::{ArcMessage, EntryMessage, PlaceMessage, RangeMessage, WireError};
 use super::wire_parts::{damaged, narrow, read_digest, read_wide, required, wide};
+use super::wire_ring::{EpochMessage, MoveBeginMessage, MoveFinishMessage, NodeMessage};
 use crate::model::{BlockId, Epoch, Incarnation, TimestampMs};
 
 /// Commands whose numbers are taken but which this version does not know.
-pub(super) const RESERVED_COMMANDS: [(u32, &str); 17] = [
-    (3, "NodeDown"),
-    (4, "NodeLive"),
-    (5, "NodeGone"),
-    (6, "MoveBegin"),
-    (7, "MoveFinish"),
-    (8, "MoveAbort"),
-    (9, "Split"),
+pub(super) const RESERVED_COMMANDS: [(u32, &str); 10] = [
     (14, "Tombstone"),
     (15, "TombstoneDone"),
     (16, "Tenant"),
@@ -43,6 +37,13 @@ pub(super) fn encode_command(command: &Command) -> Vec<u8> {
     let body = match command {
         Command::Found(found) => Body::Found(found.into()),
         Command::NodeUp(node) => Body::NodeUp(node.into()),
+        Command::NodeDown(node) => Body::NodeDown((*node).into()),
+        Command::NodeLive(node) => Body::NodeLive((*node).into()),
+        Command::NodeGone(node) => Body::NodeGone((*node).into()),
+        Command::MoveBegin(begin) => Body::MoveBegin(begin.into()),
+        Command::MoveFinish(finish) => Body::MoveFinish(finish.into()),
+        Command::MoveAbort(abort) => Body::MoveAbort(abort.into()),
+        Command::Split(split) => Body::Split(split.into()),
         Command::SealCommit(commit) => Body::SealCommit(commit.into()),
         Command::Uploaded(blocks) => Body::Uploaded(UploadedMessage {
             blocks: blocks.iter().map(Into::into).collect(),
@@ -62,6 +63,13 @@ pub(super) fn decode_command(bytes: &[u8]) -> Result<Command, WireError> {
     match message.body {
         Some(Body::Found(found)) => found.read().map(Command::Found),
         Some(Body::NodeUp(node)) => node.read().map(Command::NodeUp),
+        Some(Body::NodeDown(node)) => node.read().map(Command::NodeDown),
+        Some(Body::NodeLive(node)) => node.read().map(Command::NodeLive),
+        Some(Body::NodeGone(node)) => node.read().map(Command::NodeGone),
+        Some(Body::MoveBegin(begin)) => begin.read().map(Command::MoveBegin),
+        Some(Body::MoveFinish(finish)) => finish.read().map(Command::MoveFinish),
+        Some(Body::MoveAbort(abort)) => abort.read_abort().map(Command::MoveAbort),
+        Some(Body::Split(split)) => split.read_split().map(Command::Split),
         Some(Body::SealCommit(commit)) => commit.read().map(Command::SealCommit),
         Some(Body::Uploaded(uploaded)) => {
             let blocks: Result<_, _> = uploaded.blocks.into_iter().map(|b| b.read()).collect();
@@ -79,7 +87,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
     let broken = |error: prost::DecodeError| damaged("a control command", error.to_string());
     while !bytes.is_empty() {
         let (number, wire_type): (u32, WireType) = decode_key(&mut bytes).map_err(broken)?;
-        if !matches!(number, 1 | 2 | 10..=13 | 20) {
+        if !matches!(number, 1..=13 | 20) {
             let reserved = RESERVED_COMMANDS.iter().find(|(taken, _)| *taken == number);
             let name = reserved.map_or("without a name here", |(_, name)| name);
             return Err(WireError::UnknownCommand { number, name });
@@ -91,7 +99,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
 
 #[derive(Clone, PartialEq, Message)]
 struct CommandMessage {
-    #[prost(oneof = "Body", tags = "1, 2, 10, 11, 12, 13, 20")]
+    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20")]
     body: Option<Body>,
 }
 
@@ -101,6 +109,20 @@ enum Body {
     Found(FoundMessage),
     #[prost(message, tag = "2")]
     NodeUp(NodeUpMessage),
+    #[prost(message, tag = "3")]
+    NodeDown(NodeMessage),
+    #[prost(message, tag = "4")]
+    NodeLive(NodeMessage),
+    #[prost(message, tag = "5")]
+    NodeGone(NodeMessage),
+    #[prost(message, tag = "6")]
+    MoveBegin(MoveBeginMessage),
+    #[prost(message, tag = "7")]
+    MoveFinish(MoveFinishMessage),
+    #[prost(message, tag = "8")]
+    MoveAbort(EpochMessage),
+    #[prost(message, tag = "9")]
+    Split(EpochMessage),
     #[prost(message, tag = "10")]
     SealCommit(SealCommitMessage),
     #[prost(message, tag = "11")]

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::command::{ClusterId, MemberId, Session};
+use super::command::{ClusterId, Session};
 use super::state::{ControlState, Liveness, Member, Partition, RangeKey};
 use super::wire_parts::{ArcMessage, EntryMessage, RangeMessage, WireError};
 use super::wire_parts::{read_digest, read_wide, required, wide};
+use super::wire_ring::{MemberIdMessage, MoveMessage};
 use crate::model::{Epoch, Incarnation, TimestampMs};
 
 /// A state's bytes.
@@ -148,8 +149,8 @@ impl MemberMessage {
     }
 }
 
-/// Field 4 (`moving`), 9 (`open`) and 10 (`given_up`) are reserved; whoever finds something in
-/// them must not serve the partition.
+/// Fields 9 (`open`) and 10 (`given_up`) are reserved; whoever finds something in them must not
+/// serve the partition.
 #[derive(Clone, PartialEq, Message)]
 struct PartitionMessage {
     #[prost(message, optional, tag = "1")]
@@ -158,8 +159,8 @@ struct PartitionMessage {
     epoch: u64,
     #[prost(message, repeated, tag = "3")]
     members: Vec<MemberIdMessage>,
-    #[prost(bytes = "vec", repeated, tag = "4")]
-    moving: Vec<Vec<u8>>,
+    #[prost(message, optional, tag = "4")]
+    moving: Option<MoveMessage>,
     #[prost(uint64, tag = "5")]
     version: u64,
     #[prost(message, repeated, tag = "6")]
@@ -177,17 +178,6 @@ struct PartitionMessage {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct MemberIdMessage {
-    #[prost(bytes = "vec", tag = "1")]
-    incarnation: Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    life: u32,
-    /// Reserved: 0 is a member; other roles are for ensembles.
-    #[prost(uint32, tag = "3")]
-    role: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct RoundMessage {
     #[prost(message, optional, tag = "1")]
     range: Option<RangeMessage>,
@@ -197,11 +187,6 @@ struct RoundMessage {
 
 impl PartitionMessage {
     fn of(arc: ArcMessage, partition: &Partition) -> Self {
-        let members = partition.members.iter().map(|member| MemberIdMessage {
-            incarnation: wide(member.incarnation.0),
-            life: member.life,
-            role: 0,
-        });
         let rounds = partition.rounds.iter().map(|(range, sealed)| RoundMessage {
             range: Some(range.range().into()),
             sealed: *sealed,
@@ -210,8 +195,8 @@ impl PartitionMessage {
         Self {
             arc: Some(arc),
             epoch: partition.epoch.0,
-            members: members.collect(),
-            moving: Vec::new(),
+            members: partition.members.iter().map(|m| (*m).into()).collect(),
+            moving: partition.moving.map(Into::into),
             version: partition.version,
             recent: partition.recent.values().map(Into::into).collect(),
             history: partition.history.map(|digest| digest.0.to_vec()),
@@ -224,26 +209,19 @@ impl PartitionMessage {
 
     fn read(self) -> Result<Partition, WireError> {
         let reserved = [
-            (self.moving.is_empty(), "a move of members"),
             (self.open.is_empty(), "an open ensemble"),
             (self.given_up.is_empty(), "a given-up ensemble"),
-            (self.members.iter().all(|m| m.role == 0), "a member's role"),
         ];
         if let Some((_, what)) = reserved.iter().find(|(empty, _)| !empty) {
             return Err(WireError::Newer(what));
         }
-        let member = |message: MemberIdMessage| {
-            Ok(MemberId {
-                incarnation: Incarnation(read_wide(&message.incarnation)?),
-                life: message.life,
-            })
-        };
         let entry = |message: EntryMessage| message.read().map(|entry| (entry.id, entry));
         let round = |message: RoundMessage| {
             let range = required(message.range, "a range")?.read();
             Ok((RangeKey::from(range), message.sealed))
         };
-        let members: Result<Vec<_>, WireError> = self.members.into_iter().map(member).collect();
+        let members = self.members.into_iter().map(MemberIdMessage::read);
+        let members: Result<Vec<_>, WireError> = members.collect();
         let recent: Result<BTreeMap<_, _>, WireError> =
             self.recent.into_iter().map(entry).collect();
         let rounds: Result<BTreeMap<_, _>, WireError> =
@@ -252,6 +230,7 @@ impl PartitionMessage {
         Ok(Partition {
             epoch: Epoch(self.epoch),
             members: members?,
+            moving: self.moving.map(MoveMessage::read).transpose()?,
             version: self.version,
             recent: recent?,
             history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,

@@ -195,7 +195,7 @@ impl Sealer {
             epoch: partition.epoch,
             range: due.range,
             round: partition.next_round(due.range),
-            sets: vec![partition.members.clone()],
+            sets: partition.sets(),
             me: *me,
         };
         let mut steps = Steps {

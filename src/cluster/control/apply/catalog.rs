@@ -1,11 +1,10 @@
 //! The catalog: which blocks exist. Every change of a partition's blocks raises its version by
 //! one, and every seal the round of its range; both only rise.
 
-use std::sync::Arc;
-
+use super::partitions::{current, partition};
 use crate::cluster::control::command::{BlockUploaded, Compacted, Expired, Refusal, SealCommit};
 use crate::cluster::control::state::{ControlState, Partition, RangeKey, is_sealable};
-use crate::model::{BlockEntry, Epoch, Level, RingArc, Uploaded};
+use crate::model::{BlockEntry, Level, Uploaded};
 
 /// A sealed block enters the catalog, if neither members nor rounds have changed since it was made.
 pub(super) fn seal_commit(state: &mut ControlState, commit: &SealCommit) -> Result<(), Refusal> {
@@ -102,27 +101,6 @@ pub(super) fn expired(state: &mut ControlState, expired: &Expired) -> Result<(),
     partition.rounds.retain(|range, _| stays(range.range().end));
     partition.history = expired.history.or(partition.history);
     Ok(())
-}
-
-fn partition(state: &mut ControlState, arc: RingArc) -> Result<&mut Partition, Refusal> {
-    let partition = state.partitions.get_mut(&arc);
-    partition
-        .map(Arc::make_mut)
-        .ok_or(Refusal::NoPartition(arc))
-}
-
-fn current(
-    state: &mut ControlState,
-    arc: RingArc,
-    epoch: Epoch,
-) -> Result<&mut Partition, Refusal> {
-    let partition = partition(state, arc)?;
-    if partition.epoch != epoch {
-        return Err(Refusal::WrongEpoch {
-            current: partition.epoch,
-        });
-    }
-    Ok(partition)
 }
 
 fn raise_version(partition: &mut Partition) -> Result<(), Refusal> {

@@ -2,6 +2,7 @@
 
 use crate::cluster::control::command::{NodeUp, Refusal, Session};
 use crate::cluster::control::state::{ControlState, Liveness, Member};
+use crate::model::Incarnation;
 
 /// A node has started. A start that is not newer than the one known comes from a copy of the data
 /// directory (or from its past) and is refused; the same start twice is the same node twice heard.
@@ -26,6 +27,21 @@ pub(super) fn node_up(state: &mut ControlState, node: &NodeUp) -> Result<(), Ref
         liveness: Liveness::Live,
     };
     state.members.insert(node.incarnation, member);
+    Ok(())
+}
+
+/// Whether a node is reached is for the proposer to say; who is gone for ever stays gone.
+pub(super) fn liveness(
+    state: &mut ControlState,
+    incarnation: Incarnation,
+    liveness: Liveness,
+) -> Result<(), Refusal> {
+    let member = state.members.get_mut(&incarnation);
+    let member = member.ok_or(Refusal::NoNode(incarnation))?;
+    if member.liveness == Liveness::Gone && liveness != Liveness::Gone {
+        return Err(Refusal::Gone(incarnation));
+    }
+    member.liveness = liveness;
     Ok(())
 }
 

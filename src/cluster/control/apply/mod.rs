@@ -6,13 +6,14 @@
 
 mod catalog;
 mod members;
+mod moves;
 mod partitions;
 
 #[cfg(test)]
 mod tests;
 
 use super::command::{Command, Outcome, Refusal};
-use super::state::ControlState;
+use super::state::{ControlState, Liveness};
 
 /// Applies one command as the next of the log.
 pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
@@ -21,6 +22,13 @@ pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
         Command::Found(found) => partitions::found(state, found),
         _ if state.cluster.is_none() => Err(Refusal::NotFounded),
         Command::NodeUp(node) => members::node_up(state, node),
+        Command::NodeDown(node) => members::liveness(state, *node, Liveness::Down),
+        Command::NodeLive(node) => members::liveness(state, *node, Liveness::Live),
+        Command::NodeGone(node) => members::liveness(state, *node, Liveness::Gone),
+        Command::MoveBegin(begin) => moves::begin(state, begin),
+        Command::MoveFinish(finish) => moves::finish(state, finish),
+        Command::MoveAbort(abort) => moves::abort(state, abort),
+        Command::Split(split) => partitions::split(state, split),
         Command::FeatureLevel(level) => members::feature_level(state, *level),
         Command::SealCommit(commit) => catalog::seal_commit(state, commit),
         Command::Uploaded(blocks) => catalog::uploaded(state, blocks),

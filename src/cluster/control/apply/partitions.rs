@@ -1,9 +1,9 @@
-//! Partitions: the ring as it is founded. Moves and splits come with peers.
+//! Partitions: the ring as it is founded, and as it deepens.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::cluster::control::command::{Found, MemberId, Refusal};
+use crate::cluster::control::command::{Found, MemberId, Refusal, Split};
 use crate::cluster::control::state::{ControlState, Partition};
 use crate::model::{Epoch, RingArc};
 
@@ -36,4 +36,49 @@ pub(super) fn found(state: &mut ControlState, found: &Found) -> Result<(), Refus
         .map(|arc| (arc, Arc::new(Partition::new(Epoch(1), members.clone()))))
         .collect();
     Ok(())
+}
+
+/// A partition becomes two, each with all that it was; no byte moves, and answers are filtered by
+/// arc. Never during a move.
+pub(super) fn split(state: &mut ControlState, split: &Split) -> Result<(), Refusal> {
+    let parent = current(state, split.arc, split.epoch)?;
+    if parent.moving.is_some() {
+        return Err(Refusal::Moving(split.arc));
+    }
+    let halves = split.arc.halves().ok_or(Refusal::TooDeep(split.arc))?;
+    let mut child = parent.clone();
+    child.epoch = next_epoch(parent.epoch)?;
+    let child = Arc::new(child);
+    state.partitions.remove(&split.arc);
+    let children = halves.map(|half| (half, Arc::clone(&child)));
+    state.partitions.extend(children);
+    Ok(())
+}
+
+/// The partition of an arc.
+pub(super) fn partition(state: &mut ControlState, arc: RingArc) -> Result<&mut Partition, Refusal> {
+    let partition = state.partitions.get_mut(&arc);
+    partition
+        .map(Arc::make_mut)
+        .ok_or(Refusal::NoPartition(arc))
+}
+
+/// The partition of an arc, if its epoch is still the one that the command names.
+pub(super) fn current(
+    state: &mut ControlState,
+    arc: RingArc,
+    epoch: Epoch,
+) -> Result<&mut Partition, Refusal> {
+    let partition = partition(state, arc)?;
+    if partition.epoch != epoch {
+        return Err(Refusal::WrongEpoch {
+            current: partition.epoch,
+        });
+    }
+    Ok(partition)
+}
+
+/// Every change of members raises the epoch.
+pub(super) fn next_epoch(epoch: Epoch) -> Result<Epoch, Refusal> {
+    epoch.0.checked_add(1).map(Epoch).ok_or(Refusal::Exhausted)
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::cluster::control::command::*;
-use crate::cluster::control::state::{ControlState, DAY_MS, RangeKey, utc_day};
+use crate::cluster::control::state::{ControlState, DAY_MS, Liveness, RangeKey, utc_day};
 use crate::model::*;
 
 fn founding() -> Command {
@@ -242,6 +242,211 @@ fn the_feature_level_waits_for_the_oldest_node() {
     assert_eq!(refusal(&mut state, &Command::FeatureLevel(1)), bad(2));
 }
 
+fn node(number: u128) -> Command {
+    let Command::NodeUp(mut up) = node_up(1, number) else {
+        unreachable!()
+    };
+    up.incarnation = Incarnation(number);
+    Command::NodeUp(up)
+}
+
+fn member(number: u128) -> MemberId {
+    MemberId {
+        incarnation: Incarnation(number),
+        life: 0,
+    }
+}
+
+fn begin(number: u32, epoch: u64, join: Option<u128>, leave: Option<u128>) -> Command {
+    Command::MoveBegin(MoveBegin {
+        arc: arc(number),
+        epoch: Epoch(epoch),
+        join: join.map(member),
+        leave: leave.map(member),
+    })
+}
+
+fn finish(number: u32, epoch: u64, version: u64) -> Command {
+    Command::MoveFinish(MoveFinish {
+        arc: arc(number),
+        epoch: Epoch(epoch),
+        version,
+    })
+}
+
+fn abort(number: u32, epoch: u64) -> Command {
+    Command::MoveAbort(MoveAbort {
+        arc: arc(number),
+        epoch: Epoch(epoch),
+    })
+}
+
+fn split(arc: RingArc, epoch: u64) -> Command {
+    Command::Split(Split {
+        arc,
+        epoch: Epoch(epoch),
+    })
+}
+
+#[test]
+fn a_move_is_joint_from_its_beginning_to_its_end_and_every_step_raises_the_epoch() {
+    let mut state = founded();
+    for number in 1..=3 {
+        assert_eq!(state.apply(&node(number)), Outcome::Applied);
+    }
+    let sets = |state: &ControlState| {
+        let partition = state.partition(arc(0)).unwrap();
+        let sets = partition.sets().into_iter();
+        let sets: Vec<Vec<u128>> = sets
+            .map(|set| set.iter().map(|m| m.incarnation.0).collect())
+            .collect();
+        (partition.epoch.0, sets)
+    };
+    assert_eq!(state.apply(&begin(0, 1, Some(2), None)), Outcome::Applied);
+    assert_eq!(sets(&state), (2, vec![vec![1], vec![1, 2]]));
+    // One at a time, and every field must be current.
+    assert_eq!(
+        refusal(&mut state, &begin(0, 2, Some(3), None)),
+        Refusal::Moving(arc(0))
+    );
+    assert_eq!(
+        refusal(&mut state, &split(arc(0), 2)),
+        Refusal::Moving(arc(0))
+    );
+    assert_eq!(
+        refusal(&mut state, &finish(0, 1, 0)),
+        Refusal::WrongEpoch { current: Epoch(2) }
+    );
+    // The catalog goes on during the move: the newcomer must apply that too.
+    assert_eq!(
+        state.apply(&seal(0, 2, Window(1).range(), 1, 1)),
+        Outcome::Applied
+    );
+    assert_eq!(
+        refusal(&mut state, &finish(0, 2, 0)),
+        Refusal::WrongVersion { current: 1 }
+    );
+    assert_eq!(state.apply(&finish(0, 2, 1)), Outcome::Applied);
+    assert_eq!(sets(&state), (3, vec![vec![1, 2]]));
+    assert_eq!(
+        refusal(&mut state, &finish(0, 3, 1)),
+        Refusal::NotMoving(arc(0))
+    );
+    assert_eq!(
+        refusal(&mut state, &abort(0, 3)),
+        Refusal::NotMoving(arc(0))
+    );
+    // Who comes takes the place of who goes.
+    assert_eq!(
+        state.apply(&begin(0, 3, Some(3), Some(1))),
+        Outcome::Applied
+    );
+    assert_eq!(sets(&state), (4, vec![vec![1, 2], vec![3, 2]]));
+    assert_eq!(state.apply(&abort(0, 4)), Outcome::Applied);
+    assert_eq!(sets(&state), (5, vec![vec![1, 2]]));
+    assert_eq!(state.apply(&begin(0, 5, None, Some(1))), Outcome::Applied);
+    assert_eq!(state.apply(&finish(0, 6, 1)), Outcome::Applied);
+    assert_eq!(sets(&state), (7, vec![vec![2]]));
+}
+
+#[test]
+fn a_move_that_does_not_fit_the_members_is_refused() {
+    let mut state = founded();
+    state.apply(&node(1));
+    let bad = Refusal::BadMove(arc(0));
+    let unknown = Refusal::NoNode(Incarnation(2));
+    for (join, leave, expected) in [
+        (None, None, bad),
+        (None, Some(1), bad),
+        (None, Some(2), bad),
+        (Some(1), None, bad),
+        (Some(1), Some(1), bad),
+        (Some(2), None, unknown),
+    ] {
+        assert_eq!(refusal(&mut state, &begin(0, 1, join, leave)), expected);
+    }
+    // Another life of a member is the same data directory: it replaces, it never counts twice.
+    state.members.get_mut(&Incarnation(1)).unwrap().life = 1;
+    let life = |leave| {
+        let mut join = member(1);
+        join.life = 1;
+        Command::MoveBegin(MoveBegin {
+            arc: arc(0),
+            epoch: Epoch(1),
+            join: Some(join),
+            leave,
+        })
+    };
+    assert_eq!(refusal(&mut state, &life(None)), bad);
+    assert_eq!(state.apply(&life(Some(member(1)))), Outcome::Applied);
+    state.apply(&node(2));
+    state.apply(&Command::NodeGone(Incarnation(2)));
+    assert_eq!(
+        refusal(&mut state, &begin(1, 1, Some(2), None)),
+        Refusal::Gone(Incarnation(2))
+    );
+}
+
+#[test]
+fn who_is_gone_stays_gone() {
+    let mut state = founded();
+    let one = Incarnation(1);
+    assert_eq!(
+        refusal(&mut state, &Command::NodeDown(one)),
+        Refusal::NoNode(one)
+    );
+    state.apply(&node_up(1, 1));
+    for (command, liveness) in [
+        (Command::NodeDown(one), Liveness::Down),
+        (Command::NodeDown(one), Liveness::Down),
+        (Command::NodeLive(one), Liveness::Live),
+        (Command::NodeDown(one), Liveness::Down),
+        (node_up(2, 2), Liveness::Live),
+        (Command::NodeGone(one), Liveness::Gone),
+        (Command::NodeGone(one), Liveness::Gone),
+    ] {
+        assert_eq!(state.apply(&command), Outcome::Applied);
+        assert_eq!(state.members[&one].liveness, liveness);
+    }
+    for command in [
+        Command::NodeLive(one),
+        Command::NodeDown(one),
+        node_up(3, 3),
+    ] {
+        assert_eq!(refusal(&mut state, &command), Refusal::Gone(one));
+    }
+}
+
+#[test]
+fn both_halves_of_a_split_are_all_that_the_whole_was() {
+    let mut state = founded();
+    state.apply(&seal(3, 1, Window(1).range(), 1, 1));
+    let whole = state.partition(arc(3)).unwrap().clone();
+    assert_eq!(
+        refusal(&mut state, &split(arc(3), 2)),
+        Refusal::WrongEpoch { current: Epoch(1) }
+    );
+    assert_eq!(state.apply(&split(arc(3), 1)), Outcome::Applied);
+    assert_eq!(state.partitions.len(), 17);
+    assert_eq!(
+        refusal(&mut state, &split(arc(3), 1)),
+        Refusal::NoPartition(arc(3))
+    );
+    for half in arc(3).halves().unwrap() {
+        let mut expected = whole.clone();
+        expected.epoch = Epoch(2);
+        assert_eq!(state.partition(half), Some(&expected));
+    }
+    let mut deep = founded();
+    let deepest = RingArc::new(0, RingArc::DEPTH_MAX).unwrap();
+    let partition = deep.partitions[&arc(0)].clone();
+    deep.partitions = [(deepest, partition)].into();
+    assert_eq!(
+        refusal(&mut deep, &split(deepest, 1)),
+        Refusal::TooDeep(deepest)
+    );
+}
+
 /// Commands from a small world, so that most of them meet something that is there.
 fn any_command() -> impl Strategy<Value = Command> {
     let range = prop_oneof![
@@ -298,6 +503,25 @@ fn any_command() -> impl Strategy<Value = Command> {
             history: None,
         })),
         (0u32..5).prop_map(Command::FeatureLevel),
+        any_change_of_members(),
+    ]
+}
+
+fn any_change_of_members() -> impl Strategy<Value = Command> {
+    let who = || prop::option::of(0u128..4);
+    prop_oneof![
+        (0u128..4).prop_map(node),
+        (0u128..4, 0u8..8).prop_map(|(number, how)| match how {
+            0 => Command::NodeGone(Incarnation(number)),
+            1..4 => Command::NodeDown(Incarnation(number)),
+            _ => Command::NodeLive(Incarnation(number)),
+        }),
+        (0u32..4, 0u64..5, who(), who())
+            .prop_map(|(number, epoch, join, leave)| begin(number, epoch, join, leave)),
+        (0u32..4, 0u64..5, 0u64..2)
+            .prop_map(|(number, epoch, version)| finish(number, epoch, version)),
+        (0u32..4, 0u64..5).prop_map(|(number, epoch)| abort(number, epoch)),
+        (0u32..4, 0u64..5).prop_map(|(number, epoch)| split(arc(number), epoch)),
     ]
 }
 
@@ -307,8 +531,18 @@ fn check_only_rises(before: &ControlState, after: &ControlState) {
     assert_eq!(after.applied, before.applied + 1);
     assert!(after.feature_level >= before.feature_level);
     for (arc, old) in &before.partitions {
-        let new = after.partition(*arc).unwrap();
+        let Some(new) = after.partition(*arc) else {
+            for half in arc.halves().unwrap() {
+                assert!(after.partition(half).unwrap().epoch > old.epoch);
+            }
+            continue;
+        };
         assert!(new.epoch >= old.epoch);
+        // Nobody's answers count in two sets: no change of members without a new epoch.
+        assert!(new.epoch > old.epoch || new.sets() == old.sets());
+        let distinct: std::collections::BTreeSet<_> =
+            new.members.iter().map(|m| m.incarnation).collect();
+        assert!(!new.members.is_empty() && distinct.len() == new.members.len());
         assert!(new.version == old.version || new.version == old.version + 1);
         assert!(new.expired_before >= old.expired_before);
         for (range, round) in &old.rounds {
