@@ -33,6 +33,13 @@ fn story() -> Result<(), &'static str> {
             page.contains("job=\"cairn\"") || page.contains("job=&quot;cairn&quot;"),
             "{size}: no table row in {page}"
         );
+        for (sign, what) in [
+            (">ready<", "state"),
+            ("MiB", "memory"),
+            ("/api/v1/write", "address to write to"),
+        ] {
+            assert!(page.contains(sign), "{size}: no {what} in {page}");
+        }
     }
     let broken = Chromium::dump(
         folder.path(),
@@ -42,6 +49,10 @@ fn story() -> Result<(), &'static str> {
     assert!(
         broken.contains("parse error"),
         "the page shows what is wrong with a query: {broken}"
+    );
+    assert!(
+        broken.contains("<mark"),
+        "the page shows where a query is wrong: {broken}"
     );
     Ok(())
 }

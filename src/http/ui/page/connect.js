@@ -26,7 +26,7 @@ export function told(requests) {
   const empty = !(requests > 0);
   hint.toggleAttribute("data-empty", empty);
   say(hint, empty
-    ? "Nobody sends samples here yet, so this node holds its own metrics alone. Point a sender at it:"
+    ? "Nobody but the node itself sends samples here now. Point a sender at it:"
     : "Senders and readers use these addresses.");
 }
 

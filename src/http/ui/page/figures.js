@@ -19,13 +19,13 @@ const FIGURES = [
     title: "Receives",
     query: 'sum(rate(cairn_ingest_stored_total{OWN, kind=~"sample|histogram"}[1m]))',
     show: (number) => { const [figure, prefix] = format.scaled(number); return [figure, `${prefix} samples/s`.trim()]; },
-    aside: ({ requests }) => (requests > 0 ? `${format.scaled(requests).join("")} writes/s` : "its own metrics alone"),
+    aside: ({ requests }) => (requests > 0 ? `${format.scaled(requests).join("")} writes/s` : "nobody sends now"),
   },
   {
     id: "series",
     title: "Series in memory",
     query: "sum(cairn_head_series{OWN})",
-    show: (number) => format.scaled(number),
+    show: (number) => (number < 1e5 ? [format.value(number), ""] : format.scaled(number)),
     aside: ({ unsealed }) => (unsealed === undefined ? "" : `with ${format.scaled(unsealed).join(" ")} samples`),
   },
   {
