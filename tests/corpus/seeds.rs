@@ -1,18 +1,21 @@
 //! Inputs to begin with: what the encoders write for columns of every kind.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::targets::logs::{self, Files};
 use cairn::codec::series_entry::{Place, SeriesEntries};
 use cairn::codec::{histograms, page, postings, symbols, timestamps, varint};
 use cairn::model::{
-    BlockId, Buckets, Histogram, LabelSet, Level, Metadata, ResetHint, RingArc, SCHEMA_CUSTOM,
-    Samples, Span, TenantId, TimeRange, TimestampMs, Value, fingerprint, stale_nan,
+    BlockId, Buckets, Exemplar, Histogram, LabelSet, Level, Metadata, ResetHint, RingArc,
+    SCHEMA_CUSTOM, Samples, Span, TenantId, TimeRange, TimestampMs, Value, fingerprint, stale_nan,
 };
 use cairn::runtime::CancelToken;
 use cairn::source::FamilyMetadata;
 use cairn::store::{
-    BlockContent, BlockProperties, ContentSeries, Error, SstTable, Table, build_block, for_each,
+    AppendBatch, BlockContent, BlockProperties, ContentSeries, Error, FloatSample, LogDisk,
+    OtherSample, SstTable, Table, build_block, for_each,
 };
 
 /// Writes the seeds of every target.
@@ -77,8 +80,144 @@ fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     );
     all.extend(of_block("golden", std::fs::read(golden).unwrap()));
     all.extend(of_block("tiny", tiny_block()));
+    all.extend(bodies());
+    all.push(("log", "one-of-each".to_owned(), one_of_each_record()));
+    all.extend(commands());
+    for (at, query) in QUERIES.iter().enumerate() {
+        all.push(("promql", at.to_string(), query.as_bytes().to_vec()));
+    }
     all
 }
+
+/// A saved message in every encoding, the number of the encoding before it.
+fn bodies() -> Vec<(&'static str, String, Vec<u8>)> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fuzz/corpus/write_v1/one-of-each"
+    );
+    let message = std::fs::read(path).unwrap();
+    let snappy = snap::raw::Encoder::new().compress_vec(&message).unwrap();
+    let zstd = zstd::bulk::compress(&message, 3).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&message).unwrap();
+    let named = ["snappy", "zstd", "gzip"].into_iter();
+    let coded = [snappy, zstd, gzip.finish().unwrap()];
+    (0u8..)
+        .zip(named.zip(coded))
+        .map(|(number, (name, body))| {
+            (
+                "decompress",
+                name.to_owned(),
+                [&[number], &body[..]].concat(),
+            )
+        })
+        .collect()
+}
+
+/// What a head writes for samples of every kind, metadata and an exemplar.
+fn one_of_each_record() -> Vec<u8> {
+    let files = Files::default();
+    let head = logs::open(&files).unwrap();
+    let tenant = TenantId::anonymous();
+    let series: Vec<_> = ["a", "b"]
+        .map(|name| LabelSet::from_pairs(&[("__name__", name), ("job", "j")]).unwrap())
+        .iter()
+        .map(|labels| head.register(&tenant, labels).unwrap())
+        .collect();
+    let at = |step: i64| TimestampMs(1_700_000_000_000 + 15_000 * step);
+    let floats: Vec<FloatSample> = (0..12)
+        .map(|step| FloatSample {
+            series: series[usize::from(step % 3 == 0)],
+            at: at(step),
+            value: step as f64 * 0.5,
+        })
+        .collect();
+    let others: Vec<OtherSample> = native()
+        .into_iter()
+        .map(|(_, histogram)| OtherSample {
+            series: series[0],
+            at: at(20),
+            value: Value::Histogram(Arc::new(histogram)),
+            start: at(1),
+        })
+        .collect();
+    let exemplar = Exemplar {
+        labels: LabelSet::from_pairs(&[("trace_id", "t")]).unwrap(),
+        value: 1.0,
+        timestamp: at(3),
+    };
+    let appended = head
+        .append(&AppendBatch {
+            floats: &floats,
+            others: &others,
+            metadata: &[(tenant, "a".to_owned(), Metadata::default())],
+            exemplars: &[(series[1], exemplar)],
+        })
+        .unwrap();
+    head.wait_durable(appended.position).unwrap();
+    head.close().unwrap();
+    let names = files.list().unwrap();
+    logs::describe(&files.bytes(&names[0]))
+}
+
+/// The golden commands, all in one input, and the golden state.
+fn commands() -> Vec<(&'static str, String, Vec<u8>)> {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/format/golden/control.txt"
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut all = Vec::new();
+    let mut commands = Vec::new();
+    for (name, hex) in text.lines().filter_map(|line| line.split_once(' ')) {
+        let digits = hex
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| std::str::from_utf8(pair).unwrap());
+        let Ok(bytes) = digits
+            .map(|pair| u8::from_str_radix(pair, 16))
+            .collect::<Result<Vec<u8>, _>>()
+        else {
+            continue;
+        };
+        if name == "state" {
+            all.push(("command", name.to_owned(), bytes));
+        } else {
+            varint::put_bytes(&mut commands, &bytes);
+        }
+    }
+    all.push(("command", "commands".to_owned(), commands));
+    all
+}
+
+/// A query for every part of the grammar.
+#[rustfmt::skip]
+const QUERIES: &[&str] = &[
+    "up",
+    "{__name__=~\"a.*\", job!=\"x\", 'quoted name'=`y`}",
+    "sum by (job, instance) (rate(http_requests_total{code=~\"5..\"}[5m]))",
+    "topk(3, a) without (b) / on (job) group_left (x) c",
+    "a and ignoring (x) b or c unless on () d",
+    "-a ^ -2 ^ 3 % 4 + 1e3 - 0x1F * .5 / Inf",
+    "a[5m:30s] offset -1d @ end()",
+    "max_over_time(rate(a[1m])[1h:] @ 1700000000.5 offset 5m)",
+    "a > bool 1 == bool on (x) b",
+    "histogram_quantile(0.9, sum by (le) (rate(a_bucket[5m])))",
+    "label_replace(a, \"x\", \"$1\", \"y\", \"(.*)\")",
+    "count_values(\"v\", a) # a comment",
+    "quantile(0.5, a) + vector(time()) - scalar(b)",
+    "a[5m] anchored",
+    "increase(a[1m + 2 * step()] smoothed)",
+    "a + fill (0) b",
+    "\"text \\x41 \\u00fc \\n\"",
+    "sum(a",
+    "a[5m",
+    "foo{bar=\"\u{fc}\"}",
+    "absent_over_time(a{b=\"c\"}[5m])",
+    "min_of(max(step(), range()), 5)",
+    "a atan2 b",
+    "limit_ratio(-0.5, a)",
+];
 
 /// A table small enough for the replay to change each of its bytes: two series and metadata.
 fn tiny_block() -> Vec<u8> {

@@ -4,14 +4,18 @@
 //! A decoder must not panic, hang or allocate without bound; and what it accepts must be what its
 //! encoder writes: encoded and decoded again it is the same.
 
+#[path = "logs.rs"]
+pub(crate) mod logs;
 #[path = "writes.rs"]
 mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cairn::cluster::{Command, ControlState};
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
 use cairn::model::{BlockId, MatchOp, Matcher, Samples, TimeRange, Value};
+use cairn::query::syntax::{self, ParseOptions};
 use cairn::store::{
     BlockReader, Error, Ordinal, Pairs, SstTable, Table, block_key, block_prefix, for_each,
 };
@@ -32,6 +36,10 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("block", block),
     ("write_v1", write_v1),
     ("write_v2", write_v2),
+    ("decompress", decompress),
+    ("log", log),
+    ("command", command),
+    ("promql", promql),
 ];
 
 /// Rows for which pages are read: enough for every branch, too few to make a run slow.
@@ -295,4 +303,68 @@ pub(super) fn write_v1(bytes: &[u8]) {
 pub(super) fn write_v2(bytes: &[u8]) {
     let content_type = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
     writes::write(content_type, bytes);
+}
+
+/// The body of a write, compressed.
+pub(super) fn decompress(bytes: &[u8]) {
+    writes::body(bytes);
+}
+
+/// The log, replayed.
+pub(super) fn log(bytes: &[u8]) {
+    logs::log(bytes);
+}
+
+/// Commands of one input: a run stays within milliseconds.
+const COMMANDS_MAX: usize = 64;
+
+/// A control state; and commands, each with its length before it, applied to an empty one. What
+/// can be read is written and read again alike, and so is every state on the way.
+pub(super) fn command(bytes: &[u8]) {
+    if let Ok(state) = ControlState::decode(bytes) {
+        assert_eq!(ControlState::decode(&state.encode()).as_ref(), Ok(&state));
+    }
+    let mut state = ControlState::default();
+    let input = &mut &*bytes;
+    for _ in 0..COMMANDS_MAX {
+        let Ok(bytes) = varint::take_bytes(input, "a command") else {
+            break;
+        };
+        let Ok(command) = Command::decode(bytes) else {
+            continue;
+        };
+        assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&command));
+        state.apply(&command).into_result().ok();
+        assert_eq!(ControlState::decode(&state.encode()).as_ref(), Ok(&state));
+    }
+}
+
+/// A query. What is understood is written down, and understood alike again.
+pub(super) fn promql(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Err(error) = syntax::parse_selector(text) {
+        assert!(!error.to_string().is_empty());
+    }
+    let options = ParseOptions::ALL;
+    let parsed = match syntax::parse(text, &options) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    let again = parsed.to_string();
+    let back = syntax::parse(&again, &options)
+        .unwrap_or_else(|error| panic!("{text:?} is written as {again:?}: {error}"));
+    assert_eq!(back.to_string(), again, "{text:?}");
+    let pretty = syntax::prettify(&parsed);
+    let back = syntax::parse(&pretty, &options)
+        .unwrap_or_else(|error| panic!("{text:?} is prettified as {pretty:?}: {error}"));
+    assert_eq!(back.to_string(), again, "{text:?}");
+    // Selectors may have another order of matchers in it; it can be made of both.
+    for expr in [&parsed, &back] {
+        assert!(syntax::tree(expr).is_object(), "{text:?}");
+    }
 }

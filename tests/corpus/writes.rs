@@ -64,6 +64,21 @@ fn runtime() -> &'static tokio::runtime::Runtime {
     })
 }
 
+/// Sends a body in an encoding: the first byte says which, the rest is the body.
+pub(super) fn body(bytes: &[u8]) {
+    let Some((encoding, body)) = bytes.split_first() else {
+        return;
+    };
+    let encoding = ["snappy", "zstd", "gzip"][usize::from(encoding % 3)];
+    let head = RequestHead {
+        content_type: Some("application/x-protobuf".to_owned()),
+        content_encoding: Some(encoding.to_owned()),
+    };
+    let answer = receiver().receive(TenantId::anonymous(), head, body.to_vec().into());
+    let status = runtime().block_on(answer).status;
+    assert!(matches!(status, 204 | 400 | 413), "{status}");
+}
+
 /// Sends a message of a version, and the same bytes as the body itself.
 pub(super) fn write(content_type: &str, bytes: &[u8]) {
     let head = RequestHead {

@@ -16,6 +16,10 @@ pub(super) const RECORDS_AT: u64 = 4096;
 pub(super) const SEGMENT_HEADER_LEN: usize = 48;
 /// Bytes before a record's payload.
 pub(super) const RECORD_HEADER_LEN: usize = 30;
+/// The last generation of a segment: as many files of 16 MiB are 32 PiB.
+const GENERATION_MAX: u32 = u32::MAX / 2;
+/// The last position of a record.
+const POSITION_MAX: u64 = u64::MAX / 2;
 /// The largest payload of a record: writers split what is larger.
 pub(super) const PAYLOAD_MAX: usize = 4 << 20;
 
@@ -229,10 +233,37 @@ impl SegmentHeader {
         if format > FORMAT_VERSION || coder > CODER_VERSION {
             return Err(NoSegment::Version(format.max(coder)));
         }
-        Ok(Self {
+        let header = Self {
             generation: u32::from_le_bytes(fields.take().ok_or(invalid)?),
             oldest: u32::from_le_bytes(fields.take().ok_or(invalid)?),
             first_position: u64::from_le_bytes(fields.take().ok_or(invalid)?),
-        })
+        };
+        // No log lives to see them, and what is counted on from here does not overflow.
+        if header.generation > GENERATION_MAX || header.first_position > POSITION_MAX {
+            return Err(invalid);
+        }
+        Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_nothing_can_follow_is_none() {
+        let header = |generation, first_position| SegmentHeader {
+            generation,
+            oldest: 1,
+            first_position,
+        };
+        for (generation, first_position) in [(1, 1), (GENERATION_MAX, POSITION_MAX)] {
+            let header = header(generation, first_position);
+            assert_eq!(SegmentHeader::read(&header.bytes()), Ok(header));
+        }
+        for (generation, first_position) in [(u32::MAX, 1), (1, u64::MAX - 2)] {
+            let bytes = header(generation, first_position).bytes();
+            assert_eq!(SegmentHeader::read(&bytes), Err(NoSegment::Invalid));
+        }
     }
 }
