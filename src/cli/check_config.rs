@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{ConfigArgs, EXIT_USAGE, complain, print};
+use crate::http::check_listen;
 use crate::runtime::check_level;
 
 const EXAMPLES: &str = "\
@@ -32,8 +33,10 @@ impl CheckConfig {
                 return ExitCode::from(EXIT_USAGE);
             }
         };
-        if let Err(error) = check_level(&settings.telemetry) {
-            complain(&error.to_string());
+        let level = check_level(&settings.telemetry).map_err(|error| error.to_string());
+        let listen = check_listen(&settings.http).map_err(|error| error.to_string());
+        if let Err(error) = level.and(listen) {
+            complain(&error);
             return ExitCode::from(EXIT_USAGE);
         }
         if self.json {
@@ -47,11 +50,65 @@ impl CheckConfig {
         }
         let defaults = crate::config::Settings::default().shown();
         for ((key, value), (_, default)) in settings.shown().into_iter().zip(defaults) {
-            let mark = if value == default { "" } else { "   # changed" };
-            let value = if value.is_empty() { "(unset)" } else { &value };
-            print(&format!("{key} = {value}{mark}"));
+            print(&line(&key, &value, &default));
         }
-        print("\nThe configuration can be used.");
+        print("\n# This configuration can be used.");
         ExitCode::SUCCESS
+    }
+}
+
+/// A setting as it would stand in a configuration file.
+fn line(key: &str, value: &str, default: &str) -> String {
+    if value.is_empty() {
+        return format!("# {key} is not set");
+    }
+    let bare = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
+    let value_there = if bare {
+        value.to_owned()
+    } else {
+        toml::Value::from(value).to_string()
+    };
+    if value == default {
+        format!("{key} = {value_there}")
+    } else if default.is_empty() {
+        format!("{key} = {value_there}  # changed: not set by default")
+    } else {
+        format!("{key} = {value_there}  # changed: the default is {default}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line;
+    use crate::config::{Overrides, Settings, load};
+
+    /// What is printed can be used as a configuration file, and means the same.
+    #[test]
+    fn what_is_shown_is_a_configuration_file() {
+        let flags = [
+            ("retention.total", "90d"),
+            ("query.enable_feature", "a,b"),
+            ("http.max_connections", "7"),
+            ("node.name", "a \"quoted\" name"),
+            ("multitenancy_enabled", "true"),
+        ];
+        let flags = flags.map(|(key, value)| (String::new(), key.to_owned(), value.to_owned()));
+        let overrides = Overrides {
+            flags: flags.to_vec(),
+            ..Overrides::default()
+        };
+        let settings = load(None, &overrides).unwrap();
+        let defaults = Settings::default().shown();
+        let lines: Vec<String> = settings
+            .shown()
+            .iter()
+            .zip(&defaults)
+            .map(|((key, value), (_, default))| line(key, value, default))
+            .collect();
+        assert!(lines.contains(&"http.max_connections = 7  # changed: the default is 1024".into()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines.join("\n")).unwrap();
+        let again = load(Some(file.path()), &Overrides::default()).unwrap();
+        assert_eq!(again, settings);
     }
 }

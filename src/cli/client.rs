@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -40,13 +40,9 @@ impl Node {
     /// Asks an endpoint below `/api/v1/` with a form, and gives the `data` of its answer and its
     /// warnings and infos.
     pub(super) fn ask(&self, endpoint: &str, form: &[(&str, &str)]) -> Result<Answer, String> {
-        let text = self.post(&format!("/api/v1/{endpoint}"), form)?;
-        let mut json: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
-            format!(
-                "{}: the answer is no JSON ({error}): is this a Cairn or Prometheus?",
-                self.base
-            )
-        })?;
+        let (status, text) = self.post(&format!("/api/v1/{endpoint}"), form)?;
+        let mut json: serde_json::Value =
+            serde_json::from_str(&text).map_err(|_| self.not_json(status, &text))?;
         let texts = |json: &serde_json::Value, name: &str| -> Vec<String> {
             let list = json.get(name).and_then(|list| list.as_array());
             list.into_iter()
@@ -71,7 +67,21 @@ impl Node {
         })
     }
 
-    fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<String, String> {
+    /// What to say of an answer that no API gives: a node that is starting, or something else.
+    fn not_json(&self, status: StatusCode, text: &str) -> String {
+        let first = text.lines().next().unwrap_or_default();
+        let first: String = first.chars().take(200).collect();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return format!("{}: {first}", self.base);
+        }
+        format!(
+            "{} answers {} ({first}): is a Cairn or Prometheus there? Give its address with --url",
+            self.base,
+            status.as_u16()
+        )
+    }
+
+    fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<(StatusCode, String), String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -88,7 +98,11 @@ impl Node {
         })
     }
 
-    async fn exchange(&self, path: &str, form: &[(&str, &str)]) -> Result<String, String> {
+    async fn exchange(
+        &self,
+        path: &str,
+        form: &[(&str, &str)],
+    ) -> Result<(StatusCode, String), String> {
         let uri: Uri = format!("{}{path}", self.base)
             .parse()
             .map_err(|error| format!("{}: {error}", self.base))?;
@@ -124,6 +138,7 @@ impl Node {
                 self.base
             )
         })?;
+        let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await;
@@ -131,6 +146,7 @@ impl Node {
             .map_err(|error| format!("{}: the answer broke off: {error}", self.base))?
             .to_bytes();
         String::from_utf8(bytes.to_vec())
+            .map(|text| (status, text))
             .map_err(|_| format!("{}: the answer is no text", self.base))
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
 
-use super::Cli;
+use super::{Cli, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,12 +21,10 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(&self) -> ExitCode {
-        clap_complete::generate(
-            self.shell,
-            &mut Cli::command(),
-            "cairn",
-            &mut std::io::stdout(),
-        );
+        // Written at once: the generator takes a closed pipe for a mistake of the program.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "cairn", &mut script);
+        print(String::from_utf8_lossy(&script).trim_end());
         ExitCode::SUCCESS
     }
 }

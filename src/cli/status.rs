@@ -19,31 +19,51 @@ Examples:
 /// How long a status may take: it is asked of a healthy node, or of one in trouble.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is shown of the node's own metrics: text, query, unit.
-const FIGURES: &[(&str, &str, &str)] = &[
+/// How a figure is written.
+#[derive(Clone, Copy)]
+enum Unit {
+    Count,
+    SamplesPerSecond,
+    Bytes,
+    BytesPerSecond,
+    /// Of one processor core.
+    OfCore,
+}
+
+/// What is shown of the node's own metrics: text, unit, query.
+const FIGURES: &[(&str, Unit, &str)] = &[
     (
         "receives",
+        Unit::SamplesPerSecond,
         "sum(rate(cairn_ingest_stored_total{kind!=\"exemplar\"}[2m]))",
-        " samples/s",
     ),
+    (
+        "unsealed",
+        Unit::Bytes,
+        "sum(cairn_unsealed_bytes{job=\"cairn\"})",
+    ),
+    ("blocks", Unit::Count, "sum(cairn_blocks)"),
+    ("block bytes", Unit::Bytes, "sum(cairn_block_bytes)"),
     (
         "writes to disk",
+        Unit::BytesPerSecond,
         "rate(cairn_device_written_bytes_total[5m])",
-        " B/s",
     ),
-    ("blocks", "sum(cairn_blocks)", ""),
-    ("block bytes", "sum(cairn_block_bytes)", " B"),
+    ("disk free", Unit::Bytes, "cairn_disk_free_bytes"),
     (
         "memory",
+        Unit::Bytes,
         "process_resident_memory_bytes{job=\"cairn\"}",
-        " B",
     ),
     (
         "processor",
+        Unit::OfCore,
         "rate(process_cpu_seconds_total{job=\"cairn\"}[2m])",
-        " cores",
     ),
 ];
+
+/// Above 0 while the node refuses writes because its disk is nearly full.
+const REFUSING: &str = "max(cairn_disk_refusing_writes)";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -80,19 +100,21 @@ impl Status {
         let build = node.ask("status/buildinfo", &[])?.data;
         let runtime = node.ask("status/runtimeinfo", &[])?.data;
         let tsdb = node.ask("status/tsdb", &[])?.data;
-        let figures: Vec<(&str, Option<f64>, &str)> = FIGURES
+        let figures: Vec<(&str, Unit, Option<f64>)> = FIGURES
             .iter()
-            .map(|(text, query, unit)| (*text, figure(&node, query), *unit))
+            .map(|(text, unit, query)| (*text, *unit, figure(&node, query)))
             .collect();
+        let refuses = figure(&node, REFUSING).is_some_and(|value| value > 0.0);
         if self.json {
             let figures: serde_json::Map<String, Value> = figures
                 .iter()
-                .map(|(text, value, _)| (text.replace(' ', "_"), json!(value)))
+                .map(|(text, _, value)| (text.replace(' ', "_"), json!(value)))
                 .collect();
-            return Ok(
-                json!({"build": build, "runtime": runtime, "tsdb": tsdb, "figures": figures})
-                    .to_string(),
-            );
+            let all = json!({
+                "build": build, "runtime": runtime, "tsdb": tsdb, "figures": figures,
+                "refuses_writes": refuses,
+            });
+            return Ok(all.to_string());
         }
         let text = |data: &Value, name: &str| {
             let value = data.get(name).cloned().unwrap_or_default();
@@ -118,14 +140,21 @@ impl Status {
                     .unwrap_or_else(|| "everything is kept".to_owned()),
             ),
             (
-                "series",
+                "writes",
+                if refuses {
+                    "refused: the disk is nearly full".to_owned()
+                } else {
+                    "taken".to_owned()
+                },
+            ),
+            (
+                "active series",
                 text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries"),
             ),
         ];
-        for (name, value, unit) in figures {
-            let shown =
-                value.map_or_else(|| "not known yet".to_owned(), |value| shown(value, unit));
-            lines.push((name, shown));
+        for (name, unit, value) in figures {
+            let unknown = || "not known yet".to_owned();
+            lines.push((name, value.map_or_else(unknown, |value| shown(value, unit))));
         }
         Ok(lines
             .iter()
@@ -135,20 +164,31 @@ impl Status {
     }
 }
 
-/// A number with its unit; bytes as people count them.
-fn shown(value: f64, unit: &str) -> String {
-    let Some(rest) = unit.strip_prefix(" B") else {
-        return format!("{}{unit}", number(value));
-    };
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+/// A number with its unit.
+fn shown(value: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Count => format!("{value:.0}"),
+        Unit::SamplesPerSecond if value < 100.0 => format!("{value:.1} samples/s"),
+        Unit::SamplesPerSecond => format!("{} samples/s", number(value)),
+        Unit::Bytes => bytes(value),
+        Unit::BytesPerSecond => format!("{}/s", bytes(value)),
+        Unit::OfCore => format!("{:.1} % of a core", value * 100.0),
+    }
+}
+
+/// Bytes as people count them.
+fn bytes(value: f64) -> String {
     let (mut value, mut name) = (value, "B");
-    for next in units.iter().skip(1) {
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
         if value < 1024.0 {
             break;
         }
         (value, name) = (value / 1024.0, next);
     }
-    format!("{value:.1} {name}{rest}")
+    match name {
+        "B" => format!("{value:.0} B"),
+        _ => format!("{value:.1} {name}"),
+    }
 }
 
 /// The value of a query with one result, if the node has one.
@@ -163,4 +203,21 @@ fn figure(node: &Node, query: &str) -> Option<f64> {
         .as_str()?
         .parse()
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_have_units() {
+        let check = |value, unit, want: &str| assert_eq!(shown(value, unit), want);
+        check(0.0, Unit::Bytes, "0 B");
+        check(1_536.0, Unit::BytesPerSecond, "1.5 KiB/s");
+        check(26.1 * 1_048_576.0, Unit::Bytes, "26.1 MiB");
+        check(0.000_48, Unit::OfCore, "0.0 % of a core");
+        check(25_300.0, Unit::SamplesPerSecond, "25.30k samples/s");
+        check(0.25, Unit::SamplesPerSecond, "0.2 samples/s");
+        check(12_345.0, Unit::Count, "12345");
+    }
 }

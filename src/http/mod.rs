@@ -25,7 +25,7 @@ pub use error::Error;
 pub use front::Front;
 pub use metrics::HttpMetrics;
 pub use routes::{ListedRoute, listed_routes, router};
-pub use server::Server;
+pub use server::{Server, check_listen};
 pub use settings::HttpSettings;
 pub use state::{HeadStatus, ReplayStatus, RuntimeStatus, State, StatusProvider, TargetStatus};
 

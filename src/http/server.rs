@@ -36,6 +36,25 @@ const DRAIN_TIME: Duration = Duration::from_secs(10);
 /// Pause after the system refuses a connection (no file descriptors left, mostly).
 const REFUSAL_PAUSE: Duration = Duration::from_millis(50);
 
+/// Whether `http.listen` has the form of an address: a host or an address, a colon, a port. Whether
+/// the name is known and the port is free shows when the node starts.
+///
+/// # Errors
+/// When it has not.
+pub fn check_listen(settings: &HttpSettings) -> Result<(), Error> {
+    let listen = &settings.listen;
+    let reason = match listen.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => return Ok(()),
+        Some((host, _)) if host.is_empty() => "the host is missing",
+        Some(_) => "the port is no number up to 65535",
+        None => "the port is missing",
+    };
+    Err(Error::Address {
+        listen: listen.clone(),
+        reason: reason.to_owned(),
+    })
+}
+
 /// A listening server.
 #[derive(Debug)]
 pub struct Server {

@@ -92,7 +92,19 @@ pub fn check_level(settings: &LogSettings) -> Result<(), LogError> {
     filter(settings).map(|_| ())
 }
 
+/// The levels there are.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
+    // A bare word that is no level would be taken for a part, and log everything of it.
+    let mut words = settings.level.split(',').map(str::trim);
+    let is_level = |word: &str| LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level));
+    if let Some(word) = words.find(|word| !word.contains(['=', '[']) && !is_level(word)) {
+        return Err(LogError(format!(
+            "telemetry.level = {:?}: {word:?} is no level: write \"error\", \"warn\", \"info\" or \"debug\", or \"info,cairn::query=debug\"",
+            settings.level
+        )));
+    }
     EnvFilter::try_new(&settings.level).map_err(|error| {
         LogError(format!(
             "telemetry.level = {:?} cannot be read ({error}): write \"info\" or \"info,cairn::query=debug\"",

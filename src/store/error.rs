@@ -28,7 +28,7 @@ pub enum Error {
         message: String,
     },
     /// Bytes on disk are not what was written.
-    #[error("{what} is damaged: {problem}: restore it from a replica or from the bucket")]
+    #[error("{what} is damaged: {problem}: restore it from a replica, the bucket or a backup")]
     Corrupt {
         /// The file, block or record, with the place in it.
         what: String,

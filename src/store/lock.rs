@@ -42,6 +42,12 @@ impl DataDir {
     /// # Errors
     /// When it cannot be written, is in use, or holds what is not Cairn's; the text says what to do.
     pub fn open(path: &Path, chance: &dyn Chance) -> Result<Self, Error> {
+        if path.is_file() {
+            return Err(Error::Unavailable(format!(
+                "the data directory {} is a file: choose a directory with --data-dir",
+                path.display()
+            )));
+        }
         fs::create_dir_all(path).map_err(|error| unusable(path, "cannot be made", &error))?;
         let lock = take_lock(path)?;
         let identity = path.join(IDENTITY_FILE);
@@ -249,6 +255,6 @@ mod tests {
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
         let error = open(&file, 1).unwrap_err().to_string();
-        assert!(error.contains("cannot be made"), "{error}");
+        assert!(error.contains("is a file"), "{error}");
     }
 }
