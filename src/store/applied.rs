@@ -264,6 +264,30 @@ mod tests {
         assert_eq!(read(&engine).unwrap(), (applied, marks));
     }
 
+    /// The bytes of `docs/format.md`, which every later version must read.
+    #[test]
+    fn an_entry_has_the_bytes_of_the_format() {
+        let pack = Uploaded::Pack {
+            pack: Digest([1; 32]),
+            offset: 12,
+        };
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        let range = "fffffffffeb66900ffffffffff2445ff";
+        let (level_and_round, size, samples) =
+            ("0200000007", "0000010000000000", "0000000000000063");
+        let (sum, digest) = ("fffffffffffffffffffffffffffffffa", "04".repeat(32));
+        let place = format!("02{}000000000000000c", "01".repeat(32));
+        let want = format!("01{range}{level_and_round}{size}{samples}{sum}{digest}{place}");
+        assert_eq!(hex(&encode(&entry(1, pack))), want);
+        let arc = RingArc::new(0x3000_0000, 4).unwrap();
+        assert_eq!(version_key(arc), b"applied/\x30\0\0\0\x04v");
+        let id = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
+        let key = b"applied/\x30\0\0\0\x04b\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\x10";
+        assert_eq!(block_key(arc, BlockId(id)), key);
+        let key = b"mark/\x30\0\0\0\x04\x7f\xff\xff\xff\xff\xff\xff\xff";
+        assert_eq!(mark_key(arc, Window(-1)), key);
+    }
+
     #[test]
     fn damage_is_named() {
         let bytes = encode(&entry(1, Uploaded::Object));

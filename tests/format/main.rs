@@ -12,3 +12,5 @@
 mod block;
 mod codec;
 mod control;
+mod hashes;
+mod log;
