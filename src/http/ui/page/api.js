@@ -40,7 +40,7 @@ async function fetchFrom(url, options) {
     return response;
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Failure("network", "the node does not answer: is it running, and can this browser reach it?");
+    throw new Failure("network", "The node does not answer: is it running, and can this browser reach it?");
   }
 }
 

@@ -51,11 +51,21 @@ async function look() {
     if (!wasReady) onReady();
     wasReady = true;
   } catch (failure) {
-    const silent = !(failure instanceof api.Failure) || failure.kind === "network";
-    const text = failure instanceof api.Failure ? failure.message : "the node has not answered in time";
-    if (!(failure instanceof api.Failure) && failure.name !== "TimeoutError") console.error(failure);
-    state(silent ? "silent" : "waiting", silent ? "no answer" : "in trouble", text);
+    trouble(failure);
   }
+}
+
+function trouble(failure) {
+  if (failure.name === "TimeoutError") return state("silent", "no answer", "The node has not answered in time.");
+  if (!(failure instanceof api.Failure)) {
+    // A fault of this page, not of the node.
+    console.error(failure);
+    return state("waiting", "unknown", `This page failed: ${failure.message}`);
+  }
+  if (failure.kind === "network") return state("silent", "no answer", failure.message);
+  // The form that asks which tenant stands over the graph.
+  if (failure.kind === "unauthorized") return state("waiting", "which tenant?", "");
+  return state("waiting", "in trouble", `The node answers with an error: ${failure.message}`);
 }
 
 /// How far the log is read, if it is being read.
@@ -66,7 +76,7 @@ async function replay(signal) {
 }
 
 function waiting(reason, progress) {
-  state("waiting", "not ready", `${reason}${progress}`);
+  state("waiting", "not ready", `Not ready: ${reason}${progress}`);
 }
 
 function state(name, text, reason) {
@@ -76,7 +86,7 @@ function state(name, text, reason) {
   say(byId("state"), text);
   const notice = byId("reason");
   notice.hidden = reason === "";
-  say(notice, reason === "" ? "" : `Not ready: ${reason}`);
+  say(notice, reason);
 }
 
 function identify(runtime) {
