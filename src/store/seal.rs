@@ -125,7 +125,11 @@ impl Store {
             arc,
             range,
             version,
-            cuts: self.cut_where(arc, |window| window.range().overlaps(range))?,
+            // The first window of all begins before what 64 bits can say, so its day, cut off
+            // there, reaches into the next one: only whole windows are taken.
+            cuts: self.cut_where(arc, |window| {
+                range.start <= window.start() && window.end() <= range.end
+            })?,
         })
     }
 

@@ -198,10 +198,7 @@ impl Store {
         let mut since = self.since.lock();
         for cut in cuts {
             since.remove(&(cut.arc(), cut.window()));
-            // It is given up all the same; what failed is making room in the log's directory.
-            if let Err(error) = self.head.give_up(cut) {
-                tracing::warn!(%error, "a log file that is no longer needed stays");
-            }
+            self.head.give_up(cut);
         }
     }
 

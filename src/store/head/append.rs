@@ -402,7 +402,13 @@ impl OneShard<'_, '_> {
                 }
                 Found::Here(place) => place,
             };
-            if !self.state.exemplars.push(*series, exemplar, max) || self.appending.log.is_none() {
+            let new = self.state.exemplars.push(*series, exemplar, max);
+            let Some(log) = self.appending.log else {
+                continue;
+            };
+            if !new {
+                // It is in the log, but perhaps not on the disk yet.
+                self.appended.position = log.position();
                 continue;
             }
             let window = Window::of(exemplar.timestamp);
@@ -410,6 +416,8 @@ impl OneShard<'_, '_> {
             let mut payload = Vec::new();
             encode_exemplar(series.slot, exemplar, &mut payload);
             self.work.payloads.push((RecordKind::Exemplars, payload));
+            // No block will ever hold it, so it must not keep segments of the log either.
+            self.work.arcs.clear();
             self.push(window)?;
         }
         Ok(())

@@ -68,7 +68,26 @@ impl Core {
         usize::try_from(hash.digest() % shards.max(1)).unwrap_or(0)
     }
 
+    /// The id of a series; a new one is refused when there are too many.
     pub(super) fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.register_if(tenant, labels, || self.check_new(labels))
+    }
+
+    /// The same for a series that was taken before: a bound that is lower today does not lose it.
+    pub(super) fn register_unbounded(
+        &self,
+        tenant: &TenantId,
+        labels: &LabelSet,
+    ) -> Result<SeriesId, Error> {
+        self.register_if(tenant, labels, || Ok(()))
+    }
+
+    fn register_if(
+        &self,
+        tenant: &TenantId,
+        labels: &LabelSet,
+        may_be_new: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<SeriesId, Error> {
         let number = self.shard_of(tenant, labels);
         let shard = self
             .shards
@@ -85,7 +104,7 @@ impl Core {
                 return Ok(id(&roster, slot));
             }
         }
-        self.check_new(labels)?;
+        may_be_new()?;
         let mut roster = shard.roster.write();
         if let Some(slot) = roster.find(fingerprint, tenant, labels) {
             return Ok(id(&roster, slot));
@@ -175,7 +194,8 @@ impl Core {
         };
         let mut data = layer.lock();
         if !data.add_metadata(of, metadata) {
-            return Ok(None);
+            // It is in the log, but perhaps not on the disk yet.
+            return Ok(log.map(Log::position));
         }
         data.appended = now;
         drop(data);

@@ -15,8 +15,20 @@ use crate::store::log::{
 #[derive(Clone, Debug)]
 enum Meaning {
     /// Not needed so far: registered when a sample is.
-    Defined(Box<(TenantId, LabelSet)>, Fingerprint, u64),
+    Defined(Box<Definition>),
     Registered(SeriesId, RingArc, u64),
+}
+
+/// A series as the log defines it.
+#[derive(Clone, Debug)]
+struct Definition {
+    tenant: TenantId,
+    labels: LabelSet,
+    fingerprint: Fingerprint,
+    /// Up to which position its content is elsewhere.
+    marked: u64,
+    /// Where the definition stands.
+    position: u64,
 }
 
 /// Puts records into a core that nobody else uses yet.
@@ -74,8 +86,13 @@ impl<'a> Replay<'a> {
             let fingerprint = fingerprint(&tenant, &labels);
             let marked = covered.of_series(window, fingerprint);
             if let Some(place) = meanings.get_mut(at) {
-                let series = Box::new((tenant, labels));
-                *place = Some(Meaning::Defined(series, fingerprint, marked));
+                *place = Some(Meaning::Defined(Box::new(Definition {
+                    tenant,
+                    labels,
+                    fingerprint,
+                    marked,
+                    position: header.position,
+                })));
             }
         })
         .map_err(damaged)?;
@@ -88,19 +105,21 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// What a number means for a record.
+    fn meaning(&mut self, header: &RecordHeader, number: u32) -> Option<&mut Meaning> {
+        let meanings = self.series.get_mut(&(header.window, header.shard))?;
+        meanings.get_mut(number as usize)?.as_mut()
+    }
+
+    /// What a number means for a record of samples.
     fn known(
         &mut self,
         header: &RecordHeader,
         number: u32,
         covered: &Covered<'_>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<Known, Error> {
-        let meaning = self
-            .series
-            .get_mut(&(header.window, header.shard))
-            .and_then(|meanings| meanings.get_mut(number as usize))
-            .and_then(Option::as_mut);
-        let Some(meaning) = meaning else {
+        let core = self.core;
+        let Some(meaning) = self.meaning(header, number) else {
             // Its definition went with a segment that holds only what blocks have.
             if covered.highest(header.window) >= header.position {
                 return Ok(Known::Elsewhere);
@@ -117,15 +136,17 @@ impl<'a> Replay<'a> {
                 Known::Wanted(*id, *arc)
             });
         }
-        let Meaning::Defined(series, fingerprint, marked) = &*meaning else {
+        let Meaning::Defined(series) = &*meaning else {
             return Ok(Known::Elsewhere);
         };
-        if *marked >= header.position {
+        if series.marked >= header.position {
             return Ok(Known::Elsewhere);
         }
-        let arc = RingArc::of(*fingerprint, self.core.settings.depth);
-        let id = self.core.register(&series.0, &series.1)?;
-        *meaning = Meaning::Registered(id, arc, *marked);
+        let arc = RingArc::of(series.fingerprint, core.settings.depth);
+        let id = core.register_unbounded(&series.tenant, &series.labels)?;
+        // As long as its samples are needed, so is the definition, in whatever segment it lies.
+        pin(pins, arc, series.position);
+        *meaning = Meaning::Registered(id, arc, series.marked);
         Ok(Known::Wanted(id, arc))
     }
 
@@ -134,7 +155,7 @@ impl<'a> Replay<'a> {
         header: &RecordHeader,
         payload: &[u8],
         covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         let mut logged = std::mem::take(&mut self.logged);
         logged.clear();
@@ -142,11 +163,11 @@ impl<'a> Replay<'a> {
         self.floats.clear();
         let mut last = None;
         for float in &logged {
-            if let Known::Wanted(series, arc) = self.known(header, float.series, covered)? {
-                if last != Some(arc) && !arcs.contains(&arc) {
-                    arcs.push(arc);
+            if let Known::Wanted(series, arc) = self.known(header, float.series, covered, pins)? {
+                if last != Some(arc) {
+                    last = Some(arc);
+                    pin(pins, arc, header.position);
                 }
-                last = Some(arc);
                 self.floats.push(FloatSample {
                     series,
                     at: super::layer::time_in(header.window, float.offset_ms),
@@ -159,7 +180,7 @@ impl<'a> Replay<'a> {
             floats: &self.floats,
             ..AppendBatch::default()
         };
-        self.core.append(&batch, self.now, None).map(drop)
+        self.append(&batch)
     }
 
     fn others(
@@ -167,16 +188,14 @@ impl<'a> Replay<'a> {
         header: &RecordHeader,
         payload: &[u8],
         covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         let mut logged = Vec::new();
         decode_others(payload, header.window, |sample| logged.push(sample)).map_err(damaged)?;
         let mut others = Vec::with_capacity(logged.len());
         for sample in logged {
-            if let Known::Wanted(series, arc) = self.known(header, sample.series, covered)? {
-                if !arcs.contains(&arc) {
-                    arcs.push(arc);
-                }
+            if let Known::Wanted(series, arc) = self.known(header, sample.series, covered, pins)? {
+                pin(pins, arc, header.position);
                 others.push(OtherSample {
                     series,
                     at: sample.at,
@@ -189,7 +208,7 @@ impl<'a> Replay<'a> {
             others: &others,
             ..AppendBatch::default()
         };
-        self.core.append(&batch, self.now, None).map(drop)
+        self.append(&batch)
     }
 
     fn metadata(
@@ -197,7 +216,7 @@ impl<'a> Replay<'a> {
         header: &RecordHeader,
         payload: &[u8],
         covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         let (tenant, family, metadata) = decode_metadata(payload).map_err(damaged)?;
         let labels = LabelSet::from_pairs(&[(crate::model::METRIC_NAME, &family)]);
@@ -206,31 +225,49 @@ impl<'a> Replay<'a> {
         if covered.of_series(header.window, fingerprint) >= header.position {
             return Ok(());
         }
-        arcs.push(RingArc::of(fingerprint, self.core.settings.depth));
+        let arc = RingArc::of(fingerprint, self.core.settings.depth);
+        pin(pins, arc, header.position);
         let of = (&tenant, family.as_str());
         self.core
             .metadata(of, &metadata, header.window, self.now, None)
             .map(drop)
     }
 
-    /// Exemplars are in no block: all that the log still has come back.
-    fn exemplar(
-        &mut self,
-        header: &RecordHeader,
-        payload: &[u8],
-        covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
-    ) -> Result<(), Error> {
+    /// Exemplars are in no block and pin nothing: those that the log still has come back, if it
+    /// still has the definition of their series too.
+    fn exemplar(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<(), Error> {
         let (number, exemplar) = decode_exemplar(payload).map_err(damaged)?;
-        if let Known::Wanted(series, arc) = self.known(header, number, covered)? {
-            arcs.push(arc);
-            let batch = AppendBatch {
-                exemplars: &[(series, exemplar)],
-                ..AppendBatch::default()
-            };
-            self.core.append(&batch, self.now, None)?;
+        let core = self.core;
+        let series = match self.meaning(header, number) {
+            None => return Ok(()),
+            Some(Meaning::Registered(series, _, _)) => *series,
+            Some(Meaning::Defined(series)) => {
+                core.register_unbounded(&series.tenant, &series.labels)?
+            }
+        };
+        self.append(&AppendBatch {
+            exemplars: &[(series, exemplar)],
+            ..AppendBatch::default()
+        })
+    }
+
+    /// Nothing is forgotten while the log is read, so no id can be stale.
+    fn append(&self, batch: &AppendBatch<'_>) -> Result<(), Error> {
+        let appended = self.core.append(batch, self.now, None)?;
+        let stale = appended.stale_floats.len() + appended.stale_others.len();
+        if stale + appended.stale_exemplars.len() > 0 {
+            return Err(Error::Bug(
+                "a series was forgotten during replay".to_owned(),
+            ));
         }
         Ok(())
+    }
+}
+
+/// Notes what an arc needs, once for each position.
+fn pin(pins: &mut Vec<(RingArc, u64)>, arc: RingArc, position: u64) {
+    if !pins.contains(&(arc, position)) {
+        pins.push((arc, position));
     }
 }
 
@@ -244,15 +281,15 @@ impl Replayed for Replay<'_> {
         header: &RecordHeader,
         payload: &[u8],
         covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         match header.kind {
             RecordKind::Write => Ok(()),
             RecordKind::Define => self.define(header, payload, covered),
-            RecordKind::Floats => self.floats(header, payload, covered, arcs),
-            RecordKind::Others => self.others(header, payload, covered, arcs),
-            RecordKind::Metadata => self.metadata(header, payload, covered, arcs),
-            RecordKind::Exemplars => self.exemplar(header, payload, covered, arcs),
+            RecordKind::Floats => self.floats(header, payload, covered, pins),
+            RecordKind::Others => self.others(header, payload, covered, pins),
+            RecordKind::Metadata => self.metadata(header, payload, covered, pins),
+            RecordKind::Exemplars => self.exemplar(header, payload),
         }
     }
 }

@@ -181,15 +181,12 @@ impl Head {
 
     /// Gives a cut up: its memory goes (once no view reads it any more), and the log may use
     /// segments again that held nothing else. The mark must be stored before.
-    ///
-    /// # Errors
-    /// When a log file that is too many cannot be removed; the cut is given up all the same.
-    pub fn give_up(&self, cut: Cut) -> Result<(), Error> {
+    pub fn give_up(&self, cut: Cut) {
         for (number, layers) in &cut.layers {
             self.core.remove(*number, cut.window(), layers);
         }
         self.core.forget_unheld();
-        self.log.mark(cut.mark())
+        self.log.mark(cut.mark());
     }
 
     /// Forgets series that nothing is held of; to be called now and then.

@@ -106,7 +106,12 @@ impl Writer {
             before.touched.clear();
             let closing = self.take(&mut before, writers);
             let mut result = self.commit(&mut before);
+            let renamed = result.is_ok() && self.names_too_old();
+            if renamed {
+                result = self.name_oldest();
+            }
             let due = match self.mode {
+                _ if renamed => true,
                 SyncMode::Fsync => true,
                 SyncMode::Os => false,
                 SyncMode::Interval => self.clock.elapsed() - synced_at >= self.sync_interval,
@@ -233,8 +238,46 @@ impl Writer {
         self.unsynced = false;
         if self.oldest_named != self.oldest_durable {
             self.oldest_durable = self.oldest_named;
-            self.shared.segments.lock().durable_first = self.oldest_durable.1;
+            let too_many = self.shared.segments.lock().durable(self.oldest_durable);
+            for name in too_many {
+                if let Err(error) = self.disk.remove(&name) {
+                    tracing::warn!(file = name, %error, "a log file that is not needed stays");
+                }
+            }
         }
+        Ok(())
+    }
+
+    /// Whether files wait for a header on the disk that says that they are not needed.
+    fn names_too_old(&self) -> bool {
+        let segments = self.shared.segments.lock();
+        !segments.freed.is_empty()
+            && segments
+                .oldest()
+                .is_some_and(|oldest| oldest != self.oldest_named)
+    }
+
+    /// Says in the header of the segment being written which one is the oldest now. That is one
+    /// sector, which reaches the disk as a whole or not at all.
+    fn name_oldest(&mut self) -> Result<(), Error> {
+        let (oldest, first_position) = {
+            let segments = self.shared.segments.lock();
+            let active = segments.live.back().map(|active| active.first_position);
+            match segments.oldest().zip(active) {
+                Some(both) => both,
+                None => return Ok(()),
+            }
+        };
+        self.oldest_named = oldest;
+        let header = SegmentHeader {
+            generation: self.generation,
+            oldest: oldest.0,
+            first_position,
+        };
+        self.file
+            .write_at(0, &header.bytes())
+            .map_err(self.failed_to("write"))?;
+        self.unsynced = true;
         Ok(())
     }
 

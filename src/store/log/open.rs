@@ -16,7 +16,9 @@ use crate::store::error::Error;
 
 /// Takes what the log holds, at open.
 pub(crate) trait Replayed {
-    /// Takes a record and adds the arcs that it is about to `arcs`.
+    /// Takes a record and adds to `pins` what keeps segments: the arcs that it is about, with its
+    /// own position, and those that a definition before it is now known to be needed for, with
+    /// the position of that definition.
     ///
     /// # Errors
     /// When the record cannot be read; the log adds where it stands.
@@ -25,7 +27,7 @@ pub(crate) trait Replayed {
         header: &RecordHeader,
         payload: &[u8],
         covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error>;
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Opened {
     pub file_number: u64,
     pub torn_records: u64,
     pub replayed_records: u64,
+    /// Files of generations that are not needed any more.
+    unneeded: Vec<String>,
 }
 
 struct Opening<'a> {
@@ -91,6 +95,7 @@ pub(super) fn open(
             file_number: 0,
             torn_records: 0,
             replayed_records: 0,
+            unneeded: Vec::new(),
         },
     };
     let (live, headless) = opening.find()?;
@@ -146,8 +151,7 @@ impl Opening<'_> {
         let (freed, live): (Vec<_>, Vec<_>) = live
             .into_iter()
             .partition(|found| found.header.generation < oldest);
-        let freed = freed.into_iter().map(|found| found.name);
-        self.opened.segments.free.extend(freed);
+        self.opened.unneeded = freed.into_iter().map(|found| found.name).collect();
         for (expected, found) in (oldest..).zip(&live) {
             if found.header.generation != expected {
                 return Err(Error::corrupt(
@@ -198,7 +202,7 @@ impl Opening<'_> {
     /// Gives all records of a segment to the replay; returns where they end.
     fn records(&mut self, name: &str, file: &dyn LogFile, generation: u32) -> Result<u64, Error> {
         let mut reader = SegmentReader::new(file, generation);
-        let mut arcs = Vec::new();
+        let mut pins = Vec::new();
         loop {
             let offset = reader.offset();
             let next = reader.next().map_err(Error::io("read", Path::new(name)))?;
@@ -220,10 +224,10 @@ impl Opening<'_> {
             if header.kind == RecordKind::Write {
                 continue;
             }
-            arcs.clear();
+            pins.clear();
             let covered = Covered(&opened.segments.marks);
             self.replayed
-                .record(&header, payload, &covered, &mut arcs)
+                .record(&header, payload, &covered, &mut pins)
                 .map_err(|error| match error {
                     Error::Corrupt { what, problem } => Error::Corrupt {
                         what: format!("the log file {name} at byte {offset} ({what})"),
@@ -231,8 +235,8 @@ impl Opening<'_> {
                     },
                     other => other,
                 })?;
-            for arc in &arcs {
-                opened.segments.note(header.window, *arc, header.position);
+            for (arc, position) in &pins {
+                opened.segments.note(header.window, *arc, *position);
             }
             opened.next_position += 1;
             opened.replayed_records += 1;
@@ -297,10 +301,14 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Removes free files of another size, and those beyond what is kept.
+    /// Removes free files of another size, and those that were used before: one of them may hold
+    /// records of a write that was torn while it was begun again, under the generation that comes
+    /// next, and those must never be read.
     fn free_files(&mut self, segment_size: u64) -> Result<(), Error> {
-        let segments = &mut self.opened.segments;
-        let mut removed = segments.release();
+        let opened = &mut self.opened;
+        let mut removed = std::mem::take(&mut opened.unneeded);
+        let segments = &mut opened.segments;
+        segments.release();
         let mut kept = Vec::new();
         for name in std::mem::take(&mut segments.free) {
             let file = self.disk.open(&name);

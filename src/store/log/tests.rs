@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::faulty::FaultyDisk;
 use super::*;
 use crate::model::{RingArc, TimestampMs, Window};
-use crate::runtime::{Clock, ManualClock};
+use crate::runtime::{ByteSize, Clock, ManualClock};
 use crate::store::error::Error;
 
 /// Collects what a replay gives.
@@ -27,9 +27,9 @@ impl Replayed for Collected {
         header: &RecordHeader,
         payload: &[u8],
         _covered: &Covered<'_>,
-        arcs: &mut Vec<RingArc>,
+        pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
-        arcs.push(arc(header.shard));
+        pins.push((arc(header.shard), header.position));
         self.0.push((header.position, payload.to_vec()));
         Ok(())
     }
@@ -45,7 +45,11 @@ type Records = Vec<(u64, Vec<u8>)>;
 fn try_open(disk: &FaultyDisk, marks: &[Mark]) -> Result<(Log, Records), Error> {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(0)));
     let mut collected = Collected::default();
-    let settings = WriteLogSettings::default();
+    // As small as they may be: room for two of the largest records.
+    let settings = WriteLogSettings {
+        segment_size: ByteSize(1),
+        ..WriteLogSettings::default()
+    };
     let log = Log::open(
         &settings,
         Arc::new(disk.clone()),
@@ -243,7 +247,7 @@ fn marked_segments_are_used_again_and_their_old_records_never_come_back() {
                 position: upto,
             };
             marks.push(mark);
-            log.mark(mark).unwrap();
+            log.mark(mark);
         }
         marks.clone()
     };
@@ -292,6 +296,94 @@ async fn waiting_without_a_thread_of_ones_own() {
     let position = push(&log, 2, 10).unwrap();
     let error = log.durable(position).await.unwrap_err();
     assert!(error.to_string().contains("the log failed"), "{error}");
+}
+
+/// Every mark that covers all positions up to `upto`.
+fn marks_upto(upto: u64) -> Vec<Mark> {
+    (1..=upto)
+        .map(|position| Mark {
+            arc: arc((position % 3) as u8),
+            window: Window(position as i64 / 4),
+            position: upto,
+        })
+        .collect()
+}
+
+#[test]
+fn many_segments_given_up_at_once_do_not_lock_the_log() {
+    let disk = FaultyDisk::default();
+    let (log, _) = open(&disk);
+    for position in 1..=14 {
+        push(&log, position, 4 << 20).unwrap();
+        log.wait_durable(position).unwrap();
+    }
+    let before = disk.names().len();
+    assert!(before >= 7, "{before}");
+    for mark in marks_upto(13) {
+        log.mark(mark);
+    }
+    // Killed, or without power, at any moment after it.
+    for after in [disk.after_kill(), disk.after_power_cut(1)] {
+        for _ in 0..2 {
+            let (log, found) = try_open(&after, &marks_upto(13)).unwrap();
+            assert_eq!(found.last().unwrap().0, 14);
+            drop(log);
+        }
+    }
+    // The room is given back without another segment being begun.
+    push(&log, 15, 1).unwrap();
+    log.wait_durable(15).unwrap();
+    drop(log);
+    assert!(disk.names().len() <= 5, "{:?}", disk.names());
+    let (_, found) = try_open(&disk, &marks_upto(13)).unwrap();
+    assert_eq!(found.last().unwrap().0, 15);
+}
+
+#[test]
+fn a_power_cut_while_a_used_file_is_begun_again_harms_nothing() {
+    let begun = FaultyDisk::default();
+    let (log, _) = open(&begun);
+    for position in 1..=5 {
+        push(&log, position, 4 << 20).unwrap();
+        log.wait_durable(position).unwrap();
+    }
+    drop(log);
+    for (n, torn) in [
+        (0, 700),
+        (1, 0),
+        (1, 4 << 20),
+        (2, 0),
+        (2, 4 << 20),
+        (3, 4 << 20),
+        (4, 0),
+        (5, 0),
+    ] {
+        let disk = begun.after_kill();
+        let (log, _) = try_open(&disk, &[]).unwrap();
+        for mark in marks_upto(4) {
+            log.mark(mark);
+        }
+        disk.fail_at(n, torn);
+        let mut acknowledged = 5;
+        for position in 6..=11 {
+            let done = push(&log, position, 4 << 20).and_then(|p| log.wait_durable(p));
+            if done.is_ok() {
+                acknowledged = position;
+            }
+        }
+        drop(log);
+        for seed in 0..3 {
+            let after = disk.after_power_cut(seed);
+            let (log, found) = try_open(&after, &marks_upto(4))
+                .unwrap_or_else(|error| panic!("{n} {torn} {seed}: {error}"));
+            let last = found.last().map_or(4, |found| found.0);
+            assert!(last >= acknowledged, "{last} of {acknowledged}");
+            for (position, bytes) in &found {
+                assert_eq!(*bytes, payload(*position, bytes.len()));
+            }
+            drop(log);
+        }
+    }
 }
 
 proptest! {

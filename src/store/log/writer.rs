@@ -53,7 +53,6 @@ pub struct LogStats {
 /// The log. Closed when dropped: what was pushed is written and synced first.
 pub(crate) struct Log {
     shared: Arc<Shared>,
-    disk: Arc<dyn LogDisk>,
     thread: Mutex<NamedThread>,
     torn_records: u64,
     replayed_records: u64,
@@ -113,7 +112,7 @@ impl Log {
             .map_err(Error::io("open", Path::new("a log file")))?;
         let mut writer = Writer {
             shared: Arc::clone(&shared),
-            disk: Arc::clone(&disk),
+            disk,
             clock,
             file,
             generation,
@@ -136,7 +135,6 @@ impl Log {
             .map_err(Error::io("start the thread of", Path::new("the log")))?;
         Ok(Self {
             shared,
-            disk,
             thread: Mutex::new(thread),
             torn_records: opened.torn_records,
             replayed_records: opened.replayed_records,
@@ -237,18 +235,11 @@ impl Log {
     }
 
     /// Takes a mark: what it covers is not needed any more, and segments that hold nothing else
-    /// are used again.
-    ///
-    /// # Errors
-    /// When a file that is too many cannot be removed.
-    pub(crate) fn mark(&self, mark: Mark) -> Result<(), Error> {
-        let removed = self.shared.segments.lock().mark(mark);
-        for name in removed {
-            self.disk
-                .remove(&name)
-                .map_err(Error::io("remove", Path::new(&name)))?;
+    /// are used again, once the log's thread has noted that on the disk.
+    pub(crate) fn mark(&self, mark: Mark) {
+        if self.shared.segments.lock().mark(mark) {
+            self.kick();
         }
-        Ok(())
     }
 
     /// The first position that a replay may still meet: marks that end before it can be
