@@ -62,12 +62,7 @@ fn line(key: &str, value: &str, default: &str) -> String {
     if value.is_empty() {
         return format!("# {key} is not set");
     }
-    let bare = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
-    let value_there = if bare {
-        value.to_owned()
-    } else {
-        toml::Value::from(value).to_string()
-    };
+    let value_there = crate::config::as_toml(value);
     if value == default {
         format!("{key} = {value_there}")
     } else if default.is_empty() {

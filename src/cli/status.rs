@@ -30,40 +30,33 @@ enum Unit {
     OfCore,
 }
 
-/// What is shown of the node's own metrics: text, unit, query.
+/// What is shown of the node's own metrics: text, unit, query. `OWN` stands for the labels of its
+/// own target: others may send metrics of the same names, of this node or of another.
 const FIGURES: &[(&str, Unit, &str)] = &[
     (
         "receives",
         Unit::SamplesPerSecond,
-        "sum(rate(cairn_ingest_stored_total{kind!=\"exemplar\"}[2m]))",
+        "sum(rate(cairn_ingest_stored_total{OWN,kind!=\"exemplar\"}[2m]))",
     ),
-    (
-        "unsealed",
-        Unit::Bytes,
-        "sum(cairn_unsealed_bytes{job=\"cairn\"})",
-    ),
-    ("blocks", Unit::Count, "sum(cairn_blocks)"),
-    ("block bytes", Unit::Bytes, "sum(cairn_block_bytes)"),
+    ("unsealed", Unit::Bytes, "cairn_unsealed_bytes{OWN}"),
+    ("blocks", Unit::Count, "cairn_blocks{OWN}"),
+    ("block bytes", Unit::Bytes, "cairn_block_bytes{OWN}"),
     (
         "writes to disk",
         Unit::BytesPerSecond,
-        "rate(cairn_device_written_bytes_total[5m])",
+        "rate(cairn_device_written_bytes_total{OWN}[5m])",
     ),
-    ("disk free", Unit::Bytes, "cairn_disk_free_bytes"),
-    (
-        "memory",
-        Unit::Bytes,
-        "process_resident_memory_bytes{job=\"cairn\"}",
-    ),
+    ("disk free", Unit::Bytes, "cairn_disk_free_bytes{OWN}"),
+    ("memory", Unit::Bytes, "process_resident_memory_bytes{OWN}"),
     (
         "processor",
         Unit::OfCore,
-        "rate(process_cpu_seconds_total{job=\"cairn\"}[2m])",
+        "rate(process_cpu_seconds_total{OWN}[2m])",
     ),
 ];
 
 /// Above 0 while the node refuses writes because its disk is nearly full.
-const REFUSING: &str = "max(cairn_disk_refusing_writes)";
+const REFUSING: &str = "cairn_disk_refusing_writes{OWN}";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -100,11 +93,13 @@ impl Status {
         let build = node.ask("status/buildinfo", &[])?.data;
         let runtime = node.ask("status/runtimeinfo", &[])?.data;
         let tsdb = node.ask("status/tsdb", &[])?.data;
+        let own = own_labels(&node);
+        let figure = |query: &str| figure(&node, &query.replace("OWN", &own));
         let figures: Vec<(&str, Unit, Option<f64>)> = FIGURES
             .iter()
-            .map(|(text, unit, query)| (*text, *unit, figure(&node, query)))
+            .map(|(text, unit, query)| (*text, *unit, figure(query)))
             .collect();
-        let refuses = figure(&node, REFUSING).is_some_and(|value| value > 0.0);
+        let refuses = figure(REFUSING).is_some_and(|value| value > 0.0);
         if self.json {
             let figures: serde_json::Map<String, Value> = figures
                 .iter()
@@ -189,6 +184,24 @@ fn bytes(value: f64) -> String {
         "B" => format!("{value:.0} B"),
         _ => format!("{value:.1} {name}"),
     }
+}
+
+/// The labels by which the node stores its own metrics, as a selector has them.
+fn own_labels(node: &Node) -> String {
+    let targets = node.ask("targets", &[]).map(|answer| answer.data);
+    let labels = targets.ok().and_then(|data| {
+        let target = data.get("activeTargets")?.get(0)?;
+        Some(target.get("labels")?.as_object()?.clone())
+    });
+    let pairs = labels.unwrap_or_default();
+    let matchers: Vec<String> = pairs
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if matchers.is_empty() {
+        return "job=\"cairn\"".to_owned();
+    }
+    matchers.join(",")
 }
 
 /// The value of a query with one result, if the node has one.

@@ -9,6 +9,16 @@ use crate::query::QuerySettings;
 use crate::runtime::{ByteSize, KeyReference, LogSettings, RawValue, Section, Setting};
 use crate::store::{DiskSettings, RetentionSettings, WriteLogSettings};
 
+/// A shown value as it is written in a configuration file: numbers, `true` and `false` bare, all
+/// else as a text.
+#[must_use]
+pub fn as_toml(shown: &str) -> String {
+    if shown.parse::<u64>().is_ok() || shown.parse::<bool>().is_ok() {
+        return shown.to_owned();
+    }
+    toml::Value::from(shown).to_string()
+}
+
 /// How much memory the node may use: a size, or a share of the machine (or its cgroup).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum MemoryLimit {
