@@ -6,13 +6,13 @@
 //! * [`runtime`]: the outside world, handed in: clock, chance, threads, cancellation, budgets.
 //! * [`codec`]: bytes to values and back. No I/O; every length is checked before it is believed.
 //! * [`source`]: the one trait through which a query sees samples.
-//! * [`store`]: one node's data: log, head, sealed blocks.
-//! * [`cluster`]: what many nodes agree on: control commands, seals, writes, reads.
-//! * [`ingest`]: samples arrive: remote-write decoding, validation, partial writes.
+//! * [`store`]: one node's data: log, head, sealed blocks, and views of them together.
+//! * [`cluster`]: what many nodes agree on: control commands, seals, writes. Today one node is all.
+//! * [`ingest`]: samples arrive: remote-write decoding, validation, partial writes, self-scrape.
 //! * [`query`]: PromQL: syntax, plan, operators, functions. Sees data only through [`source`].
-//! * [`http`]: the API, the pages, errors turned into status codes.
+//! * [`http`]: the API, the page, errors turned into status codes.
 //! * [`config`]: file, environment and flags become the layers' settings.
-//! * [`node`]: builds the layers and starts and stops them in order.
+//! * [`node`]: builds the layers, hands lower ones to higher ones, starts and stops them in order.
 //! * [`cli`]: one file per command of the program.
 //!
 //! `docs/architecture.md` has the picture and what each part does not know; `docs/format.md` has
