@@ -18,6 +18,7 @@ use super::metrics::ClusterMetrics;
 use super::retention::Retention;
 use super::seal::Sealer;
 use super::settings::SealSettings;
+use super::watch::Watch;
 use super::write::{Durable, Gate, Refusing, Replica, Writer};
 use crate::model::{FOUNDING_DEPTH, LabelSet, RingArc, TenantId};
 use crate::runtime::{CancelToken, Chance, Clock, NamedThread};
@@ -27,9 +28,16 @@ use crate::store::{
 };
 
 /// The worker looks so often whether anything is due. Seals are spread over minutes, so nothing
-/// is gained by looking more often; the disk can fill by some 100 MB a second, and the bound
-/// `disk.min_free` is wide enough for one interval of that.
+/// is gained by looking more often.
 const WORKER_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Memory and disk are looked at so often: the disk can fill by some 100 MB a second, the head by
+/// some 30, and their bounds are wide enough for one interval of that.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After seals have failed, the worker lets so many rounds pass at most before the next: two more
+/// after every failure.
+const PAUSE_ROUNDS_MAX: u32 = 30;
 
 /// Marks are cleared away this seldom: one scan of a few hundred keys.
 const MARKS_EVERY: u32 = 1800;
@@ -66,7 +74,7 @@ pub struct LocalMember {
     control: Arc<dyn Control>,
     sealer: Arc<Sealer>,
     gate: Arc<Gate>,
-    worker: Mutex<Option<Worker>>,
+    workers: Mutex<Vec<Worker>>,
 }
 
 struct Worker {
@@ -128,6 +136,12 @@ impl LocalMember {
         let member = Self::assemble(engine, directory, &settings, &clock, chance, registry)?;
         let watermark = Watermark::new(member.store.directory().path(), settings.disk);
         let metrics = StoreMetrics::register(registry);
+        let mut watch = Watch::new(
+            Arc::clone(&member.store),
+            Arc::clone(&member.gate),
+            watermark,
+            metrics.clone(),
+        );
         let retention = Retention::new(
             Arc::clone(&member.store),
             Arc::clone(&member.control),
@@ -137,16 +151,19 @@ impl LocalMember {
         let mut rounds = Rounds {
             store: Arc::clone(&member.store),
             sealer: Arc::clone(&member.sealer),
-            gate: Arc::clone(&member.gate),
             retention,
-            watermark,
             metrics,
             count: 0,
+            pause: 0,
+            paused: 0,
         };
         // The first look at the disk comes before the first write.
-        rounds.watch_disk();
-        let worker = start_worker(rounds)?;
-        *member.worker.lock() = Some(worker);
+        watch.once();
+        let each_round = move |cancel: &CancelToken| rounds.once(cancel);
+        let sealing = start_worker("cairn-seal", WORKER_INTERVAL, each_round)?;
+        member.workers.lock().push(sealing);
+        let watching = start_worker("cairn-watch", WATCH_INTERVAL, move |_| watch.once())?;
+        member.workers.lock().push(watching);
         member.gate.refuse(Refusing::NotReady, None);
         Ok(member)
     }
@@ -203,7 +220,7 @@ impl LocalMember {
             control,
             sealer,
             gate,
-            worker: Mutex::new(None),
+            workers: Mutex::new(Vec::new()),
         })
     }
 
@@ -229,6 +246,23 @@ impl LocalMember {
     #[cfg(test)]
     pub(super) fn control(&self) -> Arc<dyn Control> {
         Arc::clone(&self.control)
+    }
+
+    /// What watches memory and disk, on no thread.
+    #[cfg(test)]
+    pub(super) fn watch(&self) -> Watch {
+        let directory = self.store.directory().path();
+        Watch::new(
+            Arc::clone(&self.store),
+            Arc::clone(&self.gate),
+            Watermark::new(directory, DiskSettings::default()),
+            StoreMetrics::default(),
+        )
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_gate(&self) {
+        self.gate.refuse(Refusing::NotReady, None);
     }
 
     #[cfg(test)]
@@ -257,9 +291,7 @@ impl LocalMember {
     pub fn close(&self) -> Result<(), Error> {
         let reason = "the node is stopping: try again in a moment".to_owned();
         self.gate.refuse(Refusing::NotReady, Some(reason));
-        if let Some(worker) = self.worker.lock().take() {
-            worker.end();
-        }
+        self.end_workers();
         Ok(self.store.close()?)
     }
 }
@@ -273,11 +305,16 @@ impl Worker {
     }
 }
 
+impl LocalMember {
+    fn end_workers(&self) {
+        let workers = std::mem::take(&mut *self.workers.lock());
+        workers.into_iter().for_each(Worker::end);
+    }
+}
+
 impl Drop for LocalMember {
     fn drop(&mut self) {
-        if let Some(worker) = self.worker.lock().take() {
-            worker.end();
-        }
+        self.end_workers();
     }
 }
 
@@ -285,23 +322,28 @@ impl Drop for LocalMember {
 struct Rounds {
     store: Arc<Store>,
     sealer: Arc<Sealer>,
-    gate: Arc<Gate>,
     retention: Retention,
-    watermark: Watermark,
     metrics: StoreMetrics,
     count: u32,
+    /// Rounds that pass without sealing after the last failure, and those that have.
+    pause: u32,
+    paused: u32,
 }
 
-fn start_worker(mut rounds: Rounds) -> Result<Worker, Error> {
+fn start_worker(
+    name: &str,
+    interval: Duration,
+    mut once: impl FnMut(&CancelToken) + Send + 'static,
+) -> Result<Worker, Error> {
     let (stop, stopped) = sync_channel(1);
     let cancel = CancelToken::new();
     let token = cancel.clone();
     let work = move || {
-        while stopped.recv_timeout(WORKER_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            rounds.once(&token);
+        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            once(&token);
         }
     };
-    let thread = NamedThread::spawn("cairn-seal", work).map_err(|error| {
+    let thread = NamedThread::spawn(name, work).map_err(|error| {
         store::Error::Unavailable(format!(
             "the system starts no more threads: {error}: raise its limit"
         ))
@@ -316,10 +358,7 @@ fn start_worker(mut rounds: Rounds) -> Result<Worker, Error> {
 impl Rounds {
     /// Errors are logged here: nobody waits for the worker, and it tries again.
     fn once(&mut self, cancel: &CancelToken) {
-        self.watch_disk();
-        if let Err(error) = self.sealer.pass(cancel) {
-            tracing::warn!(%error, "sealing failed and will be tried again");
-        }
+        self.seal(cancel);
         if let Err(error) = self.retention.pass(&self.sealer) {
             tracing::warn!(%error, "retention failed and will be tried again");
         }
@@ -336,13 +375,25 @@ impl Rounds {
         self.metrics.observe(&self.store);
     }
 
-    fn watch_disk(&mut self) {
-        match self.watermark.check() {
-            Ok(disk) => {
-                self.metrics.disk(&disk);
-                self.gate.refuse(Refusing::Disk, disk.refuse);
-            }
-            Err(error) => tracing::warn!(%error, "the free space of the disk is not known"),
+    /// A seal that fails will mostly fail again: building its block over and over would only wear
+    /// the disk.
+    fn seal(&mut self, cancel: &CancelToken) {
+        if self.paused < self.pause {
+            self.paused += 1;
+            return;
         }
+        let failed = match self.sealer.pass(cancel) {
+            Ok(pass) => pass.failed > 0,
+            Err(error) => {
+                tracing::warn!(%error, "sealing failed and will be tried again");
+                true
+            }
+        };
+        self.paused = 0;
+        self.pause = if failed {
+            (self.pause + 2).min(PAUSE_ROUNDS_MAX)
+        } else {
+            0
+        };
     }
 }

@@ -13,6 +13,7 @@ mod retention;
 mod scenario;
 mod seal;
 mod settings;
+mod watch;
 mod write;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};

@@ -16,7 +16,7 @@ pub struct Pool(Arc<State>);
 #[derive(Debug)]
 struct State {
     name: &'static str,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: usize,
 }
@@ -46,7 +46,7 @@ impl Pool {
     pub fn new(name: &'static str, running: usize, waiting: usize) -> Self {
         Self(Arc::new(State {
             name,
-            slots: Semaphore::new(running.max(1)),
+            slots: Arc::new(Semaphore::new(running.max(1))),
             waiting: AtomicUsize::new(0),
             waiting_max: waiting,
         }))
@@ -62,16 +62,21 @@ impl Pool {
     ) -> Result<T, PoolError> {
         let state = &self.0;
         let lost = PoolError::Lost { name: state.name };
-        let permit = match state.slots.try_acquire() {
+        let slots = || Arc::clone(&state.slots);
+        let permit = match slots().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
                 let _waiting = Waiting::enter(state)?;
-                state.slots.acquire().await.map_err(|_| lost.clone())?
+                slots().acquire_owned().await.map_err(|_| lost.clone())?
             }
         };
         let span = tracing::Span::current();
-        let result = tokio::task::spawn_blocking(move || span.in_scope(job)).await;
-        drop(permit);
+        // The job keeps its slot also when nobody waits for it any more.
+        let job = move || {
+            let _slot = permit;
+            span.in_scope(job)
+        };
+        let result = tokio::task::spawn_blocking(job).await;
         result.map_err(|_| lost)
     }
 }
@@ -102,6 +107,32 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_job_that_nobody_waits_for_keeps_its_slot() {
+        let pool = Pool::new("test", 1, 0);
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let (started, begun) = std::sync::mpsc::channel::<()>();
+        let asked = tokio::spawn({
+            let pool = pool.clone();
+            async move {
+                let job = move || {
+                    started.send(()).unwrap();
+                    wait.recv().is_ok()
+                };
+                pool.run(job).await
+            }
+        });
+        tokio::task::block_in_place(|| begun.recv()).unwrap();
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert!(matches!(pool.run(|| ()).await, Err(PoolError::Busy { .. })));
+        release.send(()).unwrap();
+        while pool.0.slots.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(|| 7).await, Ok(7));
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_full_queue_is_refused_and_a_panic_is_reported() {

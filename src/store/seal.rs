@@ -151,8 +151,13 @@ impl Store {
     /// until it is applied. `None`: nothing was left.
     ///
     /// # Errors
-    /// When something cannot be read or written; nothing is staged then.
-    pub fn build(&self, cut: &RangeCut, order: &BuildOrder) -> Result<Option<BlockEntry>, Error> {
+    /// When something cannot be read or written, or it is called off; nothing is staged then.
+    pub fn build(
+        &self,
+        cut: &RangeCut,
+        order: &BuildOrder,
+        cancel: &CancelToken,
+    ) -> Result<Option<BlockEntry>, Error> {
         let view = self.view_of(cut.arc);
         if view.version != cut.version {
             return Err(Error::Unavailable(
@@ -172,7 +177,7 @@ impl Store {
             round: order.round,
         };
         let path = self.staged(properties.id);
-        let built = build_block(&path, &properties, &mut remainder, &CancelToken::new())?;
+        let built = build_block(&path, &properties, &mut remainder, cancel)?;
         self.reach("built")?;
         Ok(Some(built.entry))
     }

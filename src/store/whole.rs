@@ -213,14 +213,19 @@ impl Store {
         self.head.stats()
     }
 
+    /// Bytes of memory that unsealed samples take, and their bound (0: none).
+    #[must_use]
+    pub fn memory_use(&self) -> (u64, u64) {
+        (self.head.stats().layer_bytes, self.head_bytes_max)
+    }
+
     /// Bytes of unsealed samples above their bound.
     #[must_use]
     pub fn memory_excess(&self) -> u64 {
-        if self.head_bytes_max == 0 {
-            return 0;
+        match self.memory_use() {
+            (_, 0) => 0,
+            (bytes, bound) => bytes.saturating_sub(bound),
         }
-        let held: u64 = self.held().iter().map(|held| held.bytes).sum();
-        held.saturating_sub(self.head_bytes_max)
     }
 
     /// Brings what was appended to disk; nothing may be appended after it.

@@ -14,14 +14,14 @@ use world::{Key, START, World, context, drain, seeds, series, tenant};
 use crate::cluster::control::{Command, DAY_MS, SealCommit};
 use crate::cluster::member::{LocalMember, MemberSettings};
 use crate::model::{
-    Epoch, FOUNDING_DEPTH, MatchOp, Matcher, RingArc, Samples, TimeRange, TimestampMs, Window,
-    fingerprint,
+    Buckets, Epoch, FOUNDING_DEPTH, Histogram, MatchOp, Matcher, RingArc, Samples, Span, TimeRange,
+    TimestampMs, Value, Window, fingerprint,
 };
 use crate::runtime::{
     Budget, BudgetLimits, ByteSize, CancelToken, Clock, ManualClock, SeededChance,
 };
 use crate::source::{ReadContext, Selection, Source};
-use crate::store::{AppendBatch, BuildOrder, Catalog, FloatSample, RetentionSettings};
+use crate::store::{AppendBatch, BuildOrder, Catalog, FloatSample, OtherSample, RetentionSettings};
 
 /// Would catch a sample lost, doubled, hidden or changed by any mixture of appends, late data,
 /// duplicates, seals, rounds, retention, restarts and crashes.
@@ -118,7 +118,10 @@ fn what_a_block_lacks_stays_in_head_and_log() {
             range,
             round: 1,
         };
-        let entry = store.build(&cut, &order).unwrap().unwrap();
+        let entry = store
+            .build(&cut, &order, &CancelToken::new())
+            .unwrap()
+            .unwrap();
         assert_eq!(entry.samples, 2);
         world.floats(4, &[(START, 1.0), (START + 1000, 9.0), (START + 2000, 3.0)]);
         let control = world.member().control();
@@ -354,4 +357,95 @@ async fn a_member_on_rocksdb_comes_back_with_everything() {
         }
         drop((store, writer, member));
     }
+}
+
+/// A step after the commit fails, and the process lives on: the next pass applies what was
+/// committed, and seals nothing twice.
+#[test]
+fn a_seal_that_fails_after_its_commit_is_finished_not_repeated() {
+    for step in 1..8 {
+        let mut world = World::new(11);
+        world.floats(1, &[(START, 1.0), (START + 1000, 2.0)]);
+        let faults = &world.member().store().faults;
+        let store = world.member().store();
+        faults.die_at(step);
+        let _ = world.member().flush();
+        store.faults.die_at(0);
+        world.floats(1, &[(START + 2000, 3.0)]);
+        world.flush();
+        let sealed: u64 = store.blocks().iter().map(|(_, entry)| entry.samples).sum();
+        assert_eq!(sealed, 3, "step {step}");
+        world.check_all();
+    }
+}
+
+/// Writes stop when sealing does not keep up, and go on when it has.
+#[test]
+fn memory_is_bounded_by_refusing_writes() {
+    let mut world = World::new(12);
+    world.settings.head_bytes_max = 256 << 10;
+    world.open();
+    let member = world.member.take().unwrap();
+    let store = member.store();
+    let mut watch = member.watch();
+    watch.once();
+    member.open_gate();
+    assert_eq!(member.refusing(), None);
+    let (owner, labels) = series(1);
+    let id = store.register(&owner, &labels).unwrap();
+    // Some of it histograms, which live in buffers of their own.
+    for round in 0..40i64 {
+        let others: Vec<_> = (0..50)
+            .map(|at| OtherSample {
+                series: id,
+                at: TimestampMs(START + (round * 50 + at) * 1000),
+                value: Value::Histogram(Arc::new(wide_histogram())),
+                start: TimestampMs(0),
+            })
+            .collect();
+        let batch = AppendBatch {
+            others: &others,
+            ..AppendBatch::default()
+        };
+        store.append(&batch).unwrap();
+    }
+    assert!(store.memory_excess() > 0);
+    watch.once();
+    let reason = member.refusing().unwrap();
+    assert!(reason.contains("memory_limit"), "{reason}");
+    member.flush().unwrap();
+    watch.once();
+    assert_eq!(member.refusing(), None);
+}
+
+fn wide_histogram() -> Histogram {
+    Histogram {
+        buckets: Buckets::Float {
+            count: 64.0,
+            zero_count: 0.0,
+            positive: vec![1.5; 64],
+            negative: Vec::new(),
+        },
+        positive_spans: vec![Span {
+            offset: 0,
+            length: 64,
+        }],
+        ..world::histogram(1)
+    }
+}
+
+/// Times at the very edges of what 64 bits can say are sealed like others.
+#[test]
+fn the_first_and_last_times_of_all_can_be_sealed() {
+    let mut world = World::new(13);
+    let ends = [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX];
+    let steps = (1..40).map(|hours| i64::MIN + hours * 3_600_000);
+    let samples: Vec<_> = ends.into_iter().chain(steps).map(|at| (at, 1.0)).collect();
+    for number in 0..6 {
+        world.floats(number, &samples);
+    }
+    world.flush();
+    world.check_all();
+    world.open();
+    world.check_all();
 }

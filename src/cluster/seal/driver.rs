@@ -129,7 +129,10 @@ impl Sealer {
             }
             let _busy = self.busy.lock();
             let begun = self.clock.elapsed();
-            let end = self.seal(&due);
+            let end = self.seal(&due, cancel);
+            if end.is_err() && cancel.check().is_err() {
+                break;
+            }
             let took = self.clock.elapsed().saturating_sub(begun);
             self.note(&due, &end, took, &mut pass);
         }
@@ -167,14 +170,14 @@ impl Sealer {
         }
     }
 
-    fn seal(&self, due: &Due) -> Result<End, Error> {
+    fn seal(&self, due: &Due, cancel: &CancelToken) -> Result<End, Error> {
         if due.why == Why::Expired {
             let cut = self.store.cut(due.arc, due.range)?;
             self.store.forget(cut)?;
             return Ok(End::Expired);
         }
         for _ in 0..ATTEMPTS_MAX {
-            match self.attempt(due)? {
+            match self.attempt(due, cancel)? {
                 End::Again => {}
                 end => return Ok(end),
             }
@@ -182,11 +185,16 @@ impl Sealer {
         Ok(End::Again)
     }
 
-    fn attempt(&self, due: &Due) -> Result<End, Error> {
+    fn attempt(&self, due: &Due, cancel: &CancelToken) -> Result<End, Error> {
         let state = self.control.state();
         let Some(partition) = state.partition(due.arc) else {
             return Ok(End::Again);
         };
+        if self.store.applied_version(due.arc) < partition.version {
+            // A step after an earlier commit has failed: its block first, or the same samples
+            // would go into another one.
+            self.store.apply(due.arc, &catalog(partition), None)?;
+        }
         let Some(me) = partition.members.iter().find(|m| m.incarnation == self.me) else {
             return Ok(End::Again);
         };
@@ -201,6 +209,7 @@ impl Sealer {
         let mut steps = Steps {
             sealer: self,
             target: target.clone(),
+            cancel,
             cut: None,
             built: None,
         };
@@ -234,6 +243,7 @@ enum Done {
 struct Steps<'a> {
     sealer: &'a Sealer,
     target: Target,
+    cancel: &'a CancelToken,
     cut: Option<RangeCut>,
     built: Option<BlockEntry>,
 }
@@ -279,7 +289,7 @@ impl Steps<'_> {
             range: self.target.range,
             round: self.target.round,
         };
-        self.built = self.sealer.store.build(cut, &order)?;
+        self.built = self.sealer.store.build(cut, &order, self.cancel)?;
         Ok(Event::Built(self.built.clone()))
     }
 

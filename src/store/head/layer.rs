@@ -14,13 +14,16 @@ use super::rows::Rows;
 use super::strip;
 use crate::codec::chunk::{Chunk, Reader, Slabs};
 use crate::model::{
-    Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value, WINDOW_MS, Window, settle,
+    Buckets, Histogram, Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value,
+    WINDOW_MS, Window, settle,
 };
 
 /// Chunks allocated together.
 const CHUNKS: usize = 64;
 /// Late samples of a layer before they become a run: 128 KiB of them.
 const LATE_MAX: usize = 4096;
+/// Bytes that the histograms among them may take.
+const LATE_BYTES_MAX: usize = 1 << 20;
 /// Runs of a layer before they become one.
 const RUNS_MAX: usize = 8;
 /// Different metadata kept of one family.
@@ -56,6 +59,8 @@ pub(super) struct LayerData {
     /// Series that the log has defined for this layer in this process.
     pub defined: Bits,
     late: Vec<Late>,
+    /// Bytes of the histograms in `late`.
+    late_bytes: usize,
     /// Late samples up to here are sorted, by series and time.
     late_sorted: usize,
     runs: Vec<Arc<Run>>,
@@ -191,6 +196,7 @@ impl Layer {
         data.sort_late();
         let late = std::mem::take(&mut data.late);
         data.late_sorted = 0;
+        data.late_bytes = 0;
         let (mut run, mut words) = (Run::default(), Vec::new());
         for group in late.chunk_by(|a, b| a.local == b.local) {
             let Some(local) = group.first().map(|one| one.local) else {
@@ -226,6 +232,22 @@ impl Layer {
     reason = "two hours of milliseconds"
 )]
 const WINDOW_LAST: u32 = WINDOW_MS as u32 - 1;
+
+/// Bytes that a histogram takes.
+fn bytes_of(histogram: &Histogram) -> usize {
+    let buckets = match &histogram.buckets {
+        Buckets::Integer {
+            positive, negative, ..
+        } => positive.capacity() + negative.capacity(),
+        Buckets::Float {
+            positive, negative, ..
+        } => positive.capacity() + negative.capacity(),
+    };
+    let spans = histogram.positive_spans.capacity() + histogram.negative_spans.capacity();
+    size_of::<Histogram>()
+        + (buckets + histogram.custom_values.capacity()) * 8
+        + spans * size_of::<crate::model::Span>()
+}
 
 /// One series' late samples, sorted by time, as samples; and the number of conflicts settled.
 fn collect(window: Window, late: &[Late]) -> (Samples, u64) {
@@ -366,12 +388,15 @@ impl LayerData {
 
     /// Puts a sample into the late buffer.
     pub(super) fn push_late(&mut self, late: Late) {
+        if let Value::Histogram(histogram) = &late.value {
+            self.late_bytes += bytes_of(histogram);
+        }
         self.late.push(late);
     }
 
     /// Whether the late buffer should become a run.
     pub(super) fn late_is_full(&self) -> bool {
-        self.late.len() >= LATE_MAX
+        self.late.len() >= LATE_MAX || self.late_bytes >= LATE_BYTES_MAX
     }
 
     fn sort_late(&mut self) {
@@ -416,6 +441,7 @@ impl LayerData {
             + self.chunks.capacity() * size_of::<usize>()
             + self.slabs.bytes()
             + self.late.capacity() * size_of::<Late>()
+            + self.late_bytes
             + self.runs.iter().map(|run| run.bytes()).sum::<usize>()
             + self.present.bytes()
             + self.defined.bytes()
