@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::remote_write::{body, now_ms, send, series};
-use super::servers::{Cairn, get};
+use super::servers::{Cairn, eventually, get};
 
 /// Acknowledged samples: writer and series to timestamp to value.
 type Acknowledged = Arc<Mutex<BTreeMap<(usize, usize), BTreeMap<i64, f64>>>>;
@@ -91,7 +91,8 @@ fn read_back(node: &Cairn, acknowledged: &Acknowledged) -> usize {
 #[test]
 fn acknowledged_samples_survive_kill_nine() {
     let folder = tempfile::tempdir().unwrap();
-    let mut node = Cairn::start(folder.path(), &[]);
+    // No grace: the old samples are sealed into blocks while the node is killed.
+    let mut node = Cairn::start(folder.path(), &["seal.grace=0s"]);
     let acknowledged = Acknowledged::default();
     let base = now_ms() - 600_000;
     let mut next = [0i64; WRITERS];
@@ -105,8 +106,10 @@ fn acknowledged_samples_survive_kill_nine() {
                 let (url, stop, acknowledged) = (&url, &stop, &acknowledged);
                 scope.spawn(move || write(url, writer, stop, acknowledged, base, next));
             }
-            // A different moment every time, from a few requests to a second of load.
-            std::thread::sleep(Duration::from_millis(150 + 137 * round as u64));
+            // A different moment every time, from a few requests to some seconds of load: every
+            // other time after the first look at what is to be sealed, which comes after two.
+            let sealing = if round % 2 == 1 { 1900 } else { 0 };
+            std::thread::sleep(Duration::from_millis(150 + 137 * round as u64 + sealing));
             node.server.kill();
             stop.store(true, Ordering::Relaxed);
         });
@@ -114,7 +117,16 @@ fn acknowledged_samples_survive_kill_nine() {
         checked = read_back(&node, &acknowledged);
         assert!(checked > before, "round {round}: nothing was acknowledged");
     }
-    println!("{checked} acknowledged samples read back after {ROUNDS} kills");
+    let blocks = eventually("blocks were sealed", Duration::from_secs(20), || {
+        let text = get(&format!("{}/metrics", node.url()))?.text();
+        let line = text.lines().find(|line| line.starts_with("cairn_blocks "));
+        match line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok()) {
+            Some(blocks) if blocks > 0 => Ok(blocks),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert_eq!(read_back(&node, &acknowledged), checked);
+    println!("{checked} acknowledged samples read back after {ROUNDS} kills, {blocks} blocks");
 }
 
 #[test]

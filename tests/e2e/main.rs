@@ -22,6 +22,7 @@ mod bad_input;
 mod browser;
 mod compare;
 mod crash;
+mod damage;
 mod operations;
 mod prometheus;
 mod queries;

@@ -257,7 +257,7 @@ fn scan(
 fn failed(doing: &'static str, error: rocksdb::Error) -> Error {
     let message = error.to_string();
     match error.kind() {
-        ErrorKind::Corruption => Error::corrupt(format!("what was read to {doing}"), message),
+        ErrorKind::Corruption => Error::corrupt("a file of the storage engine", message),
         _ => Error::Engine { doing, message },
     }
 }
