@@ -45,7 +45,7 @@ pub fn check_listen(settings: &HttpSettings) -> Result<(), Error> {
     let listen = &settings.listen;
     let reason = match listen.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => return Ok(()),
-        Some((host, _)) if host.is_empty() => "the host is missing",
+        Some(("", _)) => "the host is missing",
         Some(_) => "the port is no number up to 65535",
         None => "the port is missing",
     };
