@@ -14,7 +14,9 @@
 mod seeds;
 mod targets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use cairn::runtime::{Chance, SeededChance};
 
 fn fuzz_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -59,6 +61,84 @@ fn saved_inputs_do_no_harm() {
         }
         assert!(inputs > 0, "{} is empty", folder.display());
     }
+}
+
+/// Mutations of each saved input, of several bytes at once. `CAIRN_MUTATIONS` may say more.
+const MUTATIONS: u64 = 60;
+
+/// What a fuzzer does first, without its coverage: a few bytes are changed, taken out, put in,
+/// doubled or joined with another input. The same ones in every run; a failure says which.
+#[test]
+fn inputs_changed_at_several_places_do_no_harm() {
+    let asked = std::env::var("CAIRN_MUTATIONS").ok();
+    let count = asked.map_or(MUTATIONS, |count| count.parse().expect("a number"));
+    let only = std::env::var("CAIRN_TARGET").ok();
+    for (name, run) in targets::ALL {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        let folder = fuzz_folder().join("corpus").join(name);
+        let mut saved: Vec<_> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        saved.sort();
+        let inputs: Vec<Vec<u8>> = saved
+            .iter()
+            .map(|path| std::fs::read(path).unwrap())
+            .collect();
+        for (path, input) in saved.iter().zip(&inputs) {
+            for seed in 0..count {
+                let chance = SeededChance::new(seed);
+                let other = &inputs[below(&chance, inputs.len())];
+                let input = mutated(input, other, &chance);
+                let _told = Told(path, seed, &input);
+                run(&input);
+            }
+        }
+    }
+}
+
+/// Says what was being run, should it fail.
+struct Told<'a>(&'a Path, u64, &'a [u8]);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(path, seed, input) = self;
+            println!("{} with the mutation {seed}: {input:?}", path.display());
+        }
+    }
+}
+
+fn below(chance: &SeededChance, bound: usize) -> usize {
+    usize::try_from(chance.next_u64() % (bound.max(1) as u64)).unwrap()
+}
+
+fn mutated(input: &[u8], other: &[u8], chance: &SeededChance) -> Vec<u8> {
+    const ODD: [u8; 8] = [0, 1, 0x7f, 0x80, 0xff, 0x22, 0x28, 0x20];
+    let mut bytes = input.to_vec();
+    for _ in 0..=below(chance, 5) {
+        let at = below(chance, bytes.len());
+        let to = (at + 1 + below(chance, 8)).min(bytes.len());
+        match below(chance, 6) {
+            _ if bytes.is_empty() => bytes.push(ODD[below(chance, ODD.len())]),
+            0 => bytes[at] = ODD[below(chance, ODD.len())],
+            1 => bytes[at] ^= 1 << below(chance, 8),
+            2 => bytes.insert(at, ODD[below(chance, ODD.len())]),
+            3 => drop(bytes.drain(at..to)),
+            4 => {
+                let part = bytes[at..to].to_vec();
+                bytes.splice(at..at, part);
+            }
+            _ => {
+                let from = below(chance, other.len());
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[from..]);
+            }
+        }
+    }
+    bytes
 }
 
 #[test]

@@ -15,7 +15,12 @@ pub(super) fn quote_bytes(bytes: &[u8]) -> String {
     out.push('"');
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
-            push_escaped(&mut out, c, '"');
+            if c == char::REPLACEMENT_CHARACTER {
+                // Go writes it as it is, and Prometheus' lexer refuses what comes of it.
+                out.push_str("\\ufffd");
+            } else {
+                push_escaped(&mut out, c, '"');
+            }
         }
         for byte in chunk.invalid() {
             push_formatted(&mut out, format_args!("\\x{byte:02x}"));
@@ -155,6 +160,7 @@ mod tests {
             ("ü 世 e\u{301}", "\"ü 世 e\u{301}\""),
             ("\u{0}\u{7f}\u{a0}\u{200b}", r#""\x00\x7f\u00a0\u200b""#),
             ("\u{e0001}", r#""\U000e0001""#),
+            ("\u{fffd}", r#""\ufffd""#),
         ];
         for (text, expected) in cases {
             assert_eq!(quote(text), expected);
