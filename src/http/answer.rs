@@ -7,12 +7,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::runtime::{CancelToken, Pool, PoolError};
@@ -26,6 +28,10 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Pieces that may wait for a slow client.
 const PIECES_WAITING: usize = 4;
+
+/// A client that takes nothing for so long is taken for gone: its answer holds a thread of the
+/// pool and what the query has in memory.
+const STALLED_TIME: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 30_000 });
 
 /// Shorter answers are not worth compressing.
 const COMPRESS_BYTES_MIN: usize = 1024;
@@ -75,9 +81,8 @@ impl Sink {
             return Ok(());
         }
         self.sent = true;
-        self.pieces
-            .blocking_send(Bytes::from(piece))
-            .map_err(|_| Gone)
+        let send = self.pieces.send_timeout(Bytes::from(piece), STALLED_TIME);
+        Handle::current().block_on(send).map_err(|_| Gone)
     }
 
     /// The last piece, and how everything was encoded.
@@ -302,6 +307,17 @@ mod tests {
         }
         sink.out().extend_from_slice(b"0]");
         Ok(Remarks::default())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_takes_nothing_holds_no_thread_for_long() {
+        let pool = Pool::new("test", 1, 1);
+        let unread = answer(&pool, Encoding::Identity, CancelToken::new(), many_numbers).await;
+        assert_eq!(unread.status(), StatusCode::OK);
+        let other = tokio::time::timeout(Duration::from_secs(60), pool.run(|| 7)).await;
+        assert_eq!(other.unwrap().unwrap(), 7);
+        // Its answer was cut off, and it is told so.
+        assert!(unread.into_body().collect().await.is_err());
     }
 
     #[tokio::test]

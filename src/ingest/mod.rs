@@ -20,5 +20,7 @@ mod validate;
 mod wire;
 
 pub use error::Error;
-pub use receive::{Answer, Exposed, RECEIVERS, Receiver, ReceiverRoute, RequestHead, SelfScrape};
+pub use receive::{
+    Answer, BodyRoom, Exposed, RECEIVERS, Receiver, ReceiverRoute, RequestHead, SelfScrape,
+};
 pub use settings::IngestSettings;

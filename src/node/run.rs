@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::cluster::LocalMember;
 use crate::config::Settings;
@@ -23,6 +25,11 @@ use super::status::{NodeStatus, Scraped};
 /// needed and end when idle; pools above them bound what runs.
 const BLOCKING_THREADS_MAX: usize = 96;
 
+/// A node that is told to stop while it opens what it holds waits so long for it to be open, so
+/// that it can be closed; after that it just ends, which costs nothing but another reading.
+const OPENING_TIME: Duration = Duration::from_secs(3);
+const LEFT_BEHIND_TIME: Duration = Duration::from_secs(1);
+
 /// Deeply nested queries recurse: as deep as the parser lets them.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -36,7 +43,10 @@ pub fn run(settings: Settings, read: ReadSettings) -> Result<(), Error> {
     let reload = Arc::new(Reload::new(read, level, settings.clone(), clock.clone()));
     let ground = Arc::new(Ground::new(settings, clock, Arc::new(SystemChance)));
     let runtime = runtime()?;
-    runtime.block_on(serve(ground, reload))
+    let result = runtime.block_on(serve(ground, reload));
+    // Only what was given up is still under way: reading the log, when the node was stopped then.
+    runtime.shutdown_timeout(LEFT_BEHIND_TIME);
+    result
 }
 
 fn runtime() -> Result<Runtime, Error> {
@@ -72,7 +82,10 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
     }));
     let data_dir = ground.settings.main.data_dir.display().to_string();
     tracing::info!(%address, %data_dir, version = env!("CARGO_PKG_VERSION"), "cairn is starting");
-    let (member, mut registry) = open(&ground, registry).await?;
+    let opened = open_unless_stopped(&ground, registry, &mut signals).await?;
+    let Some((member, mut registry)) = opened else {
+        return Ok(());
+    };
     let member = Arc::new(member);
     let engine = ground.engine(&mut registry);
     let receiver = ground.receiver(&member, &mut registry);
@@ -104,6 +117,37 @@ async fn open(
     opening.await.unwrap_or(Err(Error::Lost {
         what: "opening the data directory",
     }))
+}
+
+/// The same, given up when somebody asks for it.
+async fn open_unless_stopped(
+    ground: &Arc<Ground>,
+    registry: Registry,
+    signals: &mut Signals,
+) -> Result<Option<(LocalMember, Registry)>, Error> {
+    let opening = open(ground, registry);
+    tokio::pin!(opening);
+    tokio::select! {
+        opened = &mut opening => return opened.map(Some),
+        () = told_to_stop(signals) => {}
+    }
+    tracing::info!("cairn is stopping before it was ready");
+    if let Ok(opened) = timeout(OPENING_TIME, opening).await {
+        let (member, _) = opened?;
+        let closed = spawn_blocking(move || member.close()).await;
+        closed.map_err(|_| Error::Lost {
+            what: "closing the data directory",
+        })??;
+    }
+    Ok(None)
+}
+
+async fn told_to_stop(signals: &mut Signals) {
+    while signals.next().await == Asked::Reload {
+        tracing::info!(
+            "the configuration was read a moment ago: it is not read again while the node starts"
+        );
+    }
 }
 
 fn tell_ready(ground: &Ground, member: &LocalMember) {

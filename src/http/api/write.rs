@@ -38,35 +38,38 @@ pub(in super::super) async fn write(writes: Writes, request: Request) -> Respons
         content_encoding: text(CONTENT_ENCODING),
     };
     let receiver = &writes.receiver;
-    let mut body = body;
+    let (mut body, mut room) = (body, receiver.room());
     let read = read(
         &mut body,
         announced(&parts.headers),
         receiver.body_bytes_max(),
+        |bytes| room.grow_to(bytes),
     );
     match tokio::time::timeout(writes.read_timeout, read).await {
-        Ok(Ok(body)) => respond(receiver.receive(tenant, head, body).await),
+        Ok(Ok(body)) => respond(receiver.receive_in(tenant, head, body, room).await),
         Ok(Err(Unread::TooLarge)) => {
             pass_over(body).await;
             respond(receiver.refuse_too_large(&head))
         }
+        Ok(Err(Unread::NoRoom(reason))) => respond(receiver.refuse_for_now(&head, reason)),
         Ok(Err(Unread::Broken(reason))) => plain(
             StatusCode::BAD_REQUEST,
             format!("the body could not be read: {reason}"),
         ),
-        Err(_) => plain(
-            StatusCode::REQUEST_TIMEOUT,
-            format!(
-                "the body did not arrive within {:?} (http.read_timeout)",
-                writes.read_timeout
-            ),
-        ),
+        // No 4xx: senders would drop what only came too slowly.
+        Err(_) => {
+            let within = writes.read_timeout;
+            let reason =
+                format!("the body did not arrive within {within:?} (http.read_timeout): try again");
+            respond(receiver.refuse_for_now(&head, reason))
+        }
     }
 }
 
 /// Why there is no body.
 enum Unread {
     TooLarge,
+    NoRoom(String),
     Broken(String),
 }
 
@@ -101,8 +104,14 @@ async fn pass_over(mut body: Body) {
     let _ = tokio::time::timeout(PASSED_OVER_TIME, rest).await;
 }
 
-/// Reads a body into one piece of memory; one frame is not copied.
-async fn read(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, Unread> {
+/// Reads a body into one piece of memory; one frame is not copied. `grow_to` is asked before more
+/// is kept.
+async fn read(
+    body: &mut Body,
+    announced: usize,
+    most: usize,
+    mut grow_to: impl FnMut(usize) -> Result<(), String>,
+) -> Result<Bytes, Unread> {
     if announced > most {
         return Err(Unread::TooLarge);
     }
@@ -117,6 +126,7 @@ async fn read(body: &mut Body, announced: usize, most: usize) -> Result<Bytes, U
         if held.saturating_add(data.len()) > most {
             return Err(Unread::TooLarge);
         }
+        grow_to(held + data.len()).map_err(Unread::NoRoom)?;
         if held == 0 {
             first = Some(data);
             continue;
@@ -150,11 +160,20 @@ fn respond(answer: Answer) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::cluster::{AppendBatch, Appended, Durable, Gate, Replica, SeriesId, Writer};
+    use crate::ingest::IngestSettings;
+    use crate::model::{LabelSet, TenantId, TimestampMs};
+    use crate::runtime::{ManualClock, SeededChance};
+    use crate::store::Error as StoreError;
 
     async fn check(pieces: &[&'static [u8]], announced: usize, most: usize, want: Option<&[u8]>) {
         let mut body = Body::new(Pieces(pieces.to_vec()));
-        let got = read(&mut body, announced, most).await;
+        let got = read(&mut body, announced, most, |_| Ok(())).await;
         assert_eq!(got.ok().as_deref(), want);
     }
 
@@ -173,6 +192,64 @@ mod tests {
             let frame = |piece| Ok(hyper::body::Frame::data(Bytes::from_static(piece)));
             std::task::Poll::Ready(next.map(frame))
         }
+    }
+
+    /// A store that is never reached.
+    struct Nowhere;
+
+    impl Replica for Nowhere {
+        fn register(&self, _: &TenantId, _: &LabelSet) -> Result<SeriesId, StoreError> {
+            Err(StoreError::Bug("nothing comes so far".to_owned()))
+        }
+
+        fn append(&self, _: &AppendBatch<'_>) -> Result<Appended, StoreError> {
+            Err(StoreError::Bug("nothing comes so far".to_owned()))
+        }
+
+        fn durable(&self, _: u64) -> Durable<'_> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+    }
+
+    /// A body that never comes.
+    struct Silent;
+
+    impl hyper::body::Body for Silent {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_may_be_sent_again() {
+        let receiver = Receiver::new(
+            Writer::new(Arc::new(Nowhere), Arc::new(Gate::default())),
+            IngestSettings::default(),
+            Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000))),
+            Arc::new(SeededChance::new(1)),
+            &mut Registry::default(),
+        );
+        let writes = Writes {
+            receiver,
+            tenancy: false,
+            read_timeout: Duration::from_millis(20),
+        };
+        let request = Request::post("/api/v1/write").header(
+            CONTENT_TYPE,
+            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        );
+        let request = request.body(Body::new(Silent)).unwrap();
+        let response = write(writes, request).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let headers = response.headers();
+        assert!(headers.contains_key("retry-after"));
+        assert_eq!(headers["x-prometheus-remote-write-samples-written"], "0");
     }
 
     #[tokio::test]

@@ -163,8 +163,37 @@ impl Receiver {
         self.0.failed(message, &error)
     }
 
+    /// Room for a body that is being read; it grows with what has come.
+    #[must_use]
+    pub fn room(&self) -> BodyRoom {
+        BodyRoom {
+            state: Arc::clone(&self.0),
+            bytes: 0,
+        }
+    }
+
+    /// The answer to a request whose body does not come, or for which there is no room: the
+    /// sender is to try again.
+    #[must_use]
+    pub fn refuse_for_now(&self, head: &RequestHead, reason: String) -> Answer {
+        let message = Message::from_header(head.content_type.as_deref()).ok();
+        self.0.failed(message, &Error::Unavailable(reason))
+    }
+
     /// Takes a write of a tenant. It returns when everything that can be stored is durable.
     pub async fn receive(&self, tenant: TenantId, head: RequestHead, body: Bytes) -> Answer {
+        let room = self.room();
+        self.receive_in(tenant, head, body, room).await
+    }
+
+    /// The same for a body that was read into a room.
+    pub async fn receive_in(
+        &self,
+        tenant: TenantId,
+        head: RequestHead,
+        body: Bytes,
+        room: BodyRoom,
+    ) -> Answer {
         let state = &self.0;
         let message = match Message::from_header(head.content_type.as_deref()) {
             Ok(message) => message,
@@ -172,7 +201,7 @@ impl Receiver {
         };
         let started = state.clock.elapsed();
         let body_len = body.len();
-        let result = self.take(tenant, message, &head, body).await;
+        let result = self.take(tenant, message, &head, body, room).await;
         let answer = match &result {
             Ok(write) => answer::taken(message, write),
             Err(error) => state.failed(Some(message), error),
@@ -192,6 +221,7 @@ impl Receiver {
         message: Message,
         head: &RequestHead,
         body: Bytes,
+        mut room: BodyRoom,
     ) -> Result<PartialWrite, Error> {
         let encoding = Encoding::from_header(head.content_encoding.as_deref())?;
         let state = Arc::clone(&self.0);
@@ -201,9 +231,9 @@ impl Receiver {
         if body.is_empty() {
             return Ok(PartialWrite::default());
         }
-        let place = Place::take(Arc::clone(&self.0), body.len())?;
+        room.grow_to(body.len()).map_err(Error::Unavailable)?;
         let job = move || {
-            let _place = place;
+            let _room = room;
             state.decode(&tenant, message, encoding, &body)
         };
         let (write, pending) = self.0.pool.run(job).await.map_err(busy)??;
@@ -221,29 +251,46 @@ fn busy(error: PoolError) -> Error {
     Error::Unavailable(error.to_string())
 }
 
-/// Room for a waiting body; given back when dropped.
-struct Place {
+/// Room for a body that is being read or waits; given back when dropped. All together have a
+/// bound, however many senders there are and however slow.
+pub struct BodyRoom {
     state: Arc<State>,
     bytes: usize,
 }
 
-impl Place {
-    fn take(state: Arc<State>, bytes: usize) -> Result<Self, Error> {
-        let limit = usize::try_from(state.settings.max_recv_msg_size.0)
-            .unwrap_or(usize::MAX)
-            .saturating_mul(2);
-        let before = state.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let place = Self { state, bytes };
-        if before.saturating_add(bytes) > limit {
-            return Err(Error::Unavailable(format!(
-                "{before} bytes of writes are waiting already, at most {limit} may: try again later"
-            )));
-        }
-        Ok(place)
+impl fmt::Debug for BodyRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BodyRoom")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }
 
-impl Drop for Place {
+impl BodyRoom {
+    /// Makes room for so many bytes in all.
+    ///
+    /// # Errors
+    /// When other bodies leave none; the reason is for the sender, who is to try again.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), String> {
+        let more = bytes.saturating_sub(self.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        let limit = usize::try_from(self.state.settings.max_recv_msg_size.0)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(2);
+        let before = self.state.waiting_bytes.fetch_add(more, Ordering::AcqRel);
+        self.bytes += more;
+        if before.saturating_add(more) > limit {
+            return Err(format!(
+                "{before} bytes of writes are waiting already, at most {limit} may: try again later"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for BodyRoom {
     fn drop(&mut self) {
         self.state
             .waiting_bytes
@@ -331,6 +378,13 @@ impl State {
     }
 }
 
+/// The store takes histograms of a few times this size: beyond it, no setting can lift the bound.
+const BUCKETS_MAX: usize = 20_000;
+
+fn buckets_max(settings: &IngestSettings) -> usize {
+    settings.max_native_histogram_buckets.min(BUCKETS_MAX)
+}
+
 fn too_many(what: &'static str) -> Error {
     Error::TooLarge {
         what,
@@ -348,7 +402,7 @@ fn take_v1(around: Surroundings<'_>, outline: &mut v1::Outline, buffers: &mut Bu
     let spelling = V1 {
         keys: &around.known.keys,
         tenant: around.known.keys.tenant(around.tenant),
-        buckets_max: around.settings.max_native_histogram_buckets,
+        buckets_max: buckets_max(around.settings),
     };
     let mut intake = Intake::new(around, &outline.series, buffers);
     intake.take(&spelling)?;
@@ -376,7 +430,7 @@ fn take_v2(around: Surroundings<'_>, outline: &mut v2::Outline, buffers: &mut Bu
         body: around.body,
         symbols: &outline.symbols,
         metadata_salt: around.known.salt(),
-        buckets_max: around.settings.max_native_histogram_buckets,
+        buckets_max: buckets_max(around.settings),
     };
     let mut intake = Intake::new(around, &outline.series, buffers);
     intake.take(&spelling)?;

@@ -219,3 +219,21 @@ async fn a_large_request_goes_in_parts() {
     assert_eq!(rig.double.samples().len(), 100_000);
     assert_eq!(rig.double.appends.load(Ordering::SeqCst), 4);
 }
+
+/// However many senders there are and however slowly they send: what has come of their bodies has
+/// one bound.
+#[tokio::test]
+async fn bodies_that_are_still_being_read_have_one_bound() {
+    let rig = Rig::new();
+    let (mut slow, mut other) = (rig.receiver.room(), rig.receiver.room());
+    slow.grow_to(40 << 20).unwrap();
+    other.grow_to(24 << 20).unwrap();
+    let body = snappy(&one_sample());
+    let refused = rig.send_body(Some(V1_TYPE), None, body.clone()).await;
+    assert_eq!(refused.status, 503);
+    assert!(refused.body.contains("try again later"), "{}", refused.body);
+    assert!(other.grow_to((24 << 20) + 1).is_err());
+    drop(other);
+    let taken = rig.send_body(Some(V1_TYPE), None, body).await;
+    assert_eq!(taken.status, 204);
+}
