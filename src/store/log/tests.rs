@@ -276,6 +276,35 @@ fn mark_all_again(marks: &[Mark]) -> Vec<Mark> {
     marks.to_vec()
 }
 
+/// In the weaker modes an acknowledgement survives the death of the process, and a power cut leaves
+/// a beginning of what was acknowledged, never a gap.
+#[test]
+fn the_weaker_modes_lose_only_an_end_and_only_to_a_power_cut() {
+    for sync in [SyncMode::Interval, SyncMode::Os] {
+        let disk = FaultyDisk::default();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(0)));
+        let settings = WriteLogSettings {
+            sync,
+            ..WriteLogSettings::default()
+        };
+        let mut collected = Collected::default();
+        let shared = Arc::new(disk.clone());
+        let log = Log::open(&settings, shared, &[], clock, &mut collected).unwrap();
+        for position in 1..=30 {
+            push(&log, position, length(position)).unwrap();
+            log.wait_durable(position).unwrap();
+        }
+        // A copy of the disk as it is while the log is open.
+        check(&open(&disk.after_kill()).1, 30);
+        for seed in 0..6 {
+            check(&open(&disk.after_power_cut(seed)).1, 0);
+        }
+        // Closing brings everything to the disk.
+        drop(log);
+        check(&open(&disk.after_power_cut(0)).1, 30);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_without_a_thread_of_ones_own() {
     let disk = FaultyDisk::default();
