@@ -76,6 +76,10 @@ impl Appending<'_> {
             one.others(batch)?;
             one.exemplars(batch)?;
         }
+        // Shard after shard found its own; who appends them again goes by their order.
+        appended.stale_floats.sort_unstable();
+        appended.stale_others.sort_unstable();
+        appended.stale_exemplars.sort_unstable();
         Ok(appended)
     }
 

@@ -276,6 +276,26 @@ fn a_forgotten_series_is_recognised_and_its_place_used_again() {
 }
 
 #[test]
+fn forgotten_series_of_several_shards_are_named_in_order() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    let floats: Vec<FloatSample> = [3, 0, 2, 1, 0, 3]
+        .into_iter()
+        .map(|shard| FloatSample {
+            series: SeriesId::new(shard, 77, 0),
+            at: TimestampMs(1),
+            value: 1.0,
+        })
+        .collect();
+    let batch = AppendBatch {
+        floats: &floats,
+        ..AppendBatch::default()
+    };
+    let appended = head.append(&batch).unwrap();
+    assert_eq!(appended.stale_floats, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn only_new_series_are_refused_at_the_bound() {
     let settings = HeadSettings {
         series_max: 2,
