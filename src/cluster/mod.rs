@@ -9,6 +9,7 @@ mod member;
 mod metrics;
 mod quorum;
 mod retention;
+mod ring;
 #[cfg(test)]
 mod scenario;
 mod seal;
@@ -26,6 +27,8 @@ pub use control::{
 pub use error::Error;
 pub use member::{LocalMember, MemberSettings};
 pub use metrics::{ClusterMetrics, SealResult};
+pub use quorum::{Role, Sets};
+pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::SealSettings;
 pub use write::{Durable, Gate, Pending, Refusing, Replica, WriteError, Writer};

@@ -1,4 +1,9 @@
-//! How many of n members count as what (the replication protocol's section 2).
+//! How many of n members count as what, and who counts while a set changes (the replication
+//! protocol's sections 2, 4 and 8).
+
+use std::collections::BTreeSet;
+
+use super::control::{MemberId, Partition};
 
 /// The numbers of a set of members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,9 +28,122 @@ impl Quorum {
     }
 }
 
+/// Whether W of a set are among some members.
+pub(super) fn has_majority(set: &[MemberId], among: &BTreeSet<MemberId>) -> bool {
+    count(set, among) >= Quorum::of(set.len()).majority()
+}
+
+fn count(set: &[MemberId], among: &BTreeSet<MemberId>) -> usize {
+    set.iter().filter(|member| among.contains(member)).count()
+}
+
+/// What a member is to a partition under its present epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// In no set: takes no writes and never counts.
+    Outside,
+    /// In the new set only: takes writes and counts towards the new set.
+    Joining,
+    /// In the only set, or in both.
+    Member,
+    /// In the old set only: counts towards it until the move has finished.
+    Leaving,
+}
+
+/// The sets whose majorities a write or a read of one epoch needs: one, and two during a move.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sets {
+    old: Vec<MemberId>,
+    new: Option<Vec<MemberId>>,
+}
+
+impl Sets {
+    /// The sets of a partition under its present epoch.
+    #[must_use]
+    pub fn of(partition: &Partition) -> Self {
+        Self {
+            old: partition.members.clone(),
+            new: partition.moving.map(|m| m.after(&partition.members)),
+        }
+    }
+
+    fn new_set(&self) -> &[MemberId] {
+        self.new.as_deref().unwrap_or(&self.old)
+    }
+
+    /// Everybody who is sent writes, each once.
+    #[must_use]
+    pub fn everyone(&self) -> BTreeSet<MemberId> {
+        self.old.iter().chain(self.new_set()).copied().collect()
+    }
+
+    /// What a member is here.
+    #[must_use]
+    pub fn role(&self, member: MemberId) -> Role {
+        match (self.old.contains(&member), self.new_set().contains(&member)) {
+            (true, true) => Role::Member,
+            (true, false) => Role::Leaving,
+            (false, true) => Role::Joining,
+            (false, false) => Role::Outside,
+        }
+    }
+
+    /// Whether a write that these acknowledged is acknowledged, or a read that these answered is
+    /// answered: W of the old set and W of the new one. All must have done so under one epoch.
+    #[must_use]
+    pub fn have_majority(&self, members: &BTreeSet<MemberId>) -> bool {
+        has_majority(&self.old, members) && has_majority(self.new_set(), members)
+    }
+
+    /// Who gathers heads before the move can finish: who joins and, when the set shrinks, all who
+    /// stay. Nobody when nothing moves.
+    #[must_use]
+    pub fn gatherers(&self) -> BTreeSet<MemberId> {
+        let new = self.new.iter().flatten().copied();
+        let shrinks = self.new_set().len() < self.old.len();
+        new.filter(|member| shrinks || !self.old.contains(member))
+            .collect()
+    }
+
+    /// Whether what these gave is enough to gather from: C of the old set, each of which has
+    /// applied the present epoch. Nobody outside the old set counts.
+    #[must_use]
+    pub fn can_gather_from(&self, members: &BTreeSet<MemberId>) -> bool {
+        count(&self.old, members) >= Quorum::of(self.old.len()).meeting()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::control::Move;
+    use crate::model::{Epoch, Incarnation};
+
+    fn member(number: u128) -> MemberId {
+        MemberId {
+            incarnation: Incarnation(number),
+            life: 0,
+        }
+    }
+
+    fn sets(members: u128, moving: Option<(Option<u128>, Option<u128>)>) -> Sets {
+        let members = (1..=members).map(member).collect();
+        let mut partition = Partition::new(Epoch(1), members);
+        partition.moving = moving.map(|(join, leave)| Move {
+            join: join.map(member),
+            leave: leave.map(member),
+        });
+        Sets::of(&partition)
+    }
+
+    fn subsets(of: &BTreeSet<MemberId>) -> Vec<BTreeSet<MemberId>> {
+        (0..1u32 << of.len())
+            .map(|mask| {
+                let chosen = of.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
+                chosen.map(|(_, member)| *member).collect()
+            })
+            .collect()
+    }
 
     #[test]
     fn the_table_of_the_protocol_holds() {
@@ -36,5 +154,77 @@ mod tests {
             // Any C members meet any W members.
             assert!(c + w > n);
         }
+    }
+
+    /// Would catch a write that a finished, an aborted or a begun move loses: whoever acknowledged
+    /// it before, during or after, whoever reads or gathers then meets one who has it.
+    #[test]
+    fn whoever_acknowledges_is_met_by_whoever_reads_or_gathers_next() {
+        for n in 1..=5 {
+            let moves = [
+                (Some(9), None),
+                (Some(9), Some(n)),
+                (None, (n > 1).then_some(1)),
+            ];
+            for moving in moves.into_iter().filter(|m| *m != (None, None)) {
+                let joint = sets(n, Some(moving));
+                let before = Sets {
+                    old: joint.old.clone(),
+                    new: None,
+                };
+                let after = Sets {
+                    old: joint.new_set().to_vec(),
+                    new: None,
+                };
+                let all = subsets(&joint.everyone());
+                let that = |test: &dyn Fn(&BTreeSet<MemberId>) -> bool| {
+                    let chosen = all.iter().filter(|members| test(members));
+                    chosen.cloned().collect::<Vec<_>>()
+                };
+                let meet = |one: &[BTreeSet<MemberId>], other: &[BTreeSet<MemberId>]| {
+                    one.iter().all(|a| other.iter().all(|b| !a.is_disjoint(b)))
+                };
+                let (old, both) = (
+                    that(&|m| before.have_majority(m)),
+                    that(&|m| joint.have_majority(m)),
+                );
+                let new = that(&|m| after.have_majority(m));
+                let gathered = that(&|m| joint.can_gather_from(m));
+                assert!(meet(&old, &gathered) && meet(&old, &both));
+                assert!(meet(&both, &both) && meet(&both, &new) && meet(&both, &old));
+                // What W of the old set held, W of the new one hold once those who must have
+                // gathered it.
+                let gatherers = joint.gatherers();
+                for holders in &old {
+                    let then: BTreeSet<_> = holders | &gatherers;
+                    assert!(
+                        new.iter().all(|reader| !reader.is_disjoint(&then)),
+                        "{joint:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn roles_and_who_gathers() {
+        let check = |sets: &Sets, roles: [Role; 4], gatherers: &[u128]| {
+            for (number, role) in (1..).zip(roles) {
+                assert_eq!(sets.role(member(number)), role, "{number} in {sets:?}");
+            }
+            assert!(
+                sets.gatherers()
+                    .into_iter()
+                    .eq(gatherers.iter().copied().map(member))
+            );
+        };
+        use Role::{Joining, Leaving, Member, Outside};
+        check(&sets(3, None), [Member, Member, Member, Outside], &[]);
+        let replaced = sets(3, Some((Some(4), Some(1))));
+        check(&replaced, [Leaving, Member, Member, Joining], &[4]);
+        let shrinking = sets(3, Some((None, Some(3))));
+        check(&shrinking, [Member, Member, Leaving, Outside], &[1, 2]);
+        let growing = sets(2, Some((Some(4), None)));
+        check(&growing, [Member, Member, Outside, Joining], &[4]);
     }
 }

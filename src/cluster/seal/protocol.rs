@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::control::{MemberId, Refusal, SealCommit};
-use crate::cluster::quorum::Quorum;
+use crate::cluster::quorum::{Quorum, has_majority};
 use crate::model::{BlockEntry, Epoch, RingArc, TimeRange};
 use crate::store::ContentSum;
 
@@ -216,10 +216,6 @@ impl Seal {
         self.phase = Phase::Ended;
         vec![Action::End(end)]
     }
-}
-
-fn has_majority(set: &[MemberId], on: &BTreeSet<MemberId>) -> bool {
-    set.iter().filter(|member| on.contains(member)).count() >= Quorum::of(set.len()).majority()
 }
 
 /// All members of all sets, each once, in order.
