@@ -113,15 +113,13 @@ mod tests {
         let pool = Pool::new("test", 1, 0);
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let (started, begun) = std::sync::mpsc::channel::<()>();
+        let job = move || {
+            started.send(()).unwrap();
+            wait.recv().is_ok()
+        };
         let asked = tokio::spawn({
             let pool = pool.clone();
-            async move {
-                let job = move || {
-                    started.send(()).unwrap();
-                    wait.recv().is_ok()
-                };
-                pool.run(job).await
-            }
+            async move { pool.run(job).await }
         });
         tokio::task::block_in_place(|| begun.recv()).unwrap();
         asked.abort();

@@ -61,7 +61,9 @@ fn custom_float_histogram() -> Histogram {
 }
 
 fn fingerprints() -> Vec<(String, String)> {
-    let cases: [(&str, &str, &[(&str, &str)]); 6] = [
+    // A name, the tenant, the labels.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let cases: [Case<'_>; 6] = [
         ("fingerprint of nothing", "anonymous", &[]),
         ("fingerprint of up", "anonymous", &[("__name__", "up")]),
         (
