@@ -1,8 +1,9 @@
 //! What an operator meets: starts that must fail with a reason, the command line, reload, pages.
 
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use super::servers::{Cairn, eventually, get};
@@ -213,4 +214,30 @@ fn grafanas_save_and_test_works_on_an_empty_store() {
         (missing.status, missing.text().contains("page not found")),
         (404, true)
     );
+}
+
+/// However early it comes: the node ends within seconds, and what it had is there afterwards.
+#[test]
+fn a_stop_at_any_moment_of_a_start_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data_dir = folder.path().join("cairn");
+    for step in 0..12 {
+        let mut child = Command::new(Cairn::program())
+            .args(serve(&data_dir, "127.0.0.1:0"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(step * 25));
+        let pid = child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        let ended = eventually("the node to end", Duration::from_secs(30), || {
+            let ended = child.try_wait().unwrap();
+            ended.ok_or_else(|| "it still runs".to_owned())
+        });
+        // Before it listens for signals, the signal itself ends it.
+        assert!(ended.success() || ended.signal() == Some(15), "{ended}");
+    }
+    let node = Cairn::start(folder.path(), &[]);
+    drop(node);
 }

@@ -23,6 +23,8 @@ struct Content {
     current: Vec<u8>,
     /// Sectors that were written since the last sync.
     dirty: std::collections::BTreeSet<usize>,
+    /// Sectors that a failed sync has taken out of `dirty`: they may or may not have been written.
+    forgotten: std::collections::BTreeSet<usize>,
 }
 
 #[derive(Default)]
@@ -61,7 +63,7 @@ impl FaultyDisk {
         for (name, content) in &state.files {
             let mut bytes = content.durable.clone();
             bytes.resize(content.current.len(), 0);
-            for sector in &content.dirty {
+            for sector in content.dirty.union(&content.forgotten) {
                 let range = sector * SECTOR..((sector + 1) * SECTOR).min(bytes.len());
                 if chance.below(2) == 1 {
                     bytes[range.clone()].copy_from_slice(&content.current[range]);
@@ -70,6 +72,11 @@ impl FaultyDisk {
             files.insert(name.clone(), Self::content(bytes));
         }
         Self::of(files)
+    }
+
+    /// From now on nothing fails any more. The system's cache stays as it is.
+    pub(crate) fn recover(&self) {
+        self.0.lock().fails_at = None;
     }
 
     /// The disk after the process was killed: all writes are there.
@@ -88,6 +95,7 @@ impl FaultyDisk {
             durable: bytes.clone(),
             current: bytes,
             dirty: std::collections::BTreeSet::new(),
+            forgotten: std::collections::BTreeSet::new(),
         }
     }
 
@@ -191,14 +199,21 @@ impl LogFile for FaultyFile {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        FaultyDisk::operate(&mut state).map_err(|_| failure())?;
+        let result = FaultyDisk::operate(&mut state);
         let content = state.files.get_mut(&self.name).unwrap();
+        if result.is_err() {
+            // As Linux does: the pages stay in the cache and count as written.
+            content.forgotten.append(&mut content.dirty);
+            return Err(failure());
+        }
         let Content {
             durable,
             current,
             dirty,
+            forgotten,
         } = content;
         for sector in std::mem::take(dirty) {
+            forgotten.remove(&sector);
             let range = sector * SECTOR..((sector + 1) * SECTOR).min(current.len());
             durable[range.clone()].copy_from_slice(&current[range]);
         }

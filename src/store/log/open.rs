@@ -1,5 +1,7 @@
 //! Opening the log: which segments there are, what they hold, and where writing goes on.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -181,7 +183,8 @@ impl Opening<'_> {
             first_position: header.first_position,
             contents: std::collections::BTreeMap::new(),
         });
-        let offset = self.records(&name, &*file, header.generation)?;
+        let unproven = self.records(&name, &*file, header.generation)?;
+        let offset = unproven.end;
         match follows {
             Some(next) if next == self.opened.next_position => Ok(()),
             Some(next) => Err(Error::corrupt(
@@ -192,23 +195,34 @@ impl Opening<'_> {
                 ),
             )),
             None => {
-                let file = self.tail(&name, file, header.generation, offset)?;
+                let file = self.tail(&name, file, header.generation, unproven)?;
                 self.opened.last = Some((file, header.generation, offset));
                 Ok(())
             }
         }
     }
 
-    /// Gives all records of a segment to the replay; returns where they end.
-    fn records(&mut self, name: &str, file: &dyn LogFile, generation: u32) -> Result<u64, Error> {
+    /// Gives all records of a segment to the replay; returns where they end, and from where on no
+    /// later write says that they were durable.
+    fn records(
+        &mut self,
+        name: &str,
+        file: &dyn LogFile,
+        generation: u32,
+    ) -> Result<Range<u64>, Error> {
         let mut reader = SegmentReader::new(file, generation);
         let mut pins = Vec::new();
+        // Where writes begin that no later one has called durable, and their first positions.
+        let mut unproven: VecDeque<(u64, u64)> = VecDeque::new();
+        let ended = |unproven: &VecDeque<(u64, u64)>, offset| {
+            unproven.front().map_or(offset, |(from, _)| *from)..offset
+        };
         loop {
             let offset = reader.offset();
             let next = reader.next().map_err(Error::io("read", Path::new(name)))?;
             let (header, payload) = match next {
                 Next::Record(header, payload) => (header, payload),
-                Next::End => return Ok(offset),
+                Next::End => return Ok(ended(&unproven, offset)),
                 Next::Unknown(kind) => {
                     return Err(Error::Version {
                         what: format!("a record of the log file {name} at byte {offset}"),
@@ -219,9 +233,19 @@ impl Opening<'_> {
             };
             let opened = &mut self.opened;
             if header.position != opened.next_position {
-                return Ok(offset);
+                return Ok(ended(&unproven, offset));
             }
             if header.kind == RecordKind::Write {
+                unproven.push_back((offset, header.position));
+                let durable = payload
+                    .first_chunk()
+                    .map_or(0, |at| u64::from_le_bytes(*at));
+                while unproven
+                    .get(1)
+                    .is_some_and(|(_, next)| *next <= durable + 1)
+                {
+                    unproven.pop_front();
+                }
                 continue;
             }
             pins.clear();
@@ -249,8 +273,9 @@ impl Opening<'_> {
         name: &str,
         mut file: Box<dyn LogFile>,
         generation: u32,
-        offset: u64,
+        unproven: Range<u64>,
     ) -> Result<Box<dyn LogFile>, Error> {
+        let offset = unproven.end;
         let path = Path::new(name);
         let behind = scan_behind(&*file, generation, offset).map_err(Error::io("read", path))?;
         let position = self.opened.next_position;
@@ -273,7 +298,11 @@ impl Opening<'_> {
             self.opened.torn_records += behind.records;
             zero_from(&mut *file, offset).map_err(Error::io("write", path))?;
         }
-        // What was read may stand in the system's cache only.
+        // What was read may stand in the system's cache only; and after a sync that failed, the
+        // cache may take it for written: a sync alone would do nothing.
+        for part in [0..SEGMENT_HEADER_LEN as u64, unproven] {
+            write_again(&mut *file, part).map_err(Error::io("write", path))?;
+        }
         file.sync().map_err(Error::io("sync", path))?;
         Ok(file)
     }
@@ -327,6 +356,21 @@ impl Opening<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes what a file holds there.
+fn write_again(file: &mut dyn LogFile, part: Range<u64>) -> std::io::Result<()> {
+    let mut bytes = vec![0; 1 << 20];
+    let mut at = part.start;
+    while at < part.end {
+        let left = usize::try_from(part.end - at).unwrap_or(usize::MAX);
+        let len = left.min(bytes.len());
+        let piece = bytes.get_mut(..len).unwrap_or_default();
+        let read = file.read_at(at, piece)?;
+        file.write_at(at, piece.get(..read).unwrap_or_default())?;
+        at += len as u64;
+    }
+    Ok(())
 }
 
 fn zero_from(file: &mut dyn LogFile, offset: u64) -> std::io::Result<()> {

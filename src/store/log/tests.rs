@@ -150,6 +150,32 @@ fn the_nth_io_fails_for_every_n() {
     }
 }
 
+/// A sync that failed is not tried again, not even by the next process: what that one reads from
+/// the system's cache it acknowledges when it is sent once more, so it must be on the disk then.
+#[test]
+fn what_a_failed_sync_left_in_the_cache_is_written_again() {
+    for before in 0..3 {
+        let disk = FaultyDisk::default();
+        let (log, _) = open(&disk);
+        for position in 1..=before {
+            push(&log, position, 100).unwrap();
+            log.wait_durable(position).unwrap();
+        }
+        // The write reaches the cache, the sync fails.
+        disk.fail_at(1, 0);
+        push(&log, before + 1, 3000).unwrap();
+        log.wait_durable(before + 1).unwrap_err();
+        drop(log);
+        disk.recover();
+        let (log, found) = open(&disk);
+        check(&found, before);
+        drop(log);
+        for seed in 0..8 {
+            check(&open(&disk.after_power_cut(seed)).1, found.len() as u64);
+        }
+    }
+}
+
 /// A log of several writes in one segment, and where each write begins.
 fn several_writes() -> (FaultyDisk, String, Vec<usize>) {
     let disk = FaultyDisk::default();
