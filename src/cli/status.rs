@@ -55,9 +55,6 @@ const FIGURES: &[(&str, Unit, &str)] = &[
     ),
 ];
 
-/// Above 0 while the node refuses writes because its disk is nearly full.
-const REFUSING: &str = "cairn_disk_refusing_writes{OWN}";
-
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Status {
@@ -99,7 +96,7 @@ impl Status {
             .iter()
             .map(|(text, unit, query)| (*text, *unit, figure(query)))
             .collect();
-        let refuses = figure(REFUSING).is_some_and(|value| value > 0.0);
+        let refuses = runtime.get("refusingWrites").and_then(Value::as_str);
         if self.json {
             let figures: serde_json::Map<String, Value> = figures
                 .iter()
@@ -107,7 +104,7 @@ impl Status {
                 .collect();
             let all = json!({
                 "build": build, "runtime": runtime, "tsdb": tsdb, "figures": figures,
-                "refuses_writes": refuses,
+                "refusing_writes": refuses,
             });
             return Ok(all.to_string());
         }
@@ -136,11 +133,7 @@ impl Status {
             ),
             (
                 "writes",
-                if refuses {
-                    "refused: the disk is nearly full".to_owned()
-                } else {
-                    "taken".to_owned()
-                },
+                refuses.map_or("taken".to_owned(), |reason| format!("refused: {reason}")),
             ),
             (
                 "active series",

@@ -99,6 +99,8 @@ pub struct RuntimeStatus {
     pub retention: String,
     /// The commit it was built from, if known.
     pub revision: String,
+    /// Why writes are refused now, if they are.
+    pub refusing_writes: Option<String>,
 }
 
 /// What a head holds.

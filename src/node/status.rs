@@ -75,6 +75,7 @@ impl StatusProvider for NodeStatus {
             memory_limit_bytes: self.memory_limit,
             retention: self.retention(),
             revision: REVISION.to_owned(),
+            refusing_writes: self.member.refusing(),
         }
     }
 

@@ -256,6 +256,10 @@ fn a_full_disk_refuses_writes_and_comes_back() {
         assert!(refusal.text().contains(part), "{}", refusal.text());
     }
     assert_eq!(kept(), acknowledged);
+    let mut status = Command::new(Cairn::program());
+    let status = status.args(["status", "--url", &url]).output().unwrap();
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("refused: the disk of"), "{status}");
 
     disk.fill(200);
     eventually("the reserve is given up", patience, || {

@@ -47,6 +47,9 @@ pub(in super::super) fn runtime(call: &Call, sink: &mut Sink) -> Answered {
     fields.text("GOGC", "");
     fields.text("GODEBUG", "");
     fields.text("storageRetention", &runtime.retention);
+    if let Some(reason) = &runtime.refusing_writes {
+        fields.text("refusingWrites", reason);
+    }
     fields.end();
     Ok(Remarks::default())
 }
