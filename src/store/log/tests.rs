@@ -108,7 +108,7 @@ fn length(position: u64) -> usize {
 
 #[test]
 fn the_nth_io_fails_for_every_n() {
-    for torn in [0, 1, 40, 700, 1 << 20] {
+    for torn in [0, 40, 1 << 20] {
         for n in 0..40 {
             let disk = FaultyDisk::default();
             disk.fail_at(n, torn);
@@ -134,7 +134,7 @@ fn the_nth_io_fails_for_every_n() {
             }
             drop(log);
             check(&open(&disk.after_kill()).1, acknowledged);
-            for seed in 0..4 {
+            for seed in 0..2 {
                 let after = disk.after_power_cut(seed);
                 check(&open(&after).1, acknowledged);
                 // What was cut off stays cut off, and the log goes on.
