@@ -1,6 +1,7 @@
 //! Why the cluster layer cannot do something.
 
 use super::control::ControlError;
+use super::discovery::DiscoveryError;
 use crate::store;
 
 /// What a caller can do about it is the variant.
@@ -9,6 +10,9 @@ pub enum Error {
     /// The control log.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// Finding peers.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -4,6 +4,7 @@
 //! n = 1: one member per partition, W = R = C = 1.
 
 mod control;
+mod discovery;
 mod error;
 mod member;
 mod metrics;
@@ -23,6 +24,12 @@ pub use control::{
     Expired, FEATURE_LEVEL, Found, Introduction, Liveness, LocalControl, Member, MemberId, Move,
     MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Partition, RangeKey, Refusal, SealCommit,
     Session, Split, WireError, is_sealable, join_or_found, utc_day,
+};
+pub use discovery::{
+    Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,
+    DiscoverySettings, DnsSettings, Endpoint, Founding, FoundingRecord, KindSettings, Later,
+    Operation as DiscoveryOperation, Peer, PeerSaid, Secret, Sighting, StaticSettings,
+    Surroundings, open as open_discovery,
 };
 pub use error::Error;
 pub use member::{LocalMember, MemberSettings};

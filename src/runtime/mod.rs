@@ -1,6 +1,7 @@
 //! The outside world, handed in: the only folder that reads a clock, rolls dice or starts threads
 //! and tasks. Everything above takes these as arguments, so that a simulation can own them.
 
+mod backoff;
 mod budget;
 mod cancel;
 mod chance;
@@ -11,6 +12,7 @@ mod setting;
 mod tasks;
 mod telemetry;
 
+pub use backoff::{Backoff, jittered};
 pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
 pub use cancel::{CancelToken, Cancelled};
 pub use chance::{Chance, SeededChance, SystemChance};

@@ -16,10 +16,8 @@ use cairn::cluster::{Command, ControlState};
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
 use cairn::model::{BlockId, MatchOp, Matcher, Samples, TimeRange, Value};
 use cairn::query::syntax::{self, ParseOptions};
-use cairn::runtime::CancelToken;
 use cairn::store::{
-    BlockReader, Error, Ordinal, Pairs, SstTable, Table, block_key, block_of_key, block_prefix,
-    for_each, verify_block,
+    BlockReader, Error, Ordinal, Pairs, SstTable, Table, block_key, block_prefix, for_each,
 };
 
 /// What is done with the bytes.
@@ -203,14 +201,9 @@ pub(super) fn sst(bytes: &[u8]) {
 
 /// Keys that come out of a scan rise, and can be got.
 fn read_table(file: Vec<u8>) {
-    let Ok(table) = SstTable::open(Box::new(file.clone())) else {
+    let Ok(table) = SstTable::open(Box::new(file)) else {
         return;
     };
-    if let Ok(first) = table.scan(&[], None)
-        && let Some(id) = first.first().and_then(|(key, _)| block_of_key(key))
-    {
-        verify(&file, id);
-    }
     let (pairs, faults) = table.check(3);
     let mut last: Option<Vec<u8>> = None;
     let (mut found, mut rises) = (0, true);
@@ -229,23 +222,6 @@ fn read_table(file: Vec<u8>) {
     if faults.is_empty() {
         scanned.expect("a sound table can be scanned");
         assert!(rises && found == pairs, "{found} {pairs}");
-    }
-}
-
-/// What verification finds sound can be read.
-fn verify(file: &[u8], id: BlockId) {
-    let name = format!(
-        "cairn-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    );
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, file).expect("there is room for a small file");
-    let verified = verify_block(&path, id, None, &CancelToken::new());
-    std::fs::remove_file(&path).expect("it was written");
-    if verified.is_ok_and(|verified| verified.faults.is_empty()) {
-        let table = SstTable::open(Box::new(file.to_vec())).expect("it was opened before");
-        read_block(Arc::new(table), id).expect("a sound block can be read");
     }
 }
 

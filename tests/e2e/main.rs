@@ -23,6 +23,7 @@ mod browser;
 mod compare;
 mod crash;
 mod damage;
+mod discovery;
 mod operations;
 mod prometheus;
 mod queries;

@@ -9,8 +9,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rocksdb", &["src/store/engine/rocks.rs"]),
     ("promql_parser", &[]),
     ("axum", &["src/http/"]),
-    ("hyper", &["src/http/", "src/cli/"]),
-    ("hyper_util", &["src/http/", "src/cli/"]),
+    (
+        "hyper",
+        &["src/http/", "src/cli/", "src/cluster/discovery/consul/"],
+    ),
+    (
+        "hyper_util",
+        &["src/http/", "src/cli/", "src/cluster/discovery/consul/"],
+    ),
     ("snap", &["src/ingest/"]),
     ("flate2", &["src/ingest/", "src/http/"]),
     ("zstd", &["src/codec/", "src/ingest/", "src/http/"]),
@@ -23,6 +29,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["src/runtime/", "src/store/"]),
     ("tracing_subscriber", &["src/node/", "src/runtime/"]),
     ("prost", &["src/cluster/"]),
+    ("domain", &["src/cluster/discovery/dns.rs"]),
+    (
+        "tokio_rustls",
+        &["src/cluster/discovery/consul/tls.rs", "src/cluster/peer/"],
+    ),
+    (
+        "rustls_native_certs",
+        &["src/cluster/discovery/consul/tls.rs"],
+    ),
 ];
 
 #[test]

@@ -222,8 +222,11 @@ impl OneShard<'_, '_> {
         for (place, float) in places.iter().zip(floats) {
             if place.target != target || float.offset_ms != offset_ms {
                 (target, offset_ms) = (place.target, float.offset_ms);
-                let live = state.live;
-                row = live.then(|| rows.row(target, offset_ms)).flatten();
+                row = if state.live {
+                    rows.row(target, offset_ms)
+                } else {
+                    None
+                };
             }
             let Some((layer, data)) = layers.get(place.arc) else {
                 continue;

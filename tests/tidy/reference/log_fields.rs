@@ -10,6 +10,7 @@ use super::{cell, check, opening};
 
 /// What a field means, wherever it stands.
 const MEANINGS: &[(&str, &str)] = &[
+    ("activity", "what discovery was at"),
     ("address", "where HTTP is served"),
     ("blocks", "how many blocks are applied"),
     ("bound", "the most that is allowed of it"),
@@ -27,6 +28,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("offset", "a position in a file, in bytes"),
     ("outcome", "what a control command came to"),
     ("partition", "the arc of the ring that a partition is"),
+    ("peers", "how many peers"),
     ("records", "records of the log that are meant"),
     (
         "replayed_records",
@@ -34,6 +36,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("samples", "how many samples"),
     ("series", "how many series"),
+    ("service", "the id of a service in Consul"),
     (
         "start",
         "the beginning of a range of time, in milliseconds since 1970",
