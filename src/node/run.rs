@@ -30,9 +30,6 @@ const BLOCKING_THREADS_MAX: usize = 96;
 const OPENING_TIME: Duration = Duration::from_secs(3);
 const LEFT_BEHIND_TIME: Duration = Duration::from_secs(1);
 
-/// Deeply nested queries recurse: as deep as the parser lets them.
-const STACK_BYTES: usize = 4 << 20;
-
 /// Runs a node until it is told to stop. `read` reads the settings again, for a reload.
 ///
 /// # Errors
@@ -53,7 +50,7 @@ fn runtime() -> Result<Runtime, Error> {
     let built = Builder::new_multi_thread()
         .worker_threads(cores().max(2))
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_stack_size(STACK_BYTES)
+        .thread_stack_size(crate::query::STACK_BYTES)
         .thread_name("cairn")
         .enable_all()
         .build();

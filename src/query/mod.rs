@@ -16,6 +16,11 @@ mod settings;
 pub mod syntax;
 pub mod value;
 
+/// The stack of a thread that parses, executes or drops queries: operators call each other, and so
+/// does what walks a tree of [`syntax::LEVELS_MAX`] levels. 16 MiB are
+/// enough without optimisation, 8 are not; what is not used is never taken from the system.
+pub const STACK_BYTES: usize = 32 << 20;
+
 pub use annotations::{Annotations, Note, Notes, Severity, line_and_column};
 pub use engine::{
     Engine, InstantQuery, MatrixSeries, QueryOutput, QueryStats, QueryValue, RangeQuery,

@@ -7,17 +7,14 @@
 use crate::query::error::Error;
 use crate::query::function::{Evaluate, Function, QueryContext, Special};
 use crate::query::syntax::{
-    Aggregate, At, Binary, Call, DurationExpr, Expr, ExprKind, MatrixSelector, Span, Subquery,
-    VectorSelector,
+    Aggregate, At, Binary, Call, DurationExpr, Expr, ExprKind, LEVELS_MAX, MatrixSelector, Span,
+    Subquery, VectorSelector,
 };
 use crate::query::value::Steps;
 
 use super::node::{
     AggregateNode, BinaryNode, CallNode, Moment, Node, NodeKind, RangeInput, Selector, SubqueryNode,
 };
-
-/// Deeper trees are refused: operators call each other, and the stack has an end.
-const DEPTH_MAX: usize = 200;
 
 /// What an expression's parts need to know.
 struct Builder {
@@ -87,9 +84,9 @@ pub(in crate::query) fn plan(
 impl Builder {
     fn part(&mut self, expr: &Expr) -> Result<Part, Error> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
+        if self.depth > LEVELS_MAX {
             return Err(Error::Invalid(format!(
-                "the expression is nested more than {DEPTH_MAX} levels deep: split it"
+                "the expression is nested more than {LEVELS_MAX} levels deep: split it"
             )));
         }
         let part = match &expr.kind {

@@ -12,10 +12,15 @@ use super::quote::quote_bytes;
 use super::span::Span;
 use super::token::{Token, TokenKind};
 
-/// How deep an expression may be, in levels of its tree: a query from outside must not overflow
-/// the 2 MiB stack of the thread that parses, plans, executes or drops it. Measured without
-/// optimisation, a level of nested aggregations takes 7 KiB here. `a + b + c` has three levels.
+/// How deep an expression may be nested: a query from outside must not overflow the stack of the
+/// thread that parses it. Measured without optimisation, a level of nested aggregations takes
+/// 7 KiB here.
 pub const NESTING_MAX: usize = 200;
+
+/// How many levels an expression's tree may have. Chains make more of them than the parser has
+/// levels (`a + b + c` has three), and what plans, executes or drops the tree goes down all of them:
+/// [`crate::query::STACK_BYTES`] says how much stack that takes.
+pub const LEVELS_MAX: usize = 2_000;
 
 /// How long a query may be, in bytes: hundreds of times what a person writes.
 pub const QUERY_BYTES_MAX: usize = 1 << 20;
@@ -160,7 +165,7 @@ impl<'a> Parser<'a> {
     pub(super) fn deeper<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
         let span = self.peek()?.span;
         self.depth += 1;
-        self.check_height(self.depth, span)?;
+        self.check(self.depth, NESTING_MAX, span)?;
         let parsed = parse(self);
         self.depth -= 1;
         parsed
@@ -168,12 +173,16 @@ impl<'a> Parser<'a> {
 
     /// Refuses a tree that is too high.
     pub(super) fn check_height(&self, height: usize, span: Span) -> Parsed<()> {
-        if height <= NESTING_MAX {
+        self.check(height, LEVELS_MAX, span)
+    }
+
+    fn check(&self, levels: usize, most: usize, span: Span) -> Parsed<()> {
+        if levels <= most {
             return Ok(());
         }
         self.fail(
             span,
-            format!("expression nests deeper than {NESTING_MAX} levels: split it into several"),
+            format!("expression nests deeper than {most} levels: split it into several"),
         )
     }
 }

@@ -26,7 +26,7 @@ pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Edges, Expr, ExprKind,
     Matching, MatrixSelector, Subquery, Unary, VectorSelector,
 };
-pub use cursor::{NESTING_MAX, QUERY_BYTES_MAX};
+pub use cursor::{LEVELS_MAX, NESTING_MAX, QUERY_BYTES_MAX};
 pub use duration::{DurationError, DurationExpr, DurationKind, DurationOp, NumberLiteral};
 pub use error::ParseError;
 pub use format::prettify;

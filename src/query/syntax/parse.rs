@@ -14,7 +14,7 @@ use crate::model::Matcher;
 /// # Errors
 /// Prometheus' error text, place included, if the text is not PromQL, makes no sense, or uses what
 /// is experimental and not switched on; and if it is longer than [`QUERY_BYTES_MAX`] or nests
-/// deeper than [`super::NESTING_MAX`].
+/// deeper than [`super::NESTING_MAX`] or [`super::LEVELS_MAX`].
 pub fn parse(text: &str, options: &ParseOptions) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(text, *options);
     let parsed = whole(&mut parser);

@@ -25,25 +25,27 @@ pub fn tree(expr: &Expr) -> Value {
             object
         }
         ExprKind::Subquery(subquery) => subquery_tree(subquery),
-        ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": tree(inner)}),
-        ExprKind::Unary(unary) => json!({
-            "type": "unaryExpr",
-            "op": if unary.negative { "-" } else { "+" },
-            "expr": tree(&unary.expr),
-        }),
+        ExprKind::Paren(inner) => over(json!({"type": "parenExpr"}), [("expr", tree(inner))]),
+        ExprKind::Unary(unary) => {
+            let op = if unary.negative { "-" } else { "+" };
+            let object = json!({"type": "unaryExpr", "op": op});
+            over(object, [("expr", tree(&unary.expr))])
+        }
         ExprKind::Binary(binary) => binary_tree(binary),
-        ExprKind::Aggregate(aggregate) => json!({
-            "type": "aggregation",
-            "op": aggregate.op.name(),
-            "expr": tree(&aggregate.expr),
-            "param": aggregate.param.as_ref().map(tree),
-            "grouping": aggregate.grouping,
-            "without": aggregate.without,
-        }),
+        ExprKind::Aggregate(aggregate) => {
+            let object = json!({
+                "type": "aggregation",
+                "op": aggregate.op.name(),
+                "grouping": aggregate.grouping,
+                "without": aggregate.without,
+            });
+            let param = aggregate.param.as_ref().map_or(Value::Null, tree);
+            over(object, [("expr", tree(&aggregate.expr)), ("param", param)])
+        }
         ExprKind::Call(call) => {
             let function = call.function;
             let types: Vec<&str> = function.args.iter().map(|one| one.name()).collect();
-            json!({
+            let object = json!({
                 "type": "call",
                 "func": {
                     "name": function.name,
@@ -51,10 +53,19 @@ pub fn tree(expr: &Expr) -> Value {
                     "variadic": function.variadic,
                     "returnType": function.returns.name(),
                 },
-                "args": call.args.iter().map(tree).collect::<Vec<_>>(),
-            })
+            });
+            let args = Value::Array(call.args.iter().map(tree).collect());
+            over(object, [("args", args)])
         }
     }
+}
+
+/// An object with trees in it. They are moved: `json!` would copy them, at each level once more.
+fn over<const N: usize>(mut object: Value, trees: [(&str, Value); N]) -> Value {
+    if let Value::Object(members) = &mut object {
+        members.extend(trees.map(|(name, tree)| (name.to_owned(), tree)));
+    }
+    object
 }
 
 fn selector(kind: &str, vector: &VectorSelector) -> Value {
@@ -87,12 +98,12 @@ fn at(at: Option<At>) -> (Option<i64>, Option<&'static str>) {
 
 fn subquery_tree(subquery: &Subquery) -> Value {
     let (timestamp, start_or_end) = at(subquery.at);
-    let mut object = json!({
+    let object = json!({
         "type": "subquery",
-        "expr": tree(&subquery.expr),
         "timestamp": timestamp,
         "startOrEnd": start_or_end,
     });
+    let mut object = over(object, [("expr", tree(&subquery.expr))]);
     extend(&mut object, "range", Some(&subquery.range));
     extend(&mut object, "step", subquery.step.as_ref());
     extend(&mut object, "offset", subquery.offset.as_ref());
@@ -107,18 +118,14 @@ fn extend(object: &mut Value, name: &str, duration: Option<&DurationExpr>) {
     let literal = duration.and_then(DurationExpr::literal_ms);
     let expr = duration.filter(|_| literal.is_none()).map(duration_tree);
     members.insert(name.to_owned(), json!(literal.unwrap_or(0)));
-    members.insert(format!("{name}Expr"), json!(expr));
+    members.insert(format!("{name}Expr"), expr.unwrap_or_default());
 }
 
 fn duration_tree(duration: &DurationExpr) -> Value {
     let node = |op: &str, left: Option<&DurationExpr>, right: Option<&DurationExpr>| {
-        json!({
-            "type": "durationExpr",
-            "op": op,
-            "lhs": left.map(duration_tree),
-            "rhs": right.map(duration_tree),
-            "wrapped": false,
-        })
+        let side = |side: Option<&DurationExpr>| side.map_or(Value::Null, duration_tree);
+        let object = json!({"type": "durationExpr", "op": op, "wrapped": false});
+        over(object, [("lhs", side(left)), ("rhs", side(right))])
     };
     match &duration.kind {
         DurationKind::Number(number) => json!({
@@ -145,14 +152,16 @@ fn duration_tree(duration: &DurationExpr) -> Value {
 }
 
 fn binary_tree(binary: &Binary) -> Value {
-    json!({
+    let object = json!({
         "type": "binaryExpr",
         "op": binary.op.symbol(),
-        "lhs": tree(&binary.left),
-        "rhs": tree(&binary.right),
         "matching": binary.matching.as_ref().map(matching_tree),
         "bool": binary.return_bool,
-    })
+    });
+    over(
+        object,
+        [("lhs", tree(&binary.left)), ("rhs", tree(&binary.right))],
+    )
 }
 
 fn matching_tree(matching: &Matching) -> Value {
