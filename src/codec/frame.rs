@@ -4,7 +4,10 @@
 //! The checksum is the low 32 bits of xxh3-64, seed 0, over everything of the section before it,
 //! little-endian. Compression is zstd; the frame carries no checksum or dictionary of its own.
 
+use std::cell::RefCell;
+
 use xxhash_rust::xxh3::xxh3_64;
+use zstd::bulk::Decompressor;
 
 use super::Error;
 use super::varint::{put_len, take_len, take_u8};
@@ -77,8 +80,7 @@ pub(super) fn decompress(
         STORED if packed.len() == len => Ok(packed.to_vec()),
         ZSTD => {
             Error::bound(what, len, packed.len().saturating_mul(ZSTD_RATIO_MAX))?;
-            let raw = zstd::bulk::decompress(packed, len)
-                .map_err(|_| Error::invalid(what, packed.len() as u64))?;
+            let raw = unpack(packed, len).ok_or(Error::invalid(what, packed.len() as u64))?;
             if raw.len() == len {
                 return Ok(raw);
             }
@@ -87,6 +89,24 @@ pub(super) fn decompress(
         STORED => Err(Error::invalid(what, len as u64)),
         id => Err(Error::UnknownEncoding { what, id }),
     }
+}
+
+thread_local! {
+    /// Setting up zstd's state costs more than decompressing a few kilobytes does, and what a query
+    /// reads comes in such pieces. It has no memory of what went through it.
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// What zstd has packed into at most `len` bytes.
+fn unpack(packed: &[u8], len: usize) -> Option<Vec<u8>> {
+    UNPACKER.with(|kept| {
+        let mut kept = kept.try_borrow_mut().ok()?;
+        let unpacker = match kept.take() {
+            Some(unpacker) => unpacker,
+            None => Decompressor::new().ok()?,
+        };
+        kept.insert(unpacker).decompress(packed, len).ok()
+    })
 }
 
 #[cfg(test)]

@@ -253,6 +253,12 @@ impl Reader {
         self.series.len()
     }
 
+    /// Bytes that it takes in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.raw.len() + size_of_val(self.series.as_slice())
+    }
+
     /// Whether none is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

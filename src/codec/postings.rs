@@ -78,6 +78,12 @@ pub struct Lists {
 }
 
 impl Lists {
+    /// Bytes that they take in memory, about.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.body.len() + size_of_val(self.places.as_slice())
+    }
+
     /// Takes a run apart.
     ///
     /// # Errors

@@ -199,10 +199,18 @@ impl SeriesEntries {
                 .and_then(|number| shapes.get(number));
             chosen.push(shape.ok_or_else(|| Error::invalid("a series' shape", number))?);
         }
-        let mut last: HashMap<u32, i64> = HashMap::new();
+        // Names may be any numbers: their ranks among those of the run count what came last.
+        let mut names: Vec<u32> = shapes.concat();
+        names.sort_unstable();
+        names.dedup();
+        let mut last: Vec<i64> = vec![0; names.len()];
         for shape in chosen {
+            let mut ranks = names.iter().zip(last.iter_mut());
             for name in shape {
-                let before = last.entry(*name).or_insert(0);
+                // A shape's names rise, as all names do.
+                let Some((_, before)) = ranks.find(|(known, _)| *known == name) else {
+                    return Err(Error::invalid("a label name's number", u64::from(*name)));
+                };
                 let value = before.wrapping_add(take_i64(input)?);
                 *before = value;
                 let value = u32::try_from(value)

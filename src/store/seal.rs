@@ -433,7 +433,11 @@ impl Step {
         for (_, entry) in catalog.blocks.iter().filter(|(id, _)| !here.contains(id)) {
             store.ingest(entry)?;
             store.reach("ingested")?;
-            let block = AppliedBlock::new(entry.clone(), Arc::clone(&store.engine));
+            let block = AppliedBlock::new(
+                entry.clone(),
+                Arc::clone(&store.engine),
+                Arc::clone(&store.decoded),
+            );
             let totals = block.reader()?.totals();
             if totals.content_sum != entry.content_sum || totals.samples != entry.samples {
                 return Err(Error::corrupt(

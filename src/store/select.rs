@@ -138,15 +138,14 @@ fn find(
 
 /// Pages hold neighbours by target, then name, then labels: series are read in that order.
 fn sort_by_page(wanted: &mut [Wanted]) {
-    wanted.sort_by(|a, b| {
-        let key = |labels: &LabelSet| {
-            let get = |name| labels.get(name).unwrap_or_default().to_owned();
-            (get("job"), get("instance"), get(METRIC_NAME))
-        };
-        key(&a.labels)
-            .cmp(&key(&b.labels))
-            .then_with(|| a.labels.cmp(&b.labels))
+    wanted.sort_unstable_by(|a, b| {
+        let (one, other) = (page_order(&a.labels), page_order(&b.labels));
+        one.cmp(&other).then_with(|| a.labels.cmp(&b.labels))
     });
+}
+
+fn page_order(labels: &LabelSet) -> [&str; 3] {
+    ["job", "instance", METRIC_NAME].map(|name| labels.get(name).unwrap_or_default())
 }
 
 /// The samples of a selection's series.

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::block::BlockReader;
+use super::block::{BlockReader, DecodedParts};
 use super::engine::Engine;
 use super::error::Error;
 use super::head::HeadView;
@@ -20,14 +20,21 @@ pub(super) struct AppliedBlock {
     entry: BlockEntry,
     engine: Arc<dyn Engine>,
     reader: OnceLock<BlockReader>,
+    /// Where decoded parts are kept for all readers.
+    decoded: Arc<DecodedParts>,
 }
 
 impl AppliedBlock {
-    pub(super) fn new(entry: BlockEntry, engine: Arc<dyn Engine>) -> Self {
+    pub(super) fn new(
+        entry: BlockEntry,
+        engine: Arc<dyn Engine>,
+        decoded: Arc<DecodedParts>,
+    ) -> Self {
         Self {
             entry,
             engine,
             reader: OnceLock::new(),
+            decoded,
         }
     }
 
@@ -47,7 +54,7 @@ impl AppliedBlock {
                 "the catalog names it, but its file is not there",
             ));
         };
-        let reader = BlockReader::open(table, id)?;
+        let reader = BlockReader::open(table, id)?.sharing(Arc::clone(&self.decoded));
         Ok(self.reader.get_or_init(|| reader))
     }
 }

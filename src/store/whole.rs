@@ -9,6 +9,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::applied;
+use super::block::{DECODED_BYTES_MAX, DecodedParts};
 use super::digest::ContentHasher;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
@@ -58,6 +59,8 @@ pub struct HeldWindow {
 pub struct Store {
     directory: DataDir,
     pub(super) engine: Arc<dyn Engine>,
+    /// Decoded parts of the applied blocks.
+    pub(super) decoded: Arc<DecodedParts>,
     pub(super) head: Head,
     head_bytes_max: u64,
     pub(super) hasher: ContentHasher,
@@ -92,13 +95,19 @@ impl Store {
         let staging = parts.directory.path().join("staged");
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
+        let decoded = Arc::new(DecodedParts::new(DECODED_BYTES_MAX));
+        let applied_block = |entry| {
+            Arc::new(AppliedBlock::new(
+                entry,
+                Arc::clone(&parts.engine),
+                Arc::clone(&decoded),
+            ))
+        };
         let views: ArcViews = applied
             .into_iter()
             .map(|(arc, applied)| {
                 let blocks = applied.blocks.into_values();
-                let blocks = blocks
-                    .map(|entry| Arc::new(AppliedBlock::new(entry, Arc::clone(&parts.engine))))
-                    .collect();
+                let blocks = blocks.map(&applied_block).collect();
                 (arc, Arc::new(ArcView::new(applied.version, blocks)))
             })
             .collect();
@@ -122,6 +131,7 @@ impl Store {
         Ok(Self {
             directory: parts.directory,
             engine: parts.engine,
+            decoded,
             head,
             head_bytes_max: parts.head_bytes_max,
             hasher: ContentHasher::new(parts.cluster_id),

@@ -21,12 +21,12 @@ impl<K: PartialEq + Copy, V> Few<K, V> {
     pub(super) fn get_or<E>(
         &mut self,
         key: K,
-        make: impl FnOnce() -> Result<V, E>,
+        make: impl FnOnce() -> Result<Arc<V>, E>,
     ) -> Result<Arc<V>, E> {
         let found = self.items.iter().position(|(at, _)| *at == key);
         let item = match found {
             Some(position) => self.items.remove(position),
-            None => (key, Arc::new(make()?)),
+            None => (key, make()?),
         };
         self.items.truncate(self.max.saturating_sub(1));
         let value = Arc::clone(&item.1);
@@ -46,7 +46,7 @@ mod tests {
         for key in [1, 2, 1, 3, 1, 2] {
             let value: Result<_, ()> = few.get_or(key, || {
                 made.push(key);
-                Ok(key * 10)
+                Ok(Arc::new(key * 10))
             });
             assert_eq!(*value.unwrap(), key * 10);
         }

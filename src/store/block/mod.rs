@@ -11,17 +11,20 @@
 //! A block never changes. All its samples lie in its range, all its series in its arc, each
 //! series once; its totals say the sum of the content hashes, so what was read can be proved whole.
 
+mod cache;
 mod content;
 mod few;
 mod groups;
 mod index;
 mod layout;
 mod merge;
+mod parts;
 mod reader;
 mod select;
 mod verify;
 mod writer;
 
+pub(in crate::store) use cache::{DECODED_BYTES_MAX, DecodedParts};
 pub use content::{BlockContent, ContentSeries};
 pub use layout::{BlockProperties, BlockTotals};
 pub use merge::MergedBlocks;

@@ -6,17 +6,19 @@
 //!
 //! Selecting by matchers is in `select.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
+use super::cache::DecodedParts;
 use super::few::Few;
 use super::layout::{
-    BlockProperties, BlockTotals, CHUNK, Keys, PageRows, TenantEntry, TenantKeys, damaged,
-    decode_metadata,
+    BlockProperties, BlockTotals, CHUNK, Keys, TenantEntry, TenantKeys, damaged, decode_metadata,
 };
-use crate::codec::series_entry::{Place, SeriesEntries};
+use super::parts::{Entries, Page, must_get};
+use crate::codec::series_entry::Place;
 use crate::codec::symbols::{self, Symbols};
 use crate::codec::varint::{take_bytes, take_u32};
-use crate::codec::{page, timestamps};
 use crate::model::{
     BlockId, Fingerprint, LabelSet, Metadata, Samples, TenantId, TimeRange, fingerprint,
 };
@@ -46,6 +48,20 @@ pub struct BlockReader {
     keys: Keys,
     properties: BlockProperties,
     totals: BlockTotals,
+    /// Where decoded parts are kept for other readers.
+    shared: Option<Arc<DecodedParts>>,
+    /// The tenant that was opened last.
+    latest: Mutex<Option<(TenantId, Option<Arc<Opened>>)>>,
+}
+
+/// What is read of a tenant before anything is asked of it.
+pub(super) struct Opened {
+    pub(super) number: u32,
+    pub(super) series: u32,
+    /// Label names; their positions are their numbers.
+    names: Symbols,
+    /// How many values each name has.
+    value_counts: Vec<u32>,
 }
 
 impl BlockReader {
@@ -67,7 +83,16 @@ impl BlockReader {
             keys,
             properties,
             totals,
+            shared: None,
+            latest: Mutex::new(None),
         })
+    }
+
+    /// Shares decoded parts with other readers, of this block and of others.
+    #[must_use]
+    pub(in crate::store) fn sharing(mut self, parts: Arc<DecodedParts>) -> Self {
+        self.shared = Some(parts);
+        self
     }
 
     /// What it is.
@@ -117,53 +142,81 @@ impl BlockReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantReader>, Error> {
-        let id = self.keys.0;
-        let Some(entry) = self.table.get(&self.keys.tenant(tenant))? else {
+        let Some(opened) = self.opened(tenant)? else {
             return Ok(None);
         };
-        let entry = TenantEntry::decode(id, &entry)?;
-        let keys = self.keys.of_tenant(entry.number);
-        let mut reader = TenantReader {
+        Ok(Some(TenantReader {
             table: Arc::clone(&self.table),
-            id,
-            keys,
+            id: self.keys.0,
+            keys: self.keys.of_tenant(opened.number),
             tenant: tenant.clone(),
-            series: entry.series,
-            names: Symbols::default(),
-            value_counts: Vec::new(),
+            shared: self.shared.clone(),
+            opened,
             entries: Few::new(ENTRIES_KEPT),
             values: Few::new(VALUES_KEPT),
             pages: Few::new(PAGES_KEPT),
             columns: Few::new(COLUMNS_KEPT),
-        };
-        if entry.series > 0 {
-            reader.open_names()?;
-        }
-        Ok(Some(reader))
+        }))
     }
-}
 
-/// A page and which rows each of its series has.
-struct Page {
-    rows: PageRows,
-    values: page::Reader,
+    fn opened(&self, tenant: &TenantId) -> Result<Option<Arc<Opened>>, Error> {
+        if let Some((known, opened)) = &*self.latest.lock()
+            && known == tenant
+        {
+            return Ok(opened.clone());
+        }
+        let opened = match self.table.get(&self.keys.tenant(tenant))? {
+            Some(bytes) => Some(Arc::new(self.open_tenant(&bytes)?)),
+            None => None,
+        };
+        *self.latest.lock() = Some((tenant.clone(), opened.clone()));
+        Ok(opened)
+    }
+
+    fn open_tenant(&self, entry: &[u8]) -> Result<Opened, Error> {
+        let id = self.keys.0;
+        let entry = TenantEntry::decode(id, entry)?;
+        let mut opened = Opened {
+            number: entry.number,
+            series: entry.series,
+            names: Symbols::default(),
+            value_counts: Vec::new(),
+        };
+        if entry.series == 0 {
+            return Ok(opened);
+        }
+        let part = "label names";
+        let bytes = must_get(
+            &self.table,
+            id,
+            &self.keys.of_tenant(entry.number).names(),
+            part,
+        )?;
+        let input = &mut &*bytes;
+        let mut read = || {
+            opened.names = symbols::decode(take_bytes(input, part)?)?;
+            opened.value_counts = (0..opened.names.len())
+                .map(|_| take_u32(input, part))
+                .collect::<Result<Vec<u32>, crate::codec::Error>>()?;
+            Ok(())
+        };
+        read().map_err(|error: crate::codec::Error| damaged(id, part, &error))?;
+        Ok(opened)
+    }
 }
 
 /// One tenant's data in a block, for one reader at a time.
 pub struct TenantReader {
-    table: Arc<dyn Table>,
-    id: BlockId,
-    keys: TenantKeys,
+    pub(super) table: Arc<dyn Table>,
+    pub(super) id: BlockId,
+    pub(super) keys: TenantKeys,
     tenant: TenantId,
-    series: u32,
-    /// Label names; their positions are their numbers.
-    pub(super) names: Symbols,
-    /// How many values each name has.
-    pub(super) value_counts: Vec<u32>,
-    entries: Few<u32, SeriesEntries>,
-    values: Few<(u32, u32), Symbols>,
-    pages: Few<(u32, u16), Page>,
-    columns: Few<(u32, u16), Vec<i64>>,
+    pub(super) shared: Option<Arc<DecodedParts>>,
+    pub(super) opened: Arc<Opened>,
+    pub(super) entries: Few<u32, Entries>,
+    pub(super) values: Few<(u32, u32), Symbols>,
+    pub(super) pages: Few<(u32, u16), Page>,
+    pub(super) columns: Few<(u32, u16), Vec<i64>>,
 }
 
 impl TenantReader {
@@ -175,8 +228,19 @@ impl TenantReader {
 
     /// How many series there are; their ordinals are the numbers below.
     #[must_use]
-    pub const fn series_len(&self) -> u32 {
-        self.series
+    pub fn series_len(&self) -> u32 {
+        self.opened.series
+    }
+
+    /// Label names; their positions are their numbers.
+    pub(super) fn names(&self) -> &Symbols {
+        &self.opened.names
+    }
+
+    /// How many values a name has.
+    pub(super) fn value_count(&self, name: u32) -> u32 {
+        let counts = &self.opened.value_counts;
+        counts.get(name as usize).copied().unwrap_or(0)
     }
 
     /// The labels of a series.
@@ -184,20 +248,28 @@ impl TenantReader {
     /// # Errors
     /// When the file cannot be read or is damaged, or there is no such series.
     pub fn labels(&mut self, ordinal: Ordinal) -> Result<LabelSet, Error> {
-        let (entries, at) = self.entry(ordinal)?;
-        let numbers = entries.labels(at).unwrap_or_default();
+        let (entries, at) = self.entries(ordinal)?;
+        if let Some(known) = entries.labels.get(at).and_then(OnceLock::get) {
+            return Ok(known.clone());
+        }
+        let numbers = entries.run.labels(at).unwrap_or_default();
         let mut chunks = Vec::with_capacity(numbers.len());
         for (name, value) in numbers {
             chunks.push(self.values(*name, value / CHUNK)?);
         }
         let mut pairs = Vec::with_capacity(numbers.len());
         for ((name, value), chunk) in numbers.iter().zip(&chunks) {
-            let name = self.names.get(*name as usize);
+            let name = self.opened.names.get(*name as usize);
             let value = chunk.get((*value % CHUNK) as usize);
             let pair = name.zip(value);
             pairs.push(pair.ok_or_else(|| self.damaged("a series entry", &"it names no label"))?);
         }
-        LabelSet::from_pairs(&pairs).map_err(|error| self.damaged("a series entry", &error))
+        let labels =
+            LabelSet::from_pairs(&pairs).map_err(|error| self.damaged("a series entry", &error))?;
+        if let Some(slot) = entries.labels.get(at) {
+            return Ok(slot.get_or_init(|| labels).clone());
+        }
+        Ok(labels)
     }
 
     /// The fingerprint of a series.
@@ -214,7 +286,7 @@ impl TenantReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn find(&mut self, labels: &LabelSet) -> Result<Option<Ordinal>, Error> {
-        let (mut low, mut high) = (0, self.series);
+        let (mut low, mut high) = (0, self.series_len());
         while low < high {
             let middle = low.midpoint(high);
             match self.labels(Ordinal(middle))?.cmp(labels) {
@@ -237,8 +309,7 @@ impl TenantReader {
         samples: &mut Samples,
     ) -> Result<(), Error> {
         samples.clear();
-        let (entries, at) = self.entry(ordinal)?;
-        let Some(place) = entries.place(at) else {
+        let Some(place) = self.place(ordinal)? else {
             return Ok(());
         };
         let page = self.page(place.group, place.page)?;
@@ -273,8 +344,7 @@ impl TenantReader {
     pub fn sort_by_place(&mut self, ordinals: &mut Vec<Ordinal>) -> Result<(), Error> {
         let mut placed = Vec::with_capacity(ordinals.len());
         for ordinal in ordinals.iter() {
-            let (entries, at) = self.entry(*ordinal)?;
-            placed.push((entries.place(at), *ordinal));
+            placed.push((self.place(*ordinal)?, *ordinal));
         }
         placed.sort_unstable();
         ordinals.clear();
@@ -287,7 +357,7 @@ impl TenantReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn all_by_place(&mut self) -> Result<Vec<Ordinal>, Error> {
-        let mut ordinals: Vec<Ordinal> = (0..self.series).map(Ordinal).collect();
+        let mut ordinals: Vec<Ordinal> = (0..self.series_len()).map(Ordinal).collect();
         self.sort_by_place(&mut ordinals)?;
         Ok(ordinals)
     }
@@ -321,88 +391,6 @@ impl TenantReader {
         Ok(families)
     }
 
-    /// The entries of a series' chunk and its position there.
-    pub(super) fn entry(&mut self, ordinal: Ordinal) -> Result<(Arc<SeriesEntries>, usize), Error> {
-        let (chunk, at) = (ordinal.0 / CHUNK, (ordinal.0 % CHUNK) as usize);
-        let (table, id, key) = (&self.table, self.id, self.keys.series(chunk));
-        let entries = self.entries.get_or(chunk, || {
-            let part = "series entries";
-            let bytes = must_get(table, id, &key, part)?;
-            SeriesEntries::decode(&bytes).map_err(|error| damaged(id, part, &error))
-        })?;
-        if ordinal.0 >= self.series || at >= entries.len() {
-            let problem = format!("there is no series {}", ordinal.0);
-            return Err(self.damaged("series entries", &problem));
-        }
-        Ok((entries, at))
-    }
-
-    /// A chunk of a name's values.
-    pub(super) fn values(&mut self, name: u32, chunk: u32) -> Result<Arc<Symbols>, Error> {
-        let (table, id, key) = (&self.table, self.id, self.keys.values(name, chunk));
-        self.values.get_or((name, chunk), || {
-            let part = "label values";
-            let bytes = must_get(table, id, &key, part)?;
-            symbols::decode(&bytes).map_err(|error| damaged(id, part, &error))
-        })
-    }
-
-    /// The bytes of a chunk of a name's postings.
-    pub(super) fn postings(&self, name: u32, chunk: u32) -> Result<Vec<u8>, Error> {
-        must_get(
-            &self.table,
-            self.id,
-            &self.keys.postings(name, chunk),
-            "postings",
-        )
-    }
-
-    fn page(&mut self, group: u32, number: u16) -> Result<Arc<Page>, Error> {
-        let (table, id, key) = (&self.table, self.id, self.keys.page(group, number));
-        self.pages.get_or((group, number), || {
-            let part = format!("page {number} of group {group}");
-            let bytes = must_get(table, id, &key, &part)?;
-            let input = &mut &*bytes;
-            let rows = PageRows::take(input).map_err(|error| damaged(id, &part, &error))?;
-            let values = page::Reader::open(input).map_err(|error| damaged(id, &part, &error))?;
-            if rows.len() != values.len() {
-                return Err(damaged(id, &part, &"it has rows for other series"));
-            }
-            Ok(Page { rows, values })
-        })
-    }
-
-    fn column(&mut self, group: u32, number: u16) -> Result<Arc<Vec<i64>>, Error> {
-        let (table, id, key) = (&self.table, self.id, self.keys.column(group, number));
-        self.columns.get_or((group, number), || {
-            let part = format!("column {number} of group {group}");
-            let bytes = must_get(table, id, &key, &part)?;
-            let column = timestamps::decode(&bytes).map_err(|error| damaged(id, &part, &error))?;
-            if column.is_sorted_by(|a, b| a < b) {
-                return Ok(column);
-            }
-            Err(damaged(id, &part, &"its timestamps do not rise"))
-        })
-    }
-
-    fn open_names(&mut self) -> Result<(), Error> {
-        let part = "label names";
-        let bytes = must_get(&self.table, self.id, &self.keys.names(), part)?;
-        let input = &mut &*bytes;
-        let mut read = || {
-            let names = symbols::decode(take_bytes(input, part)?)?;
-            let counts = (0..names.len())
-                .map(|_| take_u32(input, part))
-                .collect::<Result<Vec<u32>, crate::codec::Error>>()?;
-            Ok((names, counts))
-        };
-        let (names, counts) =
-            read().map_err(|error: crate::codec::Error| damaged(self.id, part, &error))?;
-        self.names = names;
-        self.value_counts = counts;
-        Ok(())
-    }
-
     pub(super) fn damaged(&self, part: &str, problem: &dyn std::fmt::Display) -> Error {
         damaged(self.id, part, problem)
     }
@@ -411,10 +399,4 @@ impl TenantReader {
 fn page_name(place: Place) -> String {
     let Place { group, page, slot } = place;
     format!("series {slot} of page {page} of group {group}")
-}
-
-fn must_get(table: &Arc<dyn Table>, id: BlockId, key: &[u8], part: &str) -> Result<Vec<u8>, Error> {
-    table
-        .get(key)?
-        .ok_or_else(|| damaged(id, part, &"its key is missing"))
 }

@@ -31,17 +31,16 @@ impl TenantReader {
     /// When the file cannot be read or is damaged.
     pub fn label_names(&mut self, matchers: &[Matcher]) -> Result<Vec<String>, Error> {
         if matchers.is_empty() {
-            return Ok(self.names.iter().map(str::to_owned).collect());
+            return Ok(self.names().iter().map(str::to_owned).collect());
         }
         let mut seen = RoaringBitmap::new();
         for ordinal in &self.matching(matchers)? {
-            let (entries, at) = self.entry(Ordinal(ordinal))?;
-            let numbers = entries.labels(at).unwrap_or_default();
+            let numbers = self.label_numbers(Ordinal(ordinal))?;
             seen.extend(numbers.iter().map(|(name, _)| *name));
         }
         Ok(seen
             .iter()
-            .filter_map(|name| self.names.get(name as usize))
+            .filter_map(|name| self.names().get(name as usize))
             .map(str::to_owned)
             .collect())
     }
@@ -181,9 +180,8 @@ impl TenantReader {
         Ok(found)
     }
 
-    fn lists(&self, name: u32, chunk: u32, values: &Symbols) -> Result<Lists, Error> {
-        let lists = Lists::open(&self.postings(name, chunk)?)
-            .map_err(|error| self.damaged("postings", &error))?;
+    fn lists(&self, name: u32, chunk: u32, values: &Symbols) -> Result<Arc<Lists>, Error> {
+        let lists = self.postings(name, chunk)?;
         if lists.len() == values.len() {
             return Ok(lists);
         }
@@ -191,12 +189,11 @@ impl TenantReader {
     }
 
     fn number_of(&self, name: &str) -> Option<u32> {
-        let at = self.names.find(name).ok()?;
+        let at = self.names().find(name).ok()?;
         u32::try_from(at).ok()
     }
 
     fn chunks_of(&self, name: u32) -> u32 {
-        let values = self.value_counts.get(name as usize).copied().unwrap_or(0);
-        values.div_ceil(CHUNK)
+        self.value_count(name).div_ceil(CHUNK)
     }
 }

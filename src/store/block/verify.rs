@@ -13,7 +13,6 @@ use super::index::LabelIndex;
 use super::layout::{BlockTotals, CHUNK};
 use super::reader::{BlockReader, Ordinal, TenantReader};
 use super::writer::digest_of;
-use crate::codec::postings::Lists;
 use crate::model::{BlockEntry, BlockId, LabelSet, Samples, TenantId, TimeRange, TimestampMs};
 use crate::runtime::CancelToken;
 use crate::store::digest::{ContentHasher, ContentSum};
@@ -263,7 +262,7 @@ fn check_index(reader: &mut TenantReader, sets: &[&LabelSet]) -> Result<(), Erro
     let wrong = |reader: &TenantReader, name: &str| {
         reader.damaged("the label index", &format!("it differs for {name:?}"))
     };
-    if !reader.names.iter().eq(index.names().keys().copied()) {
+    if !reader.names().iter().eq(index.names().keys().copied()) {
         return Err(wrong(reader, "the names"));
     }
     for (number, (name, values)) in (0u32..).zip(index.names()) {
@@ -273,8 +272,7 @@ fn check_index(reader: &mut TenantReader, sets: &[&LabelSet]) -> Result<(), Erro
         }
         let lists: Vec<&Vec<u32>> = values.values().collect();
         for (chunk, wanted) in (0u32..).zip(lists.chunks(CHUNK as usize)) {
-            let found = Lists::open(&reader.postings(number, chunk)?)
-                .map_err(|error| reader.damaged("postings", &error))?;
+            let found = reader.postings(number, chunk)?;
             for (at, ordinals) in wanted.iter().enumerate() {
                 let list = found
                     .get(at, bound)

@@ -1,0 +1,179 @@
+//! Decoded parts of blocks, shared by all readers: what one query has decompressed and taken apart
+//! the next one finds, since dashboards ask the same again and again.
+//!
+//! Not here: the bytes of blocks as they are stored, which the engine's own cache holds.
+//!
+//! Bounded by bytes. Where there is no room, the half that was used longest ago goes: sorted out
+//! rarely, so that a hit only costs a look into a table and a number.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::model::BlockId;
+
+/// A third of what the engine's cache has by default: decoded parts are several times as large as
+/// stored ones, and a dashboard's queries use few of them.
+pub(in crate::store) const DECODED_BYTES_MAX: usize = 32 << 20;
+
+/// Locks; queries hold them for a look only.
+const SHARDS: usize = 8;
+
+/// What a part costs beside its content.
+const ENTRY_BYTES: usize = 128;
+
+/// Which part of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct PartKey {
+    pub(super) block: BlockId,
+    pub(super) tenant: u32,
+    pub(super) kind: PartKind,
+    /// Name, group or chunk.
+    pub(super) major: u32,
+    /// Chunk, page or column in it.
+    pub(super) minor: u32,
+}
+
+/// What kind of part.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum PartKind {
+    Entries,
+    Values,
+    Postings,
+    Page,
+    Column,
+}
+
+struct Item {
+    part: Arc<dyn Any + Send + Sync>,
+    bytes: usize,
+    used: u64,
+}
+
+#[derive(Default)]
+struct Shard {
+    items: HashMap<PartKey, Item>,
+    bytes: usize,
+    clock: u64,
+}
+
+/// Decoded parts by where they come from.
+pub(in crate::store) struct DecodedParts {
+    shards: [Mutex<Shard>; SHARDS],
+    shard_bytes_max: usize,
+}
+
+impl DecodedParts {
+    /// For so many bytes in all.
+    pub(in crate::store) fn new(bytes_max: usize) -> Self {
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            shard_bytes_max: bytes_max / SHARDS,
+        }
+    }
+
+    fn shard(&self, key: &PartKey) -> Option<&Mutex<Shard>> {
+        let mixed = key.block.0 ^ (u128::from(key.major) << 3) ^ u128::from(key.minor);
+        let low = u64::try_from(mixed & u128::from(u64::MAX)).unwrap_or(0);
+        let number = low.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61;
+        self.shards.get(usize::try_from(number).unwrap_or(0))
+    }
+
+    pub(super) fn get<T: Any + Send + Sync>(&self, key: &PartKey) -> Option<Arc<T>> {
+        let mut shard = self.shard(key)?.lock();
+        shard.clock += 1;
+        let now = shard.clock;
+        let item = shard.items.get_mut(key)?;
+        item.used = now;
+        Arc::clone(&item.part).downcast().ok()
+    }
+
+    pub(super) fn put<T: Any + Send + Sync>(&self, key: PartKey, part: &Arc<T>, bytes: usize) {
+        let bytes = bytes.saturating_add(ENTRY_BYTES);
+        // What would push out everything else is not worth it.
+        if bytes > self.shard_bytes_max / 4 {
+            return;
+        }
+        let Some(shard) = self.shard(&key) else {
+            return;
+        };
+        let mut shard = shard.lock();
+        if shard.bytes + bytes > self.shard_bytes_max {
+            shard.halve();
+        }
+        shard.clock += 1;
+        let item = Item {
+            part: Arc::clone(part) as Arc<dyn Any + Send + Sync>,
+            bytes,
+            used: shard.clock,
+        };
+        shard.bytes += bytes;
+        if let Some(before) = shard.items.insert(key, item) {
+            shard.bytes -= before.bytes;
+        }
+    }
+}
+
+impl Shard {
+    /// Gives up what was used longest ago, until half of the bytes are left.
+    fn halve(&mut self) {
+        let mut by_age: Vec<(u64, usize)> = Vec::with_capacity(self.items.len());
+        by_age.extend(self.items.values().map(|item| (item.used, item.bytes)));
+        by_age.sort_unstable();
+        let (mut left, mut oldest_kept) = (self.bytes, 0);
+        for (used, bytes) in by_age {
+            if left <= self.bytes / 2 {
+                break;
+            }
+            left -= bytes;
+            oldest_kept = used + 1;
+        }
+        self.items.retain(|_, item| item.used >= oldest_kept);
+        self.bytes = left;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(minor: u32) -> PartKey {
+        PartKey {
+            block: BlockId(7),
+            tenant: 0,
+            kind: PartKind::Values,
+            major: 0,
+            minor,
+        }
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_bound_holds() {
+        let parts = DecodedParts::new(8 * 100 * (1000 + ENTRY_BYTES));
+        for number in 0..10_000 {
+            parts.put(key(number), &Arc::new(number), 1000);
+            assert_eq!(parts.get::<u32>(&key(0)).as_deref(), Some(&0));
+        }
+        let kept = (0..10_000).filter(|number| parts.get::<u32>(&key(*number)).is_some());
+        assert!((100..=800).contains(&kept.count()));
+        for shard in &parts.shards {
+            let shard = shard.lock();
+            assert!(shard.bytes <= parts.shard_bytes_max);
+            assert_eq!(
+                shard.bytes,
+                shard.items.values().map(|item| item.bytes).sum::<usize>()
+            );
+        }
+        // Another type under the key is as good as nothing.
+        assert!(parts.get::<String>(&key(0)).is_none());
+        parts.put(key(1), &Arc::new(1), usize::MAX);
+        assert!(
+            parts
+                .shards
+                .iter()
+                .all(|s| s.lock().bytes <= parts.shard_bytes_max)
+        );
+    }
+}
