@@ -17,6 +17,7 @@ mod few;
 mod groups;
 mod index;
 mod layout;
+mod lookup;
 mod merge;
 mod parts;
 mod reader;
