@@ -7,7 +7,7 @@
 //! in units of 2^-32 of a replica: shares add up exactly, so a placement in which every node holds
 //! its share rounded down or up always exists (`placement.rs` says why).
 //!
-//! Weights are rounded, by less than 2^-32 of the largest: a share that is nearly whole is meant
+//! Weights are rounded, by less than 2^-48 of the largest: a share that is nearly whole is meant
 //! to be whole.
 
 /// Bits of a share after its point.
@@ -17,11 +17,11 @@ const POINT: u32 = 32;
 const NEARLY: u128 = 1 << 12;
 
 /// The greatest weight: that of the largest node.
-pub(super) const WEIGHT_MAX: u64 = 1 << 32;
+pub(super) const WEIGHT_MAX: u64 = 1 << 48;
 
 /// No multiple of weights needs to be tried beyond this: even a weight of 1 then reaches 2^17
 /// replicas, one in each of more arcs than a ring has.
-const LEVEL_MAX: u128 = 1 << 81;
+const LEVEL_MAX: u128 = 1 << 97;
 
 /// One node, as far as shares are concerned.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +79,9 @@ pub(super) fn fair(nodes: &[Weighted], arcs: u32, replicas: usize) -> Vec<Share>
 
 /// What a node holds at a level, in units: the level times its weight, up to what it can hold.
 fn holds(node: &Weighted, level: u128) -> u128 {
-    let wanted = (level * u128::from(node.weight)) >> WEIGHT_MAX.trailing_zeros();
+    // Where the product is too large, it is far more than anybody can hold.
+    let product = level.saturating_mul(u128::from(node.weight));
+    let wanted = product >> WEIGHT_MAX.trailing_zeros();
     wanted.min(u128::from(node.most) << POINT)
 }
 

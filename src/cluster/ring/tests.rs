@@ -244,6 +244,15 @@ impl World {
         squares(&held)
     }
 
+    /// Replicas of an arc that a zone holds at most, as few as that can be.
+    fn spread(&self) -> usize {
+        let sizes = self.count_zones(self.nodes().iter());
+        let held = |spread: usize| sizes.iter().map(|size| *size.min(&spread)).sum::<usize>();
+        (1..)
+            .find(|spread| held(*spread) >= self.replicas())
+            .unwrap()
+    }
+
     /// Fair shares by floating point: the level at which the ring is full, in zones and over all.
     fn ideal(&self) -> BTreeMap<Incarnation, f64> {
         let nodes = self.nodes();
@@ -265,14 +274,7 @@ impl World {
             let weight = if bytes > 0.0 { bytes } else { mean };
             zones.entry(self.zone(who)).or_default().push((who, weight));
         }
-        let spread = (1..).find(|spread| {
-            zones
-                .values()
-                .map(|zone| zone.len().min(*spread))
-                .sum::<usize>()
-                >= replicas
-        });
-        let spread = spread.unwrap();
+        let spread = self.spread();
         let fill = |zone: &[(Incarnation, f64)], level: f64| -> f64 {
             zone.iter()
                 .map(|(_, weight)| (weight * level).min(arcs))
@@ -301,12 +303,13 @@ impl World {
     fn copies_at_least(&self, plan: &Plan) -> usize {
         let holdings = plan.holdings.values();
         let lacking = holdings.map(|holding| holding.share.floor.saturating_sub(holding.holds));
+        let spread = self.spread();
         let short = self.state.partitions.values().map(|partition| {
-            let there = partition
-                .members
-                .iter()
-                .filter(|m| plan.holdings.contains_key(m));
-            self.replicas().saturating_sub(there.count())
+            let there = partition.members.iter();
+            let there = there.filter(|member| plan.holdings.contains_key(member));
+            let zones = self.count_zones(there.map(|member| &member.incarnation));
+            let can_stay: usize = zones.iter().map(|count| *count.min(&spread)).sum();
+            self.replicas().saturating_sub(can_stay)
         });
         (lacking.sum::<u32>() as usize).max(short.sum())
     }
@@ -532,8 +535,14 @@ enum Event {
 
 fn any_event(most: usize) -> impl Strategy<Value = Event> {
     let zone = || prop_oneof![2 => Just(0u8), 3 => 1u8..5];
-    let capacity =
-        || prop_oneof![2 => Just(0u64), 2 => Just(1 << 40), 1 => 1u64..8, 1 => any::<u64>()];
+    let capacity = || {
+        prop_oneof![
+            2 => Just(0u64),
+            2 => Just(1 << 40),
+            1 => (1u64..8).prop_map(|size| size << 30),
+            1 => (1u64 << 30)..(1 << 50),
+        ]
+    };
     prop_oneof![
         5 => (1..=most, zone(), capacity())
             .prop_map(|(nodes, zone, capacity)| Event::Join { nodes, zone, capacity }),
