@@ -192,7 +192,7 @@ impl OneShard<'_, '_> {
             return Ok(());
         };
         let fresh = self.apply(window);
-        self.hold(window, &fresh);
+        self.hold(&fresh);
         if self.appending.log.is_some() {
             let mut payload = Vec::new();
             encode_floats(&self.work.floats, &mut payload);
@@ -261,7 +261,7 @@ impl OneShard<'_, '_> {
 
     /// Counts series that are new in a layer, and writes definitions for those that the log does
     /// not know there.
-    fn hold(&mut self, _window: Window, fresh: &[Fresh]) {
+    fn hold(&mut self, fresh: &[Fresh]) {
         for one in fresh {
             if one.held {
                 self.state.hold(one.slot);
@@ -294,10 +294,8 @@ impl OneShard<'_, '_> {
         };
         let shard = u8::try_from(self.number).unwrap_or(u8::MAX);
         let arcs = self.work.arcs.as_slice();
-        let records: Vec<Record<'_>> = self
-            .work
-            .payloads
-            .iter()
+        let payloads = self.work.payloads.iter();
+        let records: Vec<Record<'_>> = payloads
             .map(|(kind, payload)| Record {
                 window,
                 shard,
@@ -388,7 +386,7 @@ impl OneShard<'_, '_> {
             });
         }
         drop(layers);
-        self.hold(window, fresh.as_slice());
+        self.hold(fresh.as_slice());
     }
 
     fn exemplars(&mut self, batch: &AppendBatch<'_>) -> Result<(), Error> {
@@ -442,7 +440,7 @@ impl OneShard<'_, '_> {
                 held: false,
                 define: true,
             };
-            self.hold(window, &[fresh]);
+            self.hold(&[fresh]);
         }
     }
 }
