@@ -1,7 +1,7 @@
 //! Consul: this node registered with its agent, peers watched with blocking queries, and the
 //! founding record in its key-value store. Nothing that grows with load or series is kept there.
 //!
-//! The client is our own, over hyper: `docs/decisions/0004-own-consul-client.md`.
+//! The client is our own, over hyper: `docs/decisions/0005-own-consul-client.md`.
 
 mod api;
 mod client;
