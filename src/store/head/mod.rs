@@ -13,6 +13,7 @@ mod layer;
 mod pieces;
 mod postings;
 mod replay;
+mod replay_threads;
 mod roster;
 mod rows;
 mod settings;

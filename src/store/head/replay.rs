@@ -1,13 +1,16 @@
-//! The log read back into the head at open.
+//! Records of some shards of the log, put back into the head one after the other.
+//!
+//! It knows nothing of files and threads: `replay_threads` brings the records.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::core::Core;
 use super::types::{AppendBatch, FloatSample, OtherSample, SeriesId};
 use crate::model::{Fingerprint, LabelSet, RingArc, TenantId, TimestampMs, Window, fingerprint};
 use crate::store::error::Error;
 use crate::store::log::{
-    Covered, LoggedFloat, RecordHeader, RecordKind, Replayed, decode_definitions, decode_exemplar,
+    Covered, LoggedFloat, RecordHeader, RecordKind, decode_definitions, decode_exemplar,
     decode_floats, decode_metadata, decode_others,
 };
 
@@ -31,11 +34,13 @@ struct Definition {
     position: u64,
 }
 
-/// Puts records into a core that nobody else uses yet.
-pub(super) struct Replay<'a> {
-    core: &'a Core,
-    /// Definitions by window and shard of the writer, then number.
-    series: HashMap<(Window, u8), Vec<Option<Meaning>>>,
+/// What numbers mean in one window and shard of the writer.
+type Meanings = Vec<Option<Meaning>>;
+
+/// Puts records into a core that nobody reads yet.
+pub(super) struct Replay {
+    core: Arc<Core>,
+    series: HashMap<(Window, u8), Meanings>,
     now: TimestampMs,
     bytes: Vec<u8>,
     logged: Vec<LoggedFloat>,
@@ -53,8 +58,8 @@ enum Known {
     Elsewhere,
 }
 
-impl<'a> Replay<'a> {
-    pub(super) fn new(core: &'a Core, now: TimestampMs) -> Self {
+impl Replay {
+    pub(super) fn new(core: Arc<Core>, now: TimestampMs) -> Self {
         Self {
             core,
             series: HashMap::new(),
@@ -69,7 +74,7 @@ impl<'a> Replay<'a> {
         &mut self,
         header: &RecordHeader,
         payload: &[u8],
-        covered: &Covered<'_>,
+        covered: &Covered,
     ) -> Result<(), Error> {
         let window = header.window;
         let meanings = self.series.entry((window, header.shard)).or_default();
@@ -110,60 +115,25 @@ impl<'a> Replay<'a> {
         meanings.get_mut(number as usize)?.as_mut()
     }
 
-    /// What a number means for a record of samples.
-    fn known(
-        &mut self,
-        header: &RecordHeader,
-        number: u32,
-        covered: &Covered<'_>,
-        pins: &mut Vec<(RingArc, u64)>,
-    ) -> Result<Known, Error> {
-        let core = self.core;
-        let Some(meaning) = self.meaning(header, number) else {
-            // Its definition went with a segment that holds only what blocks have.
-            if covered.highest(header.window) >= header.position {
-                return Ok(Known::Elsewhere);
-            }
-            return Err(Error::corrupt(
-                "a record",
-                format!("it names the series {number}, which nothing defines"),
-            ));
-        };
-        if let Meaning::Registered(id, arc, marked) = meaning {
-            return Ok(if *marked >= header.position {
-                Known::Elsewhere
-            } else {
-                Known::Wanted(*id, *arc)
-            });
-        }
-        let Meaning::Defined(series) = &*meaning else {
-            return Ok(Known::Elsewhere);
-        };
-        if series.marked >= header.position {
-            return Ok(Known::Elsewhere);
-        }
-        let arc = RingArc::of(series.fingerprint, core.settings.depth);
-        let id = core.register_unbounded(&series.tenant, &series.labels)?;
-        // As long as its samples are needed, so is the definition, in whatever segment it lies.
-        pin(pins, arc, series.position);
-        *meaning = Meaning::Registered(id, arc, series.marked);
-        Ok(Known::Wanted(id, arc))
-    }
-
     fn floats(
         &mut self,
         header: &RecordHeader,
         payload: &[u8],
-        covered: &Covered<'_>,
+        covered: &Covered,
         pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         let mut logged = std::mem::take(&mut self.logged);
         logged.clear();
         decode_floats(payload, &mut self.bytes, &mut logged).map_err(damaged)?;
         self.floats.clear();
+        let meanings = self
+            .series
+            .entry((header.window, header.shard))
+            .or_default();
         let mut last = None;
         for float in &logged {
-            if let Known::Wanted(series, arc) = self.known(header, float.series, covered, pins)? {
+            let known = known(&self.core, meanings, header, float.series, covered, pins)?;
+            if let Known::Wanted(series, arc) = known {
                 if last != Some(arc) {
                     last = Some(arc);
                     pin(pins, arc, header.position);
@@ -187,14 +157,19 @@ impl<'a> Replay<'a> {
         &mut self,
         header: &RecordHeader,
         payload: &[u8],
-        covered: &Covered<'_>,
+        covered: &Covered,
         pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         let mut logged = Vec::new();
         decode_others(payload, header.window, |sample| logged.push(sample)).map_err(damaged)?;
         let mut others = Vec::with_capacity(logged.len());
+        let meanings = self
+            .series
+            .entry((header.window, header.shard))
+            .or_default();
         for sample in logged {
-            if let Known::Wanted(series, arc) = self.known(header, sample.series, covered, pins)? {
+            let known = known(&self.core, meanings, header, sample.series, covered, pins)?;
+            if let Known::Wanted(series, arc) = known {
                 pin(pins, arc, header.position);
                 others.push(OtherSample {
                     series,
@@ -215,7 +190,7 @@ impl<'a> Replay<'a> {
         &mut self,
         header: &RecordHeader,
         payload: &[u8],
-        covered: &Covered<'_>,
+        covered: &Covered,
         pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         let (tenant, family, metadata) = decode_metadata(payload).map_err(damaged)?;
@@ -237,7 +212,7 @@ impl<'a> Replay<'a> {
     /// still has the definition of their series too.
     fn exemplar(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<(), Error> {
         let (number, exemplar) = decode_exemplar(payload).map_err(damaged)?;
-        let core = self.core;
+        let core = Arc::clone(&self.core);
         let series = match self.meaning(header, number) {
             None => return Ok(()),
             Some(Meaning::Registered(series, _, _)) => *series,
@@ -249,6 +224,26 @@ impl<'a> Replay<'a> {
             exemplars: &[(series, exemplar)],
             ..AppendBatch::default()
         })
+    }
+
+    /// Takes a record and adds to `pins` what keeps segments, as [`Replayed::finish`] tells it.
+    ///
+    /// [`Replayed::finish`]: crate::store::log::Replayed::finish
+    pub(super) fn record(
+        &mut self,
+        header: &RecordHeader,
+        payload: &[u8],
+        covered: &Covered,
+        pins: &mut Vec<(RingArc, u64)>,
+    ) -> Result<(), Error> {
+        match header.kind {
+            RecordKind::Write => Ok(()),
+            RecordKind::Define => self.define(header, payload, covered),
+            RecordKind::Floats => self.floats(header, payload, covered, pins),
+            RecordKind::Others => self.others(header, payload, covered, pins),
+            RecordKind::Metadata => self.metadata(header, payload, covered, pins),
+            RecordKind::Exemplars => self.exemplar(header, payload),
+        }
     }
 
     /// Nothing is forgotten while the log is read, so no id can be stale.
@@ -264,6 +259,59 @@ impl<'a> Replay<'a> {
     }
 }
 
+/// What a number means for a record of samples.
+#[inline]
+fn known(
+    core: &Core,
+    meanings: &mut Meanings,
+    header: &RecordHeader,
+    number: u32,
+    covered: &Covered,
+    pins: &mut Vec<(RingArc, u64)>,
+) -> Result<Known, Error> {
+    match meanings.get_mut(number as usize).and_then(Option::as_mut) {
+        Some(Meaning::Registered(id, arc, marked)) if *marked < header.position => {
+            Ok(Known::Wanted(*id, *arc))
+        }
+        Some(Meaning::Registered(..)) => Ok(Known::Elsewhere),
+        other => first_known(core, other, header, number, covered, pins),
+    }
+}
+
+/// As [`known`], for a series that is not registered yet, or that nothing defines.
+#[cold]
+fn first_known(
+    core: &Core,
+    meaning: Option<&mut Meaning>,
+    header: &RecordHeader,
+    number: u32,
+    covered: &Covered,
+    pins: &mut Vec<(RingArc, u64)>,
+) -> Result<Known, Error> {
+    let Some(meaning) = meaning else {
+        // Its definition went with a segment that holds only what blocks have.
+        if covered.highest(header.window) >= header.position {
+            return Ok(Known::Elsewhere);
+        }
+        return Err(Error::corrupt(
+            "a record",
+            format!("it names the series {number}, which nothing defines"),
+        ));
+    };
+    let Meaning::Defined(series) = &*meaning else {
+        return Ok(Known::Elsewhere);
+    };
+    if series.marked >= header.position {
+        return Ok(Known::Elsewhere);
+    }
+    let arc = RingArc::of(series.fingerprint, core.settings.depth);
+    let id = core.register_unbounded(&series.tenant, &series.labels)?;
+    // As long as its samples are needed, so is the definition, in whatever segment it lies.
+    pin(pins, arc, series.position);
+    *meaning = Meaning::Registered(id, arc, series.marked);
+    Ok(Known::Wanted(id, arc))
+}
+
 /// Notes what an arc needs, once for each position.
 fn pin(pins: &mut Vec<(RingArc, u64)>, arc: RingArc, position: u64) {
     if !pins.contains(&(arc, position)) {
@@ -273,23 +321,4 @@ fn pin(pins: &mut Vec<(RingArc, u64)>, arc: RingArc, position: u64) {
 
 fn damaged(error: crate::codec::Error) -> Error {
     Error::corrupt("a record", error.to_string())
-}
-
-impl Replayed for Replay<'_> {
-    fn record(
-        &mut self,
-        header: &RecordHeader,
-        payload: &[u8],
-        covered: &Covered<'_>,
-        pins: &mut Vec<(RingArc, u64)>,
-    ) -> Result<(), Error> {
-        match header.kind {
-            RecordKind::Write => Ok(()),
-            RecordKind::Define => self.define(header, payload, covered),
-            RecordKind::Floats => self.floats(header, payload, covered, pins),
-            RecordKind::Others => self.others(header, payload, covered, pins),
-            RecordKind::Metadata => self.metadata(header, payload, covered, pins),
-            RecordKind::Exemplars => self.exemplar(header, payload),
-        }
-    }
 }

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 
 use super::core::Core;
 use super::cut::Cut;
-use super::replay::Replay;
+use super::replay_threads::ReplayThreads;
 use super::settings::HeadSettings;
 use super::types::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 use super::view::HeadView;
 use crate::model::{LabelSet, Metadata, RingArc, Samples, TenantId, TimestampMs, Value, Window};
 use crate::runtime::Clock;
 use crate::store::error::Error;
-use crate::store::log::{Log, LogDisk, LogStats, Mark, WriteLogSettings};
+use crate::store::log::{Covered, Log, LogDisk, LogStats, Mark, WriteLogSettings};
 
 /// The head, recoverable from its log.
 pub struct Head {
@@ -81,7 +81,7 @@ impl Head {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Error> {
         let core = Arc::new(Core::new(settings));
-        let mut replay = Replay::new(&core, clock.now());
+        let mut replay = ReplayThreads::start(&core, &Covered::by(marks), clock.now())?;
         let log = Log::open(log_settings, disk, marks, Arc::clone(&clock), &mut replay)?;
         drop(replay);
         Ok(Self { core, log, clock })

@@ -1,6 +1,7 @@
 //! Marks: up to which position the log's content of an arc and window is elsewhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::model::{Fingerprint, RingArc, Window};
 
@@ -60,5 +61,29 @@ impl Marks {
             .map(|(_, position)| *position)
             .max()
             .unwrap_or(0)
+    }
+}
+
+/// What marks say, for a replay to ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Covered(Arc<Marks>);
+
+impl Covered {
+    /// What these marks say.
+    #[must_use]
+    pub(crate) fn by(marks: &[Mark]) -> Self {
+        Self(Arc::new(Marks::new(marks)))
+    }
+
+    /// Up to which position the content of a series in a window is elsewhere.
+    #[must_use]
+    pub(crate) fn of_series(&self, window: Window, fingerprint: Fingerprint) -> u64 {
+        self.0.of_series(window, fingerprint)
+    }
+
+    /// Up to which position anything of a window is elsewhere.
+    #[must_use]
+    pub(crate) fn highest(&self, window: Window) -> u64 {
+        self.0.highest(window)
     }
 }

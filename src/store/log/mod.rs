@@ -23,8 +23,9 @@ pub(super) mod faulty;
 mod tests;
 
 pub use disk::{DirDisk, LogDisk, LogFile};
+pub(super) use mark::Covered;
 pub use mark::Mark;
-pub(super) use open::{Covered, Replayed};
+pub(super) use open::{Misread, Pin, Replayed};
 pub(super) use payload::{
     DefineWriter, LoggedFloat, LoggedOther, OthersWriter, RECORD_SAMPLES_MAX, decode_definitions,
     decode_exemplar, decode_floats, decode_metadata, decode_others, encode_exemplar, encode_floats,

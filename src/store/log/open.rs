@@ -13,42 +13,54 @@ use super::record::{
 };
 use super::replay::{Next, SegmentReader, read_front, scan_behind};
 use super::segment::{Segment, Segments};
-use crate::model::{Fingerprint, RingArc, Window};
+use crate::model::{RingArc, Window};
 use crate::store::error::Error;
 
 /// Takes what the log holds, at open.
 pub(crate) trait Replayed {
-    /// Takes a record and adds to `pins` what keeps segments: the arcs that it is about, with its
-    /// own position, and those that a definition before it is now known to be needed for, with
-    /// the position of that definition.
+    /// Takes the record that stands at `offset` of its segment. It need not be read yet when this
+    /// returns; `false`: there is no use in going on, and `finish` says why.
+    fn record(&mut self, header: &RecordHeader, offset: u64, payload: &[u8]) -> bool;
+
+    /// Has read all records, and says what keeps segments: the arcs that records are about, each
+    /// with the last such position of a segment at least, and the arcs that a definition is needed
+    /// for, with the position of the definition.
     ///
     /// # Errors
-    /// When the record cannot be read; the log adds where it stands.
-    fn record(
-        &mut self,
-        header: &RecordHeader,
-        payload: &[u8],
-        covered: &Covered<'_>,
-        pins: &mut Vec<(RingArc, u64)>,
-    ) -> Result<(), Error>;
+    /// When one of the records cannot be read.
+    fn finish(&mut self) -> Result<Vec<Pin>, Misread>;
 }
 
-/// What marks say, for a replay to ask.
+/// A position that is needed until an arc and window are marked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pin {
+    /// The window.
+    pub window: Window,
+    /// The arc.
+    pub arc: RingArc,
+    /// The record's position.
+    pub position: u64,
+}
+
+impl From<(Window, RingArc, u64)> for Pin {
+    fn from((window, arc, position): (Window, RingArc, u64)) -> Self {
+        Self {
+            window,
+            arc,
+            position,
+        }
+    }
+}
+
+/// A record that could not be read.
 #[derive(Debug)]
-pub(crate) struct Covered<'a>(&'a Marks);
-
-impl Covered<'_> {
-    /// Up to which position the content of a series in a window is elsewhere.
-    #[must_use]
-    pub(crate) fn of_series(&self, window: Window, fingerprint: Fingerprint) -> u64 {
-        self.0.of_series(window, fingerprint)
-    }
-
-    /// Up to which position anything of a window is elsewhere.
-    #[must_use]
-    pub(crate) fn highest(&self, window: Window) -> u64 {
-        self.0.highest(window)
-    }
+pub(crate) struct Misread {
+    /// Its segment's.
+    pub generation: u32,
+    /// Where it stands there.
+    pub offset: u64,
+    /// What is wrong.
+    pub error: Error,
 }
 
 /// A segment found on the disk.
@@ -195,6 +207,8 @@ impl Opening<'_> {
                 ),
             )),
             None => {
+                // Before anything is changed on the disk.
+                self.finish()?;
                 let file = self.tail(&name, file, header.generation, unproven)?;
                 self.opened.last = Some((file, header.generation, offset));
                 Ok(())
@@ -211,7 +225,6 @@ impl Opening<'_> {
         generation: u32,
     ) -> Result<Range<u64>, Error> {
         let mut reader = SegmentReader::new(file, generation);
-        let mut pins = Vec::new();
         // Where writes begin that no later one has called durable, and their first positions.
         let mut unproven: VecDeque<(u64, u64)> = VecDeque::new();
         let ended = |unproven: &VecDeque<(u64, u64)>, offset| {
@@ -231,8 +244,7 @@ impl Opening<'_> {
                     });
                 }
             };
-            let opened = &mut self.opened;
-            if header.position != opened.next_position {
+            if header.position != self.opened.next_position {
                 return Ok(ended(&unproven, offset));
             }
             if header.kind == RecordKind::Write {
@@ -248,23 +260,38 @@ impl Opening<'_> {
                 }
                 continue;
             }
-            pins.clear();
-            let covered = Covered(&opened.segments.marks);
-            self.replayed
-                .record(&header, payload, &covered, &mut pins)
-                .map_err(|error| match error {
-                    Error::Corrupt { what, problem } => Error::Corrupt {
-                        what: format!("the log file {name} at byte {offset} ({what})"),
-                        problem,
-                    },
-                    other => other,
-                })?;
-            for (arc, position) in &pins {
-                opened.segments.note(header.window, *arc, *position);
+            if !self.replayed.record(&header, offset, payload) {
+                self.finish()?;
+                return Err(Error::Bug("the replay stopped without a reason".to_owned()));
             }
+            let opened = &mut self.opened;
             opened.next_position += 1;
             opened.replayed_records += 1;
         }
+    }
+
+    /// Waits until all records are read, and notes what they need.
+    fn finish(&mut self) -> Result<(), Error> {
+        let segments = &mut self.opened.segments;
+        let pins = self.replayed.finish().map_err(|misread| {
+            let of = |segment: &&Segment| segment.generation == misread.generation;
+            let name = segments.live.iter().find(of).map(|found| &*found.name);
+            match misread.error {
+                Error::Corrupt { what, problem } => Error::Corrupt {
+                    what: format!(
+                        "the log file {} at byte {} ({what})",
+                        name.unwrap_or_default(),
+                        misread.offset
+                    ),
+                    problem,
+                },
+                other => other,
+            }
+        })?;
+        for pin in pins {
+            segments.note(pin.window, pin.arc, pin.position);
+        }
+        Ok(())
     }
 
     /// Tells a torn tail from damage, and removes the tail.

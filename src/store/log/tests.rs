@@ -19,19 +19,18 @@ use crate::store::error::Error;
 
 /// Collects what a replay gives.
 #[derive(Default)]
-struct Collected(Records);
+struct Collected(Records, Vec<Pin>);
 
 impl Replayed for Collected {
-    fn record(
-        &mut self,
-        header: &RecordHeader,
-        payload: &[u8],
-        _covered: &Covered<'_>,
-        pins: &mut Vec<(RingArc, u64)>,
-    ) -> Result<(), Error> {
-        pins.push((arc(header.shard), header.position));
+    fn record(&mut self, header: &RecordHeader, _offset: u64, payload: &[u8]) -> bool {
         self.0.push((header.position, payload.to_vec()));
-        Ok(())
+        let pin = (header.window, arc(header.shard), header.position);
+        self.1.push(pin.into());
+        true
+    }
+
+    fn finish(&mut self) -> Result<Vec<Pin>, Misread> {
+        Ok(std::mem::take(&mut self.1))
     }
 }
 
