@@ -5,15 +5,19 @@
 use crate::config::Settings;
 use crate::runtime::{ByteSize, memory_total};
 
-/// The head's share, in hundredths: when unsealed samples take more, they are sealed early. The
-/// registry of series, buffers of requests and the code itself come on top.
+/// The head's share, in hundredths: when unsealed samples take more, they are sealed early.
+/// Buffers of requests and the code itself come on top.
 const HEAD_PERCENT: u64 = 45;
+/// The share of the registry of series, in hundredths: labels and index of what is active. When
+/// it takes more, new series are refused, known ones are not.
+const REGISTRY_PERCENT: u64 = 20;
 /// The share of the engine's cache of block files, in hundredths.
 const CACHE_PERCENT: u64 = 6;
 /// The most that one query may take, in hundredths, whatever `query.max_memory` says.
 const QUERY_PERCENT: u64 = 50;
 /// Below these a node does not work well, however small the machine.
 const HEAD_BYTES_MIN: u64 = 32 << 20;
+const REGISTRY_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MIN: u64 = 4 << 20;
 const QUERY_BYTES_MIN: u64 = 32 << 20;
 /// More cache than this gains little: what is read again is in the system's page cache.
@@ -26,6 +30,8 @@ pub(super) struct Shares {
     pub limit: u64,
     /// Unsealed samples.
     pub head: u64,
+    /// Series and their labels.
+    pub registry: u64,
     /// The engine's cache.
     pub cache: u64,
     /// One query.
@@ -44,6 +50,7 @@ impl Shares {
         Self {
             limit,
             head: share(HEAD_PERCENT).max(HEAD_BYTES_MIN),
+            registry: share(REGISTRY_PERCENT).max(REGISTRY_BYTES_MIN),
             cache: share(CACHE_PERCENT).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
             query: share(QUERY_PERCENT).max(QUERY_BYTES_MIN).min(query_max.0),
         }
@@ -58,6 +65,7 @@ mod tests {
     fn a_small_board_and_a_large_server_both_get_sensible_shares() {
         let board = Shares::within(1 << 30, ByteSize::mib(512));
         assert_eq!(board.head >> 20, 460);
+        assert_eq!(board.registry >> 20, 204);
         assert_eq!(board.cache >> 20, 61);
         assert_eq!(board.query >> 20, 511);
         let tiny = Shares::within(32 << 20, ByteSize::mib(512));

@@ -65,6 +65,7 @@ impl Ground {
                 depth: FOUNDING_DEPTH,
                 shards: cores().next_power_of_two().clamp(2, 16),
                 series_max: settings.ingest.max_series,
+                registry_bytes_max: usize::try_from(self.shares.registry).unwrap_or(usize::MAX),
                 exemplars_max: EXEMPLARS_MAX,
             },
             head_bytes_max: self.shares.head,

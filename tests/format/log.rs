@@ -40,6 +40,7 @@ fn open(directory: &Path) -> Result<Head, Error> {
         shards: 2,
         series_max: 1000,
         exemplars_max: 100,
+        ..HeadSettings::default()
     };
     let log = WriteLogSettings {
         segment_size: ByteSize(SEGMENT_LEN),

@@ -27,6 +27,8 @@ pub(super) struct Core {
     pub shards: Vec<Shard>,
     pub settings: HeadSettings,
     pub registered: AtomicUsize,
+    /// What the rosters say they take.
+    registry_bytes: AtomicUsize,
     views: Mutex<Views>,
 }
 
@@ -52,6 +54,7 @@ impl Core {
             shards: (0..settings.shards).map(|_| Shard::default()).collect(),
             settings,
             registered: AtomicUsize::new(0),
+            registry_bytes: AtomicUsize::new(0),
             views: Mutex::default(),
         }
     }
@@ -109,10 +112,12 @@ impl Core {
         if let Some(slot) = roster.find(fingerprint, tenant, labels) {
             return Ok(id(&roster, slot));
         }
+        let before = roster.live_bytes();
         let slot = roster
             .add(fingerprint, tenant, labels, self.settings.depth)
             .ok_or_else(|| self.full())?;
         self.registered.fetch_add(1, Ordering::AcqRel);
+        self.count_bytes(before, roster.live_bytes());
         let id = id(&roster, slot);
         drop(roster);
         // Registered but without a sample: forgotten like one that lost its last.
@@ -126,14 +131,31 @@ impl Core {
         if labels.text_len() > ITEM_MAX {
             return Err(too_large("the labels of a series", labels.text_len()));
         }
-        if self.registered.load(Ordering::Acquire) < self.settings.series_max {
-            return Ok(());
+        if self.registered.load(Ordering::Acquire) >= self.settings.series_max {
+            return Err(self.full());
         }
-        self.forget_unheld();
-        if self.registered.load(Ordering::Acquire) < self.settings.series_max {
-            return Ok(());
+        let bytes = self.registry_bytes.load(Ordering::Acquire);
+        let most = self.settings.registry_bytes_max;
+        if most > 0 && bytes >= most {
+            return Err(Error::Limit {
+                what: "the memory of active series and their labels, in bytes,",
+                value: bytes as u64,
+                limit: most as u64,
+                remedy: "series known already are still written; drop labels that multiply series, or raise memory_limit",
+            });
         }
-        Err(self.full())
+        Ok(())
+    }
+
+    /// Notes that a roster took `before` bytes and takes `after`.
+    fn count_bytes(&self, before: usize, after: usize) {
+        if after >= before {
+            self.registry_bytes
+                .fetch_add(after - before, Ordering::AcqRel);
+        } else {
+            self.registry_bytes
+                .fetch_sub(before - after, Ordering::AcqRel);
+        }
     }
 
     fn full(&self) -> Error {
@@ -141,7 +163,7 @@ impl Core {
             what: "the number of active series",
             value: self.registered.load(Ordering::Acquire) as u64 + 1,
             limit: self.settings.series_max as u64,
-            remedy: "series known already are still written; drop labels that multiply series, or raise the limit",
+            remedy: "series known already are still written; drop labels that multiply series, or raise ingest.max_series",
         }
     }
 
@@ -291,7 +313,9 @@ impl Core {
                 .entry(id.slot)
                 .is_some_and(|entry| entry.generation == id.generation());
             if current && !state.holds(id.slot) {
+                let before = roster.live_bytes();
                 roster.forget(id.slot, self.settings.depth);
+                self.count_bytes(before, roster.live_bytes());
                 self.registered.fetch_sub(1, Ordering::AcqRel);
             }
         }

@@ -34,6 +34,11 @@ const GENERATION_MASK: u32 = (1 << 26) - 1;
 /// other, as the series of one request do.
 const GROUP_SERIES: u32 = 256;
 
+/// What a series costs besides its labels: entry, table, place in its arc, counter, postings.
+const SERIES_BYTES: usize = size_of::<Entry>() + 40;
+/// What a target costs.
+const TARGET_BYTES: usize = 160;
+
 /// A scrape target: tenant, job, instance; or a group of series that have neither.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum TargetKey {
@@ -281,6 +286,13 @@ impl Roster {
         self.labels.finish_compaction(fresh);
     }
 
+    /// Bytes that registered series take, about: kept small to compute, since every new series
+    /// asks. What was forgotten does not count, because its room is used again.
+    pub(super) fn live_bytes(&self) -> usize {
+        let series = self.entries.len().saturating_sub(self.free_slots.len());
+        series * SERIES_BYTES + self.target_numbers.len() * TARGET_BYTES + self.labels.live_bytes()
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let arcs: usize = self
@@ -292,7 +304,7 @@ impl Roster {
             + self.free_slots.capacity() * 4
             + self.table.capacity() * 8
             + arcs
-            + self.targets.len() * 160
+            + self.targets.len() * TARGET_BYTES
             + self.labels.bytes()
             + self.postings.bytes()
     }

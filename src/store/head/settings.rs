@@ -11,6 +11,9 @@ pub struct HeadSettings {
     pub shards: usize,
     /// Series that may be registered at a time; a new one beyond it is refused.
     pub series_max: usize,
+    /// Bytes of memory that registered series and their labels may take; a new one beyond it is
+    /// refused. 0: no bound.
+    pub registry_bytes_max: usize,
     /// Exemplars held at a time; the oldest go first.
     pub exemplars_max: usize,
 }
@@ -21,6 +24,7 @@ impl Default for HeadSettings {
             depth: FOUNDING_DEPTH,
             shards: 4,
             series_max: 10_000_000,
+            registry_bytes_max: 0,
             exemplars_max: 20_000,
         }
     }

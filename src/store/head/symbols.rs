@@ -19,6 +19,10 @@ pub(super) struct TenantNumber(pub u32);
 /// Bytes of a piece of the arena.
 const PIECE: usize = 64 << 10;
 
+/// What a pair costs besides its text: its place here and in the postings, an entry of a tree,
+/// the counters of shared text.
+const PAIR_BYTES: usize = size_of::<Option<Pair>>() + 88;
+
 /// One label that some series have.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
@@ -230,6 +234,13 @@ impl LabelArena {
 
     pub(super) fn finish_compaction(&mut self, fresh: Arena) {
         self.arena = fresh;
+    }
+
+    /// Bytes that the labels of registered series take, about, whatever room was taken for more.
+    pub(super) fn live_bytes(&self) -> usize {
+        let pairs = self.pairs.len().saturating_sub(self.free_pairs.len());
+        let arena = self.arena.pieces.len() * PIECE;
+        self.text_bytes + pairs * PAIR_BYTES + arena.saturating_sub(self.arena.dead)
     }
 
     /// Bytes held.

@@ -315,6 +315,45 @@ fn only_new_series_are_refused_at_the_bound() {
 }
 
 #[test]
+fn the_memory_of_labels_is_bounded_and_forgotten_series_make_room() {
+    let settings = HeadSettings {
+        shards: 1,
+        registry_bytes_max: 200_000,
+        ..HeadSettings::default()
+    };
+    let disk = Arc::new(FaultyDisk::default());
+    let log = WriteLogSettings::default();
+    let head = Head::open(settings, &log, disk.clone(), &[], clock()).unwrap();
+    let long = |at: u32| labels("a", &format!("{at:01000}"));
+    let mut taken = 0;
+    let error = loop {
+        match head.register(&tenant(), &long(taken)) {
+            Ok(_) if taken == 0 => drop(float(&head, &long(0), 1, 1.0)),
+            Ok(_) => {}
+            Err(error) => break error.to_string(),
+        }
+        taken += 1;
+    };
+    assert!((50..200).contains(&taken), "{taken}");
+    assert!(error.contains("raise memory_limit"), "{error}");
+    // Those that never got a sample are forgotten, and what comes then finds room; a replay takes
+    // what the log has whatever the bound is.
+    head.tidy();
+    head.tidy();
+    assert_eq!(head.stats().series, 1);
+    float(&head, &long(taken), 1, 1.0);
+    drop(head);
+    let settings = HeadSettings {
+        registry_bytes_max: 1,
+        ..settings
+    };
+    let disk = Arc::new(disk.after_kill());
+    let head = Head::open(settings, &log, disk, &[], clock()).unwrap();
+    assert_eq!(content(&head).len(), 2);
+    assert!(head.register(&tenant(), &long(1)).is_err());
+}
+
+#[test]
 fn matchers_select_as_prometheus_does() {
     let disk = FaultyDisk::default();
     let head = open(&disk, &[]);
