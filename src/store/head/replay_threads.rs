@@ -121,7 +121,10 @@ impl Replayed for ReplayThreads {
                 Ok(Ok(pins)) => all.extend(pins),
                 Ok(Err(error)) => {
                     let place = |one: &Misread| (one.generation, one.offset);
-                    if misread.as_ref().is_none_or(|known| place(&error) < place(known)) {
+                    if misread
+                        .as_ref()
+                        .is_none_or(|known| place(&error) < place(known))
+                    {
                         misread = Some(error);
                     }
                 }
