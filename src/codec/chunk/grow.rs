@@ -127,7 +127,7 @@ impl Chunk {
         pen.chunk.last_bits = bits;
     }
 
-    /// Copies the bits into `words`, to be read by [`Reader`] without the slabs: some hundreds of
+    /// Copies the bits into `words`, to be read by `Reader` without the slabs: some hundreds of
     /// bytes, so that a lock over slabs and state is held for a moment only.
     pub fn copy_bits(&self, slabs: &Slabs, words: &mut Vec<u32>) {
         words.clear();

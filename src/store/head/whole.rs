@@ -72,7 +72,7 @@ impl Head {
     /// Opens the head: replays the log in `disk`, leaving out what `marks` cover.
     ///
     /// # Errors
-    /// As [`Log::open`]; also when the log defines more series than the settings allow.
+    /// As opening the log; also when the log defines more series than the settings allow.
     pub fn open(
         settings: HeadSettings,
         log_settings: &WriteLogSettings,
