@@ -1,6 +1,6 @@
 # Sourced by scripts/test after setup.sh: makes the real servers that the end-to-end tests start.
-# Debian's come from its packages; Prometheus 3 and the OpenTelemetry Collector are built from the
-# Go module proxy and kept in the cache. A machine that has none yet leaves the Collector to a
+# Debian's come from its packages; Prometheus 3, the OpenTelemetry Collector and Consul are built from the
+# Go module proxy and kept in the cache. A machine that has none yet leaves the last two to a
 # later run when it is in a hurry (CI=true): its tests say then that they were skipped.
 
 export CAIRN_TOOLS_BIN="${CAIRN_TOOLS_BIN:-$CAIRN_CACHE/tools/bin}"
@@ -32,7 +32,8 @@ cold=""
 [ -x "$CAIRN_TOOLS_BIN/prometheus3" ] || cold=yes
 go_tool prometheus prometheus3 5
 if [ -n "$cold" ] && [ -n "${CI:-}" ]; then
-    say "cold CI run: the OpenTelemetry Collector is left to the next one"
+    say "cold CI run: the OpenTelemetry Collector and Consul are left to the next one"
 else
     go_tool otelcol otelcol 10
+    go_tool consul consul 10
 fi

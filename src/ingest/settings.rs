@@ -24,7 +24,8 @@ crate::settings! {
         /// The most buckets of one native histogram, both sides together.
         max_native_histogram_buckets: usize = 10_000,
         /// The most series that may be active at a time: those with samples that no block holds
-        /// yet. A new one beyond it is refused with 400, samples of known ones are taken.
+        /// yet. A new one beyond it is refused with 400, samples of known ones are taken. New
+        /// ones are also refused when labels and index take a fifth of `memory_limit`.
         max_series: usize = 10_000_000,
         /// How many ways of spelling series are remembered, so that their labels need not be
         /// parsed again: some 38 bytes each. Beyond it, ingest still works, and costs more CPU.

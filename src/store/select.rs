@@ -7,7 +7,7 @@
 //!
 //! Not here: PromQL, and what a matcher means (`model`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::block::{Ordinal, TenantReader};
@@ -300,37 +300,40 @@ fn limited<T>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> {
 }
 
 impl Store {
-    /// Collects texts from the head and from every block of the range.
+    /// Collects texts from the head and from every block of the range, sorted.
     fn collect_texts(
         &self,
         selection: &Selection,
         context: &ReadContext,
         from_head: impl Fn(&HeadView) -> BTreeSet<String>,
-        from_block: impl Fn(&mut TenantReader) -> Result<Vec<String>, Error>,
-    ) -> Result<BTreeSet<String>, SourceError> {
+        from_block: impl Fn(&mut TenantReader, &mut dyn FnMut(&str)) -> Result<(), Error>,
+    ) -> Result<Vec<String>, SourceError> {
         let view = self.read_view(selection.range);
         let mut reservation = context.budget.reserve(0, 0)?;
-        let mut all = BTreeSet::new();
-        let mut add = |texts: &mut dyn Iterator<Item = String>| {
-            for text in texts {
-                let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-                if all.insert(text) {
-                    reservation.grow(bytes.saturating_add(SERIES_BYTES), 0)?;
-                }
-            }
-            Ok::<(), SourceError>(())
-        };
-        add(&mut from_head(&view.head).into_iter())?;
+        let mut all: HashSet<String> = from_head(&view.head).into_iter().collect();
+        let cost = |text: &str| (text.len() as u64).saturating_add(SERIES_BYTES);
+        reservation.grow(all.iter().map(|text| cost(text)).sum(), 0)?;
         for block in &view.blocks {
             context.cancel.check()?;
+            let mut grown = 0;
+            let mut note = |text: &str| {
+                if !all.contains(text) {
+                    all.insert(text.to_owned());
+                    grown += cost(text);
+                }
+            };
             let reader = block.reader()?;
             if reader.overlaps(selection.range)
                 && let Some(mut data) = reader.tenant(&selection.tenant)?
             {
-                add(&mut from_block(&mut data)?.into_iter())?;
+                from_block(&mut data, &mut note)?;
             }
+            // A block at a time: what one has is bounded.
+            reservation.grow(grown, 0)?;
         }
-        Ok(all)
+        let mut sorted: Vec<String> = all.into_iter().collect();
+        sorted.sort_unstable();
+        Ok(sorted)
     }
 }
 
@@ -379,7 +382,11 @@ impl Source for Store {
             selection,
             context,
             |head| head.label_names(selection),
-            |block| block.label_names(&selection.matchers),
+            |block, each| {
+                let names = block.label_names(&selection.matchers)?;
+                names.iter().for_each(|name| each(name));
+                Ok(())
+            },
         )?;
         Ok(limited(names.into_iter(), limit))
     }
@@ -395,7 +402,7 @@ impl Source for Store {
             selection,
             context,
             |head| head.label_values(name, selection),
-            |block| block.label_values(name, &selection.matchers),
+            |block, each| block.each_label_value(name, &selection.matchers, each),
         )?;
         Ok(limited(values.into_iter(), limit))
     }

@@ -127,7 +127,7 @@ fn a_damaged_log_is_named_and_nothing_starts() {
     let mut bytes = fs::read(&segment).unwrap();
     bytes[4096 + 45] ^= 1;
     fs::write(&segment, bytes).unwrap();
-    let output = Command::new(Cairn::program())
+    let output = Cairn::command()
         .args(["serve", "--http-listen", "127.0.0.1:0", "--data-dir"])
         .arg(&node.data_dir)
         .output()
@@ -190,6 +190,7 @@ impl SmallDisk {
 
     fn serve(&self, folder: &Path, port: u16) -> Server {
         let mut command = Command::new("nsenter");
+        Cairn::hide_test_variables(&mut command);
         command
             .args(["--user", "--mount", "--preserve-credentials", "--target"])
             .arg(self.holder.pid().to_string())
@@ -256,7 +257,7 @@ fn a_full_disk_refuses_writes_and_comes_back() {
         assert!(refusal.text().contains(part), "{}", refusal.text());
     }
     assert_eq!(kept(), acknowledged);
-    let mut status = Command::new(Cairn::program());
+    let mut status = Cairn::command();
     let status = status.args(["status", "--url", &url]).output().unwrap();
     let status = String::from_utf8_lossy(&status.stdout).into_owned();
     assert!(status.contains("refused: the disk of"), "{status}");

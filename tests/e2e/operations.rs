@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::servers::{Cairn, eventually, get};
 
 fn run(arguments: &[&str]) -> Output {
-    Command::new(Cairn::program())
+    Cairn::command()
         .args(arguments)
         .env_remove("CAIRN_CONFIG")
         .output()
@@ -222,7 +222,7 @@ fn a_stop_at_any_moment_of_a_start_ends_it() {
     let folder = tempfile::tempdir().unwrap();
     let data_dir = folder.path().join("cairn");
     for step in 0..12 {
-        let mut child = Command::new(Cairn::program())
+        let mut child = Cairn::command()
             .args(serve(&data_dir, "127.0.0.1:0"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())

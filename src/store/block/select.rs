@@ -50,18 +50,30 @@ impl TenantReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn label_values(&mut self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        self.each_label_value(name, matchers, &mut |value| found.push(value.to_owned()))?;
+        Ok(found)
+    }
+
+    /// The same, each handed to `each`: of many blocks most have the same values, which need not
+    /// be copied.
+    pub(in crate::store) fn each_label_value(
+        &mut self,
+        name: &str,
+        matchers: &[Matcher],
+        each: &mut dyn FnMut(&str),
+    ) -> Result<(), Error> {
         let Some(name) = self.number_of(name) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let wanted = match matchers {
             [] => None,
             matchers => Some(self.matching(matchers)?),
         };
-        let mut found = Vec::new();
         for chunk in 0..self.chunks_of(name) {
             let values = self.values(name, chunk)?;
             let Some(wanted) = &wanted else {
-                found.extend(values.iter().map(str::to_owned));
+                values.iter().for_each(&mut *each);
                 continue;
             };
             let lists = self.lists(name, chunk, &values)?;
@@ -70,11 +82,11 @@ impl TenantReader {
                     .get(at, self.series_len())
                     .map_err(|error| self.damaged("postings", &error))?;
                 if !having.is_disjoint(wanted) {
-                    found.push(value.to_owned());
+                    each(value);
                 }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The ordinals that satisfy all matchers.

@@ -22,6 +22,22 @@ impl Cairn {
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_cairn")), PathBuf::from)
     }
 
+    /// A command of the program.
+    pub fn command() -> Command {
+        let mut command = Command::new(Self::program());
+        Self::hide_test_variables(&mut command);
+        command
+    }
+
+    /// Takes the variables away that are for these tests: all that begin with `CAIRN_` are
+    /// settings to the program.
+    pub fn hide_test_variables(command: &mut Command) {
+        let all = std::env::vars_os().map(|(name, _)| name);
+        for name in all.filter(|name| name.to_string_lossy().starts_with("CAIRN_")) {
+            command.env_remove(name);
+        }
+    }
+
     /// Starts a node below `folder` and waits until it is ready.
     pub fn start(folder: &Path, settings: &[&str]) -> Self {
         let data_dir = folder.join("cairn");
@@ -35,7 +51,7 @@ impl Cairn {
 
     /// Starts a node on a directory and port, with `--set` for each of `settings`.
     pub fn start_on(folder: &Path, data_dir: &Path, port: u16, settings: Vec<String>) -> Self {
-        let mut command = Command::new(Self::program());
+        let mut command = Self::command();
         command
             .arg("serve")
             .arg("--data-dir")
