@@ -17,6 +17,7 @@ mod retention;
 mod seal;
 mod select;
 mod settings;
+mod texts;
 mod view;
 mod watermark;
 mod whole;

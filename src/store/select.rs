@@ -7,12 +7,13 @@
 //!
 //! Not here: PromQL, and what a matcher means (`model`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
 use super::head::{HeadSeries, HeadView};
+use super::texts::{Texts, TextsOf};
 use super::view::{AppliedBlock, ReadView};
 use super::whole::Store;
 use crate::model::{LabelSet, METRIC_NAME, Metadata, Samples, TenantId, TimeRange};
@@ -306,34 +307,27 @@ impl Store {
         selection: &Selection,
         context: &ReadContext,
         from_head: impl Fn(&HeadView) -> BTreeSet<String>,
-        from_block: impl Fn(&mut TenantReader, &mut dyn FnMut(&str)) -> Result<(), Error>,
+        from_block: impl Fn(&mut TenantReader, &mut dyn FnMut(TextsOf<'_>)) -> Result<(), Error>,
     ) -> Result<Vec<String>, SourceError> {
         let view = self.read_view(selection.range);
         let mut reservation = context.budget.reserve(0, 0)?;
-        let mut all: HashSet<String> = from_head(&view.head).into_iter().collect();
-        let cost = |text: &str| (text.len() as u64).saturating_add(SERIES_BYTES);
-        reservation.grow(all.iter().map(|text| cost(text)).sum(), 0)?;
+        let mut texts = Texts::default();
+        for text in from_head(&view.head) {
+            texts.add(TextsOf::One(&text));
+        }
+        reservation.grow(texts.take_grown(), 0)?;
         for block in &view.blocks {
             context.cancel.check()?;
-            let mut grown = 0;
-            let mut note = |text: &str| {
-                if !all.contains(text) {
-                    all.insert(text.to_owned());
-                    grown += cost(text);
-                }
-            };
             let reader = block.reader()?;
             if reader.overlaps(selection.range)
                 && let Some(mut data) = reader.tenant(&selection.tenant)?
             {
-                from_block(&mut data, &mut note)?;
+                from_block(&mut data, &mut |found| texts.add(found))?;
             }
             // A block at a time: what one has is bounded.
-            reservation.grow(grown, 0)?;
+            reservation.grow(texts.take_grown(), 0)?;
         }
-        let mut sorted: Vec<String> = all.into_iter().collect();
-        sorted.sort_unstable();
-        Ok(sorted)
+        Ok(texts.sorted())
     }
 }
 
@@ -382,11 +376,7 @@ impl Source for Store {
             selection,
             context,
             |head| head.label_names(selection),
-            |block, each| {
-                let names = block.label_names(&selection.matchers)?;
-                names.iter().for_each(|name| each(name));
-                Ok(())
-            },
+            |block, each| block.find_label_names(&selection.matchers, each),
         )?;
         Ok(limited(names.into_iter(), limit))
     }
@@ -402,7 +392,7 @@ impl Source for Store {
             selection,
             context,
             |head| head.label_values(name, selection),
-            |block, each| block.each_label_value(name, &selection.matchers, each),
+            |block, each| block.find_label_values(name, &selection.matchers, each),
         )?;
         Ok(limited(values.into_iter(), limit))
     }

@@ -14,6 +14,7 @@ use crate::codec::postings::Lists;
 use crate::codec::symbols::Symbols;
 use crate::model::{MatchOp, Matcher};
 use crate::store::error::Error;
+use crate::store::texts::{Texts, TextsOf};
 
 impl TenantReader {
     /// The series that satisfy all matchers, in label order.
@@ -30,19 +31,31 @@ impl TenantReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn label_names(&mut self, matchers: &[Matcher]) -> Result<Vec<String>, Error> {
+        let mut found = Texts::default();
+        self.find_label_names(matchers, &mut |text| found.add(text))?;
+        Ok(found.sorted())
+    }
+
+    /// The same, handed to `each`.
+    pub(in crate::store) fn find_label_names(
+        &mut self,
+        matchers: &[Matcher],
+        each: &mut dyn FnMut(TextsOf<'_>),
+    ) -> Result<(), Error> {
         if matchers.is_empty() {
-            return Ok(self.names().iter().map(str::to_owned).collect());
+            each(TextsOf::List(self.names()));
+            return Ok(());
         }
         let mut seen = RoaringBitmap::new();
         for ordinal in &self.matching(matchers)? {
             let numbers = self.label_numbers(Ordinal(ordinal))?;
             seen.extend(numbers.iter().map(|(name, _)| *name));
         }
-        Ok(seen
+        let names = seen
             .iter()
-            .filter_map(|name| self.names().get(name as usize))
-            .map(str::to_owned)
-            .collect())
+            .filter_map(|name| self.names().get(name as usize));
+        names.for_each(|name| each(TextsOf::One(name)));
+        Ok(())
     }
 
     /// The values of one label over the series that satisfy all matchers, sorted.
@@ -50,18 +63,17 @@ impl TenantReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn label_values(&mut self, name: &str, matchers: &[Matcher]) -> Result<Vec<String>, Error> {
-        let mut found = Vec::new();
-        self.each_label_value(name, matchers, &mut |value| found.push(value.to_owned()))?;
-        Ok(found)
+        let mut found = Texts::default();
+        self.find_label_values(name, matchers, &mut |text| found.add(text))?;
+        Ok(found.sorted())
     }
 
-    /// The same, each handed to `each`: of many blocks most have the same values, which need not
-    /// be copied.
-    pub(in crate::store) fn each_label_value(
+    /// The same, handed to `each`.
+    pub(in crate::store) fn find_label_values(
         &mut self,
         name: &str,
         matchers: &[Matcher],
-        each: &mut dyn FnMut(&str),
+        each: &mut dyn FnMut(TextsOf<'_>),
     ) -> Result<(), Error> {
         let Some(name) = self.number_of(name) else {
             return Ok(());
@@ -73,7 +85,7 @@ impl TenantReader {
         for chunk in 0..self.chunks_of(name) {
             let values = self.values(name, chunk)?;
             let Some(wanted) = &wanted else {
-                values.iter().for_each(&mut *each);
+                each(TextsOf::List(&values));
                 continue;
             };
             let lists = self.lists(name, chunk, &values)?;
@@ -82,7 +94,7 @@ impl TenantReader {
                     .get(at, self.series_len())
                     .map_err(|error| self.damaged("postings", &error))?;
                 if !having.is_disjoint(wanted) {
-                    each(value);
+                    each(TextsOf::One(value));
                 }
             }
         }
