@@ -127,6 +127,20 @@ fn print(text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
+/// Prints what a command answers, or says what went wrong.
+fn conclude(answer: Result<String, String>) -> ExitCode {
+    match answer {
+        Ok(text) => {
+            print(&text);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Says on standard error what went wrong.
 fn complain(text: &str) {
     use std::io::Write;

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Node;
-use super::{complain, graph, print, table, time};
+use super::{conclude, graph, table, time};
 use crate::model::TimestampMs;
 use crate::runtime::{Clock, SystemClock, parse_duration_ms};
 
@@ -70,16 +70,7 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn run(&self) -> ExitCode {
-        match self.answer() {
-            Ok(text) => {
-                print(&text);
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                complain(&error);
-                ExitCode::FAILURE
-            }
-        }
+        conclude(self.answer())
     }
 
     fn answer(&self) -> Result<String, String> {

@@ -7,8 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::Node;
+use super::conclude;
 use super::graph::number;
-use super::{complain, print};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,16 +73,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self) -> ExitCode {
-        match self.answer() {
-            Ok(text) => {
-                print(&text);
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                complain(&error);
-                ExitCode::FAILURE
-            }
-        }
+        conclude(self.answer())
     }
 
     fn answer(&self) -> Result<String, String> {

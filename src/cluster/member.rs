@@ -60,6 +60,8 @@ pub struct MemberSettings {
     pub head_bytes_max: u64,
     /// How much of the blocks' files the engine keeps in memory.
     pub engine_cache_bytes: u64,
+    /// How much of what queries have decoded is kept for the next ones.
+    pub decoded_cache_bytes: u64,
     /// When windows are sealed.
     pub seal: SealSettings,
     /// What is kept.
@@ -199,6 +201,7 @@ impl LocalMember {
                 ..settings.head
             },
             head_bytes_max: settings.head_bytes_max,
+            decoded_bytes_max: settings.decoded_cache_bytes,
             clock: Arc::clone(clock),
             chance,
         })?);

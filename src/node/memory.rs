@@ -13,15 +13,20 @@ const HEAD_PERCENT: u64 = 45;
 const REGISTRY_PERCENT: u64 = 20;
 /// The share of the engine's cache of block files, in hundredths.
 const CACHE_PERCENT: u64 = 6;
+/// The share of decoded parts of blocks that queries have in common, in hundredths.
+const DECODED_PERCENT: u64 = 3;
 /// The most that one query may take, in hundredths, whatever `query.max_memory` says.
 const QUERY_PERCENT: u64 = 50;
 /// Below these a node does not work well, however small the machine.
 const HEAD_BYTES_MIN: u64 = 32 << 20;
 const REGISTRY_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MIN: u64 = 4 << 20;
+const DECODED_BYTES_MIN: u64 = 2 << 20;
 const QUERY_BYTES_MIN: u64 = 32 << 20;
 /// More cache than this gains little: what is read again is in the system's page cache.
 const CACHE_BYTES_MAX: u64 = 256 << 20;
+/// What a dashboard's queries have in common over a day of 5,000 series fits several times.
+const DECODED_BYTES_MAX: u64 = 32 << 20;
 
 /// How memory is shared out, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +39,8 @@ pub(super) struct Shares {
     pub registry: u64,
     /// The engine's cache.
     pub cache: u64,
+    /// Decoded parts of blocks.
+    pub decoded: u64,
     /// One query.
     pub query: u64,
 }
@@ -52,6 +59,7 @@ impl Shares {
             head: share(HEAD_PERCENT).max(HEAD_BYTES_MIN),
             registry: share(REGISTRY_PERCENT).max(REGISTRY_BYTES_MIN),
             cache: share(CACHE_PERCENT).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
+            decoded: share(DECODED_PERCENT).clamp(DECODED_BYTES_MIN, DECODED_BYTES_MAX),
             query: share(QUERY_PERCENT).max(QUERY_BYTES_MIN).min(query_max.0),
         }
     }
@@ -67,6 +75,7 @@ mod tests {
         assert_eq!(board.head >> 20, 460);
         assert_eq!(board.registry >> 20, 204);
         assert_eq!(board.cache >> 20, 61);
+        assert_eq!(board.decoded >> 20, 30);
         assert_eq!(board.query >> 20, 511);
         let tiny = Shares::within(32 << 20, ByteSize::mib(512));
         assert_eq!(
@@ -75,5 +84,6 @@ mod tests {
         );
         let server = Shares::within(64 << 30, ByteSize::mib(512));
         assert_eq!((server.cache, server.query), (256 << 20, 512 << 20));
+        assert_eq!((tiny.decoded, server.decoded), (2 << 20, 32 << 20));
     }
 }

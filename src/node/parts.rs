@@ -24,7 +24,8 @@ use super::status::{NodeStatus, Scraped};
 const LOOKUPS: usize = 4;
 /// Requests that may wait for a thread; a browser opens a dashboard with some dozens.
 const WAITING_MAX: usize = 512;
-/// Exemplars held; Prometheus' documentation suggests 100,000 for a server ten times our size.
+/// Exemplars held. Prometheus' default is 100,000, for machines with more memory than a 4 GB board
+/// has to give: 20,000 take a few MiB.
 const EXEMPLARS_MAX: usize = 20_000;
 
 /// Everything that the parts are made from.
@@ -70,6 +71,7 @@ impl Ground {
             },
             head_bytes_max: self.shares.head,
             engine_cache_bytes: self.shares.cache,
+            decoded_cache_bytes: self.shares.decoded,
             seal: settings.seal.clone(),
             retention: settings.retention.clone(),
             disk: settings.disk.clone(),

@@ -101,7 +101,7 @@ impl StatusProvider for NodeStatus {
         HeadStatus {
             series: found.series,
             label_pairs: found.label_pairs,
-            chunks: store.head_stats().windows,
+            chunks: store.head_stats().chunks,
             time_min: starts.min().unwrap_or(now),
             time_max: ends.max().map_or(now, |end| end.min(now)),
             series_by_metric: found.series_by_metric,

@@ -37,7 +37,7 @@ impl Store {
     }
 }
 
-fn of(view: &HeadView, tenant: &TenantId, limit: usize) -> Cardinality {
+pub(super) fn of(view: &HeadView, tenant: &TenantId, limit: usize) -> Cardinality {
     // A pair may be in several shards.
     let mut pairs: BTreeMap<(Arc<str>, Arc<str>), u64> = BTreeMap::new();
     let series = view.each_pair(tenant, |name, value, series| {

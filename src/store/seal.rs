@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::applied;
-use super::block::{BlockContent, BlockProperties, ContentSeries, build_block, digest_of};
+use super::block::{BlockContent, BlockProperties, build_block, digest_of};
 use super::digest::{ContentHasher, ContentSum};
 use super::engine::{Batch, Durability};
 use super::error::Error;
@@ -26,7 +26,6 @@ use crate::model::{
     BlockEntry, BlockId, Level, Metadata, RingArc, Samples, TenantId, TimeRange, Value, Window,
 };
 use crate::runtime::CancelToken;
-use crate::source::FamilyMetadata;
 
 /// Samples that are written to the log again in one batch: some 100 KiB.
 const LEFTOVER_SAMPLES: usize = 4096;
@@ -75,42 +74,6 @@ impl RangeCut {
         }
         sum
     }
-}
-
-/// A cut as content of a block.
-struct CutContent<'a>(&'a Cut);
-
-impl BlockContent for CutContent<'_> {
-    fn series_len(&self) -> usize {
-        self.0.series().len()
-    }
-
-    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
-        let series = self.0.series().get(index).ok_or_else(no_series)?;
-        Ok(ContentSeries {
-            tenant: series.tenant.clone(),
-            labels: series.labels.clone(),
-            fingerprint: series.fingerprint,
-        })
-    }
-
-    fn read(&mut self, index: usize, samples: &mut Samples) -> Result<(), Error> {
-        samples.clear();
-        let series = self.0.series().get(index).ok_or_else(no_series)?;
-        self.0.read(series, samples);
-        Ok(())
-    }
-
-    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
-        let all = self.0.metadata().into_iter();
-        Ok(all
-            .map(|((tenant, family), list)| (tenant, (family, list)))
-            .collect())
-    }
-}
-
-fn no_series() -> Error {
-    Error::Bug("a cut was asked for a series that it does not have".to_owned())
 }
 
 impl Store {
@@ -457,7 +420,7 @@ impl Step {
 
 fn contents(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
     cuts.iter()
-        .map(|cut| Box::new(CutContent(cut)) as Box<dyn BlockContent + '_>)
+        .map(|cut| Box::new(cut.content()) as Box<dyn BlockContent + '_>)
         .collect()
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use super::applied;
-use super::block::{DECODED_BYTES_MAX, DecodedParts};
+use super::block::DecodedParts;
 use super::digest::ContentHasher;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
@@ -34,6 +34,8 @@ pub struct StoreParts {
     pub head: HeadSettings,
     /// Unsealed samples may take so many bytes before they are sealed early; 0: no bound.
     pub head_bytes_max: u64,
+    /// Decoded parts of blocks that queries share may take so many bytes.
+    pub decoded_bytes_max: u64,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Dice.
@@ -95,7 +97,7 @@ impl Store {
         let staging = parts.directory.path().join("staged");
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
-        let decoded = Arc::new(DecodedParts::new(DECODED_BYTES_MAX));
+        let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
         let applied_block = |entry| {
             Arc::new(AppliedBlock::new(
                 entry,

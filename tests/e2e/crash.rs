@@ -16,6 +16,13 @@ const WRITERS: usize = 3;
 const SERIES: usize = 40;
 const ROUNDS: usize = 6;
 
+/// The writers' clock: it starts this far back, and moves by a step with every request.
+const BEHIND_MS: i64 = 600_000;
+const STEP_MS: i64 = 10;
+/// So many requests keep the writers' clock in the past, where a query at the present sees it.
+/// The fastest machine so far needed a tenth of it.
+const REQUESTS_MAX: i64 = BEHIND_MS / STEP_MS - 1;
+
 /// Sends requests until told to stop, noting what was acknowledged.
 fn write(
     url: &str,
@@ -25,12 +32,12 @@ fn write(
     base: i64,
     next: &mut i64,
 ) {
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && *next < REQUESTS_MAX {
         let mut sent = Vec::new();
         let mut request = Vec::new();
         for number in 0..SERIES {
             // Some old, some out of order: none of that is an error here.
-            let at = base + *next * 100 - if number % 7 == 0 { 9_000_000 } else { 0 };
+            let at = base + *next * STEP_MS - if number % 7 == 0 { 9_000_000 } else { 0 };
             let value = f64::from_bits((*next as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 2)
                 + number as f64;
             let labels = [
@@ -94,7 +101,7 @@ fn acknowledged_samples_survive_kill_nine() {
     // No grace: the old samples are sealed into blocks while the node is killed.
     let mut node = Cairn::start(folder.path(), &["seal.grace=0s"]);
     let acknowledged = Acknowledged::default();
-    let base = now_ms() - 600_000;
+    let base = now_ms() - BEHIND_MS;
     let mut next = [0i64; WRITERS];
     let mut checked = 0;
     for round in 0..ROUNDS {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use super::servers::{Cairn, eventually, get};
+use super::servers::{Cairn, Server, eventually, free_port, get, post};
 
 fn run(arguments: &[&str]) -> Output {
     Cairn::command()
@@ -214,6 +214,59 @@ fn grafanas_save_and_test_works_on_an_empty_store() {
         (missing.status, missing.text().contains("page not found")),
         (404, true)
     );
+}
+
+/// Would catch a reload that takes a broken file, says nothing of what waits, or lies about it.
+#[test]
+fn a_configuration_is_read_again_or_refused_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cairn.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("telemetry.level = \"info\"\n");
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = Cairn::command();
+    command
+        .args(serve(&folder.path().join("data"), &listen))
+        .arg("--config")
+        .arg(&file);
+    let mut server = Server::start("cairn", command, folder.path());
+    server.wait_until(Duration::from_secs(60), || {
+        get(&format!("http://{listen}/-/ready")).is_ok_and(|answer| answer.status == 200)
+    });
+    let reload = || post(&format!("http://{listen}/-/reload"), &[], b"").unwrap();
+    let succeeded = || {
+        let status = get(&format!("http://{listen}/api/v1/status/runtimeinfo")).unwrap();
+        status.json()["data"]["reloadConfigSuccess"].clone()
+    };
+
+    write("telemetry.level = \"debug\"\nhttp.max_connections = 7\n");
+    assert_eq!(reload().status, 200);
+    let output = server.output();
+    assert!(
+        output.contains("http.max_connections") && !output.contains("keys=telemetry.level"),
+        "what waits for the next start is named, and only that: {output}"
+    );
+    assert_eq!(succeeded(), true);
+
+    write("telemetry.levle = \"debug\"\n");
+    let refused = reload();
+    assert_eq!(refused.status, 500);
+    assert!(
+        refused.text().contains("telemetry.level"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(succeeded(), false);
+
+    write("telemetry.level = \"info\"\n");
+    let pid = server.pid().to_string();
+    Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+    eventually("the signal to be obeyed", Duration::from_secs(10), || {
+        (succeeded() == true)
+            .then_some(())
+            .ok_or_else(|| server.output())
+    });
 }
 
 /// However early it comes: the node ends within seconds, and what it had is there afterwards.

@@ -139,6 +139,7 @@ impl World {
                     segment_size: ByteSize::mib(1),
                     ..WriteLogSettings::default()
                 },
+                decoded_cache_bytes: 1 << 20,
                 ..MemberSettings::default()
             },
             member: None,

@@ -14,10 +14,6 @@ use parking_lot::Mutex;
 
 use crate::model::BlockId;
 
-/// A third of what the engine's cache has by default: decoded parts are several times as large as
-/// stored ones, and a dashboard's queries use few of them.
-pub(in crate::store) const DECODED_BYTES_MAX: usize = 32 << 20;
-
 /// Locks; queries hold them for a look only.
 const SHARDS: usize = 8;
 
@@ -67,7 +63,8 @@ pub(in crate::store) struct DecodedParts {
 
 impl DecodedParts {
     /// For so many bytes in all.
-    pub(in crate::store) fn new(bytes_max: usize) -> Self {
+    pub(in crate::store) fn new(bytes_max: u64) -> Self {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
             shard_bytes_max: bytes_max / SHARDS,
@@ -151,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_is_used_stays_and_the_bound_holds() {
-        let parts = DecodedParts::new(8 * 100 * (1000 + ENTRY_BYTES));
+        let parts = DecodedParts::new(8 * 100 * (1000 + ENTRY_BYTES) as u64);
         for number in 0..10_000 {
             parts.put(key(number), &Arc::new(number), 1000);
             assert_eq!(parts.get::<u32>(&key(0)).as_deref(), Some(&0));

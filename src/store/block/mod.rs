@@ -25,7 +25,7 @@ mod select;
 mod verify;
 mod writer;
 
-pub(in crate::store) use cache::{DECODED_BYTES_MAX, DecodedParts};
+pub(in crate::store) use cache::DecodedParts;
 pub use content::{BlockContent, ContentSeries};
 pub use layout::{BlockProperties, BlockTotals};
 pub use merge::MergedBlocks;

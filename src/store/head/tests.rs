@@ -395,6 +395,23 @@ fn matchers_select_as_prometheus_does() {
         .into_iter()
         .collect();
     assert_eq!(values, ["1", "2"]);
+    let found = crate::store::cardinality::of(&view, &tenant(), 2);
+    assert_eq!((found.series, found.label_pairs), (4, 7));
+    let top = |entries: &[(&str, u64)]| -> Vec<(String, u64)> {
+        entries
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count))
+            .collect()
+    };
+    assert_eq!(found.series_by_metric, top(&[("up", 2), ("down", 1)]));
+    assert_eq!(
+        found.values_by_label,
+        top(&[("__name__", 3), ("instance", 2)])
+    );
+    assert_eq!(
+        found.bytes_by_label,
+        top(&[("__name__", 12), ("instance", 2)])
+    );
 }
 
 proptest! {

@@ -48,6 +48,8 @@ pub struct HeadStats {
     pub repeats: u64,
     /// Timestamps that got two different values, in what is held.
     pub conflicts: u64,
+    /// Chunks held: one for each series of each layer that has a sample of it.
+    pub chunks: u64,
     /// Windows held.
     pub windows: u64,
     /// Bytes of layers: chunks, late samples, runs, rows.
@@ -247,6 +249,7 @@ impl Head {
                 for layer in one.layers() {
                     let data = layer.lock();
                     stats.samples += data.samples;
+                    stats.chunks += data.present.iter().count() as u64;
                     stats.repeats += data.repeats;
                     stats.conflicts += data.conflicts;
                     stats.layer_bytes += data.bytes() as u64;
