@@ -8,6 +8,7 @@ mod discovery;
 mod error;
 mod member;
 mod metrics;
+mod peer;
 mod quorum;
 mod retention;
 mod ring;
@@ -34,6 +35,10 @@ pub use discovery::{
 pub use error::Error;
 pub use member::{LocalMember, MemberSettings};
 pub use metrics::{ClusterMetrics, SealResult};
+pub use peer::{
+    Answering, Blocking, Caller, Duplex, Incoming, Method, Outgoing, PeerError, Refused, Service,
+    Services, Serving, Transport,
+};
 pub use quorum::{Role, Sets};
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
