@@ -22,9 +22,9 @@ mod write;
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlState, DAY_MS,
-    Expired, FEATURE_LEVEL, Found, Introduction, Liveness, LocalControl, Member, MemberId, Move,
-    MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Partition, RangeKey, Refusal, SealCommit,
-    Session, Split, WireError, is_sealable, join_or_found, utc_day,
+    Drain, Expired, FEATURE_LEVEL, Found, Introduction, Liveness, LocalControl, Member, MemberId,
+    Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Partition, RangeKey, Refusal,
+    SealCommit, Session, Split, WireError, is_sealable, join_or_found, utc_day,
 };
 pub use discovery::{
     Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,

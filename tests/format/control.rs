@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use cairn::cluster::{
-    BlockUploaded, ClusterId, Command, Compacted, ControlState, Expired, Found, MemberId,
+    BlockUploaded, ClusterId, Command, Compacted, ControlState, Drain, Expired, Found, MemberId,
     MoveAbort, MoveBegin, MoveFinish, NodeUp, SealCommit, Session, Split, WireError,
 };
 use cairn::model::{
@@ -199,11 +199,32 @@ fn changes_of_members() -> Vec<(&'static str, Command)> {
     ]
 }
 
+/// What came after the ring, in its own place so that the golden states before it stay.
+fn intents() -> Vec<(&'static str, Command)> {
+    let drain = |drain| {
+        Command::Drain(Drain {
+            incarnation: INCARNATION,
+            drain,
+        })
+    };
+    vec![
+        ("drain", drain(true)),
+        ("drain_back", drain(false)),
+        ("drain_again", drain(true)),
+    ]
+}
+
+/// All commands, each golden file's part after the other.
+fn everything() -> impl Iterator<Item = (&'static str, Command)> {
+    let all = commands().into_iter();
+    all.chain(changes_of_members()).chain(intents())
+}
+
 #[test]
 fn every_command_has_the_bytes_it_always_had() {
     let golden = golden();
     let mut missing = Vec::new();
-    for (name, command) in commands().into_iter().chain(changes_of_members()) {
+    for (name, command) in everything() {
         let bytes = command.encode();
         assert_eq!(Command::decode(&bytes).as_ref(), Ok(&command), "{name}");
         match golden.get(name) {
@@ -225,7 +246,11 @@ fn every_command_has_the_bytes_it_always_had() {
 fn the_same_commands_give_the_state_they_always_gave() {
     let golden = golden();
     let mut state = ControlState::default();
-    for (case, commands) in [("state", commands()), ("state_ring", changes_of_members())] {
+    for (case, commands) in [
+        ("state", commands()),
+        ("state_ring", changes_of_members()),
+        ("state_drain", intents()),
+    ] {
         for (name, command) in commands {
             let outcome = state.apply(&command);
             assert_eq!(outcome.into_result(), Ok(()), "{name}");
@@ -253,7 +278,7 @@ fn a_command_of_a_newer_version_stops_the_node() {
 
 #[test]
 fn every_prefix_of_a_command_is_refused_or_another_command() {
-    for (name, command) in commands().into_iter().chain(changes_of_members()) {
+    for (name, command) in everything() {
         let bytes = command.encode();
         for len in 0..bytes.len() {
             let read = Command::decode(&bytes[..len]);

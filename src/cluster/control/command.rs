@@ -78,6 +78,15 @@ pub struct NodeUp {
     pub feature_level_max: u32,
 }
 
+/// Somebody wants a node to hold nothing, so that it can be switched off for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// Which node.
+    pub incarnation: Incarnation,
+    /// Whether it is to be emptied; `false` takes it back.
+    pub drain: bool,
+}
+
 /// A change of a partition's members begins: from here on it is joint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MoveBegin {
@@ -185,6 +194,8 @@ pub enum Command {
     NodeLive(Incarnation),
     /// A node will never come back.
     NodeGone(Incarnation),
+    /// A node is to be emptied, or no longer.
+    Drain(Drain),
     /// A partition's members begin to change.
     MoveBegin(MoveBegin),
     /// They have changed.
@@ -215,6 +226,7 @@ impl Command {
             Self::NodeDown(_) => "NodeDown",
             Self::NodeLive(_) => "NodeLive",
             Self::NodeGone(_) => "NodeGone",
+            Self::Drain(_) => "Drain",
             Self::MoveBegin(_) => "MoveBegin",
             Self::MoveFinish(_) => "MoveFinish",
             Self::MoveAbort(_) => "MoveAbort",

@@ -17,7 +17,7 @@ mod wire_state;
 
 use std::sync::Arc;
 
-pub use command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Found, MemberId};
+pub use command::{BlockUploaded, ClusterId, Command, Compacted, Drain, Expired, Found, MemberId};
 pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, SealCommit};
 pub use command::{Session, Split};
 pub use error::ControlError;

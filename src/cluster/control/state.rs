@@ -48,6 +48,8 @@ pub struct Member {
     pub feature_level_max: u32,
     /// Whether it is there.
     pub liveness: Liveness,
+    /// Whether it is to be emptied: it keeps what it has until others have it.
+    pub draining: bool,
 }
 
 /// A range of time in the order of its start: the key under which rounds are counted.

@@ -12,7 +12,9 @@ use super::command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Foun
 use super::command::{NodeUp, SealCommit, Session};
 use super::wire_parts::{ArcMessage, EntryMessage, PlaceMessage, RangeMessage, WireError};
 use super::wire_parts::{damaged, narrow, read_digest, read_wide, required, wide};
-use super::wire_ring::{EpochMessage, MoveBeginMessage, MoveFinishMessage, NodeMessage};
+use super::wire_ring::{
+    DrainMessage, EpochMessage, MoveBeginMessage, MoveFinishMessage, NodeMessage,
+};
 use crate::model::{BlockId, Epoch, Incarnation, TimestampMs};
 
 /// Commands whose numbers are taken but which this version does not know.
@@ -40,6 +42,7 @@ pub(super) fn encode_command(command: &Command) -> Vec<u8> {
         Command::NodeDown(node) => Body::NodeDown((*node).into()),
         Command::NodeLive(node) => Body::NodeLive((*node).into()),
         Command::NodeGone(node) => Body::NodeGone((*node).into()),
+        Command::Drain(drain) => Body::Drain((*drain).into()),
         Command::MoveBegin(begin) => Body::MoveBegin(begin.into()),
         Command::MoveFinish(finish) => Body::MoveFinish(finish.into()),
         Command::MoveAbort(abort) => Body::MoveAbort(abort.into()),
@@ -66,6 +69,7 @@ pub(super) fn decode_command(bytes: &[u8]) -> Result<Command, WireError> {
         Some(Body::NodeDown(node)) => node.read().map(Command::NodeDown),
         Some(Body::NodeLive(node)) => node.read().map(Command::NodeLive),
         Some(Body::NodeGone(node)) => node.read().map(Command::NodeGone),
+        Some(Body::Drain(drain)) => drain.read().map(Command::Drain),
         Some(Body::MoveBegin(begin)) => begin.read().map(Command::MoveBegin),
         Some(Body::MoveFinish(finish)) => finish.read().map(Command::MoveFinish),
         Some(Body::MoveAbort(abort)) => abort.read_abort().map(Command::MoveAbort),
@@ -87,7 +91,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
     let broken = |error: prost::DecodeError| damaged("a control command", error.to_string());
     while !bytes.is_empty() {
         let (number, wire_type): (u32, WireType) = decode_key(&mut bytes).map_err(broken)?;
-        if !matches!(number, 1..=13 | 20) {
+        if !matches!(number, 1..=13 | 20 | 25) {
             let reserved = RESERVED_COMMANDS.iter().find(|(taken, _)| *taken == number);
             let name = reserved.map_or("without a name here", |(_, name)| name);
             return Err(WireError::UnknownCommand { number, name });
@@ -99,7 +103,10 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
 
 #[derive(Clone, PartialEq, Message)]
 struct CommandMessage {
-    #[prost(oneof = "Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20")]
+    #[prost(
+        oneof = "Body",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 25"
+    )]
     body: Option<Body>,
 }
 
@@ -133,6 +140,8 @@ enum Body {
     Expired(ExpiredMessage),
     #[prost(uint32, tag = "20")]
     FeatureLevel(u32),
+    #[prost(message, tag = "25")]
+    Drain(DrainMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]

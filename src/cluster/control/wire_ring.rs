@@ -3,7 +3,7 @@
 
 use prost::Message;
 
-use super::command::{MemberId, MoveAbort, MoveBegin, MoveFinish, Split};
+use super::command::{Drain, MemberId, MoveAbort, MoveBegin, MoveFinish, Split};
 use super::state::Move;
 use super::wire_parts::{ArcMessage, WireError, damaged, read_wide, required, wide};
 use crate::model::{Epoch, Incarnation, RingArc};
@@ -26,6 +26,33 @@ impl From<Incarnation> for NodeMessage {
 impl NodeMessage {
     pub(super) fn read(self) -> Result<Incarnation, WireError> {
         read_wide(&self.incarnation).map(Incarnation)
+    }
+}
+
+/// `Drain`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DrainMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    incarnation: Vec<u8>,
+    #[prost(bool, tag = "2")]
+    drain: bool,
+}
+
+impl From<Drain> for DrainMessage {
+    fn from(drain: Drain) -> Self {
+        Self {
+            incarnation: wide(drain.incarnation.0),
+            drain: drain.drain,
+        }
+    }
+}
+
+impl DrainMessage {
+    pub(super) fn read(self) -> Result<Drain, WireError> {
+        Ok(Drain {
+            incarnation: Incarnation(read_wide(&self.incarnation)?),
+            drain: self.drain,
+        })
     }
 }
 

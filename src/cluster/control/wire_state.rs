@@ -101,6 +101,8 @@ struct MemberMessage {
     feature_level_max: u32,
     #[prost(uint32, tag = "11")]
     liveness: u32,
+    #[prost(bool, tag = "12")]
+    draining: bool,
 }
 
 impl MemberMessage {
@@ -121,6 +123,7 @@ impl MemberMessage {
                 Liveness::Down => 1,
                 Liveness::Gone => 2,
             },
+            draining: member.draining,
         }
     }
 
@@ -144,6 +147,7 @@ impl MemberMessage {
             version: self.version,
             feature_level_max: self.feature_level_max,
             liveness,
+            draining: self.draining,
         };
         Ok((Incarnation(read_wide(&self.incarnation)?), member))
     }

@@ -1,6 +1,6 @@
 //! Members: who has started, and what all of them understand.
 
-use crate::cluster::control::command::{NodeUp, Refusal, Session};
+use crate::cluster::control::command::{Drain, NodeUp, Refusal, Session};
 use crate::cluster::control::state::{ControlState, Liveness, Member};
 use crate::model::Incarnation;
 
@@ -15,6 +15,7 @@ pub(super) fn node_up(state: &mut ControlState, node: &NodeUp) -> Result<(), Ref
         check_session(member.session, node.session)?;
     }
     let life = known.map_or(0, |member| member.life);
+    let draining = known.is_some_and(|member| member.draining);
     let member = Member {
         name: node.name.clone(),
         life,
@@ -25,6 +26,7 @@ pub(super) fn node_up(state: &mut ControlState, node: &NodeUp) -> Result<(), Ref
         version: node.version.clone(),
         feature_level_max: node.feature_level_max,
         liveness: Liveness::Live,
+        draining,
     };
     state.members.insert(node.incarnation, member);
     Ok(())
@@ -42,6 +44,18 @@ pub(super) fn liveness(
         return Err(Refusal::Gone(incarnation));
     }
     member.liveness = liveness;
+    Ok(())
+}
+
+/// Whether a node is to be emptied. That anybody else could take what it has is not asked here:
+/// the ring gives nothing away that nobody takes.
+pub(super) fn drain(state: &mut ControlState, drain: Drain) -> Result<(), Refusal> {
+    let member = state.members.get_mut(&drain.incarnation);
+    let member = member.ok_or(Refusal::NoNode(drain.incarnation))?;
+    if member.liveness == Liveness::Gone {
+        return Err(Refusal::Gone(drain.incarnation));
+    }
+    member.draining = drain.drain;
     Ok(())
 }
 

@@ -25,6 +25,7 @@ pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
         Command::NodeDown(node) => members::liveness(state, *node, Liveness::Down),
         Command::NodeLive(node) => members::liveness(state, *node, Liveness::Live),
         Command::NodeGone(node) => members::liveness(state, *node, Liveness::Gone),
+        Command::Drain(drain) => members::drain(state, *drain),
         Command::MoveBegin(begin) => moves::begin(state, begin),
         Command::MoveFinish(finish) => moves::finish(state, finish),
         Command::MoveAbort(abort) => moves::abort(state, abort),

@@ -601,3 +601,29 @@ proptest! {
         let _ = ControlState::decode(&bytes);
     }
 }
+
+#[test]
+fn a_node_is_drained_until_it_is_taken_back_whatever_it_does_meanwhile() {
+    let mut state = founded();
+    let one = Incarnation(1);
+    let drain = |drain| {
+        Command::Drain(Drain {
+            incarnation: one,
+            drain,
+        })
+    };
+    assert_eq!(refusal(&mut state, &drain(true)), Refusal::NoNode(one));
+    for (command, draining) in [
+        (node_up(1, 1), false),
+        (drain(true), true),
+        (Command::NodeDown(one), true),
+        (node_up(2, 2), true),
+        (drain(false), false),
+        (drain(true), true),
+    ] {
+        assert_eq!(state.apply(&command), Outcome::Applied);
+        assert_eq!(state.members[&one].draining, draining);
+    }
+    state.apply(&Command::NodeGone(one));
+    assert_eq!(refusal(&mut state, &drain(false)), Refusal::Gone(one));
+}
