@@ -7,7 +7,7 @@ use crate::model::{Exemplar, LabelSet, Matcher, Metadata, Samples, TenantId, Tim
 use crate::runtime::{Budget, BudgetError, CancelToken, Cancelled};
 
 /// What is asked of every endpoint: whose series, which, and of which times.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Selection {
     /// Whose series.
     pub tenant: TenantId,

@@ -10,6 +10,7 @@ mod member;
 mod metrics;
 mod peer;
 mod quorum;
+mod read;
 mod retention;
 mod ring;
 #[cfg(test)]
@@ -40,6 +41,10 @@ pub use peer::{
     Services, Serving, Transport,
 };
 pub use quorum::{Role, Sets};
+pub use read::{
+    ClusterSource, Completion, HeadSums, HeldHere, Holder, Leaf, LeafSet, Leaves, Pinned,
+    ReadMetrics, ReadParts, ReadService, ReadSettings, WindowSums, slot_range,
+};
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::SealSettings;

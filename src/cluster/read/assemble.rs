@@ -1,0 +1,476 @@
+//! One select over the cluster: asks members what they hold, takes the data of each partition
+//! from one view, and fetches from other heads what that view may lack; anew for the partitions
+//! where a member failed, a block was committed or the ring has changed meanwhile.
+//!
+//! Which answers count and what is complete is decided in `protocol.rs`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::core::Core;
+use super::holder::{Say, Viewed, myself, view_under};
+use super::leaves::{Leaves, count};
+use super::link::{Opened, Parts, RemoteSeries};
+use super::merge::{Beyond, Merged};
+use super::messages::{Asked, SelectRequest, State, StateRequest};
+use super::metrics::Completion;
+use super::protocol::{Choice, HeldHere, PartitionRead, Verdict};
+use crate::cluster::control::{ControlState, MemberId};
+use crate::cluster::peer::Method;
+use crate::cluster::quorum::Sets;
+use crate::model::{Epoch, Incarnation, RingArc};
+use crate::source::{ReadContext, Selection, SeriesStream, SourceError};
+
+/// A select that is being put together.
+pub(super) struct Assembly<'a> {
+    core: &'a Core,
+    selection: &'a Selection,
+    context: &'a ReadContext,
+    streams: VecDeque<Box<dyn SeriesStream>>,
+    beyond: Beyond,
+    /// What was wrong with whom in the last round.
+    trouble: BTreeMap<Incarnation, String>,
+}
+
+/// One attempt at the partitions that are left.
+struct Round {
+    number: u32,
+    ring: Arc<ControlState>,
+    reads: BTreeMap<RingArc, PartitionRead>,
+    local: Option<Viewed>,
+}
+
+/// Partitions whose data come from one member.
+struct Group {
+    from: MemberId,
+    choices: BTreeMap<RingArc, Choice>,
+    /// The view's holdings, once it is there.
+    data: BTreeMap<RingArc, HeldHere>,
+    /// What other heads may have beyond it.
+    fetch: BTreeMap<MemberId, BTreeMap<RingArc, Leaves>>,
+    /// `None`: this node's own view.
+    opened: Option<Opened>,
+}
+
+impl<'a> Assembly<'a> {
+    pub(super) fn new(core: &'a Core, selection: &'a Selection, context: &'a ReadContext) -> Self {
+        Self {
+            core,
+            selection,
+            context,
+            streams: VecDeque::new(),
+            beyond: Beyond::default(),
+            trouble: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn run(mut self) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let mut left: Option<BTreeSet<RingArc>> = None;
+        for number in 0..self.core.settings.rounds_max {
+            let ring = self.core.control.state();
+            let mut round = Round::new(number, ring, left.as_ref())?;
+            self.trouble.clear();
+            self.ask(&mut round)?;
+            let again = self.collect(&mut round)?;
+            if again.is_empty() {
+                return Ok(Box::new(Merged::new(self.streams, self.beyond)));
+            }
+            let metrics = &self.core.metrics;
+            if number + 1 == self.core.settings.rounds_max {
+                metrics.partitions(Completion::Short, again.len());
+                return Err(self
+                    .core
+                    .short(&round.ring, &round.reads, &again, &self.trouble));
+            }
+            metrics.partitions(Completion::Again, again.len());
+            self.core.rest(number, &round.reads, self.context)?;
+            left = Some(again);
+        }
+        Err(SourceError::Unavailable("no read was attempted".to_owned()))
+    }
+
+    /// Asks the members what they hold, until enough have answered of every partition.
+    fn ask(&mut self, round: &mut Round) -> Result<(), SourceError> {
+        let core = self.core;
+        let range = self.selection.range;
+        let me = myself(&round.ring, core.me);
+        let mut own = Vec::new();
+        let mut others: BTreeMap<Incarnation, Vec<Asked>> = BTreeMap::new();
+        for (arc, read) in &round.reads {
+            let asked = Asked {
+                arc: *arc,
+                epoch: read.epoch(),
+                leaves: Leaves::new(),
+            };
+            for member in core.worth_asking(&round.ring, read, round.number) {
+                if member == me {
+                    own.push(asked.clone());
+                } else if member.incarnation != core.me {
+                    let peer = others.entry(member.incarnation).or_default();
+                    if peer.last() != Some(&asked) {
+                        peer.push(asked.clone());
+                    }
+                }
+            }
+        }
+        let asks = others.into_iter().map(|(peer, partitions)| {
+            let request = StateRequest { partitions, range };
+            (peer, request.encode())
+        });
+        let patience = core.settings.state_patience;
+        let mut asking = core.link.ask(asks.collect(), Method::ReadState, patience);
+        if !own.is_empty() {
+            let (control, holder) = (core.control.as_ref(), core.holder.as_ref());
+            let viewed = view_under(control, holder, core.me, &own, range, Say::Sums)?;
+            round.answered(&viewed.state);
+            round.local = Some(viewed);
+        }
+        while !round.reads.values().all(PartitionRead::has_majority) {
+            let Some((peer, answer)) = asking.next(&self.context.cancel)? else {
+                break;
+            };
+            let state = answer.and_then(|bytes| core.state_of(peer, bytes));
+            match state {
+                Ok(state) => {
+                    core.book.answered(peer);
+                    round.answered(&state);
+                }
+                Err(error) => self.is_wrong(peer, &error),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_wrong(&mut self, peer: Incarnation, what: &dyn std::fmt::Display) {
+        self.core.book.failed(peer, self.core.clock.elapsed());
+        self.trouble.insert(peer, what.to_string());
+    }
+
+    /// Opens the data and fetches what they lack. Returns the partitions to be read again.
+    fn collect(&mut self, round: &mut Round) -> Result<BTreeSet<RingArc>, SourceError> {
+        let (groups, mut again) = round.groups(self.core);
+        let groups = self.open(round, groups, &mut again)?;
+        let groups = judge(round, groups, &mut again);
+        let failed = self.fetch(round, &groups)?;
+        for group in groups {
+            if group.data.keys().any(|arc| failed.contains(arc)) {
+                again.extend(group.data.into_keys());
+                continue;
+            }
+            self.settle(round, group)?;
+        }
+        Ok(again)
+    }
+
+    /// Opens the streams of data of all peers at once.
+    fn open(
+        &mut self,
+        round: &Round,
+        groups: Vec<Group>,
+        again: &mut BTreeSet<RingArc>,
+    ) -> Result<Vec<Group>, SourceError> {
+        let (mut ready, mut waiting) = (Vec::new(), BTreeMap::new());
+        for mut group in groups {
+            match &round.local {
+                Some(local) if group.from == local.state.member => {
+                    group.saw(&local.state);
+                    ready.push(group);
+                }
+                _ => {
+                    waiting.insert(group.from.incarnation, group);
+                }
+            }
+        }
+        let asks = waiting.iter().map(|(peer, group)| {
+            let partitions = group.choices.keys().map(|arc| round.asked(*arc)).collect();
+            (*peer, self.request(partitions, false))
+        });
+        let asks: Vec<(Incarnation, Bytes)> = asks.collect();
+        let mut opening = self.open_streams(round, asks);
+        while let Some((peer, opened)) = opening.next(&self.context.cancel)? {
+            let Some(mut group) = waiting.remove(&peer) else {
+                continue;
+            };
+            match opened {
+                Ok(opened) if opened.state.member == group.from => {
+                    group.saw(&opened.state);
+                    group.opened = Some(opened);
+                    ready.push(group);
+                    continue;
+                }
+                Ok(_) => self.is_wrong(peer, &"it says that it is another"),
+                Err(error) => self.is_wrong(peer, &error),
+            }
+            again.extend(group.choices.into_keys());
+        }
+        // Who is silent is left for another.
+        for (peer, group) in waiting {
+            self.core.metrics.silent();
+            self.is_wrong(peer, &"it was silent when it was asked for data");
+            again.extend(group.choices.into_keys());
+        }
+        Ok(ready)
+    }
+
+    fn request(&self, partitions: Vec<Asked>, heads_only: bool) -> Bytes {
+        let request = SelectRequest {
+            selection: self.selection.clone(),
+            partitions,
+            heads_only,
+        };
+        request.encode()
+    }
+
+    fn open_streams(
+        &self,
+        round: &Round,
+        asks: Vec<(Incarnation, Bytes)>,
+    ) -> super::link::Asking<Opened> {
+        let settings = &self.core.settings;
+        let patience = settings
+            .hedge_after
+            .saturating_mul(1 << round.number.min(6));
+        let link = &self.core.link;
+        link.open(asks, Method::Select, patience, settings.silence_max)
+    }
+
+    /// Fetches from other heads what the views may lack. Returns the partitions for which that
+    /// did not go well.
+    fn fetch(&mut self, round: &Round, groups: &[Group]) -> Result<BTreeSet<RingArc>, SourceError> {
+        let mut failed = BTreeSet::new();
+        let mut wanted: BTreeMap<MemberId, BTreeMap<RingArc, Leaves>> = BTreeMap::new();
+        let mut data: BTreeMap<RingArc, &HeldHere> = BTreeMap::new();
+        for group in groups {
+            data.extend(group.data.iter().map(|(arc, holding)| (*arc, holding)));
+            for (member, leaves) in &group.fetch {
+                let arcs = wanted.entry(*member).or_default();
+                arcs.extend(leaves.iter().map(|(arc, leaves)| (*arc, leaves.clone())));
+            }
+        }
+        let leaves = wanted.values().flat_map(BTreeMap::values);
+        self.core.metrics.leaves(leaves.map(count).sum());
+        if let Some(local) = &round.local
+            && let Some(leaves) = wanted.remove(&local.state.member)
+        {
+            // Its version is the one that was judged: it is the same view.
+            let mut stream = local
+                .pinned
+                .select_heads(&leaves, self.selection, self.context)?;
+            self.beyond.take(stream.as_mut(), self.context)?;
+        }
+        let asks = wanted.iter().map(|(member, arcs)| {
+            let asked = arcs.iter().map(|(arc, leaves)| Asked {
+                leaves: leaves.clone(),
+                ..round.asked(*arc)
+            });
+            (member.incarnation, self.request(asked.collect(), true))
+        });
+        let asks: Vec<(Incarnation, Bytes)> = asks.collect();
+        let mut silent: BTreeMap<Incarnation, MemberId> = BTreeMap::new();
+        silent.extend(wanted.keys().map(|member| (member.incarnation, *member)));
+        let mut opening = self.open_streams(round, asks);
+        while let Some((peer, opened)) = opening.next(&self.context.cancel)? {
+            let Some(member) = silent.remove(&peer) else {
+                continue;
+            };
+            let arcs = wanted.get(&member).map(|arcs| arcs.keys().copied());
+            let arcs: Vec<RingArc> = arcs.into_iter().flatten().collect();
+            let taken = match opened {
+                Ok(opened) => {
+                    failed.extend(unfit(round, &opened.state, member, &arcs, &data));
+                    self.take(peer, opened)
+                }
+                Err(error) => Err(SourceError::Unavailable(error.to_string())),
+            };
+            match taken {
+                Err(SourceError::Unavailable(error)) => {
+                    self.is_wrong(peer, &error);
+                    failed.extend(arcs);
+                }
+                other => other?,
+            }
+        }
+        for (peer, member) in silent {
+            self.core.metrics.silent();
+            self.is_wrong(peer, &"it was silent when it was asked for its head");
+            failed.extend(wanted.get(&member).into_iter().flat_map(BTreeMap::keys));
+        }
+        Ok(failed)
+    }
+
+    /// Takes all that a peer's head sends. What came before it breaks off is real content, too.
+    fn take(&mut self, peer: Incarnation, opened: Opened) -> Result<(), SourceError> {
+        let mut stream = self.remote(peer, opened);
+        self.beyond.take(&mut stream, self.context)
+    }
+
+    fn remote(&self, peer: Incarnation, opened: Opened) -> RemoteSeries {
+        let core = self.core;
+        let silence = core.settings.silence_max;
+        let parts = Parts::new(&core.link, peer, opened.messages, silence);
+        RemoteSeries::new(parts, self.context.clone(), core.metrics.clone())
+    }
+
+    /// The group's data are complete.
+    fn settle(&mut self, round: &Round, group: Group) -> Result<(), SourceError> {
+        let fetched: BTreeSet<RingArc> = group
+            .fetch
+            .values()
+            .flat_map(|arcs| arcs.keys().copied())
+            .collect();
+        let metrics = &self.core.metrics;
+        metrics.partitions(Completion::Merged, fetched.len());
+        metrics.partitions(Completion::OneView, group.data.len() - fetched.len());
+        let stream: Box<dyn SeriesStream> = match (group.opened, &round.local) {
+            (Some(opened), _) => Box::new(self.remote(group.from.incarnation, opened)),
+            (None, Some(local)) => {
+                let arcs: Vec<RingArc> = group.data.into_keys().collect();
+                local.pinned.select(&arcs, self.selection, self.context)?
+            }
+            (None, None) => return Ok(()),
+        };
+        self.streams.push_back(stream);
+        Ok(())
+    }
+}
+
+/// The partitions of which a raw answer does not make the data complete.
+fn unfit(
+    round: &Round,
+    state: &State,
+    member: MemberId,
+    arcs: &[RingArc],
+    data: &BTreeMap<RingArc, &HeldHere>,
+) -> Vec<RingArc> {
+    let fits = |arc: &RingArc| {
+        let answer = state.partitions.get(arc);
+        state.member == member
+            && state.answers(&round.asked(*arc))
+            && answer.zip(data.get(arc)).is_some_and(|(answer, data)| {
+                PartitionRead::may_merge(data, answer.holding.version)
+            })
+    };
+    arcs.iter().copied().filter(|arc| !fits(arc)).collect()
+}
+
+/// Keeps the groups whose views are new enough, with what has to be fetched beside them.
+fn judge(round: &Round, groups: Vec<Group>, again: &mut BTreeSet<RingArc>) -> Vec<Group> {
+    let mut kept = Vec::new();
+    for mut group in groups {
+        if group.judge(round) {
+            kept.push(group);
+        } else {
+            again.extend(group.choices.into_keys());
+        }
+    }
+    kept
+}
+
+impl Group {
+    fn saw(&mut self, state: &State) {
+        for (arc, answer) in &state.partitions {
+            if self.choices.contains_key(arc) {
+                self.data.insert(*arc, answer.holding.clone());
+            }
+        }
+    }
+
+    /// Whether the view can be used for all its partitions.
+    fn judge(&mut self, round: &Round) -> bool {
+        let opened = self.opened.as_ref().map(|opened| &opened.state);
+        for (arc, choice) in &self.choices {
+            let is_current = opened.is_none_or(|state| state.answers(&round.asked(*arc)));
+            let (Some(data), Some(read)) = (self.data.get(arc), round.reads.get(arc)) else {
+                return false;
+            };
+            if !is_current {
+                return false;
+            }
+            match read.judge(choice, data) {
+                Verdict::Again => return false,
+                Verdict::Fetch(fetch) => {
+                    for (member, leaves) in fetch {
+                        self.fetch.entry(member).or_default().insert(*arc, leaves);
+                    }
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Round {
+    /// The partitions of the ring as it is now, or those of them that are left.
+    fn new(
+        number: u32,
+        ring: Arc<ControlState>,
+        left: Option<&BTreeSet<RingArc>>,
+    ) -> Result<Self, SourceError> {
+        if ring.partitions.is_empty() {
+            return Err(SourceError::Unavailable(
+                "this node knows no ring yet: try again in a moment".to_owned(),
+            ));
+        }
+        let is_left = |arc: &RingArc| left.is_none_or(|left| left.iter().any(|l| holds(*l, *arc)));
+        let wanted = ring.partitions.iter().filter(|(arc, _)| is_left(arc));
+        let reads = wanted
+            .map(|(arc, found)| (*arc, PartitionRead::new(found.epoch, Sets::of(found))))
+            .collect();
+        Ok(Self {
+            number,
+            ring,
+            reads,
+            local: None,
+        })
+    }
+
+    fn answered(&mut self, state: &State) {
+        for (arc, answer) in &state.partitions {
+            if let Some(read) = self.reads.get_mut(arc) {
+                let answer = answer.clone().under(read.epoch());
+                read.answered(state.member, answer);
+            }
+        }
+    }
+
+    fn asked(&self, arc: RingArc) -> Asked {
+        Asked {
+            arc,
+            epoch: self.reads.get(&arc).map_or(Epoch(0), PartitionRead::epoch),
+            leaves: Leaves::new(),
+        }
+    }
+
+    /// Whom to take the data of each partition from; and those of which too few have answered.
+    fn groups(&self, core: &Core) -> (Vec<Group>, BTreeSet<RingArc>) {
+        let now = core.clock.elapsed();
+        let mut again = BTreeSet::new();
+        let mut groups: BTreeMap<MemberId, Group> = BTreeMap::new();
+        for (arc, read) in &self.reads {
+            let rank = |member| core.book.rank(&self.ring, core.me, now, *arc, member);
+            let Some(choice) = read.choose(rank) else {
+                again.insert(*arc);
+                continue;
+            };
+            let group = groups.entry(choice.from).or_insert_with(|| Group {
+                from: choice.from,
+                choices: BTreeMap::new(),
+                data: BTreeMap::new(),
+                fetch: BTreeMap::new(),
+                opened: None,
+            });
+            group.choices.insert(*arc, choice);
+        }
+        (groups.into_values().collect(), again)
+    }
+}
+
+/// Whether all fingerprints of one arc lie in another.
+fn holds(outer: RingArc, inner: RingArc) -> bool {
+    let mask = u32::MAX
+        .checked_shl(32 - u32::from(outer.depth()))
+        .unwrap_or(0);
+    outer.depth() <= inner.depth() && inner.prefix() & mask == outer.prefix()
+}

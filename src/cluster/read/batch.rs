@@ -1,0 +1,307 @@
+//! Series with samples in messages: texts and timestamp columns once per message, values as they
+//! are. A series of more samples than one message should hold goes in pieces.
+//!
+//! The reader of a message believes nothing: positions, lengths, the order of timestamps and of
+//! histograms are checked, and what label sets may grow to is bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::messages::wire;
+use super::messages::{Unreadable, bound, unreadable};
+use crate::codec::{histograms, varint};
+use crate::model::{LabelSet, Samples};
+
+/// A piece has at most so many samples: 256 KiB of values.
+const PIECE_SAMPLES: usize = 1 << 15;
+/// A message is closed when its columns, values and texts reach so many bytes.
+const MESSAGE_BYTES: usize = 1 << 18;
+/// It is closed at so many samples too: constant ones cost no bytes, but memory where it is read.
+const MESSAGE_SAMPLES: usize = 1 << 17;
+/// A message with more is not read.
+const MESSAGE_SAMPLES_MAX: usize = MESSAGE_SAMPLES + PIECE_SAMPLES;
+/// All label sets of one message together may have so many bytes of text: each is bounded where
+/// it was written, but a message can name one long text many times.
+const LABEL_BYTES_MAX: usize = 1 << 26;
+
+/// A series, or a further piece of the one before it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Piece {
+    /// `None`: of the same series as the piece before.
+    pub(super) labels: Option<LabelSet>,
+    pub(super) samples: Samples,
+}
+
+/// A message that is being filled.
+#[derive(Debug, Default)]
+pub(super) struct BatchWriter {
+    batch: wire::SeriesBatch,
+    texts: HashMap<String, u32>,
+    bytes: usize,
+    samples: usize,
+    /// The timestamps of the last column.
+    last: Vec<i64>,
+}
+
+impl BatchWriter {
+    /// Whether it should be sent now.
+    pub(super) const fn is_full(&self) -> bool {
+        self.bytes >= MESSAGE_BYTES || self.samples >= MESSAGE_SAMPLES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.series.is_empty()
+    }
+
+    /// The message, and an empty one in its place.
+    pub(super) fn take(&mut self) -> wire::SeriesBatch {
+        self.texts.clear();
+        self.bytes = 0;
+        self.samples = 0;
+        self.last.clear();
+        std::mem::take(&mut self.batch)
+    }
+
+    /// Adds a series; `send` takes messages that get full on the way.
+    pub(super) fn add(
+        &mut self,
+        labels: &LabelSet,
+        samples: &Samples,
+        mut send: impl FnMut(wire::SeriesBatch),
+    ) {
+        let mut from = 0;
+        while from < samples.len() || from == 0 {
+            let to = samples.len().min(from + PIECE_SAMPLES);
+            self.piece((from == 0).then_some(labels), samples, from, to);
+            from = to.max(1);
+            if self.is_full() {
+                send(self.take());
+            }
+        }
+    }
+
+    fn piece(&mut self, labels: Option<&LabelSet>, samples: &Samples, from: usize, to: usize) {
+        let mut series = wire::Series {
+            further: labels.is_none(),
+            ..wire::Series::default()
+        };
+        for (name, value) in labels.iter().flat_map(|labels| labels.iter()) {
+            series.labels.push(self.text(name));
+            series.labels.push(self.text(value));
+        }
+        series.column = self.column(samples.timestamps.get(from..to).unwrap_or_default());
+        put_values(
+            samples.values.get(from..to).unwrap_or_default(),
+            &mut series,
+        );
+        let first = samples
+            .histograms
+            .partition_point(|(at, _)| (*at as usize) < from);
+        let mut bytes = Vec::new();
+        for (at, histogram) in samples.histograms.iter().skip(first) {
+            let at = *at as usize;
+            if at >= to {
+                break;
+            }
+            series
+                .histogram_at
+                .push(u32::try_from(at - from).unwrap_or(u32::MAX));
+            histograms::encode_one(histogram, &mut bytes);
+        }
+        self.bytes += bytes.len() + series.values.len() + 4 * series.labels.len() + 32;
+        series.histograms = Bytes::from(bytes);
+        if let Some(starts) = samples.starts.get(from..to) {
+            series.starts = Bytes::from(put_starts(starts));
+            self.bytes += series.starts.len();
+        }
+        self.samples += to - from;
+        self.batch.series.push(series);
+    }
+
+    fn text(&mut self, text: &str) -> u32 {
+        if let Some(at) = self.texts.get(text) {
+            return *at;
+        }
+        let at = u32::try_from(self.batch.texts.len()).unwrap_or(u32::MAX);
+        self.batch.texts.push(text.to_owned());
+        self.texts.insert(text.to_owned(), at);
+        self.bytes += text.len();
+        at
+    }
+
+    /// Series come target by target: mostly the last column is the same.
+    fn column(&mut self, timestamps: &[i64]) -> u32 {
+        if self.batch.columns.is_empty() || self.last != timestamps {
+            let bytes = put_column(timestamps);
+            self.bytes += bytes.len();
+            self.batch.columns.push(Bytes::from(bytes));
+            self.last.clear();
+            self.last.extend_from_slice(timestamps);
+        }
+        u32::try_from(self.batch.columns.len() - 1).unwrap_or(u32::MAX)
+    }
+}
+
+fn put_column(timestamps: &[i64]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(timestamps.len() + 16);
+    let (mut last, mut step) = (0i64, 0i64);
+    for (number, at) in timestamps.iter().enumerate() {
+        let next = at.wrapping_sub(last);
+        varint::put_i64(&mut out, next.wrapping_sub(step));
+        // The first is no step of the others.
+        step = if number == 0 { 0 } else { next };
+        last = *at;
+    }
+    out
+}
+
+fn take_column(mut bytes: &[u8]) -> Result<Vec<i64>, Unreadable> {
+    let input = &mut bytes;
+    bound("timestamps of a piece", input.len(), 10 * PIECE_SAMPLES)?;
+    let mut out = Vec::with_capacity(input.len());
+    let (mut last, mut step) = (0i64, 0i64);
+    while !input.is_empty() {
+        let second = varint::take_i64(input).map_err(|error| Unreadable(error.to_string()))?;
+        let next = second.wrapping_add(step);
+        let at = last.wrapping_add(next);
+        if !out.is_empty() && at <= last {
+            return Err(unreadable("timestamps do not rise"));
+        }
+        step = if out.is_empty() { 0 } else { next };
+        last = at;
+        out.push(at);
+    }
+    Ok(out)
+}
+
+fn put_values(values: &[f64], series: &mut wire::Series) {
+    let first = values.first().map(|value| value.to_bits());
+    if values.iter().all(|value| Some(value.to_bits()) == first) {
+        series.constant = first;
+        return;
+    }
+    let mut bytes = Vec::with_capacity(values.len() * 8);
+    for value in values {
+        bytes.extend_from_slice(&value.to_bits().to_le_bytes());
+    }
+    series.values = Bytes::from(bytes);
+}
+
+fn take_values(series: &wire::Series, len: usize) -> Result<Vec<f64>, Unreadable> {
+    if series.values.is_empty() {
+        return match series.constant {
+            Some(bits) => Ok(vec![f64::from_bits(bits); len]),
+            None if len == 0 => Ok(Vec::new()),
+            None => Err(unreadable("values are missing")),
+        };
+    }
+    if series.values.len() != len * 8 {
+        return Err(unreadable(
+            "a series has another number of values than timestamps",
+        ));
+    }
+    let value = |bytes: &[u8]| f64::from_bits(bytes.try_into().map_or(0, u64::from_le_bytes));
+    Ok(series.values.chunks_exact(8).map(value).collect())
+}
+
+fn put_starts(starts: &[i64]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut last = 0i64;
+    for start in starts {
+        varint::put_i64(&mut out, start.wrapping_sub(last));
+        last = *start;
+    }
+    out
+}
+
+fn take_starts(mut bytes: &[u8], len: usize) -> Result<Vec<i64>, Unreadable> {
+    let input = &mut bytes;
+    let (mut out, mut last) = (Vec::new(), 0i64);
+    while !input.is_empty() {
+        let next = varint::take_i64(input).map_err(|error| Unreadable(error.to_string()))?;
+        last = last.wrapping_add(next);
+        out.push(last);
+    }
+    if out.is_empty() || out.len() == len {
+        return Ok(out);
+    }
+    Err(unreadable(
+        "a series has another number of start timestamps than timestamps",
+    ))
+}
+
+fn take_histograms(series: &wire::Series, samples: &mut Samples) -> Result<(), Unreadable> {
+    let mut input = series.histograms.as_ref();
+    let mut next = 0;
+    for at in &series.histogram_at {
+        if *at < next || *at as usize >= samples.len() {
+            return Err(unreadable(
+                "positions of histograms do not rise or are past the end",
+            ));
+        }
+        next = at.saturating_add(1);
+        let histogram = histograms::decode_one(&mut input);
+        let histogram = histogram.map_err(|error| Unreadable(error.to_string()))?;
+        samples.histograms.push((*at, Arc::new(histogram)));
+    }
+    if input.is_empty() {
+        return Ok(());
+    }
+    Err(unreadable("bytes are left over after the histograms"))
+}
+
+/// The pieces of a message.
+pub(super) fn take_batch(batch: &wire::SeriesBatch) -> Result<Vec<Piece>, Unreadable> {
+    let (mut label_bytes, mut held) = (0usize, 0usize);
+    let mut pieces = Vec::with_capacity(batch.series.len());
+    // Timestamps are decoded once for the series that share them.
+    let mut last: Option<(u32, Vec<i64>)> = None;
+    for series in &batch.series {
+        let mut samples = Samples::default();
+        match &last {
+            Some((column, timestamps)) if *column == series.column => {
+                samples.timestamps.clone_from(timestamps);
+            }
+            _ => {
+                let column = batch.columns.get(series.column as usize);
+                let column = column.ok_or_else(|| unreadable("a column is missing"))?;
+                samples.timestamps = take_column(column)?;
+                last = Some((series.column, samples.timestamps.clone()));
+            }
+        }
+        held = held.saturating_add(samples.timestamps.len());
+        bound("samples of a message", held, MESSAGE_SAMPLES_MAX)?;
+        samples.values = take_values(series, samples.timestamps.len())?;
+        samples.starts = take_starts(&series.starts, samples.timestamps.len())?;
+        take_histograms(series, &mut samples)?;
+        let labels = if series.further {
+            None
+        } else {
+            Some(take_labels(&batch.texts, &series.labels, &mut label_bytes)?)
+        };
+        pieces.push(Piece { labels, samples });
+    }
+    Ok(pieces)
+}
+
+fn take_labels(
+    texts: &[String],
+    positions: &[u32],
+    all_bytes: &mut usize,
+) -> Result<LabelSet, Unreadable> {
+    let text = |at: &u32| texts.get(*at as usize).map(String::as_str);
+    let mut pairs: Vec<(&str, &str)> = Vec::with_capacity(positions.len() / 2);
+    for pair in positions.chunks(2) {
+        let found = match pair {
+            [name, value] => text(name).zip(text(value)),
+            _ => None,
+        };
+        let (name, value) = found.ok_or_else(|| unreadable("a text of a label is missing"))?;
+        *all_bytes = all_bytes.saturating_add(name.len() + value.len());
+        bound("bytes of labels", *all_bytes, LABEL_BYTES_MAX)?;
+        pairs.push((name, value));
+    }
+    LabelSet::from_pairs(&pairs).map_err(|error| Unreadable(error.to_string()))
+}

@@ -1,0 +1,140 @@
+//! What all reads of a node share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::holder::Holder;
+use super::link::{Link, garbled};
+use super::messages::State;
+use super::metrics::ReadMetrics;
+use super::peers::{PeerBook, is_away};
+use super::protocol::PartitionRead;
+use super::settings::ReadSettings;
+use crate::cluster::control::{Control, ControlState, MemberId};
+use crate::cluster::peer::PeerError;
+use crate::model::{Epoch, Incarnation, RingArc};
+use crate::runtime::Clock;
+use crate::source::{ReadContext, SourceError};
+
+/// A member is at a later epoch: this node's control log has so long to get there.
+const EPOCH_WAIT: Duration = Duration::from_millis(500);
+const EPOCH_LOOK: Duration = Duration::from_millis(10);
+/// The first pause before a read is begun anew; then twice as long each time.
+const PAUSE: Duration = Duration::from_millis(40);
+/// Partitions that an error names.
+const NAMED_MAX: usize = 3;
+
+pub(super) struct Core {
+    pub(super) link: Link,
+    pub(super) control: Arc<dyn Control>,
+    pub(super) holder: Arc<dyn Holder>,
+    pub(super) me: Incarnation,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) settings: ReadSettings,
+    pub(super) metrics: ReadMetrics,
+    pub(super) book: PeerBook,
+}
+
+impl Core {
+    /// A peer's state, if it is that peer's.
+    pub(super) fn state_of(&self, peer: Incarnation, bytes: Bytes) -> Result<State, PeerError> {
+        let state = State::decode(bytes).map_err(|error| garbled(peer, &error))?;
+        if state.member.incarnation != peer {
+            return Err(garbled(peer, &"it says that it is another"));
+        }
+        Ok(state)
+    }
+
+    /// Whom to ask of a partition. In the first round those whom the control state does not count
+    /// on are left out, where the others are enough; nobody asks those who are gone for good.
+    pub(super) fn worth_asking(
+        &self,
+        ring: &ControlState,
+        read: &PartitionRead,
+        round: u32,
+    ) -> BTreeSet<MemberId> {
+        let everyone = read.sets().everyone();
+        let there = everyone.iter().filter(|m| !is_away(ring, m.incarnation));
+        let there: BTreeSet<MemberId> = there.copied().collect();
+        if round == 0 && read.sets().have_majority(&there) {
+            there
+        } else {
+            everyone
+        }
+    }
+
+    /// Before a read is begun anew: waits for the control log when somebody is ahead of it, and a
+    /// little in any case.
+    pub(super) fn rest(
+        &self,
+        round: u32,
+        reads: &BTreeMap<RingArc, PartitionRead>,
+        context: &ReadContext,
+    ) -> Result<(), SourceError> {
+        let later = |(arc, read): (&RingArc, &PartitionRead)| Some((*arc, read.later_epoch()?));
+        let later: Vec<(RingArc, Epoch)> = reads.iter().filter_map(later).collect();
+        if later.is_empty() {
+            let pause = PAUSE.saturating_mul(1 << round.min(6));
+            return self.link.pause(&context.cancel, pause);
+        }
+        let mut waited = Duration::ZERO;
+        while waited < EPOCH_WAIT {
+            let ring = self.control.state();
+            let epoch = |arc: &RingArc| ring.partition(*arc).map_or(Epoch(u64::MAX), |p| p.epoch);
+            if later.iter().all(|(arc, later)| epoch(arc) >= *later) {
+                break;
+            }
+            self.link.pause(&context.cancel, EPOCH_LOOK)?;
+            waited += EPOCH_LOOK;
+        }
+        Ok(())
+    }
+
+    /// Why a read fails: which partitions, and what is wrong with which nodes.
+    pub(super) fn short(
+        &self,
+        ring: &ControlState,
+        reads: &BTreeMap<RingArc, PartitionRead>,
+        arcs: &BTreeSet<RingArc>,
+        trouble: &BTreeMap<Incarnation, String>,
+    ) -> SourceError {
+        let mut text = String::new();
+        for arc in arcs.iter().take(NAMED_MAX) {
+            let silent = reads
+                .get(arc)
+                .map(PartitionRead::silent)
+                .unwrap_or_default();
+            let name = |peer: Incarnation| {
+                let known = ring.members.get(&peer).map(|member| member.name.clone());
+                known.unwrap_or_else(|| peer.to_string())
+            };
+            let nodes: Vec<String> = silent
+                .iter()
+                .map(|member| {
+                    let peer = member.incarnation;
+                    match trouble.get(&peer) {
+                        Some(what) => format!("{} ({what})", name(peer)),
+                        None => format!("{} (no answer under this epoch)", name(peer)),
+                    }
+                })
+                .collect();
+            let missing = if nodes.is_empty() {
+                "its members changed faster than they could be read".to_owned()
+            } else {
+                format!(
+                    "not enough members answered, missing are {}",
+                    nodes.join(", ")
+                )
+            };
+            text.push_str(&format!("partition {arc}: {missing}; "));
+        }
+        if arcs.len() > NAMED_MAX {
+            text.push_str(&format!("{} more partitions; ", arcs.len() - NAMED_MAX));
+        }
+        text.push_str("try again when these nodes are back");
+        SourceError::Unavailable(text)
+    }
+}

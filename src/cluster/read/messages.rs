@@ -1,0 +1,529 @@
+//! The messages of `proto/read.proto` as values: requests, states, ends and failures. Every
+//! length and enum that comes is checked here; columns of samples are in `batch.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::leaves::{HeadSums, Leaf, LeafSet, Leaves, SLOTS, WindowSums};
+use super::protocol::{Answer, HeldHere};
+use crate::cluster::control::MemberId;
+use crate::model::{
+    Epoch, Exemplar, Incarnation, LabelSet, MatchOp, Matcher, Metadata, MetricKind, RingArc,
+    TenantId, TimeRange, TimestampMs, Window,
+};
+use crate::runtime::{BudgetError, Cancelled};
+use crate::source::{FamilyMetadata, Selection, SeriesExemplars, SourceError};
+use crate::store::ContentSum;
+
+/// What the compiler of `proto/` writes.
+pub(super) mod wire {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::doc_markdown,
+        reason = "generated"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/cairn.read.v1.rs"));
+}
+
+/// Partitions that one request may name: a ring of 300 nodes has 1,024.
+const PARTITIONS_MAX: usize = 1 << 16;
+/// Windows that may be named of one partition: twenty years.
+const WINDOWS_MAX: usize = 1 << 17;
+/// Matchers of one selection; the HTTP interface takes fewer.
+const MATCHERS_MAX: usize = 1 << 12;
+
+/// A message that cannot be what a peer of this version would send.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unreadable(pub(super) String);
+
+impl From<prost::DecodeError> for Unreadable {
+    fn from(error: prost::DecodeError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+pub(super) fn unreadable(what: &str) -> Unreadable {
+    Unreadable(what.to_owned())
+}
+
+pub(super) fn bound(what: &str, len: usize, max: usize) -> Result<(), Unreadable> {
+    if len > max {
+        return Err(Unreadable(format!("{len} {what}, at most {max} are read")));
+    }
+    Ok(())
+}
+
+/// A partition that is asked of, under an epoch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Asked {
+    pub(super) arc: RingArc,
+    pub(super) epoch: Epoch,
+    /// What is wanted of the head, when only that is.
+    pub(super) leaves: Leaves,
+}
+
+/// Asks for what is held.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct StateRequest {
+    pub(super) partitions: Vec<Asked>,
+    pub(super) range: TimeRange,
+}
+
+/// Who answers, and of each partition what it holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct State {
+    pub(super) member: MemberId,
+    pub(super) applied: u64,
+    pub(super) partitions: BTreeMap<RingArc, PartitionAnswer>,
+}
+
+/// One partition's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct PartitionAnswer {
+    /// The epoch under which it is answered.
+    pub(super) epoch: Epoch,
+    pub(super) holding: HeldHere,
+    /// 1: the old set, 2: the new one, 3: both.
+    pub(super) sets: u32,
+}
+
+impl PartitionAnswer {
+    /// What it says to somebody who asked under an epoch.
+    pub(super) fn under(self, epoch: Epoch) -> Answer {
+        if self.epoch == epoch {
+            Answer::Holds(self.holding)
+        } else {
+            Answer::OtherEpoch(self.epoch)
+        }
+    }
+}
+
+/// Asks for series with samples.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct SelectRequest {
+    pub(super) selection: Selection,
+    pub(super) partitions: Vec<Asked>,
+    /// Only the head's content, and of it only the leaves that are named.
+    pub(super) heads_only: bool,
+}
+
+/// What is asked of names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum NamesKind {
+    /// Label sets.
+    Series,
+    /// Label names.
+    LabelNames,
+    /// The values of one label.
+    LabelValues(String),
+    /// Of one family or all.
+    Metadata(Option<String>),
+    /// Of the series that match.
+    Exemplars,
+}
+
+/// Asks for what has no samples.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct NamesRequest {
+    pub(super) kind: NamesKind,
+    pub(super) selection: Selection,
+    pub(super) partitions: Vec<Asked>,
+    /// 0: all.
+    pub(super) limit: usize,
+}
+
+fn put_arc(arc: RingArc) -> Option<wire::RingArc> {
+    Some(wire::RingArc {
+        prefix: arc.prefix(),
+        depth: u32::from(arc.depth()),
+    })
+}
+
+fn take_arc(arc: Option<wire::RingArc>) -> Result<RingArc, Unreadable> {
+    let found = arc.and_then(|arc| RingArc::new(arc.prefix, u8::try_from(arc.depth).ok()?));
+    found.ok_or_else(|| unreadable("an arc is missing or is none"))
+}
+
+fn put_leaves(leaves: &LeafSet) -> Bytes {
+    let bytes = leaves.slots().iter().flat_map(|slot| slot.to_le_bytes());
+    Bytes::from(bytes.collect::<Vec<u8>>())
+}
+
+fn take_leaves(bytes: &[u8]) -> Result<LeafSet, Unreadable> {
+    if bytes.len() != usize::from(SLOTS) * 2 {
+        return Err(unreadable("leaves are not 24 bytes"));
+    }
+    let mut slots = [0; SLOTS as usize];
+    for (slot, pair) in slots.iter_mut().zip(bytes.chunks_exact(2)) {
+        *slot = pair.try_into().map(u16::from_le_bytes).unwrap_or_default();
+    }
+    Ok(LeafSet::of_slots(slots))
+}
+
+fn put_asked(asked: &[Asked]) -> Vec<wire::Asked> {
+    let windows = |leaves: &Leaves| {
+        let each = leaves.iter().map(|(window, set)| wire::WindowLeaves {
+            window: window.0,
+            leaves: put_leaves(set),
+        });
+        each.collect()
+    };
+    let each = asked.iter().map(|asked| wire::Asked {
+        arc: put_arc(asked.arc),
+        epoch: asked.epoch.0,
+        windows: windows(&asked.leaves),
+    });
+    each.collect()
+}
+
+fn take_asked(asked: Vec<wire::Asked>) -> Result<Vec<Asked>, Unreadable> {
+    bound("partitions", asked.len(), PARTITIONS_MAX)?;
+    let windows = |windows: Vec<wire::WindowLeaves>| -> Result<Leaves, Unreadable> {
+        bound("windows", windows.len(), WINDOWS_MAX)?;
+        let each = windows.into_iter();
+        each.map(|one| Ok((Window(one.window), take_leaves(&one.leaves)?)))
+            .collect()
+    };
+    let each = asked.into_iter().map(|asked| {
+        Ok(Asked {
+            arc: take_arc(asked.arc)?,
+            epoch: Epoch(asked.epoch),
+            leaves: windows(asked.windows)?,
+        })
+    });
+    each.collect()
+}
+
+fn put_selection(selection: &Selection) -> Option<wire::Selection> {
+    let op = |op| match op {
+        MatchOp::Equal => 1,
+        MatchOp::NotEqual => 2,
+        MatchOp::Regex => 3,
+        MatchOp::NotRegex => 4,
+    };
+    let matchers = selection.matchers.iter().map(|matcher| wire::Matcher {
+        op: op(matcher.op()),
+        name: matcher.name().to_owned(),
+        value: matcher.value().to_owned(),
+    });
+    Some(wire::Selection {
+        tenant: selection.tenant.as_str().to_owned(),
+        matchers: matchers.collect(),
+        start: selection.range.start.0,
+        end: selection.range.end.0,
+    })
+}
+
+fn take_selection(selection: Option<wire::Selection>) -> Result<Selection, Unreadable> {
+    let selection = selection.ok_or_else(|| unreadable("nothing is selected"))?;
+    bound("matchers", selection.matchers.len(), MATCHERS_MAX)?;
+    let matcher = |matcher: wire::Matcher| {
+        let op = match matcher.op {
+            1 => MatchOp::Equal,
+            2 => MatchOp::NotEqual,
+            3 => MatchOp::Regex,
+            4 => MatchOp::NotRegex,
+            other => return Err(Unreadable(format!("{other} is no operator of a matcher"))),
+        };
+        let made = Matcher::new(&matcher.name, op, &matcher.value);
+        made.map_err(|error| Unreadable(error.to_string()))
+    };
+    Ok(Selection {
+        tenant: TenantId::new(&selection.tenant).map_err(|error| Unreadable(error.to_string()))?,
+        matchers: selection
+            .matchers
+            .into_iter()
+            .map(matcher)
+            .collect::<Result<_, _>>()?,
+        range: TimeRange::new(TimestampMs(selection.start), TimestampMs(selection.end)),
+    })
+}
+
+impl StateRequest {
+    pub(super) fn encode(&self) -> Bytes {
+        let message = wire::StateRequest {
+            partitions: put_asked(&self.partitions),
+            start: self.range.start.0,
+            end: self.range.end.0,
+        };
+        Bytes::from(message.encode_to_vec())
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Self, Unreadable> {
+        let message = wire::StateRequest::decode(bytes)?;
+        Ok(Self {
+            partitions: take_asked(message.partitions)?,
+            range: TimeRange::new(TimestampMs(message.start), TimestampMs(message.end)),
+        })
+    }
+}
+
+impl SelectRequest {
+    pub(super) fn encode(&self) -> Bytes {
+        let message = wire::SelectRequest {
+            selection: put_selection(&self.selection),
+            partitions: put_asked(&self.partitions),
+            heads_only: self.heads_only,
+        };
+        Bytes::from(message.encode_to_vec())
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Self, Unreadable> {
+        let message = wire::SelectRequest::decode(bytes)?;
+        Ok(Self {
+            selection: take_selection(message.selection)?,
+            partitions: take_asked(message.partitions)?,
+            heads_only: message.heads_only,
+        })
+    }
+}
+
+impl NamesRequest {
+    pub(super) fn encode(&self) -> Bytes {
+        let (kind, name) = match &self.kind {
+            NamesKind::Series => (1, None),
+            NamesKind::LabelNames => (2, None),
+            NamesKind::LabelValues(name) => (3, Some(name.clone())),
+            NamesKind::Metadata(family) => (4, family.clone()),
+            NamesKind::Exemplars => (5, None),
+        };
+        let message = wire::NamesRequest {
+            kind,
+            selection: put_selection(&self.selection),
+            partitions: put_asked(&self.partitions),
+            name,
+            limit: self.limit as u64,
+        };
+        Bytes::from(message.encode_to_vec())
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Self, Unreadable> {
+        let message = wire::NamesRequest::decode(bytes)?;
+        let kind = match (message.kind, message.name) {
+            (1, _) => NamesKind::Series,
+            (2, _) => NamesKind::LabelNames,
+            (3, Some(name)) => NamesKind::LabelValues(name),
+            (4, family) => NamesKind::Metadata(family),
+            (5, _) => NamesKind::Exemplars,
+            (other, _) => return Err(Unreadable(format!("{other} is no kind of names"))),
+        };
+        Ok(Self {
+            kind,
+            selection: take_selection(message.selection)?,
+            partitions: take_asked(message.partitions)?,
+            limit: usize::try_from(message.limit).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+fn put_window((window, sums): (&Window, &WindowSums)) -> wire::WindowState {
+    let (mut set, mut bytes) = (LeafSet::default(), Vec::new());
+    let leaves = match sums {
+        WindowSums::Whole(sum) => {
+            bytes.extend_from_slice(&sum.0.to_be_bytes());
+            Bytes::new()
+        }
+        WindowSums::Leaves(leaves) => {
+            for (leaf, sum) in leaves {
+                set.insert(*leaf);
+                bytes.extend_from_slice(&sum.0.to_be_bytes());
+            }
+            put_leaves(&set)
+        }
+    };
+    wire::WindowState {
+        window: window.0,
+        leaves,
+        sums: Bytes::from(bytes),
+    }
+}
+
+fn take_window(state: &wire::WindowState) -> Result<(Window, WindowSums), Unreadable> {
+    let mut sums = state.sums.chunks_exact(16).map(|bytes| {
+        let bytes = bytes.try_into().unwrap_or_default();
+        ContentSum(u128::from_be_bytes(bytes))
+    });
+    let set = match state.leaves.len() {
+        0 => None,
+        _ => Some(take_leaves(&state.leaves)?),
+    };
+    if state.sums.len() != 16 * set.map_or(1, |set| set.len()) {
+        return Err(unreadable(
+            "a window has another number of sums than leaves",
+        ));
+    }
+    let found = match set {
+        None => WindowSums::Whole(sums.next().unwrap_or_default()),
+        Some(set) => WindowSums::Leaves(set.iter().zip(sums).collect::<Vec<(Leaf, _)>>()),
+    };
+    Ok((Window(state.window), found))
+}
+
+impl State {
+    /// Whether a partition is answered under the epoch that it was asked under.
+    pub(super) fn answers(&self, asked: &Asked) -> bool {
+        let answer = self.partitions.get(&asked.arc);
+        answer.is_some_and(|answer| answer.epoch == asked.epoch)
+    }
+
+    pub(super) fn to_wire(&self) -> wire::StateReply {
+        let partition = |(arc, answer): (&RingArc, &PartitionAnswer)| wire::PartitionState {
+            arc: put_arc(*arc),
+            epoch: answer.epoch.0,
+            version: answer.holding.version,
+            windows: answer.holding.heads.0.iter().map(put_window).collect(),
+            sets: answer.sets,
+        };
+        wire::StateReply {
+            incarnation: Bytes::copy_from_slice(&self.member.incarnation.0.to_be_bytes()),
+            life: self.member.life,
+            applied: self.applied,
+            partitions: self.partitions.iter().map(partition).collect(),
+            leased: None,
+        }
+    }
+
+    pub(super) fn of_wire(message: wire::StateReply) -> Result<Self, Unreadable> {
+        bound("partitions", message.partitions.len(), PARTITIONS_MAX)?;
+        let incarnation: [u8; 16] = message
+            .incarnation
+            .as_ref()
+            .try_into()
+            .map_err(|_| unreadable("an incarnation is not 16 bytes"))?;
+        let partition = |state: wire::PartitionState| {
+            bound("windows", state.windows.len(), WINDOWS_MAX)?;
+            let windows = state.windows.iter().map(take_window);
+            let answer = PartitionAnswer {
+                epoch: Epoch(state.epoch),
+                holding: HeldHere {
+                    version: state.version,
+                    heads: HeadSums(windows.collect::<Result<_, _>>()?),
+                },
+                sets: state.sets,
+            };
+            Ok((take_arc(state.arc)?, answer))
+        };
+        Ok(Self {
+            member: MemberId {
+                incarnation: Incarnation(u128::from_be_bytes(incarnation)),
+                life: message.life,
+            },
+            applied: message.applied,
+            partitions: message
+                .partitions
+                .into_iter()
+                .map(partition)
+                .collect::<Result<_, Unreadable>>()?,
+        })
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        Bytes::from(self.to_wire().encode_to_vec())
+    }
+
+    pub(super) fn decode(bytes: Bytes) -> Result<Self, Unreadable> {
+        Self::of_wire(wire::StateReply::decode(bytes)?)
+    }
+}
+
+/// An error as a message, and back: a query is told the same wherever it happened.
+pub(super) fn put_failure(error: &SourceError) -> wire::Failure {
+    let (kind, limit) = match error {
+        SourceError::Cancelled(Cancelled::Cancelled) => (1, 0),
+        SourceError::Cancelled(Cancelled::TimedOut(after)) => {
+            (2, u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+        }
+        SourceError::Budget(BudgetError::Samples { limit }) => (3, *limit),
+        SourceError::Budget(BudgetError::Memory { limit }) => (4, *limit),
+        SourceError::Unavailable(_) => (5, 0),
+        SourceError::Corrupt(_) => (6, 0),
+    };
+    wire::Failure {
+        kind,
+        text: error.to_string(),
+        limit,
+    }
+}
+
+pub(super) fn take_failure(failure: wire::Failure) -> SourceError {
+    let limit = failure.limit;
+    match failure.kind {
+        1 => SourceError::Cancelled(Cancelled::Cancelled),
+        2 => SourceError::Cancelled(Cancelled::TimedOut(Duration::from_millis(limit))),
+        3 => SourceError::Budget(BudgetError::Samples { limit }),
+        4 => SourceError::Budget(BudgetError::Memory { limit }),
+        6 => SourceError::Corrupt(failure.text),
+        _ => SourceError::Unavailable(failure.text),
+    }
+}
+
+fn put_labels(labels: &LabelSet) -> Vec<wire::Label> {
+    let each = labels.iter().map(|(name, value)| wire::Label {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
+    each.collect()
+}
+
+fn take_labels(labels: &[wire::Label]) -> Result<LabelSet, Unreadable> {
+    let pairs: Vec<(&str, &str)> = labels
+        .iter()
+        .map(|label| (label.name.as_str(), label.value.as_str()))
+        .collect();
+    LabelSet::from_pairs(&pairs).map_err(|error| Unreadable(error.to_string()))
+}
+
+pub(super) fn put_family((name, list): &FamilyMetadata) -> wire::Family {
+    let metadata = list.iter().map(|one| wire::Metadata {
+        kind: one.kind as u32,
+        help: one.help.clone(),
+        unit: one.unit.clone(),
+    });
+    wire::Family {
+        name: name.clone(),
+        metadata: metadata.collect(),
+    }
+}
+
+pub(super) fn take_family(family: wire::Family) -> FamilyMetadata {
+    let metadata = family.metadata.into_iter().map(|one| Metadata {
+        kind: MetricKind::from_number(u64::from(one.kind)),
+        help: one.help,
+        unit: one.unit,
+    });
+    (family.name, metadata.collect())
+}
+
+pub(super) fn put_exemplars((labels, list): &SeriesExemplars) -> wire::SeriesExemplars {
+    let exemplars = list.iter().map(|one| wire::Exemplar {
+        labels: put_labels(&one.labels),
+        value_bits: one.value.to_bits(),
+        timestamp: one.timestamp.0,
+    });
+    wire::SeriesExemplars {
+        labels: put_labels(labels),
+        exemplars: exemplars.collect(),
+    }
+}
+
+pub(super) fn take_exemplars(
+    series: &wire::SeriesExemplars,
+) -> Result<SeriesExemplars, Unreadable> {
+    let exemplars = series.exemplars.iter().map(|one| {
+        Ok(Exemplar {
+            labels: take_labels(&one.labels)?,
+            value: f64::from_bits(one.value_bits),
+            timestamp: TimestampMs(one.timestamp),
+        })
+    });
+    Ok((
+        take_labels(&series.labels)?,
+        exemplars.collect::<Result<_, Unreadable>>()?,
+    ))
+}

@@ -1,0 +1,34 @@
+//! Reads over the whole cluster: what a majority of each partition's members knows, as one source.
+//!
+//! A read asks members what they hold (epoch, version, digests of their heads), takes the data of
+//! each partition from one view of the highest version among them, and fetches from the other
+//! heads what that view may lack: section 7 of the replication protocol. It never misses silently.
+//!
+//! * `protocol.rs`: which answers count and what is complete, as a pure value;
+//! * `assemble.rs`, `names.rs`: drivers of selects and of what has no samples;
+//! * `service.rs`: the answering side; `holder.rs`: what it answers from;
+//! * `messages.rs`, `batch.rs`: `proto/read.proto`; `link.rs`: calls of a thread that blocks.
+
+mod assemble;
+mod batch;
+mod core;
+mod holder;
+mod leaves;
+mod link;
+mod merge;
+mod messages;
+mod metrics;
+mod names;
+mod peers;
+mod protocol;
+mod service;
+mod settings;
+mod source;
+
+pub use holder::{Holder, Pinned};
+pub use leaves::{HeadSums, Leaf, LeafSet, Leaves, WindowSums, slot_range};
+pub use metrics::{Completion, ReadMetrics};
+pub use protocol::HeldHere;
+pub use service::ReadService;
+pub use settings::ReadSettings;
+pub use source::{ClusterSource, ReadParts};

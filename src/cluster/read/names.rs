@@ -1,0 +1,325 @@
+//! What has no samples, over the cluster: series, names, values, metadata, exemplars.
+//!
+//! A majority of every partition's members answers with all that it holds, head and blocks, and
+//! the answers are united: whoever acknowledged a sample is among them. No versions are compared,
+//! because each answer is complete in itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::batch::take_batch;
+use super::core::Core;
+use super::holder::{Names, myself, names_under};
+use super::leaves::Leaves;
+use super::link::{Opened, Parts};
+use super::messages::{Asked, NamesKind, NamesRequest, State, take_exemplars, take_family, wire};
+use super::metrics::Completion;
+use super::protocol::PartitionRead;
+use crate::cluster::control::{ControlState, MemberId};
+use crate::cluster::peer::Method;
+use crate::cluster::quorum::Sets;
+use crate::model::{Exemplar, Incarnation, LabelSet, Metadata, RingArc};
+use crate::runtime::Reservation;
+use crate::source::{ReadContext, Selection, SourceError};
+
+/// The newest few of a family's metadata that are shown, as the store does.
+const METADATA_SHOWN: usize = 8;
+/// What an entry is charged for besides its text.
+const ENTRY_BYTES: usize = 64;
+
+/// The union of answers.
+enum United {
+    Series(BTreeSet<LabelSet>),
+    Texts(BTreeSet<String>),
+    Metadata(BTreeMap<String, Vec<Metadata>>),
+    Exemplars(BTreeMap<LabelSet, Vec<Exemplar>>),
+}
+
+/// One such question to the cluster.
+pub(super) struct Gathering<'a> {
+    core: &'a Core,
+    context: &'a ReadContext,
+    request: NamesRequest,
+    united: United,
+    held: Reservation,
+    trouble: BTreeMap<Incarnation, String>,
+}
+
+impl<'a> Gathering<'a> {
+    pub(super) fn new(
+        core: &'a Core,
+        kind: NamesKind,
+        selection: &Selection,
+        limit: usize,
+        context: &'a ReadContext,
+    ) -> Result<Self, SourceError> {
+        let united = match &kind {
+            NamesKind::Series => United::Series(BTreeSet::new()),
+            NamesKind::LabelNames | NamesKind::LabelValues(_) => United::Texts(BTreeSet::new()),
+            NamesKind::Metadata(_) => United::Metadata(BTreeMap::new()),
+            NamesKind::Exemplars => United::Exemplars(BTreeMap::new()),
+        };
+        Ok(Self {
+            core,
+            context,
+            request: NamesRequest {
+                kind,
+                selection: selection.clone(),
+                partitions: Vec::new(),
+                limit,
+            },
+            united,
+            held: context.budget.reserve(0, 0)?,
+            trouble: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<Names, SourceError> {
+        let rounds_max = self.core.settings.rounds_max;
+        for number in 0..rounds_max {
+            let ring = self.core.control.state();
+            if ring.partitions.is_empty() {
+                break;
+            }
+            let partitions = ring.partitions.iter();
+            let mut reads: BTreeMap<RingArc, PartitionRead> = partitions
+                .map(|(arc, found)| (*arc, PartitionRead::new(found.epoch, Sets::of(found))))
+                .collect();
+            self.trouble.clear();
+            self.ask(number, &ring, &mut reads)?;
+            let short = reads.iter().filter(|(_, read)| !read.has_majority());
+            let short: BTreeSet<RingArc> = short.map(|(arc, _)| *arc).collect();
+            if short.is_empty() {
+                return Ok(self.united.finish(self.request.limit));
+            }
+            if number + 1 == rounds_max {
+                self.core.metrics.partitions(Completion::Short, short.len());
+                return Err(self.core.short(&ring, &reads, &short, &self.trouble));
+            }
+            self.core.metrics.partitions(Completion::Again, short.len());
+            self.core.rest(number, &reads, self.context)?;
+        }
+        Err(SourceError::Unavailable(
+            "this node knows no ring yet: try again in a moment".to_owned(),
+        ))
+    }
+
+    /// Asks a majority of each partition's members; everyone when somebody failed before.
+    fn ask(
+        &mut self,
+        number: u32,
+        ring: &ControlState,
+        reads: &mut BTreeMap<RingArc, PartitionRead>,
+    ) -> Result<(), SourceError> {
+        let me = myself(ring, self.core.me);
+        let mut asks: BTreeMap<MemberId, Vec<Asked>> = BTreeMap::new();
+        for (arc, read) in reads.iter() {
+            for member in self.chosen(number, ring, *arc, read) {
+                asks.entry(member).or_default().push(Asked {
+                    arc: *arc,
+                    epoch: read.epoch(),
+                    leaves: Leaves::new(),
+                });
+            }
+        }
+        let own = asks.remove(&me);
+        let mut bodies: Vec<(Incarnation, Bytes)> = Vec::new();
+        for (member, partitions) in asks {
+            let request = NamesRequest {
+                partitions,
+                ..self.request.clone()
+            };
+            bodies.push((member.incarnation, request.encode()));
+        }
+        let settings = &self.core.settings;
+        let (patience, silence) = (settings.silence_max, settings.silence_max);
+        let mut opening = self
+            .core
+            .link
+            .open(bodies, Method::Names, patience, silence);
+        if let Some(partitions) = own {
+            self.own(partitions, reads)?;
+        }
+        while let Some((peer, opened)) = opening.next(&self.context.cancel)? {
+            let taken = match opened {
+                Ok(opened) => self.take(peer, opened, reads),
+                Err(error) => Err(SourceError::Unavailable(error.to_string())),
+            };
+            match taken {
+                Err(SourceError::Unavailable(what)) => {
+                    self.core.book.failed(peer, self.core.clock.elapsed());
+                    self.trouble.insert(peer, what);
+                }
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn chosen(
+        &self,
+        number: u32,
+        ring: &ControlState,
+        arc: RingArc,
+        read: &PartitionRead,
+    ) -> BTreeSet<MemberId> {
+        let core = self.core;
+        let worth = core.worth_asking(ring, read, number);
+        if number > 0 {
+            return worth;
+        }
+        let now = core.clock.elapsed();
+        let mut ranked: Vec<MemberId> = worth.into_iter().collect();
+        ranked.sort_by_key(|member| core.book.rank(ring, core.me, now, arc, *member));
+        let mut chosen = BTreeSet::new();
+        for member in ranked {
+            if read.sets().have_majority(&chosen) {
+                break;
+            }
+            chosen.insert(member);
+        }
+        chosen
+    }
+
+    /// This node's own answer.
+    fn own(
+        &mut self,
+        partitions: Vec<Asked>,
+        reads: &mut BTreeMap<RingArc, PartitionRead>,
+    ) -> Result<(), SourceError> {
+        let request = NamesRequest {
+            partitions,
+            ..self.request.clone()
+        };
+        let (control, holder) = (self.core.control.as_ref(), self.core.holder.as_ref());
+        let (state, found) = names_under(control, holder, self.core.me, &request, self.context)?;
+        let bytes = self.united.add(found)?;
+        self.held.grow(bytes, 0)?;
+        counts(&state, reads);
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        peer: Incarnation,
+        opened: Opened,
+        reads: &mut BTreeMap<RingArc, PartitionRead>,
+    ) -> Result<(), SourceError> {
+        if opened.state.member.incarnation != peer {
+            return Err(SourceError::Unavailable(
+                "it says that it is another".to_owned(),
+            ));
+        }
+        let silence = self.core.settings.silence_max;
+        let mut parts = Parts::new(&self.core.link, peer, opened.messages, silence);
+        while let Some(part) = parts.next(&self.context.cancel)? {
+            let found = self.part(&part, &parts)?;
+            let bytes = self.united.add(found)?;
+            self.held.grow(bytes, 0)?;
+        }
+        // It counts only now, when all of it has come.
+        self.core.book.answered(peer);
+        counts(&opened.state, reads);
+        Ok(())
+    }
+
+    fn part(&self, part: &wire::Part, parts: &Parts) -> Result<Names, SourceError> {
+        Ok(match &self.united {
+            United::Series(_) => {
+                let batch = part.batch.clone().unwrap_or_default();
+                let pieces = take_batch(&batch).map_err(|error| parts.unreadable(&error))?;
+                Names::Series(
+                    pieces
+                        .into_iter()
+                        .filter_map(|piece| piece.labels)
+                        .collect(),
+                )
+            }
+            United::Texts(_) => Names::Texts(part.texts.clone()),
+            United::Metadata(_) => {
+                Names::Metadata(part.families.iter().cloned().map(take_family).collect())
+            }
+            United::Exemplars(_) => {
+                let series = part.exemplars.iter().map(take_exemplars);
+                let series = series.collect::<Result<_, _>>();
+                Names::Exemplars(series.map_err(|error| parts.unreadable(&error))?)
+            }
+        })
+    }
+}
+
+/// Counts an answer for the partitions that it is one for.
+fn counts(state: &State, reads: &mut BTreeMap<RingArc, PartitionRead>) {
+    for (arc, answer) in &state.partitions {
+        if let Some(read) = reads.get_mut(arc) {
+            let answer = answer.clone().under(read.epoch());
+            read.answered(state.member, answer);
+        }
+    }
+}
+
+impl United {
+    /// Adds an answer; returns how many bytes are held for it more.
+    fn add(&mut self, found: Names) -> Result<u64, SourceError> {
+        let mut bytes = 0;
+        match (self, found) {
+            (Self::Series(all), Names::Series(found)) => {
+                for labels in found {
+                    let text = labels.text_len();
+                    if all.insert(labels) {
+                        bytes += text + ENTRY_BYTES;
+                    }
+                }
+            }
+            (Self::Texts(all), Names::Texts(found)) => {
+                for text in found {
+                    let len = text.len();
+                    if all.insert(text) {
+                        bytes += len + ENTRY_BYTES;
+                    }
+                }
+            }
+            (Self::Metadata(all), Names::Metadata(found)) => {
+                for (family, list) in found {
+                    let known = all.entry(family).or_default();
+                    for one in list {
+                        if known.len() < METADATA_SHOWN && !known.contains(&one) {
+                            bytes += one.help.len() + one.unit.len() + ENTRY_BYTES;
+                            known.push(one);
+                        }
+                    }
+                }
+            }
+            (Self::Exemplars(all), Names::Exemplars(found)) => {
+                for (labels, list) in found {
+                    let known = all.entry(labels).or_default();
+                    for one in list {
+                        if !known.contains(&one) {
+                            bytes += one.labels.text_len() + ENTRY_BYTES;
+                            known.push(one);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(bytes as u64)
+    }
+
+    fn finish(self, limit: usize) -> Names {
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        match self {
+            Self::Series(all) => Names::Series(all.into_iter().take(limit).collect()),
+            Self::Texts(all) => Names::Texts(all.into_iter().take(limit).collect()),
+            Self::Metadata(all) => Names::Metadata(all.into_iter().collect()),
+            Self::Exemplars(all) => {
+                let sorted = all.into_iter().map(|(labels, mut list)| {
+                    list.sort_by_key(|one| one.timestamp);
+                    (labels, list)
+                });
+                Names::Exemplars(sorted.collect())
+            }
+        }
+    }
+}
