@@ -68,6 +68,7 @@ impl Ground {
                 series_max: settings.ingest.max_series,
                 registry_bytes_max: usize::try_from(self.shares.registry).unwrap_or(usize::MAX),
                 exemplars_max: EXEMPLARS_MAX,
+                ..HeadSettings::default()
             },
             head_bytes_max: self.shares.head,
             engine_cache_bytes: self.shares.cache,

@@ -59,6 +59,11 @@ pub(super) fn put_version(batch: &mut Batch, arc: RingArc, version: u64) {
     batch.put(Space::Meta, &version_key(arc), &version.to_be_bytes());
 }
 
+/// Notes that nothing of a partition is applied any more.
+pub(super) fn delete_version(batch: &mut Batch, arc: RingArc) {
+    batch.delete(Space::Meta, &version_key(arc));
+}
+
 /// Notes a block as applied.
 pub(super) fn put_block(batch: &mut Batch, arc: RingArc, entry: &BlockEntry) {
     batch.put(Space::Meta, &block_key(arc, entry.id), &encode(entry));

@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
-use crate::model::{Fingerprint, Samples, TimestampMs, Value};
+use crate::model::{Fingerprint, Metadata, Samples, TenantId, TimestampMs, Value};
 
 /// Hashes samples under the secret of one cluster, so that nobody outside can construct two
 /// contents of one sum.
@@ -25,6 +25,8 @@ impl std::fmt::Debug for ContentHasher {
 const KIND_FLOAT: u8 = 0;
 /// The type byte of a histogram.
 const KIND_HISTOGRAM: u8 = 1;
+/// The first byte of metadata.
+const KIND_METADATA: u8 = 2;
 
 impl ContentHasher {
     /// The hasher of a cluster: its secret is the first 192 bytes that BLAKE3 puts out for the
@@ -85,6 +87,18 @@ impl ContentHasher {
         tail.copy_from_slice(&start.0.to_be_bytes());
         let used = if start.0 == 0 { 33 } else { 41 };
         xxh3_128_with_secret(bytes.get(..used).unwrap_or_default(), &self.secret)
+    }
+
+    /// The hash of one metadata of a family, for a sum of its own: the lengths keep its texts apart.
+    #[must_use]
+    pub fn metadata(&self, tenant: &TenantId, family: &str, metadata: &Metadata) -> u128 {
+        let texts = [tenant.as_str(), family, &metadata.help, &metadata.unit];
+        let mut bytes = vec![KIND_METADATA, metadata.kind as u8];
+        for text in texts {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        xxh3_128_with_secret(&bytes, &self.secret)
     }
 
     /// The sum of the hashes of one series' samples.

@@ -1,5 +1,6 @@
 //! One node's data: log, head, sealed blocks. Sync; knows nothing of peers or of PromQL.
 
+mod absorb;
 mod applied;
 mod block;
 mod cardinality;
@@ -8,16 +9,23 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod faults;
+mod forget;
 mod head;
 mod lock;
 mod log;
 mod metrics;
+mod pinned;
+mod pull;
 mod remainder;
+#[cfg(test)]
+mod replica_tests;
 mod retention;
 mod seal;
 mod select;
 mod settings;
+mod staged;
 mod texts;
+mod tree;
 mod view;
 mod watermark;
 mod whole;
@@ -40,8 +48,12 @@ pub use head::{
 pub use lock::DataDir;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
 pub use metrics::StoreMetrics;
+pub use pinned::Pinned;
+pub use pull::{Pull, Pulled, PulledSeries};
 pub use retention::expire_before;
 pub use seal::{BuildOrder, Catalog, RangeCut};
 pub use settings::{DiskSettings, RetentionSettings};
+pub use staged::{FILE_READ_MAX, Receiving, StagedInfo};
+pub use tree::{DigestTree, Leaves, TREE_SLOTS, TREE_SUB_ARCS};
 pub use watermark::{DiskState, Watermark};
 pub use whole::{HeldWindow, Store, StoreParts};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::error::Error;
 use super::settings::RetentionSettings;
+use super::staged::{id_of, remove};
 use super::whole::Store;
 use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 
@@ -97,12 +98,8 @@ impl Store {
         let staging = self.staging();
         for entry in fs::read_dir(&staging).map_err(Error::io("list", &staging))? {
             let path = entry.map_err(Error::io("list", &staging))?.path();
-            let id = path
-                .file_stem()
-                .and_then(|stem| u128::from_str_radix(stem.to_str()?, 16).ok())
-                .map(BlockId);
-            if !id.is_some_and(named) {
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            if !id_of(&path).is_some_and(named) {
+                remove(&path)?;
             }
         }
         Ok(())

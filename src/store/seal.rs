@@ -13,22 +13,21 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::absorb::Appender;
 use super::applied;
 use super::block::{BlockContent, BlockProperties, build_block, digest_of};
 use super::digest::{ContentHasher, ContentSum};
 use super::engine::{Batch, Durability};
 use super::error::Error;
-use super::head::{AppendBatch, Cut, FloatSample, OtherSample};
+use super::head::Cut;
+use super::pull::Pull;
 use super::remainder::Remainder;
+use super::staged::remove;
+use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
-use crate::model::{
-    BlockEntry, BlockId, Level, Metadata, RingArc, Samples, TenantId, TimeRange, Value, Window,
-};
+use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TimeRange, Window};
 use crate::runtime::CancelToken;
-
-/// Samples that are written to the log again in one batch: some 100 KiB.
-const LEFTOVER_SAMPLES: usize = 4096;
 
 /// What the catalog says of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +65,60 @@ impl RangeCut {
         self.cuts.is_empty()
     }
 
+    /// Which partition.
+    #[must_use]
+    pub const fn arc(&self) -> RingArc {
+        self.arc
+    }
+
+    /// Which window or day.
+    #[must_use]
+    pub const fn range(&self) -> TimeRange {
+        self.range
+    }
+
+    /// The version of the partition that was applied here when it was cut.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Whether the range is one window, so that a slot of the tree is ten minutes and not one
+    /// window of a day.
+    fn is_window(&self) -> bool {
+        Window::of(self.range.start).range() == self.range
+    }
+
+    /// The digests of what it holds.
+    #[must_use]
+    pub fn tree(&self) -> DigestTree {
+        let mut tree = DigestTree::default();
+        for cut in &self.cuts {
+            let of_window = cut.extent().tree();
+            if self.is_window() {
+                tree.add_tree(&of_window);
+            } else {
+                tree.add_window(cut.window(), &of_window);
+            }
+        }
+        tree
+    }
+
+    /// The content of some leaves of its tree.
+    #[must_use]
+    pub fn pull(&self, leaves: Leaves) -> Pull {
+        let of_window = |window| match self.is_window() {
+            true => leaves,
+            false => leaves.of_window_in_day(window),
+        };
+        let extents = self.cuts.iter().map(|cut| cut.extent().clone());
+        Pull::new(
+            extents
+                .map(|extent| (of_window(extent.window()), extent))
+                .collect(),
+        )
+    }
+
     /// The sum of the content hashes of all samples, by reading them once.
     fn sum(&self, hasher: &ContentHasher) -> ContentSum {
         let mut sum = ContentSum::default();
@@ -97,7 +150,11 @@ impl Store {
     }
 
     /// Cuts every window that the head holds something of, each once.
-    fn cut_where(&self, arc: RingArc, wanted: impl Fn(Window) -> bool) -> Result<Vec<Cut>, Error> {
+    pub(super) fn cut_where(
+        &self,
+        arc: RingArc,
+        wanted: impl Fn(Window) -> bool,
+    ) -> Result<Vec<Cut>, Error> {
         let windows: BTreeSet<Window> = self
             .held()
             .into_iter()
@@ -156,12 +213,7 @@ impl Store {
     /// # Errors
     /// When the disk does not let go of it.
     pub fn unstage(&self, id: BlockId) -> Result<(), Error> {
-        let path = self.staged(id);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("remove", &path)(error)),
-        }
+        remove(&self.staged(id))
     }
 
     /// Brings a partition up to the catalog. `sealed` names the block that was built of a cut
@@ -233,75 +285,17 @@ impl Store {
     }
 
     fn append_again(&self, rest: &mut Remainder<'_>) -> Result<(), Error> {
-        let mut position = None;
+        let mut appender = Appender::new(self);
         let mut samples = Samples::default();
         for index in 0..rest.series_len() {
             let key = rest.series(index)?;
             rest.read(index, &mut samples)?;
-            position = self
-                .append_series(&key.tenant, &key.labels, &samples)?
-                .max(position);
+            appender.series(&key.tenant, &key.labels, &samples)?;
         }
-        let metadata: Vec<(TenantId, String, Metadata)> = rest
-            .metadata()?
-            .into_iter()
-            .flat_map(|(tenant, (family, list))| {
-                let each = move |metadata| (tenant.clone(), family.clone(), metadata);
-                list.into_iter().rev().map(each)
-            })
-            .collect();
-        for metadata in metadata.chunks(LEFTOVER_SAMPLES) {
-            let appended = self.head.append(&AppendBatch {
-                metadata,
-                ..AppendBatch::default()
-            })?;
-            position = Some(appended.position).max(position);
+        for (tenant, (family, list)) in rest.metadata()? {
+            appender.metadata(&tenant, &family, &list)?;
         }
-        match position {
-            Some(position) => self.head.wait_durable(position),
-            None => Ok(()),
-        }
-    }
-
-    fn append_series(
-        &self,
-        tenant: &TenantId,
-        labels: &crate::model::LabelSet,
-        samples: &Samples,
-    ) -> Result<Option<u64>, Error> {
-        let series = self.head.register(tenant, labels)?;
-        let (mut floats, mut others) = (Vec::new(), Vec::new());
-        let mut position = None;
-        let last = samples.len().saturating_sub(1);
-        for (number, (at, value, start)) in samples.iter().enumerate() {
-            match value {
-                Value::Float(value) if start.0 == 0 => {
-                    floats.push(FloatSample { series, at, value });
-                }
-                value => others.push(OtherSample {
-                    series,
-                    at,
-                    value,
-                    start,
-                }),
-            }
-            if number == last || floats.len() + others.len() == LEFTOVER_SAMPLES {
-                let appended = self.head.append(&AppendBatch {
-                    floats: &floats,
-                    others: &others,
-                    ..AppendBatch::default()
-                })?;
-                if !appended.stale_floats.is_empty() || !appended.stale_others.is_empty() {
-                    return Err(Error::Unavailable(
-                        "a series was forgotten while it was written again: try again".to_owned(),
-                    ));
-                }
-                position = Some(appended.position);
-                floats.clear();
-                others.clear();
-            }
-        }
-        Ok(position)
+        appender.finish()
     }
 
     /// The batch, then the swap together with giving up: readers see the one with the other.
@@ -356,6 +350,9 @@ impl Store {
         }
         let (digest, size) = digest_of(&path)?;
         if digest != entry.digest || size != entry.size {
+            // Out of the way, so that it is fetched from elsewhere; kept for whoever has no other.
+            let aside = path.with_extension("bad");
+            fs::rename(&path, &aside).map_err(Error::io("rename", &path))?;
             return Err(Error::corrupt(
                 format!("the staged file {}", path.display()),
                 format!(
@@ -424,7 +421,7 @@ fn contents(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
         .collect()
 }
 
-fn put_marks(batch: &mut Batch, arc: RingArc, cuts: &[Cut]) {
+pub(super) fn put_marks(batch: &mut Batch, arc: RingArc, cuts: &[Cut]) {
     for cut in cuts {
         applied::put_mark(batch, arc, cut.window(), cut.position());
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
 use super::head::{HeadSeries, HeadView};
+use super::pinned::Pinned;
 use super::texts::{Texts, TextsOf};
 use super::view::{AppliedBlock, ReadView};
 use super::whole::Store;
@@ -300,7 +301,7 @@ fn limited<T>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> {
     items.take(limit).collect()
 }
 
-impl Store {
+impl ReadView {
     /// Collects texts from the head and from every block of the range, sorted.
     fn collect_texts(
         &self,
@@ -309,14 +310,13 @@ impl Store {
         from_head: impl Fn(&HeadView) -> BTreeSet<String>,
         from_block: impl Fn(&mut TenantReader, &mut dyn FnMut(TextsOf<'_>)) -> Result<(), Error>,
     ) -> Result<Vec<String>, SourceError> {
-        let view = self.read_view(selection.range);
         let mut reservation = context.budget.reserve(0, 0)?;
         let mut texts = Texts::default();
-        for text in from_head(&view.head) {
+        for text in from_head(&self.head) {
             texts.add(TextsOf::One(&text));
         }
         reservation.grow(texts.take_grown(), 0)?;
-        for block in &view.blocks {
+        for block in &self.blocks {
             context.cancel.check()?;
             let reader = block.reader()?;
             if reader.overlaps(selection.range)
@@ -329,16 +329,14 @@ impl Store {
         }
         Ok(texts.sorted())
     }
-}
 
-impl Source for Store {
-    fn select(
-        &self,
+    /// As [`Source::select`].
+    pub(super) fn select(
+        self,
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let view = self.read_view(selection.range);
-        let mut found = find(view, selection, context)?;
+        let mut found = find(self, selection, context)?;
         sort_by_page(&mut found.wanted);
         found.wanted.reverse();
         Ok(Box::new(Stream {
@@ -354,19 +352,21 @@ impl Source for Store {
         }))
     }
 
-    fn series(
-        &self,
+    /// As [`Source::series`].
+    pub(super) fn series(
+        self,
         selection: &Selection,
         limit: usize,
         context: &ReadContext,
     ) -> Result<Vec<LabelSet>, SourceError> {
-        let found = find(self.read_view(selection.range), selection, context)?;
+        let found = find(self, selection, context)?;
         let mut all: Vec<LabelSet> = found.wanted.into_iter().map(|w| w.labels).collect();
         all.sort_unstable();
         Ok(limited(all.into_iter(), limit))
     }
 
-    fn label_names(
+    /// As [`Source::label_names`].
+    pub(super) fn label_names(
         &self,
         selection: &Selection,
         limit: usize,
@@ -381,7 +381,8 @@ impl Source for Store {
         Ok(limited(names.into_iter(), limit))
     }
 
-    fn label_values(
+    /// As [`Source::label_values`].
+    pub(super) fn label_values(
         &self,
         name: &str,
         selection: &Selection,
@@ -397,13 +398,13 @@ impl Source for Store {
         Ok(limited(values.into_iter(), limit))
     }
 
-    fn metadata(
+    /// As [`Source::metadata`].
+    pub(super) fn metadata(
         &self,
         tenant: &TenantId,
         family: Option<&str>,
         context: &ReadContext,
     ) -> Result<Vec<FamilyMetadata>, SourceError> {
-        let view = self.read_view(TimeRange::ALL);
         let mut all: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
         let mut add = |(family, list): FamilyMetadata| {
             let known = all.entry(family).or_default();
@@ -414,11 +415,11 @@ impl Source for Store {
             }
         };
         // Newest first: the head, then the blocks from the last back.
-        view.head
+        self.head
             .metadata(tenant, family)
             .into_iter()
             .for_each(&mut add);
-        for block in view.blocks.iter().rev() {
+        for block in self.blocks.iter().rev() {
             context.cancel.check()?;
             if let Some(data) = block.reader()?.tenant(tenant)? {
                 data.metadata(family)?.into_iter().for_each(&mut add);
@@ -427,15 +428,83 @@ impl Source for Store {
         Ok(all.into_iter().collect())
     }
 
-    fn exemplars(
+    /// As [`Source::exemplars`].
+    pub(super) fn exemplars(
         &self,
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Vec<SeriesExemplars>, SourceError> {
         context.cancel.check()?;
-        let view = self.read_view(selection.range);
-        let mut found = view.head.exemplars(selection);
+        let mut found = self.head.exemplars(selection);
         found.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
     }
 }
+
+/// Whatever hands out views for a read is a source.
+macro_rules! source_of_views {
+    ($of:ty) => {
+        impl Source for $of {
+            fn select(
+                &self,
+                selection: &Selection,
+                context: &ReadContext,
+            ) -> Result<Box<dyn SeriesStream>, SourceError> {
+                self.read_view(selection.range).select(selection, context)
+            }
+
+            fn series(
+                &self,
+                selection: &Selection,
+                limit: usize,
+                context: &ReadContext,
+            ) -> Result<Vec<LabelSet>, SourceError> {
+                let view = self.read_view(selection.range);
+                view.series(selection, limit, context)
+            }
+
+            fn label_names(
+                &self,
+                selection: &Selection,
+                limit: usize,
+                context: &ReadContext,
+            ) -> Result<Vec<String>, SourceError> {
+                let view = self.read_view(selection.range);
+                view.label_names(selection, limit, context)
+            }
+
+            fn label_values(
+                &self,
+                name: &str,
+                selection: &Selection,
+                limit: usize,
+                context: &ReadContext,
+            ) -> Result<Vec<String>, SourceError> {
+                let view = self.read_view(selection.range);
+                view.label_values(name, selection, limit, context)
+            }
+
+            fn metadata(
+                &self,
+                tenant: &TenantId,
+                family: Option<&str>,
+                context: &ReadContext,
+            ) -> Result<Vec<FamilyMetadata>, SourceError> {
+                let view = self.read_view(TimeRange::ALL);
+                view.metadata(tenant, family, context)
+            }
+
+            fn exemplars(
+                &self,
+                selection: &Selection,
+                context: &ReadContext,
+            ) -> Result<Vec<SeriesExemplars>, SourceError> {
+                self.read_view(selection.range)
+                    .exemplars(selection, context)
+            }
+        }
+    };
+}
+
+source_of_views!(Store);
+source_of_views!(Pinned);

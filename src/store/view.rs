@@ -87,8 +87,8 @@ impl ArcView {
 /// All partitions.
 pub(super) type ArcViews = BTreeMap<RingArc, Arc<ArcView>>;
 
-/// A view of head and blocks, kept as long as it is read.
+/// A view of head and blocks for one read, kept as long as it is read.
 pub(super) struct ReadView {
-    pub(super) head: HeadView,
+    pub(super) head: Arc<HeadView>,
     pub(super) blocks: Vec<Arc<AppliedBlock>>,
 }

@@ -16,8 +16,11 @@ use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
 use super::lock::DataDir;
 use super::log::{DirDisk, Mark, WriteLogSettings};
+use super::staged::Receipts;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
-use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window};
+use crate::model::{
+    BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
+};
 use crate::runtime::{Chance, Clock};
 
 /// What a store is opened with.
@@ -76,6 +79,10 @@ pub struct Store {
     pub(super) applying: Mutex<()>,
     /// Blocks that left their view; dropped when no reader has them any more.
     pub(super) retired: Mutex<Vec<Arc<AppliedBlock>>>,
+    /// Files that are being received.
+    pub(super) receipts: Receipts,
+    /// Where ingested blocks' files lie, as far as somebody asked.
+    pub(super) paths: Mutex<BTreeMap<BlockId, PathBuf>>,
     #[cfg(test)]
     pub(crate) faults: super::faults::Faults,
 }
@@ -124,7 +131,10 @@ impl Store {
         let log = parts.directory.path().join("log");
         let disk = DirDisk::new(&log).map_err(Error::io("open", &log))?;
         let head = Head::open(
-            parts.head,
+            HeadSettings {
+                cluster_id: parts.cluster_id,
+                ..parts.head
+            },
             &parts.log,
             Arc::new(disk),
             &marks,
@@ -144,6 +154,8 @@ impl Store {
             views: RwLock::new(views),
             applying: Mutex::new(()),
             retired: Mutex::new(Vec::new()),
+            receipts: Receipts::default(),
+            paths: Mutex::default(),
             #[cfg(test)]
             faults: super::faults::Faults::default(),
         })
@@ -266,7 +278,7 @@ impl Store {
     /// One view of all partitions and the head: nothing can move from the head to a block between.
     pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
         let views = self.views.read();
-        let head = self.head.view();
+        let head = Arc::new(self.head.view());
         let blocks = views
             .values()
             .flat_map(|view| view.blocks_in(range))

@@ -14,6 +14,7 @@ use super::types::{AppendBatch, Appended, SHARDS_MAX, SeriesId};
 use crate::model::{
     Buckets, LabelSet, Metadata, RingArc, TenantId, TimestampMs, Value, Window, fingerprint,
 };
+use crate::store::digest::ContentHasher;
 use crate::store::error::Error;
 use crate::store::log::{Log, Record, RecordKind, encode_metadata};
 
@@ -30,6 +31,34 @@ pub(super) struct Core {
     /// What the rosters say they take.
     registry_bytes: AtomicUsize,
     views: Mutex<Views>,
+    /// Of the cluster whose id the settings have.
+    pub hasher: ContentHasher,
+}
+
+/// While it lives, no series is forgotten that a layer names which was there when it began.
+#[derive(Debug)]
+pub(super) struct Pin {
+    core: Arc<Core>,
+    epoch: u64,
+}
+
+impl Pin {
+    pub(super) fn new(core: &Arc<Core>) -> Self {
+        Self {
+            core: Arc::clone(core),
+            epoch: core.pin(),
+        }
+    }
+
+    pub(super) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.core.unpin(self.epoch);
+    }
 }
 
 /// Which views are alive, so that no series is forgotten that one of them can still read.
@@ -51,6 +80,7 @@ impl Core {
             ..settings
         };
         Self {
+            hasher: ContentHasher::new(settings.cluster_id),
             shards: (0..settings.shards).map(|_| Shard::default()).collect(),
             settings,
             registered: AtomicUsize::new(0),
@@ -237,7 +267,7 @@ impl Core {
     }
 
     /// A view begins.
-    pub(super) fn pin(&self) -> u64 {
+    fn pin(&self) -> u64 {
         let mut views = self.views.lock();
         let epoch = views.epoch;
         *views.alive.entry(epoch).or_default() += 1;
@@ -245,7 +275,7 @@ impl Core {
     }
 
     /// A view ends.
-    pub(super) fn unpin(&self, epoch: u64) {
+    fn unpin(&self, epoch: u64) {
         let mut views = self.views.lock();
         if let Some(alive) = views.alive.get_mut(&epoch) {
             *alive -= 1;
@@ -264,9 +294,10 @@ impl Core {
         {
             let mut state = shard.state.lock();
             let roster = shard.roster.read();
-            state.remove(window, layers);
+            // Two cuts may have the same layers: only the first to go lets go of the series.
+            let removed = state.remove(window, layers);
             let number = u8::try_from(number).unwrap_or(0);
-            for layer in layers {
+            for layer in &removed {
                 let present = layer.lock().present.clone();
                 let slots = present
                     .iter()

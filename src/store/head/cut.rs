@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::core::Core;
-use super::layer::{Layer, add_unknown};
+use super::core::{Core, Pin};
+use super::extent::{Extent, ShardLayers};
+use super::layer::Layer;
 use super::types::SeriesId;
 use super::view::HeadSeries;
 use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};
@@ -18,11 +19,8 @@ use crate::store::log::{Log, Mark};
 /// Frozen content; it does not change any more, whatever is appended.
 #[derive(Debug)]
 pub struct Cut {
-    arc: RingArc,
-    window: Window,
+    extent: Extent,
     position: u64,
-    /// The frozen layers of each shard.
-    pub(super) layers: Vec<(usize, Vec<Arc<Layer>>)>,
     series: Vec<HeadSeries>,
 }
 
@@ -30,7 +28,7 @@ impl Cut {
     /// Freezes what the head holds of an arc and window, and what earlier cuts of them that were
     /// not given up had frozen.
     pub(super) fn take(
-        core: &Core,
+        core: &Arc<Core>,
         log: &Log,
         arc: RingArc,
         window: Window,
@@ -41,44 +39,37 @@ impl Cut {
                 core.settings.depth
             )));
         }
-        let (mut layers, position) = {
+        // First the pin, then the layers, as views do.
+        let pin = Arc::new(Pin::new(core));
+        let (layers, position) = {
             // All shards at once: so the position is one for all of them.
             let mut states: Vec<_> = core.shards.iter().map(|shard| shard.state.lock()).collect();
-            let layers: Vec<(usize, Vec<Arc<Layer>>)> = states
+            let layers: ShardLayers = states
                 .iter_mut()
                 .map(|state| state.freeze(arc, window))
                 .enumerate()
                 .collect();
             (layers, log.position())
         };
-        layers.retain(|(_, own)| !own.is_empty());
-        let mut series = Vec::new();
-        for (number, own) in &layers {
-            if let Some(shard) = core.shards.get(*number) {
-                let roster = shard.roster.read();
-                settle(own, &roster);
-                collect_series(*number, arc, own, &roster, &mut series);
-            }
-        }
+        let extent = Extent::new(pin, arc, window, layers);
+        extent.settle();
         Ok(Self {
-            arc,
-            window,
             position,
-            layers,
-            series,
+            series: extent.series(),
+            extent,
         })
     }
 
     /// Which partition.
     #[must_use]
     pub const fn arc(&self) -> RingArc {
-        self.arc
+        self.extent.arc()
     }
 
     /// Which window.
     #[must_use]
     pub const fn window(&self) -> Window {
-        self.window
+        self.extent.window()
     }
 
     /// The last log position whose content is in it.
@@ -91,8 +82,8 @@ impl Cut {
     #[must_use]
     pub const fn mark(&self) -> Mark {
         Mark {
-            arc: self.arc,
-            window: self.window,
+            arc: self.arc(),
+            window: self.window(),
             position: self.position,
         }
     }
@@ -105,29 +96,23 @@ impl Cut {
 
     /// Adds a series' samples to `samples`, duplicates settled; as often as wanted.
     pub fn read(&self, series: &HeadSeries, samples: &mut Samples) {
-        let own = self
-            .layers
-            .iter()
-            .filter(|(number, _)| *number == series.id.shard());
-        for layer in own.flat_map(|(_, layers)| layers) {
-            layer.read(series.local, series.target, TimeRange::ALL, samples);
-        }
+        self.extent.read(series, TimeRange::ALL, samples);
+    }
+
+    /// What it is made of.
+    pub(in crate::store) const fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    /// Lets go of the series that only it still names.
+    pub(super) fn into_layers(self) -> ShardLayers {
+        self.extent.layers().to_vec()
     }
 
     /// Metadata that came with this window, each family's newest first.
     #[must_use]
     pub fn metadata(&self) -> BTreeMap<(TenantId, String), Vec<Metadata>> {
-        let mut all: BTreeMap<(TenantId, String), Vec<Metadata>> = BTreeMap::new();
-        let layers = self.layers.iter().flat_map(|(_, own)| own.iter().rev());
-        for layer in layers {
-            for (tenant, families) in layer.lock().metadata() {
-                for (family, list) in families {
-                    let known = all.entry((tenant.clone(), family.clone())).or_default();
-                    add_unknown(known, list);
-                }
-            }
-        }
-        all
+        self.extent.metadata()
     }
 
     /// Whether it has neither samples nor metadata.
@@ -197,47 +182,4 @@ impl BlockContent for CutContent<'_> {
 
 fn missing(index: usize) -> Error {
     Error::Bug(format!("series {index} of a cut that has fewer"))
-}
-
-/// Settles the late buffers of layers that take no appends any more.
-fn settle(layers: &[Arc<Layer>], roster: &super::roster::Roster) {
-    for layer in layers {
-        layer.settle(&|local| roster.target_of(layer.arc, local).unwrap_or(u32::MAX));
-    }
-}
-
-fn collect_series(
-    number: usize,
-    arc: RingArc,
-    layers: &[Arc<Layer>],
-    roster: &super::roster::Roster,
-    series: &mut Vec<HeadSeries>,
-) {
-    let mut present = super::pieces::Bits::default();
-    for layer in layers {
-        for local in layer.lock().present.iter() {
-            present.insert(local);
-        }
-    }
-    let first = series.len();
-    for local in present.iter() {
-        let Some(slot) = roster.slot_of(arc, local) else {
-            continue;
-        };
-        let (Some(entry), Some((tenant, labels))) = (roster.entry(slot), roster.series(slot))
-        else {
-            continue;
-        };
-        series.push(HeadSeries {
-            id: SeriesId::new(u8::try_from(number).unwrap_or(0), slot, entry.generation),
-            tenant,
-            labels,
-            fingerprint: entry.fingerprint,
-            local,
-            target: entry.target,
-        });
-    }
-    if let Some(fresh) = series.get_mut(first..) {
-        fresh.sort_by_key(|one| one.target);
-    }
 }

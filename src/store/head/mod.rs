@@ -9,6 +9,7 @@ mod append;
 mod core;
 mod cut;
 mod exemplars;
+mod extent;
 mod layer;
 mod pieces;
 mod postings;
@@ -28,6 +29,7 @@ mod whole;
 mod tests;
 
 pub(super) use cut::Cut;
+pub(super) use extent::Extent;
 pub use settings::HeadSettings;
 pub use types::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub(super) use view::{HeadSeries, HeadView};

@@ -5,6 +5,8 @@ use crate::model::FOUNDING_DEPTH;
 /// What the head is given at open. Not a section of its own: the store's settings have the keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadSettings {
+    /// The cluster, whose id keys the content hashes.
+    pub cluster_id: u128,
     /// Bits of a fingerprint that name a partition.
     pub depth: u8,
     /// Lock stripes, 1 to 64. Series of one scrape target share one.
@@ -21,6 +23,7 @@ pub struct HeadSettings {
 impl Default for HeadSettings {
     fn default() -> Self {
         Self {
+            cluster_id: 0,
             depth: FOUNDING_DEPTH,
             shards: 4,
             series_max: 10_000_000,

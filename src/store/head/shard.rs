@@ -154,17 +154,21 @@ impl State {
         frozen.cloned().collect()
     }
 
-    /// Removes layers that were cut; a window without any goes too.
-    pub(super) fn remove(&mut self, window: Window, layers: &[Arc<Layer>]) {
+    /// Removes layers that were cut, and returns those that were still there; a window without any
+    /// goes too.
+    pub(super) fn remove(&mut self, window: Window, layers: &[Arc<Layer>]) -> Vec<Arc<Layer>> {
         let Some(state) = self.windows.get_mut(&window) else {
-            return;
+            return Vec::new();
         };
         let given_up = |layer: &Arc<Layer>| layers.iter().any(|other| Arc::ptr_eq(layer, other));
-        state.frozen.retain(|layer| !given_up(layer));
+        let frozen = std::mem::take(&mut state.frozen).into_iter();
+        let (removed, kept) = frozen.partition(given_up);
+        state.frozen = kept;
         if state.frozen.is_empty() && state.open.is_empty() {
             self.windows.remove(&window);
         }
         self.listed = None;
+        removed
     }
 
     /// Bytes held by the counters here.

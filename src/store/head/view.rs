@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::core::Core;
+use super::core::{Core, Pin};
+use super::extent::{Extent, ShardLayers};
 use super::layer::{Layer, add_unknown};
 use super::types::SeriesId;
 use crate::model::{
-    Exemplar, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange,
+    Exemplar, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, Window,
 };
 use crate::source::Selection;
 
@@ -18,9 +19,11 @@ use crate::source::Selection;
 #[derive(Debug)]
 pub struct HeadView {
     core: Arc<Core>,
-    epoch: u64,
+    pin: Arc<Pin>,
     /// Per shard all layers by arc, then window, then age.
     layers: Vec<Arc<[Arc<Layer>]>>,
+    /// The arcs whose series are seen; `None`: all.
+    only: Option<BTreeSet<RingArc>>,
 }
 
 /// A series that a view found.
@@ -39,19 +42,50 @@ pub struct HeadSeries {
 }
 
 impl HeadView {
-    pub(super) fn new(core: Arc<Core>) -> Self {
+    pub(super) fn new(core: &Arc<Core>, only: Option<&[RingArc]>) -> Self {
         // First the pin, then the layers: what is in these layers cannot be forgotten meanwhile.
-        let epoch = core.pin();
+        let pin = Arc::new(Pin::new(core));
         let layers = core
             .shards
             .iter()
             .map(|shard| shard.state.lock().listed())
             .collect();
+        let only: Option<BTreeSet<RingArc>> = only.map(|arcs| arcs.iter().copied().collect());
+        let all =
+            |arcs: &BTreeSet<RingArc>| arcs.iter().copied().eq(RingArc::all(core.settings.depth));
         Self {
-            core,
-            epoch,
+            core: Arc::clone(core),
+            pin,
             layers,
+            only: only.filter(|arcs| !all(arcs)),
         }
+    }
+
+    fn sees(&self, fingerprint: Fingerprint) -> bool {
+        let arc = RingArc::of(fingerprint, self.core.settings.depth);
+        self.sees_arc(arc)
+    }
+
+    fn sees_arc(&self, arc: RingArc) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&arc))
+    }
+
+    /// What is held of an arc in the windows that overlap a range, window by window.
+    #[must_use]
+    pub(in crate::store) fn extents(&self, arc: RingArc, range: TimeRange) -> Vec<Extent> {
+        let mut windows: BTreeMap<Window, ShardLayers> = BTreeMap::new();
+        for (number, layers) in self.layers.iter().enumerate() {
+            let wanted = |layer: &&Arc<Layer>| layer.window.range().overlaps(range);
+            for layer in of_arc(layers, arc).iter().filter(wanted) {
+                let shards = windows.entry(layer.window).or_default();
+                match shards.last_mut() {
+                    Some((last, own)) if *last == number => own.push(Arc::clone(layer)),
+                    _ => shards.push((number, vec![Arc::clone(layer)])),
+                }
+            }
+        }
+        let extent = |(window, layers)| Extent::new(Arc::clone(&self.pin), arc, window, layers);
+        windows.into_iter().map(extent).collect()
     }
 
     /// The registered series that match, in no particular order. Some may have no samples in the
@@ -81,6 +115,9 @@ impl HeadView {
             else {
                 continue;
             };
+            if !self.sees(entry.fingerprint) {
+                continue;
+            }
             each(HeadSeries {
                 id: SeriesId::new(u8::try_from(number).unwrap_or(0), slot, entry.generation),
                 tenant,
@@ -115,9 +152,7 @@ impl HeadView {
         let Some(layers) = self.layers.get(series.id.shard()) else {
             return &[];
         };
-        let from = layers.partition_point(|layer| layer.arc < arc);
-        let to = layers.partition_point(|layer| layer.arc <= arc);
-        layers.get(from..to).unwrap_or_default()
+        of_arc(layers, arc)
     }
 
     /// Calls `each` with every label pair of a tenant and how many series have it, once per shard;
@@ -165,8 +200,18 @@ impl HeadView {
         roster: &super::roster::Roster,
         selection: &Selection,
     ) -> Option<RoaringBitmap> {
-        (!selection.matchers.is_empty())
-            .then(|| roster.select(&selection.tenant, &selection.matchers))
+        if selection.matchers.is_empty() && self.only.is_none() {
+            return None;
+        }
+        let mut slots = roster.select(&selection.tenant, &selection.matchers);
+        if self.only.is_some() {
+            let seen = |slot: &u32| {
+                let entry = roster.entry(*slot);
+                entry.is_some_and(|entry| self.sees(entry.fingerprint))
+            };
+            slots = slots.iter().filter(seen).collect();
+        }
+        Some(slots)
     }
 
     /// Metadata of one family, or of all, each family's newest first.
@@ -177,6 +222,7 @@ impl HeadView {
         family: Option<&str>,
     ) -> BTreeMap<String, Vec<Metadata>> {
         let mut layers: Vec<&Arc<Layer>> = self.layers.iter().flat_map(|all| all.iter()).collect();
+        layers.retain(|layer| self.sees_arc(layer.arc));
         layers.sort_by_key(|layer| std::cmp::Reverse(layer.window));
         let mut all: BTreeMap<String, Vec<Metadata>> = BTreeMap::new();
         for layer in layers {
@@ -222,8 +268,9 @@ impl HeadView {
     }
 }
 
-impl Drop for HeadView {
-    fn drop(&mut self) {
-        self.core.unpin(self.epoch);
-    }
+/// The layers of an arc, in a list that is sorted by it.
+fn of_arc(layers: &[Arc<Layer>], arc: RingArc) -> &[Arc<Layer>] {
+    let from = layers.partition_point(|layer| layer.arc < arc);
+    let to = layers.partition_point(|layer| layer.arc <= arc);
+    layers.get(from..to).unwrap_or_default()
 }

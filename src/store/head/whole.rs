@@ -130,7 +130,23 @@ impl Head {
     /// blocks after it: then what moves from one to the other is seen at least once.
     #[must_use]
     pub fn view(&self) -> HeadView {
-        HeadView::new(Arc::clone(&self.core))
+        HeadView::new(&self.core, None)
+    }
+
+    /// The same of some arcs only: series of others are not seen.
+    #[must_use]
+    pub(in crate::store) fn view_of(&self, arcs: &[RingArc]) -> HeadView {
+        HeadView::new(&self.core, Some(arcs))
+    }
+
+    /// The id of a series, as [`Head::register`], whatever the bounds say: for what others have
+    /// taken already.
+    pub(in crate::store) fn register_unbounded(
+        &self,
+        tenant: &TenantId,
+        labels: &LabelSet,
+    ) -> Result<SeriesId, Error> {
+        self.core.register_unbounded(tenant, labels)
     }
 
     /// Freezes what is held of an arc and window now.
@@ -184,11 +200,12 @@ impl Head {
     /// Gives a cut up: its memory goes (once no view reads it any more), and the log may use
     /// segments again that held nothing else. The mark must be stored before.
     pub fn give_up(&self, cut: Cut) {
-        for (number, layers) in &cut.layers {
-            self.core.remove(*number, cut.window(), layers);
+        let (window, mark) = (cut.window(), cut.mark());
+        for (number, layers) in cut.into_layers() {
+            self.core.remove(number, window, &layers);
         }
         self.core.forget_unheld();
-        self.log.mark(cut.mark());
+        self.log.mark(mark);
     }
 
     /// Forgets series that nothing is held of; to be called now and then.

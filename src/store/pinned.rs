@@ -1,0 +1,95 @@
+//! Pinned: some partitions as they are at one moment, for whoever reads them in several steps.
+//!
+//! Version, blocks and head are of one moment: nothing moves from the head to a block between. What
+//! is pinned stays readable however long it takes; open layers of the head may grow meanwhile.
+//!
+//! **Trees first, content afterwards.** A tree says what the head held when it was made; what is
+//! read through the same pin *later* has everything that the tree counts, or a value that wins
+//! over it, and perhaps more that has come since. So a reader that finds its trees equal to
+//! another replica's and then reads here misses nothing that the other had: what had been
+//! acknowledged before both were asked. The other order would be wrong: a sample could come to
+//! both after the read and before the trees, and the read not have it. Trees of several partitions
+//! and windows are made one after the other; each stands for itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::head::{Extent, HeadView};
+use super::pull::Pull;
+use super::tree::{DigestTree, Leaves};
+use super::view::{ArcView, ReadView};
+use super::whole::Store;
+use crate::model::{RingArc, TimeRange, Window};
+
+/// Some partitions at one moment: a source of their series and no others.
+pub struct Pinned {
+    views: BTreeMap<RingArc, Arc<ArcView>>,
+    head: Arc<HeadView>,
+}
+
+impl std::fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.views.keys()).finish()
+    }
+}
+
+impl Store {
+    /// Pins some partitions.
+    #[must_use]
+    pub fn pin(&self, arcs: &[RingArc]) -> Pinned {
+        let views = self.views.read();
+        let of = |arc: &RingArc| (*arc, views.get(arc).cloned().unwrap_or_default());
+        Pinned {
+            views: arcs.iter().map(of).collect(),
+            head: Arc::new(self.head.view_of(arcs)),
+        }
+    }
+}
+
+impl Pinned {
+    /// The partitions.
+    pub fn arcs(&self) -> impl Iterator<Item = RingArc> + '_ {
+        self.views.keys().copied()
+    }
+
+    /// The version of a partition that is applied here; 0 for one that is not pinned.
+    #[must_use]
+    pub fn version(&self, arc: RingArc) -> u64 {
+        self.views.get(&arc).map_or(0, |view| view.version)
+    }
+
+    /// The digests of what the head holds of a partition, for each window that overlaps the range
+    /// and of which it holds something; to be taken before anything is read that they are to
+    /// speak for. A tree is always that of its whole window.
+    #[must_use]
+    pub fn trees(&self, arc: RingArc, range: TimeRange) -> Vec<(Window, DigestTree)> {
+        let extents = self.extents(arc, range).into_iter();
+        extents
+            .map(|extent| (extent.window(), extent.tree()))
+            .filter(|(_, tree)| !tree.is_empty())
+            .collect()
+    }
+
+    /// What the head holds of a partition and window in some leaves of its tree.
+    #[must_use]
+    pub fn pull(&self, arc: RingArc, window: Window, leaves: Leaves) -> Pull {
+        let extents = self.extents(arc, window.range()).into_iter();
+        Pull::new(extents.map(|extent| (leaves, extent)).collect())
+    }
+
+    fn extents(&self, arc: RingArc, range: TimeRange) -> Vec<Extent> {
+        if !self.views.contains_key(&arc) {
+            return Vec::new();
+        }
+        self.head.extents(arc, range)
+    }
+
+    /// The view of one read.
+    pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
+        let blocks = self.views.values().flat_map(|view| view.blocks_in(range));
+        ReadView {
+            head: Arc::clone(&self.head),
+            blocks: blocks.cloned().collect(),
+        }
+    }
+}
