@@ -23,9 +23,10 @@ mod write;
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlState, DAY_MS,
-    Drain, Expired, FEATURE_LEVEL, Found, Introduction, Liveness, LocalControl, Member, MemberId,
-    Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Partition, RangeKey, Refusal,
-    SealCommit, Session, Split, WireError, is_sealable, join_or_found, utc_day,
+    Drain, Expired, FEATURE_LEVEL, Found, Greeting, GroupParts, Introduction, Liveness,
+    LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome,
+    Partition, Position, RaftControl, RangeKey, Refusal, SealCommit, Session, Split, Timings,
+    WireError, begin_session, is_sealable, join_or_found, utc_day,
 };
 pub use discovery::{
     Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,
@@ -47,5 +48,5 @@ pub use read::{
 };
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
-pub use settings::SealSettings;
+pub use settings::{ClusterSettings, SealSettings};
 pub use write::{Durable, Gate, Pending, Refusing, Replica, WriteError, Writer};

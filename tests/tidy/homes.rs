@@ -29,6 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["src/runtime/", "src/store/"]),
     ("tracing_subscriber", &["src/node/", "src/runtime/"]),
     ("prost", &["src/cluster/"]),
+    ("openraft", &["src/cluster/control/raft/"]),
     ("domain", &["src/cluster/discovery/dns.rs"]),
     (
         "tokio_rustls",

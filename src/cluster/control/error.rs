@@ -2,6 +2,7 @@
 
 use super::command::Refusal;
 use super::wire_parts::WireError;
+use crate::cluster::peer::PeerError;
 use crate::store;
 
 /// What a caller can do about it is the variant.
@@ -37,6 +38,45 @@ pub enum ControlError {
     /// The log failed before: what was being written may or may not be in it.
     #[error("the control log has failed and takes no more commands: start the node again")]
     Stopped,
+    /// No leader has committed it in time; it may be committed later.
+    #[error(
+        "{command} was not confirmed within {ms} ms ({reason}); it may have been applied: look at the state before it is repeated"
+    )]
+    Unconfirmed {
+        /// The command.
+        command: &'static str,
+        /// How long it had.
+        ms: u64,
+        /// What is known.
+        reason: String,
+    },
+    /// The group does not work on this node any more.
+    #[error("the control group has failed on this node: {0}: start the node again")]
+    Group(String),
+    /// What others are or say keeps this node from going on for now; it is tried again.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// A later start of this data directory, or of a copy of it, is known: this process must exit.
+    #[error("{0}")]
+    OldSession(String),
+    /// Peers remember more of this data directory than it holds: it was set back, and what it
+    /// promised since is lost here.
+    #[error(
+        "this data directory is an old image: its {what} is {mine}, and {peer} remembers {remembered}; it is to be set aside and moved in as a new node"
+    )]
+    RolledBack {
+        /// What lies behind.
+        what: &'static str,
+        /// What is here.
+        mine: u64,
+        /// What was here.
+        remembered: u64,
+        /// Who knows.
+        peer: String,
+    },
+    /// Another node of the group.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
     /// The engine under it.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -41,7 +41,7 @@ pub fn join_or_found(
     introduction: &Introduction,
     chance: &dyn Chance,
 ) -> Result<Session, ControlError> {
-    let session = next_session(engine, chance)?;
+    let session = begin_session(engine, chance)?;
     if control.state().cluster.is_none() {
         let found = Found {
             cluster: ClusterId(chance.next_u128()),
@@ -90,8 +90,11 @@ fn propose(control: &dyn Control, command: &Command) -> Result<(), ControlError>
         })
 }
 
-/// Counts this start, durably, before anybody hears of it.
-fn next_session(engine: &dyn Engine, chance: &dyn Chance) -> Result<Session, ControlError> {
+/// Counts this start, durably, before anybody hears of it. Once in each start.
+///
+/// # Errors
+/// When the engine fails.
+pub fn begin_session(engine: &dyn Engine, chance: &dyn Chance) -> Result<Session, ControlError> {
     let before = match engine.get(Space::Meta, SESSION_KEY)? {
         None => 0,
         Some(bytes) => bytes

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::command::{Command, Outcome};
 use super::error::ControlError;
 use super::state::ControlState;
 use super::{Control, wire, wire_state};
+use crate::model::Incarnation;
 use crate::store::{Batch, Durability, Engine, Space, for_each};
 
 /// Commands between two snapshots. A start applies at most so many again (microseconds each), and
@@ -32,6 +34,7 @@ fn log_key(index: u64) -> Vec<u8> {
 pub struct LocalControl {
     engine: Arc<dyn Engine>,
     state: ArcSwap<ControlState>,
+    applied: watch::Sender<u64>,
     writer: Mutex<LogEnd>,
 }
 
@@ -69,12 +72,30 @@ impl LocalControl {
         }
         Ok(Self {
             engine,
+            applied: watch::Sender::new(state.applied),
             state: ArcSwap::from_pointee(state),
             writer: Mutex::new(LogEnd {
                 first,
                 failed: false,
             }),
         })
+    }
+
+    /// Removes all that it keeps, as a part of a batch: something else keeps the state from then on.
+    ///
+    /// # Errors
+    /// When the engine cannot be read.
+    pub(super) fn forget(&self, batch: &mut Batch) -> Result<(), ControlError> {
+        self.writer.lock().failed = true;
+        batch.delete(Space::Control, STATE_KEY);
+        for_each(
+            |after| self.engine.scan(Space::Control, LOG_PREFIX, after),
+            |key, _| {
+                batch.delete(Space::Control, key);
+                Ok(())
+            },
+        )?;
+        Ok(())
     }
 
     fn append(&self, end: &mut LogEnd, command: &Command) -> Result<Outcome, ControlError> {
@@ -92,6 +113,7 @@ impl LocalControl {
             self.snapshot(end, &state)?;
         }
         self.state.store(Arc::new(state));
+        self.applied.send_replace(index);
         tracing::debug!(index, command = command.name(), ?outcome, "control command");
         Ok(outcome)
     }
@@ -142,6 +164,20 @@ impl Control for LocalControl {
     fn state(&self) -> Arc<ControlState> {
         self.state.load_full()
     }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    fn leader(&self) -> Option<Incarnation> {
+        let state = self.state.load();
+        let ring = state.partitions.values().next()?;
+        ring.members.first().map(|member| member.incarnation)
+    }
+
+    fn is_leader(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +185,7 @@ mod tests {
     use super::super::founding::{Introduction, join_or_found};
     use super::*;
     use crate::cluster::control::{Liveness, Refusal, SealCommit};
-    use crate::model::{BlockEntry, BlockId, Digest, Epoch, FOUNDING_DEPTH, Incarnation, Level};
+    use crate::model::{BlockEntry, BlockId, Digest, Epoch, FOUNDING_DEPTH, Level};
     use crate::model::{RingArc, Uploaded, Window};
     use crate::runtime::SeededChance;
     use crate::store::MemoryEngine;

@@ -9,6 +9,7 @@ mod command;
 mod error;
 mod founding;
 mod local;
+mod raft;
 mod state;
 mod wire;
 mod wire_parts;
@@ -17,12 +18,17 @@ mod wire_state;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
+use crate::model::Incarnation;
+
 pub use command::{BlockUploaded, ClusterId, Command, Compacted, Drain, Expired, Found, MemberId};
 pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, SealCommit};
 pub use command::{Session, Split};
 pub use error::ControlError;
-pub use founding::{FEATURE_LEVEL, Introduction, join_or_found};
+pub use founding::{FEATURE_LEVEL, Introduction, begin_session, join_or_found};
 pub use local::LocalControl;
+pub use raft::{Greeting, GroupParts, Position, RaftControl, Timings};
 pub use state::{ControlState, DAY_MS, Liveness, Member, Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
 pub use wire_parts::WireError;
@@ -75,4 +81,15 @@ pub trait Control: Send + Sync + 'static {
 
     /// The state as of the last command that was applied here.
     fn state(&self) -> Arc<ControlState>;
+
+    /// The index of the last command that was applied here; it wakes with each further one. The
+    /// state is at least as new.
+    fn changed(&self) -> watch::Receiver<u64>;
+
+    /// Who leads the control group, as far as is known here.
+    fn leader(&self) -> Option<Incarnation>;
+
+    /// Whether this node leads it, as far as is known here: a leader that is cut off believes so
+    /// for a while, and what it proposes then is not committed.
+    fn is_leader(&self) -> bool;
 }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::message::{Caller, Method, PeerError};
 use super::service::Services;
 use super::transport::{Answering, Duplex, Incoming, Transport};
+use crate::cluster::control::ClusterId;
 use crate::model::Incarnation;
 
 /// Messages that a stream holds.
@@ -25,6 +26,8 @@ pub(in crate::cluster) struct MemoryNetwork(Mutex<State>);
 struct State {
     nodes: BTreeMap<Incarnation, Arc<Services>>,
     cut: BTreeSet<(Incarnation, Incarnation)>,
+    /// What nodes have come to belong to since they were connected.
+    clusters: BTreeMap<Incarnation, ClusterId>,
 }
 
 /// One node's access to the network.
@@ -40,7 +43,10 @@ impl MemoryNetwork {
         me: Caller,
         services: Arc<Services>,
     ) -> Arc<dyn Transport> {
-        self.0.lock().nodes.insert(me.incarnation, services);
+        let mut state = self.0.lock();
+        state.nodes.insert(me.incarnation, services);
+        state.clusters.remove(&me.incarnation);
+        drop(state);
         Arc::new(Access {
             network: Arc::downgrade(self),
             me,
@@ -50,6 +56,11 @@ impl MemoryNetwork {
     /// Takes a node off the network.
     pub(in crate::cluster) fn disconnect(&self, node: Incarnation) {
         self.0.lock().nodes.remove(&node);
+    }
+
+    /// A node belongs to a cluster from now on.
+    pub(in crate::cluster) fn belong(&self, node: Incarnation, cluster: ClusterId) {
+        self.0.lock().clusters.insert(node, cluster);
     }
 
     /// Cuts or mends what `from` says to `to`; answers come back on the way of the call.
@@ -84,6 +95,16 @@ impl Access {
         })?;
         network.reach(self.me.incarnation, to)
     }
+
+    /// This node, as the other side sees it now.
+    fn me(&self) -> Caller {
+        let mut me = self.me.clone();
+        if let Some(network) = self.network.upgrade() {
+            let cluster = network.0.lock().clusters.get(&me.incarnation).copied();
+            me.cluster = cluster.or(me.cluster);
+        }
+        me
+    }
 }
 
 /// Passes messages on as long as the link is open and somebody listens.
@@ -116,7 +137,7 @@ impl Transport for Access {
     ) -> Answering<'_, Bytes> {
         Box::pin(async move {
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
-            let answer = service.call(&self.me, method, body).await;
+            let answer = service.call(&self.me(), method, body).await;
             answer.map_err(refused(to))
         })
     }
@@ -143,7 +164,7 @@ impl Transport for Access {
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
             let (answers, mut made) = mpsc::channel(QUEUE);
             let (out, incoming) = mpsc::channel(QUEUE);
-            let me = self.me.clone();
+            let me = self.me();
             tokio::spawn(async move {
                 let serving = service.stream(&me, method, body, answers);
                 let forward = forward(&mut made, &out, || true);
@@ -163,7 +184,7 @@ impl Transport for Access {
             let (heard, incoming) = mpsc::channel(QUEUE);
             let (answers, mut made) = mpsc::channel(QUEUE);
             let (out, received) = mpsc::channel(QUEUE);
-            let me = self.me.clone();
+            let me = self.me();
             let network = self.network.clone();
             tokio::spawn(async move {
                 let open = |network: &Weak<MemoryNetwork>| {

@@ -1,0 +1,29 @@
+//! The control group: Raft among the nodes of the cluster. This folder alone names the library.
+//!
+//! [`RaftControl`] is the group as the rest of the node sees it ([`Control`](super::Control)).
+//! Behind it: the log and the state machine in the engine's control space (`log_store.rs`,
+//! `machine.rs`), messages over the transport of peers (`network.rs`, `serve.rs`), and how a node
+//! comes to belong to a group at all (`joining.rs`).
+
+mod decision;
+mod group;
+mod hello;
+mod joining;
+mod leaving;
+mod log_store;
+mod machine;
+mod network;
+mod reply;
+mod serve;
+mod sessions;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod types;
+mod voters;
+mod wire;
+
+pub use group::{GroupParts, RaftControl};
+pub use hello::Greeting;
+pub use sessions::Position;
+pub use settings::Timings;
