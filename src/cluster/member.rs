@@ -3,7 +3,6 @@
 //! Lock, engine, control log, founding, store, catching up, gate; then one worker that watches the
 //! disk, seals what is due and lets go of what has expired. Closing goes the other way round.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
@@ -20,7 +19,7 @@ use super::seal::Sealer;
 use super::settings::SealSettings;
 use super::watch::Watch;
 use super::write::{Durable, Gate, Refusing, Replica, Writer};
-use crate::model::{FOUNDING_DEPTH, LabelSet, RingArc, TenantId};
+use crate::model::{FOUNDING_DEPTH, LabelSet, TenantId};
 use crate::runtime::{CancelToken, Chance, Clock, NamedThread};
 use crate::store::{
     self, AppendBatch, Appended, DataDir, DiskSettings, Engine, HeadSettings, RetentionSettings,
@@ -91,6 +90,18 @@ struct LocalReplica(Arc<Store>);
 impl Replica for LocalReplica {
     fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, store::Error> {
         self.0.register(tenant, labels)
+    }
+
+    fn register_taken(
+        &self,
+        tenant: &TenantId,
+        labels: &LabelSet,
+    ) -> Result<SeriesId, store::Error> {
+        self.0.register_taken(tenant, labels)
+    }
+
+    fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        self.0.describe(series)
     }
 
     fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, store::Error> {
@@ -216,8 +227,7 @@ impl LocalMember {
         ));
         sealer.catch_up()?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
-        let epochs = state.partitions.iter().map(|(arc, p)| (*arc, p.epoch));
-        gate.set_ring(epochs.collect::<BTreeMap<RingArc, _>>());
+        gate.set_ring(&state, incarnation);
         Ok(Self {
             store,
             control,

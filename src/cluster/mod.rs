@@ -49,4 +49,7 @@ pub use read::{
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, SealSettings};
-pub use write::{Durable, Gate, Pending, Refusing, Replica, WriteError, Writer};
+pub use write::{
+    AppendService, Durable, Gate, Pending, Refusing, Replica, WriteError, WriteMetrics,
+    WriteSettings, Writer, WriterParts,
+};

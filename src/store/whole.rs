@@ -175,6 +175,20 @@ impl Store {
         self.head.register(tenant, labels)
     }
 
+    /// The same for a series that another node has taken already: no bound on their number.
+    ///
+    /// # Errors
+    /// When numbers run out.
+    pub fn register_taken(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.head.register_taken(tenant, labels)
+    }
+
+    /// The tenant and labels of a series that is not forgotten.
+    #[must_use]
+    pub fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        self.head.describe(series)
+    }
+
     /// Puts a batch into head and log buffer in one step.
     ///
     /// # Errors

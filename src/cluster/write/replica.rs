@@ -16,6 +16,21 @@ pub trait Replica: Send + Sync + 'static {
     /// When there are too many series.
     fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error>;
 
+    /// The same for a series that another node has taken already: whoever coordinates a write has
+    /// checked the limits, and replicas must not disagree.
+    ///
+    /// # Errors
+    /// When numbers run out.
+    fn register_taken(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.register(tenant, labels)
+    }
+
+    /// The tenant and labels of a series, unless it has been forgotten.
+    fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        let _ = series;
+        None
+    }
+
     /// Puts a batch into head and log buffer in one step.
     ///
     /// # Errors

@@ -1,20 +1,57 @@
-//! The coordinator's side of a write, for a ring in which this node is the only member.
+//! Where validated samples go: into the local head while this node is alone, else to the members of
+//! their partitions. Which of the two is decided at each write, in the step that lets it in.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
+use super::coordinator::{Coordinator, UnderWay};
 use super::error::WriteError;
 use super::gate::Gate;
+use super::metrics::WriteMetrics;
 use super::replica::Replica;
-use crate::model::{Epoch, LabelSet, RingArc, TenantId};
+use super::settings::WriteSettings;
+use crate::cluster::control::ControlState;
+use crate::cluster::peer::Transport;
+use crate::model::{Incarnation, LabelSet, TenantId};
+use crate::runtime::{Chance, Clock};
 use crate::store::{AppendBatch, Appended, SeriesId};
+
+/// What a writer of a cluster is made of.
+pub struct WriterParts {
+    /// This node.
+    pub me: Incarnation,
+    /// Its own copy of the partitions that it is a member of.
+    pub replica: Arc<dyn Replica>,
+    /// Its gate; the same that [`super::AppendService`] has.
+    pub gate: Arc<Gate>,
+    /// The way to the others.
+    pub transport: Arc<dyn Transport>,
+    /// What drives the streams to them.
+    pub runtime: Handle,
+    /// Bounds.
+    pub settings: WriteSettings,
+    /// Metrics.
+    pub metrics: WriteMetrics,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Dice.
+    pub chance: Arc<dyn Chance>,
+}
+
+impl fmt::Debug for WriterParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriterParts")
+    }
+}
 
 /// Takes validated samples. Clones write to the same place.
 #[derive(Clone)]
 pub struct Writer {
     replica: Arc<dyn Replica>,
     gate: Arc<Gate>,
+    coordinator: Option<Arc<Coordinator>>,
 }
 
 impl fmt::Debug for Writer {
@@ -24,10 +61,39 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// A writer to one replica, through its gate.
+    /// A writer of a node that is alone for ever.
     #[must_use]
     pub fn new(replica: Arc<dyn Replica>, gate: Arc<Gate>) -> Self {
-        Self { replica, gate }
+        Self {
+            replica,
+            gate,
+            coordinator: None,
+        }
+    }
+
+    /// A writer of a node that others may join. Its ring is that of [`Writer::set_ring`].
+    #[must_use]
+    pub fn of_cluster(parts: WriterParts) -> Self {
+        Self {
+            replica: Arc::clone(&parts.replica),
+            gate: Arc::clone(&parts.gate),
+            coordinator: Some(Arc::new(Coordinator::new(parts))),
+        }
+    }
+
+    /// Puts the ring of a control state into force, for the gate and for what goes out. To be
+    /// called in the order of the states, by whoever applies them; when it has returned, every
+    /// write that was let in under the ring before is in the head.
+    pub fn set_ring(&self, state: &ControlState) {
+        if let Some(coordinator) = &self.coordinator {
+            coordinator.set_ring(state);
+        }
+    }
+
+    /// The coordinator, when this node is not alone at this moment.
+    fn together(&self) -> Option<&Arc<Coordinator>> {
+        let coordinator = self.coordinator.as_ref();
+        coordinator.filter(|_| !self.gate.enter_as_replica().is_alone())
     }
 
     /// The id under which samples of a series are appended. The same series has the same id until
@@ -36,7 +102,10 @@ impl Writer {
     /// # Errors
     /// When no further series is taken.
     pub fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, WriteError> {
-        Ok(self.replica.register(tenant, labels)?)
+        match self.together() {
+            Some(coordinator) => coordinator.register(tenant, labels),
+            None => Ok(self.replica.register(tenant, labels)?),
+        }
     }
 
     /// Appends a batch: it is visible to reads from here on, and acknowledged once
@@ -46,13 +115,22 @@ impl Writer {
     /// When the node takes no writes now; the reason is for the sender.
     pub fn append(&self, batch: &AppendBatch<'_>) -> Result<Pending, WriteError> {
         let inside = self.gate.enter()?;
-        let ring = inside.ring();
-        let appended = self.replica.append(batch)?;
+        let coordinator = match &self.coordinator {
+            Some(coordinator) if !inside.is_alone() => coordinator,
+            _ => {
+                let appended = self.replica.append(batch)?;
+                drop(inside);
+                return Ok(Pending {
+                    appended,
+                    rest: Rest::Here(Arc::clone(&self.replica)),
+                });
+            }
+        };
         drop(inside);
+        let (under_way, appended) = coordinator.append(batch)?;
         Ok(Pending {
-            replica: Arc::clone(&self.replica),
             appended,
-            ring,
+            rest: Rest::UnderWay(Box::new(under_way)),
         })
     }
 
@@ -63,12 +141,16 @@ impl Writer {
     }
 }
 
-/// A batch that is in the head but not acknowledged yet.
+/// A batch that is in a head or on its way to some, but not acknowledged yet.
 #[must_use = "nothing is acknowledged before the wait is over"]
 pub struct Pending {
-    replica: Arc<dyn Replica>,
     appended: Appended,
-    ring: Arc<BTreeMap<RingArc, Epoch>>,
+    rest: Rest,
+}
+
+enum Rest {
+    Here(Arc<dyn Replica>),
+    UnderWay(Box<UnderWay>),
 }
 
 impl fmt::Debug for Pending {
@@ -86,18 +168,15 @@ impl Pending {
         &self.appended
     }
 
-    /// The epochs under which it was taken.
-    #[must_use]
-    pub fn ring(&self) -> &BTreeMap<RingArc, Epoch> {
-        &self.ring
-    }
-
-    /// Waits until a majority, here this node, has the batch durably.
+    /// Waits until a majority of every partition has the batch durably, all under one epoch.
     ///
     /// # Errors
-    /// When the log cannot be written; the sender must try again.
+    /// When no majority has taken it in time; the sender must try again.
     pub async fn wait(self) -> Result<(), WriteError> {
-        Ok(self.replica.durable(self.appended.position).await?)
+        match self.rest {
+            Rest::Here(replica) => Ok(replica.durable(self.appended.position).await?),
+            Rest::UnderWay(under_way) => under_way.wait().await,
+        }
     }
 }
 

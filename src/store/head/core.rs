@@ -115,6 +115,16 @@ impl Core {
         self.register_if(tenant, labels, || Ok(()))
     }
 
+    /// The tenant and labels of a series that is not forgotten.
+    pub(super) fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        let roster = self.shards.get(series.shard())?.roster.read();
+        let entry = roster.entry(series.slot)?;
+        if entry.generation != series.generation() {
+            return None;
+        }
+        roster.series(series.slot)
+    }
+
     fn register_if(
         &self,
         tenant: &TenantId,

@@ -16,14 +16,41 @@ pub struct SeriesId {
 /// Bits of [`SeriesId`]'s tag that name the shard.
 const SHARD_BITS: u32 = 6;
 
-/// The most shards that ids can name.
-pub(super) const SHARDS_MAX: usize = 1 << SHARD_BITS;
+/// The most shards that a head can have. The last number that the bits can name is nobody's: ids
+/// with it are never of a head.
+pub(super) const SHARDS_MAX: usize = FOREIGN_SHARD as usize;
+
+/// The shard of ids that some other registry gave away.
+const FOREIGN_SHARD: u32 = (1 << SHARD_BITS) - 1;
+
+/// Generations have the bits above the shard.
+const GENERATION_MASK: u32 = (1 << (32 - SHARD_BITS)) - 1;
 
 impl SeriesId {
     /// An id for doubles of a store, in tests and benches: equal numbers, equal ids.
     #[must_use]
     pub const fn of_double(number: u32) -> Self {
         Self::new(0, number, 0)
+    }
+
+    /// An id of a registry above the store, with its own numbers (26 bits of `generation` count).
+    /// To every head it is the id of a series that has been forgotten.
+    #[must_use]
+    pub const fn foreign(slot: u32, generation: u32) -> Self {
+        Self {
+            slot,
+            tag: ((generation & GENERATION_MASK) << SHARD_BITS) | FOREIGN_SHARD,
+        }
+    }
+
+    /// The numbers of an id that [`SeriesId::foreign`] made.
+    #[must_use]
+    pub const fn as_foreign(self) -> Option<(u32, u32)> {
+        if self.tag & FOREIGN_SHARD == FOREIGN_SHARD {
+            Some((self.slot, self.tag >> SHARD_BITS))
+        } else {
+            None
+        }
     }
 
     pub(super) const fn new(shard: u8, slot: u32, generation: u32) -> Self {
@@ -35,7 +62,7 @@ impl SeriesId {
 
     /// The shard it lives in.
     pub(super) const fn shard(self) -> usize {
-        self.tag as usize % SHARDS_MAX
+        (self.tag & FOREIGN_SHARD) as usize
     }
 
     /// The bits that must equal those of the place's present owner.

@@ -97,6 +97,20 @@ impl Head {
         self.core.register(tenant, labels)
     }
 
+    /// The same for a series that another node has taken already: no bound on their number.
+    ///
+    /// # Errors
+    /// When numbers run out.
+    pub fn register_taken(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.core.register_unbounded(tenant, labels)
+    }
+
+    /// The tenant and labels of a series that is not forgotten.
+    #[must_use]
+    pub fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        self.core.describe(series)
+    }
+
     /// Appends a batch to head and log in one step. It may be acknowledged once
     /// [`Head::durable`] says so of the returned position.
     ///

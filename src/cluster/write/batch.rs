@@ -1,0 +1,278 @@
+//! A batch that outlives the request it came with: routed, and with nothing of the local head.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::error::WriteError;
+use super::frame::place_of_family;
+use super::routes::{Route, Routes};
+use super::routing::Place;
+use crate::model::{Exemplar, Metadata, TenantId, TimestampMs};
+use crate::store::{AppendBatch, Appended, OtherSample, SeriesId};
+
+/// A float on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RoutedFloat {
+    pub(super) route: Route,
+    pub(super) place: Place,
+    pub(super) at: TimestampMs,
+    pub(super) value: f64,
+}
+
+/// Something else on its way.
+#[derive(Clone, Debug)]
+pub(super) struct Routed<T> {
+    pub(super) route: Route,
+    pub(super) place: Place,
+    pub(super) what: T,
+}
+
+/// Metadata on its way.
+pub(super) type Family = (TenantId, String, Metadata);
+
+/// What one request brings, where it goes.
+#[derive(Debug)]
+pub(super) struct RoutedBatch {
+    pub(super) floats: Vec<RoutedFloat>,
+    pub(super) others: Vec<Routed<OtherSample>>,
+    pub(super) exemplars: Vec<Routed<Exemplar>>,
+    pub(super) metadata: Vec<(Place, Family)>,
+    memory: Room,
+}
+
+/// The local ids of a batch's series, in its order; a foreign id where a series is not here.
+#[derive(Debug, Default)]
+pub(super) struct Locals {
+    pub(super) floats: Vec<SeriesId>,
+    pub(super) others: Vec<SeriesId>,
+    pub(super) exemplars: Vec<SeriesId>,
+}
+
+/// Memory that batches take together.
+#[derive(Debug)]
+pub(super) struct Memory {
+    used: AtomicUsize,
+    most: usize,
+}
+
+impl Memory {
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            used: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn take(self: &Arc<Self>, bytes: usize) -> Result<Room, WriteError> {
+        let before = self.used.fetch_add(bytes, Ordering::AcqRel);
+        let room = Room {
+            memory: Arc::clone(self),
+            bytes,
+        };
+        if before.saturating_add(bytes) > self.most {
+            return Err(WriteError::Unavailable {
+                reason: format!(
+                    "{before} bytes of samples wait for other nodes already, at most {} may: try again later",
+                    self.most
+                ),
+            });
+        }
+        Ok(room)
+    }
+}
+
+/// A part of it, given back when dropped.
+#[derive(Debug)]
+struct Room {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// What a histogram counts, about: most have some dozens of buckets.
+const OTHER_BYTES: usize = 512;
+
+fn bytes_of(floats: usize, others: usize) -> usize {
+    floats * size_of::<RoutedFloat>() + others * OTHER_BYTES
+}
+
+const NOBODY: Route = Route {
+    slot: u32::MAX,
+    generation: u32::MAX,
+};
+const NOT_HERE: SeriesId = SeriesId::foreign(u32::MAX, 0);
+
+impl RoutedBatch {
+    /// Looks up where everything goes; what has no route is left out and named as stale.
+    pub(super) fn of(
+        batch: &AppendBatch<'_>,
+        routes: &Routes,
+        memory: &Arc<Memory>,
+    ) -> Result<(Self, Locals, Appended), WriteError> {
+        let others = batch.others.len() + batch.metadata.len() + batch.exemplars.len();
+        let mut routed = Self {
+            floats: Vec::with_capacity(batch.floats.len()),
+            others: Vec::with_capacity(batch.others.len()),
+            exemplars: Vec::with_capacity(batch.exemplars.len()),
+            metadata: Vec::with_capacity(batch.metadata.len()),
+            memory: memory.take(bytes_of(batch.floats.len(), others))?,
+        };
+        let mut locals = Locals::default();
+        let mut stale = Appended::default();
+        locals.floats.reserve(batch.floats.len());
+        let mut samples = (0u32..).zip(batch.floats);
+        routes.find_all(batch.floats.iter().map(|s| s.series), |found| {
+            let Some((at, sample)) = samples.next() else {
+                return;
+            };
+            // Stale ones keep their place, so that positions are those of the batch.
+            let (route, place, local) = match found {
+                Some((route, found)) => (route, found.place, found.local.unwrap_or(NOT_HERE)),
+                None => {
+                    stale.stale_floats.push(at);
+                    (NOBODY, 0, NOT_HERE)
+                }
+            };
+            routed.floats.push(RoutedFloat {
+                route,
+                place,
+                at: sample.at,
+                value: sample.value,
+            });
+            locals.floats.push(local);
+        });
+        let mut samples = (0u32..).zip(batch.others);
+        routes.find_all(batch.others.iter().map(|s| s.series), |found| {
+            let Some((at, sample)) = samples.next() else {
+                return;
+            };
+            let found = place_or_stale(found, at, &mut stale.stale_others, &mut locals.others);
+            routed.others.push(with(found, sample.clone()));
+        });
+        let mut samples = (0u32..).zip(batch.exemplars);
+        routes.find_all(batch.exemplars.iter().map(|(id, _)| *id), |found| {
+            let Some((at, (_, exemplar))) = samples.next() else {
+                return;
+            };
+            let stale = &mut stale.stale_exemplars;
+            let found = place_or_stale(found, at, stale, &mut locals.exemplars);
+            routed.exemplars.push(with(found, exemplar.clone()));
+        });
+        for family in batch.metadata {
+            if let Some(place) = place_of_family(&family.0, &family.1) {
+                routed.metadata.push((place, family.clone()));
+            }
+        }
+        Ok((routed, locals, stale))
+    }
+
+    /// The part of it whose places are wanted, with its local ids.
+    pub(super) fn part(
+        &self,
+        routes: &Routes,
+        wanted: impl Fn(Place) -> bool,
+    ) -> Result<(Self, Locals), WriteError> {
+        let is_wanted = |route: Route, place: Place| route != NOBODY && wanted(place);
+        let floats = self.floats.iter();
+        let floats = floats.filter(|s| is_wanted(s.route, s.place)).copied();
+        let others = self.others.iter();
+        let others = others.filter(|s| is_wanted(s.route, s.place)).cloned();
+        let exemplars = self.exemplars.iter();
+        let exemplars = exemplars.filter(|s| is_wanted(s.route, s.place)).cloned();
+        let metadata = self.metadata.iter();
+        let metadata = metadata.filter(|(place, _)| wanted(*place)).cloned();
+        let mut part = Self {
+            floats: floats.collect(),
+            others: others.collect(),
+            exemplars: exemplars.collect(),
+            metadata: metadata.collect(),
+            memory: self.memory.memory.take(0)?,
+        };
+        let rest = part.others.len() + part.exemplars.len() + part.metadata.len();
+        part.memory = self.memory.memory.take(bytes_of(part.floats.len(), rest))?;
+        let local = |ids: &mut dyn Iterator<Item = SeriesId>| {
+            let mut all = Vec::new();
+            routes.find_all(ids, |found| {
+                let local = found.and_then(|(_, found)| found.local);
+                all.push(local.unwrap_or(NOT_HERE));
+            });
+            all
+        };
+        let locals = Locals {
+            floats: local(&mut part.floats.iter().map(|s| s.route.id())),
+            others: local(&mut part.others.iter().map(|s| s.route.id())),
+            exemplars: local(&mut part.exemplars.iter().map(|s| s.route.id())),
+        };
+        Ok((part, locals))
+    }
+
+    /// Whether something of it goes nowhere, because it was stale.
+    pub(super) fn is_stale(route: Route) -> bool {
+        route == NOBODY
+    }
+
+    /// Leaves samples out from now on, because their series has to be registered again.
+    pub(super) fn leave_out(&mut self, stale: &Appended) {
+        for at in &stale.stale_floats {
+            if let Some(sample) = self.floats.get_mut(*at as usize) {
+                sample.route = NOBODY;
+            }
+        }
+        for at in &stale.stale_others {
+            if let Some(sample) = self.others.get_mut(*at as usize) {
+                sample.route = NOBODY;
+            }
+        }
+        for at in &stale.stale_exemplars {
+            if let Some(sample) = self.exemplars.get_mut(*at as usize) {
+                sample.route = NOBODY;
+            }
+        }
+    }
+
+    /// The places of everything that goes somewhere.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let floats = self.floats.iter().map(|s| (s.route, s.place));
+        let others = self.others.iter().map(|s| (s.route, s.place));
+        let exemplars = self.exemplars.iter().map(|s| (s.route, s.place));
+        let all = floats.chain(others).chain(exemplars);
+        let all = all.filter(|(route, _)| *route != NOBODY);
+        let metadata = self.metadata.iter().map(|(place, _)| *place);
+        all.map(|(_, place)| place).chain(metadata)
+    }
+
+    /// Bytes that it counts.
+    pub(super) const fn bytes(&self) -> usize {
+        self.memory.bytes
+    }
+}
+
+type Place2 = (Route, Place);
+
+fn place_or_stale(
+    found: Option<(Route, super::routes::Found)>,
+    at: u32,
+    stale: &mut Vec<u32>,
+    locals: &mut Vec<SeriesId>,
+) -> Place2 {
+    let Some((route, found)) = found else {
+        stale.push(at);
+        locals.push(NOT_HERE);
+        return (NOBODY, 0);
+    };
+    locals.push(found.local.unwrap_or(NOT_HERE));
+    (route, found.place)
+}
+
+const fn with<T>((route, place): Place2, what: T) -> Routed<T> {
+    Routed { route, place, what }
+}

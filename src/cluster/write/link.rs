@@ -1,0 +1,425 @@
+//! The coordinator's connection to one peer: a stream that is opened when it is needed, kept, and
+//! opened again.
+//!
+//! Whoever writes encodes for the stream under the link's lock and leaves the bytes in its queue;
+//! a task carries them and takes the answers. While the stream is being opened requests wait as
+//! they are; while the peer is away they fail at once, so that nobody waits for it who has a
+//! majority without it. Everything that waits is bounded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc};
+
+use super::attempt::{Attempt, deserves_hint};
+use super::batch::RoutedBatch;
+use super::frame::{Answer, Encoder, Named, Purpose, Request, decode_answer, pieces};
+use super::hints::Hints;
+use super::majority::Said;
+use super::parts::Ground;
+use super::send::{Sent, Wanted, encode, labels_of};
+use crate::cluster::peer::{Duplex, Incoming, Method};
+use crate::model::{Incarnation, RingArc};
+use crate::runtime::Backoff;
+
+/// Pauses between attempts to reach a peer.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// How often is looked whether answers still come, and whether there are hints.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A batch for one peer.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub(super) attempt: Arc<Attempt>,
+    pub(super) batch: Arc<RoutedBatch>,
+    /// Which parts of the attempt, and the peer's bit in each.
+    pub(super) parts: Vec<(usize, u8)>,
+}
+
+impl Job {
+    fn all(&self, said: Said) -> impl Iterator<Item = (usize, u8, Said)> {
+        self.parts
+            .iter()
+            .map(move |(part, bit)| (*part, *bit, said))
+    }
+}
+
+/// A request that waits for its answer.
+struct Waiting {
+    job: Job,
+    bytes: usize,
+}
+
+/// An open stream.
+struct Stream {
+    encoder: Encoder,
+    queue: mpsc::UnboundedSender<Bytes>,
+    next: u64,
+    waiting: HashMap<u64, Waiting>,
+    bytes: usize,
+    /// Answers so far: a stream that never answered was none.
+    answers: u64,
+}
+
+enum Stage {
+    /// It is being opened, or will be when somebody wants it.
+    Opening(Vec<Job>, usize),
+    Open(Box<Stream>),
+    /// The last attempt to open it failed.
+    Away,
+}
+
+/// The connection.
+pub(super) struct Link {
+    peer: Incarnation,
+    ground: Arc<Ground>,
+    stage: Mutex<Stage>,
+    wanted: Notify,
+    hints: Hints,
+}
+
+impl Link {
+    pub(super) fn new(peer: Incarnation, ground: Arc<Ground>, hints: Hints) -> Self {
+        Self {
+            peer,
+            ground,
+            stage: Mutex::new(Stage::Opening(Vec::new(), 0)),
+            wanted: Notify::new(),
+            hints,
+        }
+    }
+
+    /// Sends a batch, or fails it at once. What of it lacks a definition is told; `None` when it
+    /// is sent later or not at all.
+    pub(super) fn send(&self, job: Job) -> Option<Sent> {
+        let mut stage = self.stage.lock();
+        match &mut *stage {
+            Stage::Opening(jobs, bytes) => {
+                if *bytes + job.batch.bytes() > self.ground.settings.peer_bytes_max {
+                    drop(stage);
+                    self.fail(&job, Said::Slow);
+                } else {
+                    *bytes += job.batch.bytes();
+                    jobs.push(job);
+                    self.wanted.notify_one();
+                }
+                None
+            }
+            Stage::Open(stream) => {
+                if stream.bytes > self.ground.settings.peer_bytes_max {
+                    drop(stage);
+                    self.fail(&job, Said::Slow);
+                    return None;
+                }
+                Some(self.put(stream, job))
+            }
+            Stage::Away => {
+                drop(stage);
+                self.fail(&job, Said::Unreachable);
+                None
+            }
+        }
+    }
+
+    /// Encodes a batch into the stream.
+    fn put(&self, stream: &mut Stream, job: Job) -> Sent {
+        let ground = &self.ground;
+        let wanted = Wanted::new(&job.attempt, job.parts.iter().map(|(part, _)| *part));
+        let labels = |route| labels_of(&ground.routes, ground.replica.as_ref(), route);
+        let minute = ground.clock.elapsed().as_secs() / 60;
+        stream.encoder.begin(minute);
+        let sent = encode(
+            &mut stream.encoder,
+            &job.batch,
+            &job.attempt,
+            &wanted,
+            &labels,
+        );
+        let columns = stream.encoder.finish();
+        let positions = job.attempt.ring_positions();
+        let partitions = job.parts.iter().filter_map(|(part, _)| {
+            let partition = job.attempt.table.get(*positions.get(*part)?)?;
+            Some(Named {
+                arc: partition.arc,
+                epoch: partition.epoch,
+            })
+        });
+        stream.next += 1;
+        ground.metrics.sent_samples.inc_by(sent.items);
+        let definitions = columns.definitions_len() as u64;
+        ground.metrics.sent_definitions.inc_by(definitions);
+        let messages = pieces(Request {
+            number: stream.next,
+            purpose: Purpose::CLIENT,
+            partitions: partitions.collect(),
+            columns,
+        });
+        let bytes = messages.iter().map(Bytes::len).sum::<usize>();
+        ground.metrics.sent_bytes.inc_by(bytes as u64);
+        stream.bytes += bytes;
+        if !sent.undefined.is_empty() {
+            let parts = job.parts.iter();
+            let lost = parts.filter(|(part, _)| sent.undefined.binary_search(part).is_ok());
+            let lost = lost.map(|(part, bit)| (*part, *bit, Said::Undefined));
+            job.attempt.note(lost);
+        }
+        stream.waiting.insert(stream.next, Waiting { job, bytes });
+        for message in messages {
+            // Nobody takes it: the stream is over, and what waits will be told.
+            let _ = stream.queue.send(message);
+        }
+        sent
+    }
+
+    /// Says something in the peer's place.
+    fn fail(&self, job: &Job, said: Said) {
+        self.ground.metrics.said(said, job.parts.len() as u64);
+        if job.attempt.note(job.all(said)) && deserves_hint(said) {
+            self.hint(&job.attempt, &job.batch, &self.arcs(job, |_| true));
+        }
+    }
+
+    fn arcs(&self, job: &Job, is_wanted: impl Fn(usize) -> bool) -> Vec<RingArc> {
+        let positions = job.attempt.ring_positions();
+        let arc = |(at, (part, _)): (usize, &(usize, u8))| {
+            let position = positions.get(*part).filter(|_| is_wanted(at))?;
+            job.attempt.table.get(*position).map(|p| p.arc)
+        };
+        job.parts.iter().enumerate().filter_map(arc).collect()
+    }
+
+    /// Keeps what the peer has missed.
+    pub(super) fn hint(&self, attempt: &Arc<Attempt>, batch: &RoutedBatch, arcs: &[RingArc]) {
+        let ground = &self.ground;
+        let labels = |route| labels_of(&ground.routes, ground.replica.as_ref(), route);
+        let now = ground.clock.elapsed();
+        self.hints.keep(batch, (attempt, arcs), now, &labels);
+    }
+
+    /// Carries everything, until it is dropped.
+    pub(super) async fn run(self: Arc<Self>) {
+        let chance = Arc::clone(&self.ground.chance);
+        let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
+        loop {
+            self.wait_until_wanted().await;
+            let opening = self.ground.transport.duplex(self.peer, Method::Append);
+            let patience = self.ground.settings.connect_patience;
+            let why = match tokio::time::timeout(patience, opening).await {
+                Ok(Ok(duplex)) => {
+                    let queue = self.opened();
+                    let why = self.carry(duplex, queue).await;
+                    self.ground.metrics.streams.dec();
+                    if self.closed() {
+                        backoff.reset();
+                        tracing::info!(peer = %self.peer, %why, "an append stream has ended");
+                        continue;
+                    }
+                    why
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no connection was made in time".to_owned(),
+            };
+            tracing::debug!(peer = %self.peer, %why, "a peer takes no samples");
+            self.away();
+            tokio::time::sleep(backoff.pause(chance.as_ref())).await;
+        }
+    }
+
+    async fn wait_until_wanted(&self) {
+        loop {
+            let wanted = self.wanted.notified();
+            match &*self.stage.lock() {
+                Stage::Opening(jobs, _) if jobs.is_empty() && self.hints.is_empty() => {}
+                _ => return,
+            }
+            wanted.await;
+        }
+    }
+
+    /// The stream is open: what waited goes into it.
+    fn opened(&self) -> mpsc::UnboundedReceiver<Bytes> {
+        let (queue, queued) = mpsc::unbounded_channel();
+        let mut stream = Stream {
+            encoder: Encoder::default(),
+            queue,
+            next: 0,
+            waiting: HashMap::new(),
+            bytes: 0,
+            answers: 0,
+        };
+        let mut stage = self.stage.lock();
+        if let Stage::Opening(jobs, _) = &mut *stage {
+            for job in std::mem::take(jobs) {
+                self.put(&mut stream, job);
+            }
+        }
+        *stage = Stage::Open(Box::new(stream));
+        self.ground.metrics.connects.inc();
+        self.ground.metrics.streams.inc();
+        queued
+    }
+
+    /// The stream is over: whoever waits is told. Whether it has ever answered; then it is opened
+    /// again at once.
+    fn closed(&self) -> bool {
+        let stream = {
+            let mut stage = self.stage.lock();
+            std::mem::replace(&mut *stage, Stage::Opening(Vec::new(), 0))
+        };
+        let Stage::Open(stream) = stream else {
+            return false;
+        };
+        let mut numbers: Vec<u64> = stream.waiting.keys().copied().collect();
+        numbers.sort_unstable();
+        for waiting in numbers.iter().filter_map(|n| stream.waiting.get(n)) {
+            self.fail(&waiting.job, Said::Lost);
+        }
+        stream.answers > 0
+    }
+
+    fn away(&self) {
+        let stage = {
+            let mut stage = self.stage.lock();
+            std::mem::replace(&mut *stage, Stage::Away)
+        };
+        if let Stage::Opening(jobs, _) = stage {
+            for job in jobs {
+                self.fail(&job, Said::Unreachable);
+            }
+        }
+    }
+
+    /// Carries requests there and answers back; why it has ended.
+    async fn carry(&self, duplex: Duplex, mut queued: mpsc::UnboundedReceiver<Bytes>) -> String {
+        let Duplex {
+            messages,
+            mut answers,
+        } = duplex;
+        let there = async {
+            while let Some(message) = queued.recv().await {
+                if messages.send(message).await.is_err() {
+                    // The answers say why.
+                    break;
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            why = self.hear(&mut answers) => why,
+            () = there => String::new(),
+            () = self.deliver_hints() => String::new(),
+        }
+    }
+
+    /// Takes answers until the stream is over; why it is.
+    async fn hear(&self, answers: &mut Incoming) -> String {
+        let mut silent = Duration::ZERO;
+        loop {
+            match tokio::time::timeout(LOOK, answers.recv()).await {
+                Ok(Some(Ok(answer))) => {
+                    silent = Duration::ZERO;
+                    if let Err(why) = self.answered(answer) {
+                        return why;
+                    }
+                }
+                Ok(Some(Err(error))) => return error.to_string(),
+                Ok(None) => return "the peer has closed it".to_owned(),
+                Err(_) if self.is_waiting() => silent += LOOK,
+                Err(_) => silent = Duration::ZERO,
+            }
+            if silent >= self.ground.settings.answer_patience {
+                return format!("nothing was answered for {silent:?}");
+            }
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(&*self.stage.lock(), Stage::Open(stream) if !stream.waiting.is_empty())
+    }
+
+    fn answered(&self, answer: Bytes) -> Result<(), String> {
+        let answer = decode_answer(answer).map_err(|error| error.to_string())?;
+        let waiting = {
+            let mut stage = self.stage.lock();
+            let Stage::Open(stream) = &mut *stage else {
+                return Ok(());
+            };
+            stream.answers += 1;
+            stream.encoder.undefined(&answer.undefined);
+            let waiting = stream.waiting.remove(&answer.number);
+            let waiting = waiting.ok_or("an answer to nothing that was asked")?;
+            stream.bytes = stream.bytes.saturating_sub(waiting.bytes);
+            waiting
+        };
+        self.told(&waiting.job, &answer);
+        Ok(())
+    }
+
+    fn told(&self, job: &Job, answer: &Answer) {
+        let said = |at: usize| answer.outcomes.get(at).copied().unwrap_or(Said::Garbled);
+        let all = job.parts.iter().enumerate();
+        let all = all.map(|(at, (part, bit))| (*part, *bit, said(at)));
+        for (_, _, said) in all.clone() {
+            self.ground.metrics.said(said, 1);
+        }
+        if job.attempt.note(all) {
+            let arcs = self.arcs(job, |at| deserves_hint(said(at)));
+            if !arcs.is_empty() {
+                self.hint(&job.attempt, &job.batch, &arcs);
+            }
+        }
+    }
+
+    /// As long as the peer is there, gives it what it has missed, when it has missed something.
+    async fn deliver_hints(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.hints.is_empty() || !self.hints.begin() {
+                continue;
+            }
+            if let Err(why) = self.deliver().await {
+                tracing::debug!(peer = %self.peer, %why, "hints will be delivered later");
+                tokio::time::sleep(PAUSE_LONGEST).await;
+            }
+        }
+    }
+
+    async fn deliver(&self) -> Result<(), String> {
+        let ground = &self.ground;
+        let patience = ground.settings.answer_patience;
+        let opening = ground.transport.duplex(self.peer, Method::Append);
+        let duplex = tokio::time::timeout(patience, opening).await;
+        let mut duplex = match duplex {
+            Ok(Ok(duplex)) => duplex,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("no connection was made in time".to_owned()),
+        };
+        loop {
+            let (table, now) = (ground.table.load_full(), ground.clock.elapsed());
+            let Some(request) = self.hints.next(self.peer, &table, now) else {
+                return Ok(());
+            };
+            for message in pieces(request) {
+                let sent = duplex.messages.send(message).await;
+                sent.map_err(|_| "the stream has ended".to_owned())?;
+            }
+            let answer = match tokio::time::timeout(patience, duplex.answers.recv()).await {
+                Ok(Some(Ok(answer))) => answer,
+                Ok(Some(Err(error))) => return Err(error.to_string()),
+                Ok(None) => return Err("the peer has closed it".to_owned()),
+                Err(_) => return Err("no answer in time".to_owned()),
+            };
+            let answer = decode_answer(answer).map_err(|error| error.to_string())?;
+            // What another ring refuses belongs to others now; anything else may go better later.
+            let is_done = |said: &Said| matches!(said, Said::Appended | Said::WrongEpoch(_));
+            if let Some(said) = answer.outcomes.iter().find(|said| !is_done(said)) {
+                return Err(format!("the peer {said}"));
+            }
+            self.hints.delivered();
+        }
+    }
+}
