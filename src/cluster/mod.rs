@@ -4,6 +4,7 @@
 //! n = 1: one member per partition, W = R = C = 1.
 
 mod control;
+mod data;
 mod discovery;
 mod error;
 mod member;
@@ -27,6 +28,11 @@ pub use control::{
     LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome,
     Partition, Position, RaftControl, RangeKey, Refusal, SealCommit, Session, Split, Timings,
     WireError, begin_session, is_sealable, join_or_found, utc_day,
+};
+pub use data::{
+    Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,
+    LEAVES_LEN, PullOf, PullRequest, Purpose, StageAnswer, StageRequest, decode_content,
+    decode_leaves, encode_leaves,
 };
 pub use discovery::{
     Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,

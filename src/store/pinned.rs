@@ -14,12 +14,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::head::{Extent, HeadView};
+use super::head::{Extent, HeadSeries, HeadView};
 use super::pull::Pull;
 use super::tree::{DigestTree, Leaves};
 use super::view::{ArcView, ReadView};
 use super::whole::Store;
-use crate::model::{RingArc, TimeRange, Window};
+use crate::model::{LabelSet, RingArc, Samples, TimeRange, Window};
+use crate::source::{ReadContext, Selection, SeriesStream, SourceError};
 
 /// Some partitions at one moment: a source of their series and no others.
 pub struct Pinned {
@@ -77,6 +78,45 @@ impl Pinned {
         Pull::new(extents.map(|extent| (leaves, extent)).collect())
     }
 
+    /// The same moment of fewer partitions: for a read of some of them.
+    #[must_use]
+    pub fn only(&self, arcs: &[RingArc]) -> Self {
+        let views = self.views.iter().filter(|(arc, _)| arcs.contains(arc));
+        Self {
+            views: views.map(|(arc, view)| (*arc, Arc::clone(view))).collect(),
+            head: Arc::new(self.head.only(arcs)),
+        }
+    }
+
+    /// The series that match, with what the head holds of them in the selection's range and in
+    /// the leaves wanted of their partition and window. Nothing of blocks.
+    ///
+    /// # Errors
+    /// When called off.
+    pub fn select_heads(
+        &self,
+        leaves: &BTreeMap<RingArc, BTreeMap<Window, Leaves>>,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        context.cancel.check()?;
+        let mut wanted: BTreeMap<RingArc, Vec<(Leaves, Extent)>> = BTreeMap::new();
+        for (arc, windows) in leaves {
+            let of = |extent: Extent| Some((*windows.get(&extent.window())?, extent));
+            let extents = self.extents(*arc, selection.range).into_iter();
+            wanted.insert(*arc, extents.filter_map(of).collect());
+        }
+        let mut series = self.head.select(selection);
+        series.retain(|one| wanted.contains_key(&self.head.arc_of(one)));
+        Ok(Box::new(HeadStream {
+            head: Arc::clone(&self.head),
+            wanted,
+            series: series.into_iter(),
+            range: selection.range,
+            context: context.clone(),
+        }))
+    }
+
     fn extents(&self, arc: RingArc, range: TimeRange) -> Vec<Extent> {
         if !self.views.contains_key(&arc) {
             return Vec::new();
@@ -91,5 +131,39 @@ impl Pinned {
             head: Arc::clone(&self.head),
             blocks: blocks.cloned().collect(),
         }
+    }
+}
+
+/// Series of heads alone.
+struct HeadStream {
+    head: Arc<HeadView>,
+    wanted: BTreeMap<RingArc, Vec<(Leaves, Extent)>>,
+    series: std::vec::IntoIter<HeadSeries>,
+    range: TimeRange,
+    context: ReadContext,
+}
+
+impl SeriesStream for HeadStream {
+    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
+        for series in self.series.by_ref() {
+            self.context.cancel.check()?;
+            samples.clear();
+            let extents = self.wanted.get(&self.head.arc_of(&series));
+            for (leaves, extent) in extents.into_iter().flatten() {
+                let mut own = Samples::default();
+                extent.read_leaves(&series, leaves, &mut own);
+                samples.merge(&own);
+            }
+            samples.clip(self.range);
+            if !samples.is_empty() {
+                self.context.budget.count_read(samples.len() as u64);
+                return Ok(Some(series.labels));
+            }
+        }
+        Ok(None)
+    }
+
+    fn size_hint(&self) -> usize {
+        self.series.len()
     }
 }

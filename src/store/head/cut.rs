@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::core::{Core, Pin};
 use super::extent::{Extent, ShardLayers};
-use super::layer::Layer;
 use super::types::SeriesId;
 use super::view::HeadSeries;
 use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};

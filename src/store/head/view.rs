@@ -61,6 +61,24 @@ impl HeadView {
         }
     }
 
+    /// The same view of fewer arcs.
+    #[must_use]
+    pub(in crate::store) fn only(&self, arcs: &[RingArc]) -> Self {
+        let seen = arcs.iter().copied().filter(|arc| self.sees_arc(*arc));
+        Self {
+            core: Arc::clone(&self.core),
+            pin: Arc::clone(&self.pin),
+            layers: self.layers.clone(),
+            only: Some(seen.collect()),
+        }
+    }
+
+    /// The arc of a series.
+    #[must_use]
+    pub(in crate::store) fn arc_of(&self, series: &HeadSeries) -> RingArc {
+        RingArc::of(series.fingerprint, self.core.settings.depth)
+    }
+
     fn sees(&self, fingerprint: Fingerprint) -> bool {
         let arc = RingArc::of(fingerprint, self.core.settings.depth);
         self.sees_arc(arc)

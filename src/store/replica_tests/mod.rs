@@ -326,3 +326,40 @@ fn a_forgotten_partition_is_gone_but_for_its_readers() {
         assert_eq!(read_all(&node.store.pin(&[arc]), TimeRange::ALL).len(), 1);
     }
 }
+
+/// Catches a raw read that brings what was not asked for, or leaves out what was.
+#[test]
+fn heads_are_read_by_leaves() {
+    proptest!(ProptestConfig::with_cases(32), |(
+        writes in writes(), slots in any::<[u16; 12]>(), from in -WINDOW_MS..WINDOW_MS
+    )| {
+        let node = Node::new(1);
+        node.write(&writes);
+        let arc = arc_of(&writes[0].0);
+        let arcs: Vec<RingArc> = RingArc::all(FOUNDING_DEPTH).collect();
+        let pinned = node.store.pin(&arcs).only(&[arc]);
+        let leaves = Leaves::new(slots, false);
+        let range = TimeRange::new(TimestampMs(from), TimestampMs(from + WINDOW_MS));
+        let of_windows = rig::windows().take(3).map(|window| (window, leaves)).collect();
+        let of_arcs = std::collections::BTreeMap::from([(arc, of_windows)]);
+        let got = rig::read_with(range, |selection| {
+            pinned.select_heads(&of_arcs, selection, &rig::context()).unwrap()
+        });
+        let mut want = read_all(&pinned, range);
+        for (key, samples) in &mut want {
+            let sub_arc = arc.sub_arc(fingerprint(&key.0, &key.1));
+            let mut left = Samples::default();
+            for (at, value, start) in samples.iter() {
+                let window = Window::of(at);
+                let slot = window.offset_of(at).unwrap() / 600_000;
+                let asked = leaves.contains(u8::try_from(slot).unwrap(), sub_arc);
+                if asked && window < Window(2) {
+                    left.push(at, value, start);
+                }
+            }
+            *samples = left;
+        }
+        want.retain(|_, samples| !samples.is_empty());
+        prop_assert_eq!(got, want);
+    });
+}

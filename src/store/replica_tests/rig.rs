@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::model::*;
 use crate::runtime::{Budget, BudgetLimits, ByteSize, CancelToken, ManualClock, SeededChance};
-use crate::source::{ReadContext, Selection, Source};
+use crate::source::{ReadContext, Selection, SeriesStream, Source};
 use crate::store::*;
 
 pub(super) const CLUSTER: u128 = 77;
@@ -98,6 +98,16 @@ pub(super) fn context() -> ReadContext {
 
 /// Everything that a source shows of a range.
 pub(super) fn read_all(source: &dyn Source, range: TimeRange) -> BTreeMap<Key, Samples> {
+    read_with(range, |selection| {
+        source.select(selection, &context()).unwrap()
+    })
+}
+
+/// Everything of both tenants.
+pub(super) fn read_with(
+    range: TimeRange,
+    select: impl Fn(&Selection) -> Box<dyn SeriesStream>,
+) -> BTreeMap<Key, Samples> {
     let mut all = BTreeMap::new();
     for number in 0..2 {
         let tenant = TenantId::new(&format!("tenant-{number}")).unwrap();
@@ -106,7 +116,7 @@ pub(super) fn read_all(source: &dyn Source, range: TimeRange) -> BTreeMap<Key, S
             matchers: Vec::new(),
             range,
         };
-        let mut stream = source.select(&selection, &context()).unwrap();
+        let mut stream = select(&selection);
         let mut samples = Samples::default();
         while let Some(labels) = stream.next(&mut samples).unwrap() {
             let key = (tenant.clone(), labels);
