@@ -2,6 +2,7 @@
 
 use super::control::ControlError;
 use super::discovery::DiscoveryError;
+use super::peer::PeerSetupError;
 use crate::store;
 
 /// What a caller can do about it is the variant.
@@ -13,6 +14,9 @@ pub enum Error {
     /// Finding peers.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// The peer port.
+    #[error(transparent)]
+    Peer(#[from] PeerSetupError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -44,8 +44,10 @@ pub use error::Error;
 pub use member::{LocalMember, MemberSettings};
 pub use metrics::{ClusterMetrics, SealResult};
 pub use peer::{
-    Answering, Blocking, Caller, Duplex, Incoming, Method, Outgoing, PeerError, Refused, Service,
-    Services, Serving, Transport,
+    Answering, Blocking, Caller, Credentials, CredentialsError, Duplex, GrpcTransport, Identity,
+    Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PROTOCOL, PeerError, PeerMetrics,
+    PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion, Refused, Service, Services,
+    Serving, Transport,
 };
 pub use quorum::{Role, Sets};
 pub use read::{
@@ -54,7 +56,7 @@ pub use read::{
 };
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
-pub use settings::{ClusterSettings, SealSettings};
+pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
 pub use write::{
     AppendService, Durable, Gate, Pending, Refusing, Replica, WriteError, WriteMetrics,
     WriteSettings, Writer, WriterParts,

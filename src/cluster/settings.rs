@@ -1,5 +1,6 @@
 //! Settings of the cluster layer.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 crate::settings! {
@@ -23,5 +24,35 @@ crate::settings! {
         /// How long a node may be away before its data is made anew on others and it is given up
         /// for ever.
         replace_after: Duration = Duration::from_secs(60 * 60),
+    }
+}
+
+crate::settings! {
+    /// How peers reach this node.
+    pub struct PeerSettings at "peer." {
+        /// The address and port on which peers are listened for.
+        listen: String = "0.0.0.0:9095".to_owned(),
+        /// The address and port at which peers reach this node, such as `10.0.0.1:9095`. Unset:
+        /// the address of the interface that leads to the others, with the port of `peer.listen`.
+        advertise: Option<String> = None,
+    }
+}
+
+crate::settings! {
+    /// TLS between peers. All three files, or none: then peers talk plainly, and whoever reaches
+    /// the port and knows the cluster's id is taken for a peer.
+    pub struct PeerTlsSettings at "peer.tls." {
+        /// The file (PEM) with the authority that signs the certificates of all nodes, and of
+        /// nobody else.
+        ca_file: Option<PathBuf> = None,
+        /// The file (PEM) with this node's certificate and what is between it and the authority.
+        /// It must be good for both ends of a connection.
+        cert_file: Option<PathBuf> = None,
+        /// The file (PEM) with that certificate's key. Changes of the three files are seen
+        /// without a restart.
+        key_file: Option<PathBuf> = None,
+        /// The names of which a peer's certificate must bear one. Empty: any certificate of the
+        /// authority's will do.
+        names: Vec<String> = Vec::new(),
     }
 }

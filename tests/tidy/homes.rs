@@ -11,12 +11,23 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["src/http/"]),
     (
         "hyper",
-        &["src/http/", "src/cli/", "src/cluster/discovery/consul/"],
+        &[
+            "src/http/",
+            "src/cli/",
+            "src/cluster/discovery/consul/",
+            "src/cluster/peer/",
+        ],
     ),
     (
         "hyper_util",
-        &["src/http/", "src/cli/", "src/cluster/discovery/consul/"],
+        &[
+            "src/http/",
+            "src/cli/",
+            "src/cluster/discovery/consul/",
+            "src/cluster/peer/",
+        ],
     ),
+    ("tonic", &["src/cluster/peer/"]),
     ("snap", &["src/ingest/"]),
     ("flate2", &["src/ingest/", "src/http/"]),
     ("zstd", &["src/codec/", "src/ingest/", "src/http/"]),

@@ -4,14 +4,19 @@
 //! A message is bytes under a [`Method`]; whoever owns the method owns the bytes (versioned
 //! protobuf of `proto/`). A [`Transport`] carries them to a peer, a [`Service`] answers them there.
 //! Who a peer is (cluster, incarnation, session) is checked below, before a service sees anything.
-//! On the wire it is gRPC; `memory.rs` carries the same calls within one process for tests.
+//! On the wire it is gRPC (`grpc`); `memory.rs` carries the same calls within one process for tests.
 
+mod grpc;
 #[cfg(test)]
 mod memory;
 mod message;
 mod service;
 mod transport;
 
+pub use grpc::{
+    Credentials, CredentialsError, GrpcTransport, Identity, PEER_MESSAGE_BYTES_MAX, PROTOCOL,
+    PeerMetrics, PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion,
+};
 #[cfg(test)]
 #[allow(
     unused_imports,
