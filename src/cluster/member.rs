@@ -18,12 +18,12 @@ use super::retention::Retention;
 use super::seal::Sealer;
 use super::settings::SealSettings;
 use super::watch::Watch;
-use super::write::{Durable, Gate, Refusing, Replica, Writer};
-use crate::model::{FOUNDING_DEPTH, LabelSet, TenantId};
+use super::write::{Gate, Refusing, Writer};
+use crate::model::FOUNDING_DEPTH;
 use crate::runtime::{CancelToken, Chance, Clock, NamedThread};
 use crate::store::{
-    self, AppendBatch, Appended, DataDir, DiskSettings, Engine, HeadSettings, RetentionSettings,
-    SeriesId, Store, StoreMetrics, StoreParts, Watermark, WriteLogSettings,
+    self, DataDir, DiskSettings, Engine, HeadSettings, RetentionSettings, Store, StoreMetrics,
+    StoreParts, Watermark, WriteLogSettings,
 };
 
 /// The worker looks so often whether anything is due. Seals are spread over minutes, so nothing
@@ -82,35 +82,6 @@ struct Worker {
     stop: SyncSender<()>,
     cancel: CancelToken,
     thread: NamedThread,
-}
-
-/// The store as a replica of every partition.
-struct LocalReplica(Arc<Store>);
-
-impl Replica for LocalReplica {
-    fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, store::Error> {
-        self.0.register(tenant, labels)
-    }
-
-    fn register_taken(
-        &self,
-        tenant: &TenantId,
-        labels: &LabelSet,
-    ) -> Result<SeriesId, store::Error> {
-        self.0.register_taken(tenant, labels)
-    }
-
-    fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
-        self.0.describe(series)
-    }
-
-    fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, store::Error> {
-        self.0.append(batch)
-    }
-
-    fn durable(&self, position: u64) -> Durable<'_> {
-        Box::pin(self.0.durable(position))
-    }
 }
 
 impl LocalMember {
@@ -246,8 +217,7 @@ impl LocalMember {
     /// Where validated samples go.
     #[must_use]
     pub fn writer(&self) -> Writer {
-        let replica = Arc::new(LocalReplica(Arc::clone(&self.store)));
-        Writer::new(replica, Arc::clone(&self.gate))
+        Writer::new(self.store(), Arc::clone(&self.gate))
     }
 
     /// The control state as of now.

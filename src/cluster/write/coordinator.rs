@@ -417,6 +417,7 @@ impl UnderWay {
         let ground = Arc::clone(&coordinator.ground);
         let mut ring = coordinator.ring_changes.subscribe();
         let mut pause = PAUSE_FIRST;
+        let mut reason: Option<String> = None;
         for number in 1..=ATTEMPTS_MAX {
             ring.mark_unchanged();
             let left = self.deadline.saturating_sub(ground.clock.elapsed());
@@ -429,6 +430,10 @@ impl UnderWay {
                 return Ok(());
             }
             let left = self.deadline.saturating_sub(ground.clock.elapsed());
+            // An attempt that had no time says less than the one before.
+            if !left.is_zero() || reason.is_none() {
+                reason = Some(self.attempt.reason());
+            }
             if !may_go_better || left.is_zero() || number == ATTEMPTS_MAX {
                 break;
             }
@@ -444,7 +449,7 @@ impl UnderWay {
             })??;
         }
         Err(WriteError::Unavailable {
-            reason: self.attempt.reason(),
+            reason: reason.unwrap_or_default(),
         })
     }
 

@@ -30,6 +30,8 @@ mod routing;
 mod send;
 mod service;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::WriteError;

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use crate::model::{LabelSet, TenantId};
-use crate::store::{AppendBatch, Appended, Error, SeriesId};
+use crate::store::{AppendBatch, Appended, Error, SeriesId, Store};
 
 /// The end of a wait for durability.
 pub type Durable<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
@@ -39,4 +39,27 @@ pub trait Replica: Send + Sync + 'static {
 
     /// Waits until everything up to a log position is durable.
     fn durable(&self, position: u64) -> Durable<'_>;
+}
+
+/// A store takes what is let through to it.
+impl Replica for Store {
+    fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.register(tenant, labels)
+    }
+
+    fn register_taken(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.register_taken(tenant, labels)
+    }
+
+    fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        self.describe(series)
+    }
+
+    fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
+        self.append(batch)
+    }
+
+    fn durable(&self, position: u64) -> Durable<'_> {
+        Box::pin(self.durable(position))
+    }
 }

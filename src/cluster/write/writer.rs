@@ -90,6 +90,17 @@ impl Writer {
         }
     }
 
+    /// Forgets the labels that are kept for streams, as time would.
+    #[cfg(test)]
+    pub(super) fn forget_labels(&self) {
+        if let Some(coordinator) = &self.coordinator {
+            for minute in [600, 1200] {
+                let elapsed = std::time::Duration::from_secs(minute);
+                coordinator.ground.routes.tidy(elapsed);
+            }
+        }
+    }
+
     /// The coordinator, when this node is not alone at this moment.
     fn together(&self) -> Option<&Arc<Coordinator>> {
         let coordinator = self.coordinator.as_ref();

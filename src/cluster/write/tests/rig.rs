@@ -1,0 +1,397 @@
+//! The nodes and what can be done with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::cluster::control::{ControlState, MemberId, Move, Partition, Session};
+use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
+use crate::cluster::write::replica::{Durable, Replica};
+use crate::cluster::write::{
+    AppendService, Gate, WriteError, WriteMetrics, WriteSettings, Writer, WriterParts,
+};
+use crate::model::*;
+use crate::runtime::{
+    Budget, BudgetLimits, ByteSize, CancelToken, Chance, SeededChance, SystemClock,
+};
+use crate::source::{ReadContext, Selection, Source};
+use crate::store::{
+    AppendBatch, Appended, DataDir, Error, FloatSample, HeadSettings, MemoryEngine, SeriesId,
+    Store, StoreParts, WriteLogSettings,
+};
+
+/// 2023-11-14, at the start of a window.
+pub(super) const NOW: i64 = 1_699_999_200_000;
+const DEPTH: u8 = 3;
+
+/// A store that can be made to forget, to lose its disk, or to sleep.
+pub(super) struct Fickle {
+    pub(super) store: Arc<Store>,
+    /// So many appends say that all their floats are of series that were forgotten.
+    pub(super) forgets: Mutex<u32>,
+    /// Nothing becomes durable while this is held.
+    pub(super) stuck: tokio::sync::RwLock<()>,
+}
+
+impl Replica for Fickle {
+    fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
+        self.store.register(tenant, labels)
+    }
+
+    fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
+        self.store.describe(series)
+    }
+
+    fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
+        let mut forgets = self.forgets.lock();
+        if *forgets > 0 {
+            *forgets -= 1;
+            return Ok(Appended {
+                stale_floats: (0u32..).zip(batch.floats).map(|(at, _)| at).collect(),
+                ..Appended::default()
+            });
+        }
+        drop(forgets);
+        self.store.append(batch)
+    }
+
+    fn durable(&self, position: u64) -> Durable<'_> {
+        Box::pin(async move {
+            drop(self.stuck.read().await);
+            self.store.durable(position).await
+        })
+    }
+}
+
+pub(super) struct Node {
+    pub(super) replica: Arc<Fickle>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) writer: Writer,
+    services: Arc<Services>,
+    /// What `ingest` would remember.
+    ids: Mutex<BTreeMap<u32, SeriesId>>,
+    _directory: tempfile::TempDir,
+}
+
+pub(super) struct World {
+    network: Arc<MemoryNetwork>,
+    pub(super) nodes: BTreeMap<u128, Node>,
+    pub(super) state: ControlState,
+}
+
+pub(super) fn incarnation(number: u128) -> Incarnation {
+    Incarnation(number)
+}
+
+pub(super) fn member(number: u128) -> MemberId {
+    MemberId {
+        incarnation: incarnation(number),
+        life: 0,
+    }
+}
+
+fn caller(number: u128) -> Caller {
+    Caller {
+        cluster: None,
+        generation: 0,
+        incarnation: incarnation(number),
+        session: Session {
+            starts: 1,
+            nonce: number,
+        },
+    }
+}
+
+fn store(path: &Path, number: u128) -> Store {
+    let chance = Arc::new(SeededChance::new(u64::try_from(number).unwrap()));
+    let directory = DataDir::open(&path.join("node"), chance.as_ref()).unwrap();
+    std::fs::create_dir(path.join("blocks")).unwrap();
+    Store::open(StoreParts {
+        directory,
+        engine: Arc::new(MemoryEngine::new(&path.join("blocks"))),
+        cluster_id: 7,
+        log: WriteLogSettings {
+            segment_size: ByteSize::mib(1),
+            ..WriteLogSettings::default()
+        },
+        head: HeadSettings {
+            depth: DEPTH,
+            ..HeadSettings::default()
+        },
+        head_bytes_max: 0,
+        decoded_bytes_max: 0,
+        clock: Arc::new(SystemClock::new()),
+        chance,
+    })
+    .unwrap()
+}
+
+pub(super) fn settings() -> WriteSettings {
+    WriteSettings {
+        patience: Duration::from_secs(3),
+        answer_patience: Duration::from_secs(2),
+        connect_patience: Duration::from_millis(300),
+        ..WriteSettings::default()
+    }
+}
+
+fn node(network: &Arc<MemoryNetwork>, number: u128, settings: WriteSettings) -> Node {
+    let directory = tempfile::tempdir().unwrap();
+    let replica = Arc::new(Fickle {
+        store: Arc::new(store(directory.path(), number)),
+        forgets: Mutex::new(0),
+        stuck: tokio::sync::RwLock::new(()),
+    });
+    let gate = Arc::new(Gate::default());
+    let metrics = WriteMetrics::default();
+    let services = Arc::new(Services::default());
+    let service: Arc<dyn Service> = Arc::new(AppendService::new(
+        replica.clone(),
+        Arc::clone(&gate),
+        settings.clone(),
+        metrics.clone(),
+    ));
+    services.enter(&[Method::Append], &service);
+    let writer = Writer::of_cluster(WriterParts {
+        me: incarnation(number),
+        replica: replica.clone(),
+        gate: Arc::clone(&gate),
+        transport: network.connect(caller(number), Arc::clone(&services)),
+        runtime: tokio::runtime::Handle::current(),
+        settings,
+        metrics,
+        clock: Arc::new(SystemClock::new()),
+        chance: Arc::new(SeededChance::new(u64::try_from(number).unwrap())),
+    });
+    Node {
+        replica,
+        gate,
+        writer,
+        services,
+        ids: Mutex::default(),
+        _directory: directory,
+    }
+}
+
+impl World {
+    /// So many nodes; the first `members` of them replicate everything.
+    pub(super) fn new(nodes: u128, members: u128) -> Self {
+        Self::with(nodes, members, settings())
+    }
+
+    pub(super) fn with(nodes: u128, members: u128, settings: WriteSettings) -> Self {
+        let network = Arc::new(MemoryNetwork::default());
+        let mut world = Self {
+            nodes: (1..=nodes)
+                .map(|number| (number, node(&network, number, settings.clone())))
+                .collect(),
+            network,
+            state: ControlState::default(),
+        };
+        world.ring(1, &(1..=members).collect::<Vec<_>>(), None);
+        world.tell_all();
+        world
+    }
+
+    /// Gives every partition an epoch, members, and perhaps a move.
+    pub(super) fn ring(
+        &mut self,
+        epoch: u64,
+        members: &[u128],
+        moving: Option<(Option<u128>, Option<u128>)>,
+    ) {
+        for arc in RingArc::all(DEPTH) {
+            let members = members.iter().copied().map(member).collect();
+            let mut partition = Partition::new(Epoch(epoch), members);
+            partition.moving = moving.map(|(join, leave)| Move {
+                join: join.map(member),
+                leave: leave.map(member),
+            });
+            self.state.partitions.insert(arc, Arc::new(partition));
+        }
+    }
+
+    /// A node hears of the ring.
+    pub(super) fn tell(&self, number: u128) {
+        self.nodes[&number].writer.set_ring(&self.state);
+    }
+
+    pub(super) fn tell_all(&self) {
+        for number in self.nodes.keys() {
+            self.tell(*number);
+        }
+    }
+
+    pub(super) fn cut(&self, from: u128, to: u128, cut: bool) {
+        self.network.cut(incarnation(from), incarnation(to), cut);
+    }
+
+    /// Takes a node off the network, in both directions.
+    pub(super) fn isolate(&self, number: u128, cut: bool) {
+        for other in self.nodes.keys().filter(|other| **other != number) {
+            self.cut(number, *other, cut);
+            self.cut(*other, number, cut);
+        }
+    }
+
+    /// A node's end of all streams is gone, as after a restart of its process.
+    pub(super) fn restart_network(&self, number: u128) {
+        self.network.disconnect(incarnation(number));
+    }
+
+    pub(super) fn back(&self, number: u128) {
+        let services = Arc::clone(&self.nodes[&number].services);
+        self.network.connect(caller(number), services);
+    }
+
+    /// Writes as `ingest` does: what is stale is registered and appended again.
+    pub(super) async fn write(
+        &self,
+        number: u128,
+        samples: &[(u32, i64, f64)],
+    ) -> Result<(), WriteError> {
+        let node = &self.nodes[&number];
+        let mut left = samples.to_vec();
+        let mut pending = Vec::new();
+        for _ in 0..4 {
+            let floats: Vec<FloatSample> = left
+                .iter()
+                .map(|(series, at, value)| FloatSample {
+                    series: node.id(*series),
+                    at: TimestampMs(*at),
+                    value: *value,
+                })
+                .collect();
+            let batch = AppendBatch {
+                floats: &floats,
+                ..AppendBatch::default()
+            };
+            let one = node.writer.append(&batch)?;
+            let stale = one.appended().stale_floats.clone();
+            pending.push(one);
+            if stale.is_empty() {
+                break;
+            }
+            left = stale.iter().map(|at| left[*at as usize]).collect();
+            for (series, _, _) in &left {
+                node.ids.lock().remove(series);
+            }
+        }
+        for one in pending {
+            one.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// The metric families that a node's store has metadata of.
+    pub(super) fn families(&self, number: u128) -> Vec<String> {
+        let store = &self.nodes[&number].replica.store;
+        let found = store.metadata(&TenantId::anonymous(), None, &context());
+        found
+            .unwrap()
+            .into_iter()
+            .map(|(family, _)| family)
+            .collect()
+    }
+
+    /// How many exemplars a node's store has.
+    pub(super) fn exemplars(&self, number: u128) -> usize {
+        let store = &self.nodes[&number].replica.store;
+        let found = store.exemplars(&everything(), &context()).unwrap();
+        found.iter().map(|series| series.1.len()).sum()
+    }
+
+    /// What a node's store has, by number of the series.
+    pub(super) fn held(&self, number: u128) -> BTreeMap<(u32, i64), f64> {
+        let store = &self.nodes[&number].replica.store;
+        let mut stream = store.select(&everything(), &context()).unwrap();
+        let (mut all, mut samples) = (BTreeMap::new(), Samples::default());
+        while let Some(labels) = stream.next(&mut samples).unwrap() {
+            let series: u32 = labels.get("n").unwrap().parse().unwrap();
+            for (at, value, _) in samples.iter() {
+                let Value::Float(value) = value else { continue };
+                let again = all.insert((series, at.0), value);
+                assert!(again.is_none(), "{series} came twice");
+            }
+        }
+        all
+    }
+
+    /// Waits until a node holds so many samples.
+    pub(super) async fn until_held(&self, number: u128, samples: usize) {
+        for _ in 0..100 {
+            if self.held(number).len() >= samples {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let held = self.held(number).len();
+        panic!("node {number} holds {held} of {samples}");
+    }
+}
+
+fn everything() -> Selection {
+    Selection {
+        tenant: TenantId::anonymous(),
+        matchers: Vec::new(),
+        range: TimeRange::ALL,
+    }
+}
+
+fn context() -> ReadContext {
+    ReadContext {
+        cancel: CancelToken::new(),
+        budget: Budget::new(BudgetLimits {
+            memory_bytes: 1 << 30,
+            samples: 1 << 26,
+        }),
+    }
+}
+
+pub(super) fn labels(series: u32) -> LabelSet {
+    LabelSet::from_pairs(&[
+        ("__name__", format!("metric_{}", series % 40).as_str()),
+        ("instance", format!("host-{}", series % 5).as_str()),
+        ("job", "node"),
+        ("n", series.to_string().as_str()),
+    ])
+    .unwrap()
+}
+
+impl Node {
+    pub(super) fn id(&self, series: u32) -> SeriesId {
+        let mut ids = self.ids.lock();
+        *ids.entry(series).or_insert_with(|| {
+            let tenant = TenantId::anonymous();
+            self.writer.register(&tenant, &labels(series)).unwrap()
+        })
+    }
+}
+
+/// One sample of each of some series.
+pub(super) fn samples(series: std::ops::Range<u32>, round: i64) -> Vec<(u32, i64, f64)> {
+    series
+        .map(|series| {
+            (
+                series,
+                NOW + round * 15_000,
+                f64::from(series) + round as f64,
+            )
+        })
+        .collect()
+}
+
+pub(super) fn any(chance: &SeededChance, below: u64) -> u32 {
+    u32::try_from(chance.below(below)).unwrap()
+}
+
+/// The error of a write that no majority took.
+pub(super) fn reason(result: Result<(), WriteError>) -> String {
+    match result {
+        Err(WriteError::Unavailable { reason }) => reason,
+        other => panic!("{other:?}"),
+    }
+}
