@@ -210,3 +210,327 @@ fn retain_new(missing: &mut Leaves, fetched: &Leaves, new: &Leaves) {
     missing.clear();
     unite(missing, &kept);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::leaves::{Leaf, LeafSet, WindowSums};
+    use super::*;
+    use crate::cluster::control::{Move, Partition};
+    use crate::cluster::quorum::has_majority;
+    use crate::model::{Incarnation, Window};
+    use crate::store::ContentSum;
+
+    fn member(number: u128) -> MemberId {
+        MemberId {
+            incarnation: Incarnation(number),
+            life: 0,
+        }
+    }
+
+    fn sets(members: u128, moving: Option<Move>) -> Sets {
+        let mut partition = Partition::new(Epoch(1), (1..=members).map(member).collect());
+        partition.moving = moving;
+        Sets::of(&partition)
+    }
+
+    /// What a member knows of the one sample of the model, and of the one block.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    struct Knows {
+        applied: bool,
+        in_head: bool,
+    }
+
+    fn knows(bits: usize) -> Knows {
+        Knows {
+            applied: bits & 1 != 0,
+            in_head: bits & 2 != 0,
+        }
+    }
+
+    fn head(in_head: bool, noise: u8) -> HeadSums {
+        let mut leaves = vec![(Leaf::new(3, 0).unwrap(), ContentSum(9))];
+        if in_head {
+            leaves.push((Leaf::new(3, 7).unwrap(), ContentSum(77)));
+        }
+        leaves.retain(|(leaf, _)| noise & 1 == 1 || *leaf != Leaf::new(3, 0).unwrap());
+        HeadSums(BTreeMap::from([(Window(5), WindowSums::Leaves(leaves))]))
+    }
+
+    impl Knows {
+        fn holds(self) -> HeldHere {
+            HeldHere {
+                version: u64::from(self.applied),
+                heads: head(self.in_head, u8::from(self.applied)),
+            }
+        }
+
+        fn has(self, block_has: bool) -> bool {
+            self.in_head || (self.applied && block_has)
+        }
+
+        /// What may have become of it: the block may be applied, and what is in the block given
+        /// up; what the block lacks never is.
+        fn later(self, block_has: bool) -> Vec<Self> {
+            let mut all = vec![self];
+            for in_head in [true, false] {
+                let may = if block_has {
+                    !in_head || self.in_head
+                } else {
+                    in_head == self.in_head
+                };
+                all.extend(may.then_some(Self {
+                    applied: true,
+                    in_head,
+                }));
+            }
+            all
+        }
+    }
+
+    /// Rules that can be switched off, to see that the model notices.
+    #[derive(Clone, Copy)]
+    struct Rules {
+        /// Data come from the highest version that counts.
+        highest: bool,
+        /// A raw answer of a later version starts anew.
+        raw_version: bool,
+        /// What differs is fetched.
+        fetch: bool,
+    }
+
+    const RULES: Rules = Rules {
+        highest: true,
+        raw_version: true,
+        fetch: true,
+    };
+
+    /// Whether a read that calls itself complete has the sample, in every way it can go; `None`
+    /// when it is never complete.
+    fn read_has(
+        rules: Rules,
+        read: &PartitionRead,
+        choice: &Choice,
+        members: &BTreeMap<MemberId, Knows>,
+        block_has: bool,
+    ) -> Vec<bool> {
+        let mut ends = Vec::new();
+        for data in members[&choice.from].later(block_has) {
+            let held = data.holds();
+            let verdict = read.judge(choice, &held);
+            let fetch = match verdict {
+                Verdict::Again if rules.highest => continue,
+                Verdict::Again => BTreeMap::new(),
+                Verdict::Fetch(fetch) => fetch,
+            };
+            let mut found = vec![data.has(block_has)];
+            for (from, leaves) in fetch.iter().filter(|_| rules.fetch) {
+                let sample = leaves.get(&Window(5));
+                let wanted = sample.is_some_and(|set| set.contains(Leaf::new(3, 7).unwrap()));
+                let mut next = Vec::new();
+                for raw in members[from].later(block_has) {
+                    let fits = PartitionRead::may_merge(&held, u64::from(raw.applied));
+                    if fits || !rules.raw_version {
+                        next.extend(found.iter().map(|has| *has || (wanted && raw.in_head)));
+                    }
+                }
+                found = next;
+            }
+            ends.extend(found);
+        }
+        ends
+    }
+
+    /// Every ring of up to four members, still or moving; everything that each may know while the
+    /// sample is acknowledged; every set of them that answers; every preference.
+    fn each_read(rules: Rules, mut each: impl FnMut(&PartitionRead, &Choice, &[bool])) {
+        let join = |join, leave| {
+            Some(Move {
+                join: Some(member(join)),
+                leave,
+            })
+        };
+        let shrink = Some(Move {
+            join: None,
+            leave: Some(member(3)),
+        });
+        let rings = [
+            (1, None),
+            (2, None),
+            (3, None),
+            (2, join(3, None)),
+            (3, join(4, Some(member(1)))),
+            (3, shrink),
+        ];
+        for (size, moving) in rings {
+            let ring = sets(size, moving);
+            let old: Vec<MemberId> = (1..=size).map(member).collect();
+            let everyone: Vec<MemberId> = ring.everyone().into_iter().collect();
+            for state in 0..(4usize.pow(everyone.len() as u32) * 2) {
+                let block_has = state & 1 == 1;
+                let known = |at: usize| knows(state >> (1 + 2 * at) & 3);
+                let members: BTreeMap<MemberId, Knows> = (0..everyone.len())
+                    .map(|at| (everyone[at], known(at)))
+                    .collect();
+                let holders = members.iter().filter(|(_, m)| m.has(block_has));
+                let holders: BTreeSet<MemberId> = holders.map(|(id, _)| *id).collect();
+                // Acknowledged before the move, the old set is enough.
+                let before = &old[..];
+                if !ring.have_majority(&holders) && !has_majority(before, &holders) {
+                    continue;
+                }
+                for mask in 0..1u32 << everyone.len() {
+                    let mut read = PartitionRead::new(Epoch(1), ring.clone());
+                    for (at, id) in everyone.iter().enumerate() {
+                        if mask >> at & 1 == 1 {
+                            read.answered(*id, Answer::Holds(members[id].holds()));
+                        }
+                    }
+                    for first in &everyone {
+                        let mut choice = read.choose(|id| (id != *first, id));
+                        assert!(choice.is_none() || read.has_majority());
+                        if !rules.highest && read.has_majority() {
+                            // Whoever is preferred, whatever its version.
+                            choice = read.holdings.contains_key(first).then(|| Choice {
+                                from: *first,
+                                others: read
+                                    .holdings
+                                    .keys()
+                                    .copied()
+                                    .filter(|m| m != first)
+                                    .collect(),
+                            });
+                        }
+                        if let Some(choice) = choice {
+                            let ends = read_has(rules, &read, &choice, &members, block_has);
+                            each(&read, &choice, &ends);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Would catch a read that calls itself complete and misses an acknowledged sample.
+    #[test]
+    fn a_complete_read_has_every_acknowledged_sample() {
+        let mut count = 0;
+        each_read(RULES, |read, choice, ends| {
+            assert!(ends.iter().all(|has| *has), "{choice:?} of {read:?}");
+            count += ends.len();
+        });
+        assert!(count > 10_000, "{count}");
+    }
+
+    /// Each rule switched off must lose the sample somewhere, or the test above sees nothing.
+    #[test]
+    fn without_each_rule_a_sample_is_missed() {
+        let loses = |rules| {
+            let mut lost = false;
+            each_read(rules, |_, _, ends| lost |= ends.contains(&false));
+            lost
+        };
+        assert!(!loses(RULES));
+        assert!(loses(Rules {
+            highest: false,
+            ..RULES
+        }));
+        assert!(loses(Rules {
+            raw_version: false,
+            ..RULES
+        }));
+        assert!(loses(Rules {
+            fetch: false,
+            ..RULES
+        }));
+    }
+
+    /// A reader with the old ring: of two members one has been replaced and does not know it. One
+    /// answer would be C; it is not enough.
+    #[test]
+    fn one_of_two_never_answers_alone() {
+        let mut read = PartitionRead::new(Epoch(1), sets(2, None));
+        read.answered(member(1), Answer::Holds(HeldHere::default()));
+        read.answered(member(2), Answer::OtherEpoch(Epoch(3)));
+        // Who is in no set does not help.
+        read.answered(member(3), Answer::Holds(HeldHere::default()));
+        assert!(!read.has_majority());
+        assert_eq!(read.choose(|id| id), None);
+        assert_eq!(read.later_epoch(), Some(Epoch(3)));
+        assert_eq!(read.silent(), BTreeSet::from([member(2)]));
+    }
+
+    /// During a move a majority of one set is not enough, whichever it is.
+    #[test]
+    fn both_sets_of_a_move_must_answer() {
+        let moving = Move {
+            join: Some(member(4)),
+            leave: Some(member(1)),
+        };
+        let ring = sets(3, Some(moving));
+        let check = |who: &[u128], enough: bool| {
+            let mut read = PartitionRead::new(Epoch(2), ring.clone());
+            for number in who {
+                read.answered(member(*number), Answer::Holds(HeldHere::default()));
+            }
+            assert_eq!(read.choose(|id| id).is_some(), enough, "{who:?}");
+        };
+        check(&[1, 2], false);
+        check(&[2, 4], false);
+        check(&[1, 4], false);
+        check(&[2, 3], true);
+        check(&[1, 2, 4], true);
+    }
+
+    /// The member from whose view little has to be fetched goes before the preferred one that
+    /// was away, and only as many others are compared as are needed.
+    #[test]
+    fn a_member_that_was_away_gives_no_data() {
+        let mut many = LeafSet::default();
+        (0..12).for_each(|slot| (0..8).for_each(|sub| many.insert(Leaf::new(slot, sub).unwrap())));
+        let full = many.iter().map(|leaf| (leaf, ContentSum(1))).collect();
+        let full = HeldHere {
+            version: 1,
+            heads: HeadSums(BTreeMap::from([(Window(1), WindowSums::Leaves(full))])),
+        };
+        let mut read = PartitionRead::new(Epoch(1), sets(3, None));
+        let away = HeldHere {
+            version: 1,
+            ..HeldHere::default()
+        };
+        read.answered(member(1), Answer::Holds(away));
+        read.answered(member(2), Answer::Holds(full.clone()));
+        let choice = read.choose(|id| id).unwrap();
+        assert_eq!(
+            choice.from,
+            member(2),
+            "what it lacks is fetched from nobody"
+        );
+        read.answered(member(3), Answer::Holds(full.clone()));
+        let choice = read.choose(|id| id).unwrap();
+        assert_eq!((choice.from, choice.others.len()), (member(2), 1));
+        assert_eq!(read.judge(&choice, &full), Verdict::Fetch(BTreeMap::new()));
+        let older = HeldHere {
+            version: 0,
+            ..full.clone()
+        };
+        assert_eq!(read.judge(&choice, &older), Verdict::Again);
+    }
+
+    /// What two others hold alike is fetched from one of them.
+    #[test]
+    fn equal_leaves_are_fetched_once() {
+        let mut read = PartitionRead::new(Epoch(1), sets(5, None));
+        for number in 1..=5 {
+            let held = knows(if number > 1 { 2 } else { 0 }).holds();
+            read.answered(member(number), Answer::Holds(held));
+        }
+        let choice = Choice {
+            from: member(1),
+            others: vec![member(2), member(3)],
+        };
+        let Verdict::Fetch(fetch) = read.judge(&choice, &knows(0).holds()) else {
+            panic!("the versions are equal");
+        };
+        assert_eq!(fetch.keys().copied().collect::<Vec<_>>(), [member(2)]);
+    }
+}
