@@ -50,10 +50,7 @@ pub use peer::{
     Serving, Transport,
 };
 pub use quorum::{Role, Sets};
-pub use read::{
-    ClusterSource, Completion, HeadSums, HeldHere, Holder, Leaf, LeafSet, Leaves, Pinned,
-    ReadMetrics, ReadParts, ReadService, ReadSettings, WindowSums, slot_range,
-};
+pub use read::{ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings};
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};

@@ -117,6 +117,23 @@ impl Pinned {
         }))
     }
 
+    /// The series that match, with what the head alone holds of them: to be summed up and compared
+    /// with another replica's, before anything is read that the sums are to speak for.
+    ///
+    /// # Errors
+    /// As [`SourceError`] says.
+    pub fn select_head(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let view = ReadView {
+            head: Arc::clone(&self.head),
+            blocks: Vec::new(),
+        };
+        view.select(selection, context)
+    }
+
     fn extents(&self, arc: RingArc, range: TimeRange) -> Vec<Extent> {
         if !self.views.contains_key(&arc) {
             return Vec::new();

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::core::Core;
-use super::holder::{Say, Viewed, myself, view_under};
 use super::leaves::{Leaves, count};
 use super::link::{Opened, Parts, RemoteSeries};
 use super::merge::{Beyond, Merged};
 use super::messages::{Asked, SelectRequest, State, StateRequest};
 use super::metrics::Completion;
 use super::protocol::{Choice, HeldHere, PartitionRead, Verdict};
+use super::view::{Viewed, member_of};
 use crate::cluster::control::{ControlState, MemberId};
 use crate::cluster::peer::Method;
 use crate::cluster::quorum::Sets;
 use crate::model::{Epoch, Incarnation, RingArc};
-use crate::source::{ReadContext, Selection, SeriesStream, SourceError};
+use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
 
 /// A select that is being put together.
 pub(super) struct Assembly<'a> {
@@ -40,13 +40,15 @@ struct Round {
     ring: Arc<ControlState>,
     reads: BTreeMap<RingArc, PartitionRead>,
     local: Option<Viewed>,
+    /// The process that said what a member holds.
+    runs: BTreeMap<MemberId, u64>,
 }
 
 /// Partitions whose data come from one member.
 struct Group {
     from: MemberId,
     choices: BTreeMap<RingArc, Choice>,
-    /// The view's holdings, once it is there.
+    /// The view's helds, once it is there.
     data: BTreeMap<RingArc, HeldHere>,
     /// What other heads may have beyond it.
     fetch: BTreeMap<MemberId, BTreeMap<RingArc, Leaves>>,
@@ -69,7 +71,7 @@ impl<'a> Assembly<'a> {
     pub(super) fn run(mut self) -> Result<Box<dyn SeriesStream>, SourceError> {
         let mut left: Option<BTreeSet<RingArc>> = None;
         for number in 0..self.core.settings.rounds_max {
-            let ring = self.core.control.state();
+            let ring = self.core.holder.control.state();
             let mut round = Round::new(number, ring, left.as_ref())?;
             self.trouble.clear();
             self.ask(&mut round)?;
@@ -94,8 +96,7 @@ impl<'a> Assembly<'a> {
     /// Asks the members what they hold, until enough have answered of every partition.
     fn ask(&mut self, round: &mut Round) -> Result<(), SourceError> {
         let core = self.core;
-        let range = self.selection.range;
-        let me = myself(&round.ring, core.me);
+        let me = member_of(&round.ring, core.holder.me);
         let mut own = Vec::new();
         let mut others: BTreeMap<Incarnation, Vec<Asked>> = BTreeMap::new();
         for (arc, read) in &round.reads {
@@ -107,7 +108,7 @@ impl<'a> Assembly<'a> {
             for member in core.worth_asking(&round.ring, read, round.number) {
                 if member == me {
                     own.push(asked.clone());
-                } else if member.incarnation != core.me {
+                } else if member.incarnation != core.holder.me {
                     let peer = others.entry(member.incarnation).or_default();
                     if peer.last() != Some(&asked) {
                         peer.push(asked.clone());
@@ -116,14 +117,17 @@ impl<'a> Assembly<'a> {
             }
         }
         let asks = others.into_iter().map(|(peer, partitions)| {
-            let request = StateRequest { partitions, range };
+            let request = StateRequest {
+                partitions,
+                selection: self.selection.clone(),
+            };
             (peer, request.encode())
         });
         let patience = core.settings.state_patience;
         let mut asking = core.link.ask(asks.collect(), Method::ReadState, patience);
         if !own.is_empty() {
-            let (control, holder) = (core.control.as_ref(), core.holder.as_ref());
-            let viewed = view_under(control, holder, core.me, &own, range, Say::Sums)?;
+            let mut viewed = core.holder.view(&own)?;
+            viewed.sum_up(self.selection, &core.summing(self.context))?;
             round.answered(&viewed.state);
             round.local = Some(viewed);
         }
@@ -159,7 +163,7 @@ impl<'a> Assembly<'a> {
                 again.extend(group.data.into_keys());
                 continue;
             }
-            self.settle(round, group)?;
+            again.extend(self.settle(round, group)?);
         }
         Ok(again)
     }
@@ -175,8 +179,11 @@ impl<'a> Assembly<'a> {
         for mut group in groups {
             match &round.local {
                 Some(local) if group.from == local.state.member => {
-                    group.saw(&local.state);
-                    ready.push(group);
+                    if group.saw(round, &local.state) {
+                        ready.push(group);
+                    } else {
+                        again.extend(group.choices.into_keys());
+                    }
                 }
                 _ => {
                     waiting.insert(group.from.incarnation, group);
@@ -195,10 +202,11 @@ impl<'a> Assembly<'a> {
             };
             match opened {
                 Ok(opened) if opened.state.member == group.from => {
-                    group.saw(&opened.state);
-                    group.opened = Some(opened);
-                    ready.push(group);
-                    continue;
+                    if group.saw(round, &opened.state) {
+                        group.opened = Some(opened);
+                        ready.push(group);
+                        continue;
+                    }
                 }
                 Ok(_) => self.is_wrong(peer, &"it says that it is another"),
                 Err(error) => self.is_wrong(peer, &error),
@@ -243,7 +251,7 @@ impl<'a> Assembly<'a> {
         let mut wanted: BTreeMap<MemberId, BTreeMap<RingArc, Leaves>> = BTreeMap::new();
         let mut data: BTreeMap<RingArc, &HeldHere> = BTreeMap::new();
         for group in groups {
-            data.extend(group.data.iter().map(|(arc, holding)| (*arc, holding)));
+            data.extend(group.data.iter().map(|(arc, held)| (*arc, held)));
             for (member, leaves) in &group.fetch {
                 let arcs = wanted.entry(*member).or_default();
                 arcs.extend(leaves.iter().map(|(arc, leaves)| (*arc, leaves.clone())));
@@ -255,10 +263,8 @@ impl<'a> Assembly<'a> {
             && let Some(leaves) = wanted.remove(&local.state.member)
         {
             // Its version is the one that was judged: it is the same view.
-            let mut stream = local
-                .pinned
-                .select_heads(&leaves, self.selection, self.context)?;
-            self.beyond.take(stream.as_mut(), self.context)?;
+            let mut stream = local.select_leaves(leaves, self.selection, self.context)?;
+            self.beyond.take(&mut stream, self.context)?;
         }
         let asks = wanted.iter().map(|(member, arcs)| {
             let asked = arcs.iter().map(|(arc, leaves)| Asked {
@@ -313,26 +319,31 @@ impl<'a> Assembly<'a> {
         RemoteSeries::new(parts, self.context.clone(), core.metrics.clone())
     }
 
-    /// The group's data are complete.
-    fn settle(&mut self, round: &Round, group: Group) -> Result<(), SourceError> {
-        let fetched: BTreeSet<RingArc> = group
-            .fetch
-            .values()
-            .flat_map(|arcs| arcs.keys().copied())
-            .collect();
-        let metrics = &self.core.metrics;
-        metrics.partitions(Completion::Merged, fetched.len());
-        metrics.partitions(Completion::OneView, group.data.len() - fetched.len());
+    /// The group's data are complete. Returns its partitions when they cannot be read after all.
+    fn settle(&mut self, round: &Round, group: Group) -> Result<Vec<RingArc>, SourceError> {
+        let arcs: Vec<RingArc> = group.data.keys().copied().collect();
+        let fetched = group.fetch.values().flat_map(BTreeMap::keys);
+        let fetched: BTreeSet<RingArc> = fetched.copied().collect();
         let stream: Box<dyn SeriesStream> = match (group.opened, &round.local) {
             (Some(opened), _) => Box::new(self.remote(group.from.incarnation, opened)),
-            (None, Some(local)) => {
-                let arcs: Vec<RingArc> = group.data.into_keys().collect();
-                local.pinned.select(&arcs, self.selection, self.context)?
+            (None, Some(local)) if local.pinned.arcs().eq(arcs.iter().copied()) => {
+                local.pinned.select(self.selection, self.context)?
             }
-            (None, None) => return Ok(()),
+            (None, _) => {
+                // Others of the view were taken from elsewhere, or are to be read again.
+                let asked: Vec<Asked> = arcs.iter().map(|arc| round.asked(*arc)).collect();
+                let viewed = self.core.holder.view(&asked)?;
+                if !asked.iter().all(|one| viewed.state.answers(one)) {
+                    return Ok(arcs);
+                }
+                viewed.pinned.select(self.selection, self.context)?
+            }
         };
+        let metrics = &self.core.metrics;
+        metrics.partitions(Completion::Merged, fetched.len());
+        metrics.partitions(Completion::OneView, arcs.len() - fetched.len());
         self.streams.push_back(stream);
-        Ok(())
+        Ok(Vec::new())
     }
 }
 
@@ -348,9 +359,9 @@ fn unfit(
         let answer = state.partitions.get(arc);
         state.member == member
             && state.answers(&round.asked(*arc))
-            && answer.zip(data.get(arc)).is_some_and(|(answer, data)| {
-                PartitionRead::may_merge(data, answer.holding.version)
-            })
+            && answer
+                .zip(data.get(arc))
+                .is_some_and(|(answer, data)| PartitionRead::may_merge(data, answer.held.version))
     };
     arcs.iter().copied().filter(|arc| !fits(arc)).collect()
 }
@@ -369,25 +380,32 @@ fn judge(round: &Round, groups: Vec<Group>, again: &mut BTreeSet<RingArc>) -> Ve
 }
 
 impl Group {
-    fn saw(&mut self, state: &State) {
-        for (arc, answer) in &state.partitions {
-            if self.choices.contains_key(arc) {
-                self.data.insert(*arc, answer.holding.clone());
-            }
+    /// The view from which the data will come is there. It has at least what the member said
+    /// before that its head holds, if it is still the same process: what has left the head since
+    /// is in a block of the view, whose version it says.
+    fn saw(&mut self, round: &Round, state: &State) -> bool {
+        for arc in self.choices.keys() {
+            let before = round.reads.get(arc).and_then(|read| read.held(self.from));
+            let now = state.partitions.get(arc);
+            let is_current = state.answers(&round.asked(*arc));
+            let (Some(before), Some(now), true) = (before, now, is_current) else {
+                return false;
+            };
+            let data = HeldHere {
+                version: now.held.version,
+                heads: before.heads.clone(),
+            };
+            self.data.insert(*arc, data);
         }
+        round.runs.get(&self.from) == Some(&state.run)
     }
 
     /// Whether the view can be used for all its partitions.
     fn judge(&mut self, round: &Round) -> bool {
-        let opened = self.opened.as_ref().map(|opened| &opened.state);
         for (arc, choice) in &self.choices {
-            let is_current = opened.is_none_or(|state| state.answers(&round.asked(*arc)));
             let (Some(data), Some(read)) = (self.data.get(arc), round.reads.get(arc)) else {
                 return false;
             };
-            if !is_current {
-                return false;
-            }
             match read.judge(choice, data) {
                 Verdict::Again => return false,
                 Verdict::Fetch(fetch) => {
@@ -423,10 +441,12 @@ impl Round {
             ring,
             reads,
             local: None,
+            runs: BTreeMap::new(),
         })
     }
 
     fn answered(&mut self, state: &State) {
+        self.runs.insert(state.member, state.run);
         for (arc, answer) in &state.partitions {
             if let Some(read) = self.reads.get_mut(arc) {
                 let answer = answer.clone().under(read.epoch());
@@ -449,7 +469,10 @@ impl Round {
         let mut again = BTreeSet::new();
         let mut groups: BTreeMap<MemberId, Group> = BTreeMap::new();
         for (arc, read) in &self.reads {
-            let rank = |member| core.book.rank(&self.ring, core.me, now, *arc, member);
+            let rank = |member| {
+                core.book
+                    .rank(&self.ring, core.holder.me, now, *arc, member)
+            };
             let Some(choice) = read.choose(rank) else {
                 again.insert(*arc);
                 continue;

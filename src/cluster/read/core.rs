@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::holder::Holder;
 use super::link::{Link, garbled};
 use super::messages::State;
 use super::metrics::ReadMetrics;
 use super::peers::{PeerBook, is_away};
 use super::protocol::PartitionRead;
 use super::settings::ReadSettings;
-use crate::cluster::control::{Control, ControlState, MemberId};
+use super::view::Holder;
+use crate::cluster::control::{ControlState, MemberId};
 use crate::cluster::peer::PeerError;
 use crate::model::{Epoch, Incarnation, RingArc};
-use crate::runtime::Clock;
+use crate::runtime::{Budget, Clock};
 use crate::source::{ReadContext, SourceError};
 
 /// A member is at a later epoch: this node's control log has so long to get there.
@@ -29,9 +29,7 @@ const NAMED_MAX: usize = 3;
 
 pub(super) struct Core {
     pub(super) link: Link,
-    pub(super) control: Arc<dyn Control>,
-    pub(super) holder: Arc<dyn Holder>,
-    pub(super) me: Incarnation,
+    pub(super) holder: Holder,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) settings: ReadSettings,
     pub(super) metrics: ReadMetrics,
@@ -39,6 +37,15 @@ pub(super) struct Core {
 }
 
 impl Core {
+    /// What summing up heads may use: an account of its own, because the query's says what was
+    /// read for its answer.
+    pub(super) fn summing(&self, context: &ReadContext) -> ReadContext {
+        ReadContext {
+            cancel: context.cancel.clone(),
+            budget: Budget::new(self.settings.limits),
+        }
+    }
+
     /// A peer's state, if it is that peer's.
     pub(super) fn state_of(&self, peer: Incarnation, bytes: Bytes) -> Result<State, PeerError> {
         let state = State::decode(bytes).map_err(|error| garbled(peer, &error))?;
@@ -82,7 +89,7 @@ impl Core {
         }
         let mut waited = Duration::ZERO;
         while waited < EPOCH_WAIT {
-            let ring = self.control.state();
+            let ring = self.holder.control.state();
             let epoch = |arc: &RingArc| ring.partition(*arc).map_or(Epoch(u64::MAX), |p| p.epoch);
             if later.iter().all(|(arc, later)| epoch(arc) >= *later) {
                 break;

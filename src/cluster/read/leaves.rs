@@ -20,12 +20,11 @@ const SLOT_MS: i64 = WINDOW_MS / SLOTS as i64;
 
 /// A leaf of a window: `slot * 16 + sub-arc`, below [`LEAVES`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Leaf(u8);
+pub(super) struct Leaf(u8);
 
 impl Leaf {
     /// The leaf of a slot and a sub-arc; `None` when there is no such.
-    #[must_use]
-    pub const fn new(slot: u8, sub_arc: u8) -> Option<Self> {
+    pub(super) const fn new(slot: u8, sub_arc: u8) -> Option<Self> {
         if slot < SLOTS && sub_arc < SUB_ARCS {
             Some(Self(slot * SUB_ARCS + sub_arc))
         } else {
@@ -33,7 +32,13 @@ impl Leaf {
         }
     }
 
-    pub(super) const fn slot(self) -> u8 {
+    /// The window and leaf of a time in a sub-arc.
+    pub(super) fn of(at: TimestampMs, sub_arc: u8) -> Option<(Window, Self)> {
+        let slot = u8::try_from(at.0.rem_euclid(WINDOW_MS) / SLOT_MS).ok()?;
+        Some((Window::of(at), Self::new(slot, sub_arc)?))
+    }
+
+    const fn slot(self) -> u8 {
         self.0 / SUB_ARCS
     }
 
@@ -42,78 +47,47 @@ impl Leaf {
     }
 }
 
-/// The times of a slot of a window. The first window of all begins before what 64 bits can say:
-/// the slots there are empty.
-#[must_use]
-pub fn slot_range(window: Window, slot: u8) -> TimeRange {
-    let start =
-        i128::from(window.0) * i128::from(WINDOW_MS) + i128::from(slot) * i128::from(SLOT_MS);
-    let end = start + i128::from(SLOT_MS - 1);
-    let earliest = i64::try_from(start.max(i128::from(i64::MIN))).unwrap_or(i64::MAX);
-    match i64::try_from(end) {
-        Err(_) if end < 0 => TimeRange::new(TimestampMs::MAX, TimestampMs::MIN),
-        end => TimeRange::new(TimestampMs(earliest), TimestampMs(end.unwrap_or(i64::MAX))),
-    }
+/// The times of the slot in which a time lies. The very first ends where it does, but begins before
+/// what 64 bits can say.
+pub(super) const fn slot_of(at: TimestampMs) -> TimeRange {
+    let into = at.0.rem_euclid(SLOT_MS);
+    TimeRange::new(at.plus_ms(-into), at.plus_ms(SLOT_MS - 1 - into))
 }
 
 /// Some leaves of a window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct LeafSet([u16; SLOTS as usize]);
+pub(super) struct LeafSet([u16; SLOTS as usize]);
 
 impl LeafSet {
     /// All of them.
-    pub const ALL: Self = Self([u16::MAX; SLOTS as usize]);
+    pub(super) const ALL: Self = Self([u16::MAX; SLOTS as usize]);
 
     /// Adds one.
-    pub fn insert(&mut self, leaf: Leaf) {
+    pub(super) fn insert(&mut self, leaf: Leaf) {
         if let Some(slot) = self.0.get_mut(usize::from(leaf.slot())) {
             *slot |= leaf.bit();
         }
     }
 
     /// Whether one is in it.
-    #[must_use]
-    pub fn contains(&self, leaf: Leaf) -> bool {
+    pub(super) fn contains(&self, leaf: Leaf) -> bool {
         let slot = self.0.get(usize::from(leaf.slot()));
         slot.is_some_and(|slot| slot & leaf.bit() != 0)
     }
 
     /// Whether none is.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0 == [0; SLOTS as usize]
     }
 
     /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.0.iter().map(|slot| slot.count_ones() as usize).sum()
     }
 
     /// Them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Leaf> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Leaf> + '_ {
         (0..LEAVES).map(Leaf).filter(|leaf| self.contains(*leaf))
-    }
-
-    /// The times of a window whose slots have a sub-arc in the set, in order; neighbouring slots
-    /// are one range.
-    #[must_use]
-    pub fn ranges(&self, window: Window, sub_arc: u8) -> Vec<TimeRange> {
-        let mut ranges: Vec<TimeRange> = Vec::new();
-        for slot in 0..SLOTS {
-            if !Leaf::new(slot, sub_arc).is_some_and(|leaf| self.contains(leaf)) {
-                continue;
-            }
-            let range = slot_range(window, slot);
-            if range.is_empty() {
-                continue;
-            }
-            match ranges.last_mut() {
-                Some(last) if last.end.plus_ms(1) == range.start => last.end = range.end,
-                _ => ranges.push(range),
-            }
-        }
-        ranges
     }
 
     pub(super) const fn slots(&self) -> &[u16; SLOTS as usize] {
@@ -133,7 +107,7 @@ impl LeafSet {
 
 /// What a head holds of one window.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum WindowSums {
+pub(super) enum WindowSums {
     /// One sum of everything in the asked range.
     Whole(ContentSum),
     /// The sums of the leaves that hold something, in order.
@@ -187,11 +161,33 @@ impl WindowSums {
 }
 
 /// Leaves of several windows; no window without any.
-pub type Leaves = BTreeMap<Window, LeafSet>;
+pub(super) type Leaves = BTreeMap<Window, LeafSet>;
 
 /// What a head holds of a partition, by window; a window of which nothing is held is not there.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HeadSums(pub BTreeMap<Window, WindowSums>);
+pub(super) struct HeadSums(pub(super) BTreeMap<Window, WindowSums>);
+
+/// Sums that grow sample by sample.
+#[derive(Debug, Default)]
+pub(super) struct Summing(BTreeMap<Window, BTreeMap<Leaf, ContentSum>>);
+
+impl Summing {
+    pub(super) fn add(&mut self, window: Window, leaf: Leaf, sum: ContentSum) {
+        let leaves = self.0.entry(window).or_default();
+        leaves.entry(leaf).or_default().add(sum.0);
+    }
+
+    pub(super) fn finish(self) -> HeadSums {
+        let of =
+            |leaves: BTreeMap<Leaf, ContentSum>| WindowSums::Leaves(leaves.into_iter().collect());
+        HeadSums(
+            self.0
+                .into_iter()
+                .map(|(window, leaves)| (window, of(leaves)))
+                .collect(),
+        )
+    }
+}
 
 impl HeadSums {
     /// Leaves one sum of each window but the newest few: what a year's backfill holds of 4,380
@@ -205,8 +201,7 @@ impl HeadSums {
 
     /// The leaves of which this holds something that `other` may not: nothing when this is empty
     /// or they are equal.
-    #[must_use]
-    pub fn beyond(&self, other: &Self) -> Leaves {
+    pub(super) fn beyond(&self, other: &Self) -> Leaves {
         let mut all = Leaves::new();
         for (window, sums) in &self.0 {
             let leaves = match other.0.get(window) {
@@ -275,22 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn slots_next_to_each_other_are_one_range() {
-        let mut set = LeafSet::default();
-        for (slot, sub) in [(0, 3), (1, 3), (2, 4), (11, 3)] {
-            set.insert(Leaf::new(slot, sub).unwrap());
-        }
-        assert_eq!(set.len(), 4);
-        let minutes = |range: TimeRange| (range.start.0 / 60_000, (range.end.0 + 1) / 60_000);
-        let ranges = |sub| set.ranges(Window(1), sub).into_iter().map(minutes);
-        assert_eq!(ranges(3).collect::<Vec<_>>(), [(120, 140), (230, 240)]);
-        assert_eq!(ranges(4).collect::<Vec<_>>(), [(140, 150)]);
-        assert_eq!(ranges(5).count(), 0);
+    fn a_time_lies_in_one_leaf() {
+        let check = |at: i64, want: (i64, u8)| {
+            let (window, leaf) = Leaf::of(TimestampMs(at), 3).unwrap();
+            assert_eq!((window.0, leaf.slot()), want, "{at}");
+        };
+        check(0, (0, 0));
+        check(599_999, (0, 0));
+        check(600_000, (0, 1));
+        check(-1, (-1, 11));
+        check(7_200_000, (1, 0));
+        assert!(
+            Leaf::of(TimestampMs::MIN, 0).is_some() && Leaf::of(TimestampMs::MAX, 15).is_some()
+        );
         assert!(Leaf::new(12, 0).is_none() && Leaf::new(0, 16).is_none());
-        for at in [i64::MIN, i64::MAX] {
-            let window = Window::of(TimestampMs(at));
-            let all: Vec<_> = LeafSet::ALL.ranges(window, 0);
-            assert!(all.iter().any(|range| range.contains(TimestampMs(at))));
-        }
     }
 }

@@ -72,7 +72,7 @@ pub(super) struct Asked {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct StateRequest {
     pub(super) partitions: Vec<Asked>,
-    pub(super) range: TimeRange,
+    pub(super) selection: Selection,
 }
 
 /// Who answers, and of each partition what it holds.
@@ -80,6 +80,8 @@ pub(super) struct StateRequest {
 pub(super) struct State {
     pub(super) member: MemberId,
     pub(super) applied: u64,
+    /// Drawn when its process started.
+    pub(super) run: u64,
     pub(super) partitions: BTreeMap<RingArc, PartitionAnswer>,
 }
 
@@ -88,7 +90,7 @@ pub(super) struct State {
 pub(super) struct PartitionAnswer {
     /// The epoch under which it is answered.
     pub(super) epoch: Epoch,
-    pub(super) holding: HeldHere,
+    pub(super) held: HeldHere,
     /// 1: the old set, 2: the new one, 3: both.
     pub(super) sets: u32,
 }
@@ -97,7 +99,7 @@ impl PartitionAnswer {
     /// What it says to somebody who asked under an epoch.
     pub(super) fn under(self, epoch: Epoch) -> Answer {
         if self.epoch == epoch {
-            Answer::Holds(self.holding)
+            Answer::Holds(self.held)
         } else {
             Answer::OtherEpoch(self.epoch)
         }
@@ -249,8 +251,7 @@ impl StateRequest {
     pub(super) fn encode(&self) -> Bytes {
         let message = wire::StateRequest {
             partitions: put_asked(&self.partitions),
-            start: self.range.start.0,
-            end: self.range.end.0,
+            selection: put_selection(&self.selection),
         };
         Bytes::from(message.encode_to_vec())
     }
@@ -259,7 +260,7 @@ impl StateRequest {
         let message = wire::StateRequest::decode(bytes)?;
         Ok(Self {
             partitions: take_asked(message.partitions)?,
-            range: TimeRange::new(TimestampMs(message.start), TimestampMs(message.end)),
+            selection: take_selection(message.selection)?,
         })
     }
 }
@@ -376,8 +377,8 @@ impl State {
         let partition = |(arc, answer): (&RingArc, &PartitionAnswer)| wire::PartitionState {
             arc: put_arc(*arc),
             epoch: answer.epoch.0,
-            version: answer.holding.version,
-            windows: answer.holding.heads.0.iter().map(put_window).collect(),
+            version: answer.held.version,
+            windows: answer.held.heads.0.iter().map(put_window).collect(),
             sets: answer.sets,
         };
         wire::StateReply {
@@ -386,6 +387,7 @@ impl State {
             applied: self.applied,
             partitions: self.partitions.iter().map(partition).collect(),
             leased: None,
+            run: self.run,
         }
     }
 
@@ -401,7 +403,7 @@ impl State {
             let windows = state.windows.iter().map(take_window);
             let answer = PartitionAnswer {
                 epoch: Epoch(state.epoch),
-                holding: HeldHere {
+                held: HeldHere {
                     version: state.version,
                     heads: HeadSums(windows.collect::<Result<_, _>>()?),
                 },
@@ -415,6 +417,7 @@ impl State {
                 life: message.life,
             },
             applied: message.applied,
+            run: message.run,
             partitions: message
                 .partitions
                 .into_iter()

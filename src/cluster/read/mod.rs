@@ -6,13 +6,12 @@
 //!
 //! * `protocol.rs`: which answers count and what is complete, as a pure value;
 //! * `assemble.rs`, `names.rs`: drivers of selects and of what has no samples;
-//! * `service.rs`: the answering side; `holder.rs`: what it answers from;
+//! * `service.rs`: the answering side; `view.rs`: what it answers from;
 //! * `messages.rs`, `batch.rs`: `proto/read.proto`; `link.rs`: calls of a thread that blocks.
 
 mod assemble;
 mod batch;
 mod core;
-mod holder;
 mod leaves;
 mod link;
 mod merge;
@@ -24,11 +23,9 @@ mod protocol;
 mod service;
 mod settings;
 mod source;
+mod view;
 
-pub use holder::{Holder, Pinned};
-pub use leaves::{HeadSums, Leaf, LeafSet, Leaves, WindowSums, slot_range};
 pub use metrics::{Completion, ReadMetrics};
-pub use protocol::HeldHere;
 pub use service::ReadService;
 pub use settings::ReadSettings;
 pub use source::{ClusterSource, ReadParts};

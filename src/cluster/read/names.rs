@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 use super::batch::take_batch;
 use super::core::Core;
-use super::holder::{Names, myself, names_under};
 use super::leaves::Leaves;
 use super::link::{Opened, Parts};
 use super::messages::{Asked, NamesKind, NamesRequest, State, take_exemplars, take_family, wire};
 use super::metrics::Completion;
 use super::protocol::PartitionRead;
+use super::view::{Names, member_of};
 use crate::cluster::control::{ControlState, MemberId};
 use crate::cluster::peer::Method;
 use crate::cluster::quorum::Sets;
@@ -78,7 +78,7 @@ impl<'a> Gathering<'a> {
     pub(super) fn run(mut self) -> Result<Names, SourceError> {
         let rounds_max = self.core.settings.rounds_max;
         for number in 0..rounds_max {
-            let ring = self.core.control.state();
+            let ring = self.core.holder.control.state();
             if ring.partitions.is_empty() {
                 break;
             }
@@ -112,7 +112,7 @@ impl<'a> Gathering<'a> {
         ring: &ControlState,
         reads: &mut BTreeMap<RingArc, PartitionRead>,
     ) -> Result<(), SourceError> {
-        let me = myself(ring, self.core.me);
+        let me = member_of(ring, self.core.holder.me);
         let mut asks: BTreeMap<MemberId, Vec<Asked>> = BTreeMap::new();
         for (arc, read) in reads.iter() {
             for member in self.chosen(number, ring, *arc, read) {
@@ -171,7 +171,7 @@ impl<'a> Gathering<'a> {
         }
         let now = core.clock.elapsed();
         let mut ranked: Vec<MemberId> = worth.into_iter().collect();
-        ranked.sort_by_key(|member| core.book.rank(ring, core.me, now, arc, *member));
+        ranked.sort_by_key(|member| core.book.rank(ring, core.holder.me, now, arc, *member));
         let mut chosen = BTreeSet::new();
         for member in ranked {
             if read.sets().have_majority(&chosen) {
@@ -192,8 +192,7 @@ impl<'a> Gathering<'a> {
             partitions,
             ..self.request.clone()
         };
-        let (control, holder) = (self.core.control.as_ref(), self.core.holder.as_ref());
-        let (state, found) = names_under(control, holder, self.core.me, &request, self.context)?;
+        let (state, found) = self.core.holder.names(&request, self.context)?;
         let bytes = self.united.add(found)?;
         self.held.grow(bytes, 0)?;
         counts(&state, reads);

@@ -21,11 +21,11 @@ const DIFFERING_USUAL: usize = 32;
 
 /// What a member holds, as it says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct HeldHere {
+pub(super) struct HeldHere {
     /// The version of the catalog that is applied in its view.
-    pub version: u64,
-    /// What its head holds in the range.
-    pub heads: HeadSums,
+    pub(super) version: u64,
+    /// What its head holds of the selected series.
+    pub(super) heads: HeadSums,
 }
 
 /// What a member answers.
@@ -98,6 +98,11 @@ impl PartitionRead {
             Answer::Holds(_) => {}
             Answer::OtherEpoch(epoch) => self.other = self.other.max(Some(epoch)),
         }
+    }
+
+    /// What a member has said that it holds.
+    pub(super) fn held(&self, member: MemberId) -> Option<&HeldHere> {
+        self.holdings.get(&member)
     }
 
     /// Whether enough have answered.

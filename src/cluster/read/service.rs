@@ -12,18 +12,19 @@ use prost::Message;
 use tokio::sync::Semaphore;
 
 use super::batch::BatchWriter;
-use super::holder::{Holder, Names, Say, Viewed, is_behind, view_under};
 use super::messages::{
     Asked, NamesRequest, SelectRequest, State, StateRequest, Unreadable, put_exemplars,
     put_failure, put_family, wire,
 };
 use super::metrics::ReadMetrics;
 use super::settings::ReadSettings;
+use super::view::{Holder, Names, Viewed};
 use crate::cluster::control::Control;
 use crate::cluster::peer::{Caller, Method, Outgoing, Refused, Service, Services, Serving};
-use crate::model::{Incarnation, Samples, TimeRange};
+use crate::model::{Incarnation, Samples};
 use crate::runtime::{Budget, CancelToken, Pool, PoolError};
-use crate::source::{ReadContext, SeriesStream, SourceError};
+use crate::source::{ReadContext, SeriesStream, Source, SourceError};
+use crate::store::Store;
 
 /// States that wait for a thread; more than this many and the node is overloaded.
 const STATES_WAITING_MAX: usize = 1024;
@@ -35,7 +36,7 @@ const TEXT_BYTES: usize = 1 << 18;
 
 /// Answers `ReadState`, `Select` and `Names`.
 pub struct ReadService {
-    work: Arc<Work>,
+    holder: Holder,
     /// States are small and are never behind a select.
     states: Pool,
     selects: Pool,
@@ -47,25 +48,6 @@ pub struct ReadService {
 impl std::fmt::Debug for ReadService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ReadService")
-    }
-}
-
-struct Work {
-    control: Arc<dyn Control>,
-    holder: Arc<dyn Holder>,
-    me: Incarnation,
-}
-
-impl Work {
-    fn view(&self, asked: &[Asked], range: TimeRange, say: Say) -> Result<Viewed, SourceError> {
-        view_under(
-            self.control.as_ref(),
-            self.holder.as_ref(),
-            self.me,
-            asked,
-            range,
-            say,
-        )
     }
 }
 
@@ -96,21 +78,24 @@ async fn send(answers: &Outgoing, part: &wire::Part) -> Sending {
 }
 
 impl ReadService {
-    /// The service of a node.
+    /// The service of a node. `run` is a number that no other start of this node has, such as the
+    /// session's nonce.
     #[must_use]
     pub fn new(
         control: Arc<dyn Control>,
-        holder: Arc<dyn Holder>,
+        store: Arc<Store>,
         me: Incarnation,
+        run: u64,
         settings: ReadSettings,
         metrics: ReadMetrics,
     ) -> Self {
         Self {
-            work: Arc::new(Work {
+            holder: Holder {
                 control,
-                holder,
+                store,
                 me,
-            }),
+                run,
+            },
             states: Pool::new("states of reads", settings.running_max, STATES_WAITING_MAX),
             selects: Pool::new("reads of peers", settings.running_max, settings.open_max),
             open: Arc::new(Semaphore::new(settings.open_max)),
@@ -140,7 +125,7 @@ impl ReadService {
     /// Waits a little for the control log when the caller is ahead of it.
     async fn catch_up(&self, asked: &[Asked]) {
         let mut waited = Duration::ZERO;
-        while waited < EPOCH_WAIT && is_behind(&self.work.control.state(), asked) {
+        while waited < EPOCH_WAIT && self.holder.is_behind(asked) {
             tokio::time::sleep(EPOCH_LOOK).await;
             waited += EPOCH_LOOK;
         }
@@ -149,9 +134,11 @@ impl ReadService {
     async fn state(&self, body: Bytes) -> Result<Bytes, Refused> {
         let request = StateRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
-        let work = Arc::clone(&self.work);
+        let (context, _call_off) = self.context();
+        let holder = self.holder.clone();
         let job = move || {
-            let viewed = work.view(&request.partitions, request.range, Say::Sums)?;
+            let mut viewed = holder.view(&request.partitions)?;
+            viewed.sum_up(&request.selection, &context)?;
             Ok::<_, SourceError>(viewed.state.encode())
         };
         let answer = self.states.run(job).await;
@@ -178,9 +165,8 @@ impl ReadService {
         let request = SelectRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
         let (context, _call_off) = self.context();
-        let work = Arc::clone(&self.work);
-        let view = move || view_for(&work, &request).map(|viewed| (viewed, request));
-        let (viewed, request) = match self.run(answers, view).await? {
+        // A pin is a few pointers.
+        let viewed = match self.holder.view(&request.partitions) {
             Err(error) => return send(answers, &failed(&error)).await,
             Ok(viewed) => viewed,
         };
@@ -207,8 +193,8 @@ impl ReadService {
         let request = NamesRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
         let (context, _call_off) = self.context();
-        let work = Arc::clone(&self.work);
-        let found = self.run(answers, move || find_names(&work, &request, &context));
+        let holder = self.holder.clone();
+        let found = self.run(answers, move || find_names(&holder, &request, &context));
         match found.await? {
             Err(error) => send(answers, &failed(&error)).await,
             Ok(parts) => {
@@ -277,15 +263,6 @@ fn opened(state: &State) -> wire::Part {
     }
 }
 
-fn view_for(work: &Work, request: &SelectRequest) -> Result<Viewed, SourceError> {
-    let say = if request.heads_only {
-        Say::Versions
-    } else {
-        Say::Sums
-    };
-    work.view(&request.partitions, request.selection.range, say)
-}
-
 fn begin_select(
     viewed: &Viewed,
     request: &SelectRequest,
@@ -293,13 +270,13 @@ fn begin_select(
 ) -> Result<Reading, SourceError> {
     let asked = request.partitions.iter();
     let current = asked.filter(|one| viewed.state.answers(one));
-    let (pinned, selection) = (&viewed.pinned, &request.selection);
-    let stream = if request.heads_only {
+    let selection = &request.selection;
+    let stream: Box<dyn SeriesStream> = if request.heads_only {
         let leaves = current.map(|one| (one.arc, one.leaves.clone())).collect();
-        pinned.select_heads(&leaves, selection, context)?
+        Box::new(viewed.select_leaves(leaves, selection, context)?)
     } else {
-        let arcs: Vec<_> = current.map(|one| one.arc).collect();
-        pinned.select(&arcs, selection, context)?
+        // The view has no other partitions than those.
+        viewed.pinned.select(selection, context)?
     };
     Ok(Reading {
         stream,
@@ -355,30 +332,15 @@ impl Reading {
 
 /// All messages of an answer without samples. What the store finds is bounded by the budget.
 fn find_names(
-    work: &Work,
+    holder: &Holder,
     request: &NamesRequest,
     context: &ReadContext,
 ) -> Result<Vec<wire::Part>, SourceError> {
-    let look = || names_under(work, request, context);
-    let (state, found) = look()?;
+    let (state, found) = holder.names(request, context)?;
     let mut parts = vec![opened(&state)];
     let count = put_names(found, &mut parts);
     parts.push(ended(count as u64));
     Ok(parts)
-}
-
-fn names_under(
-    work: &Work,
-    request: &NamesRequest,
-    context: &ReadContext,
-) -> Result<(State, Names), SourceError> {
-    super::holder::names_under(
-        work.control.as_ref(),
-        work.holder.as_ref(),
-        work.me,
-        request,
-        context,
-    )
 }
 
 fn put_names(found: Names, parts: &mut Vec<wire::Part>) -> usize {

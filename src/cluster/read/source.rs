@@ -6,13 +6,13 @@ use tokio::runtime::Handle;
 
 use super::assemble::Assembly;
 use super::core::Core;
-use super::holder::{Holder, Names, myself};
 use super::link::Link;
 use super::messages::NamesKind;
 use super::metrics::ReadMetrics;
 use super::names::Gathering;
 use super::peers::PeerBook;
 use super::settings::ReadSettings;
+use super::view::{Holder, Names, member_of};
 use crate::cluster::control::{Control, ControlState};
 use crate::cluster::peer::Transport;
 use crate::cluster::quorum::Sets;
@@ -21,6 +21,7 @@ use crate::runtime::Clock;
 use crate::source::{
     FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
 };
+use crate::store::Store;
 
 /// What a [`ClusterSource`] is made of.
 pub struct ReadParts {
@@ -31,9 +32,11 @@ pub struct ReadParts {
     /// The ring.
     pub control: Arc<dyn Control>,
     /// What this node holds.
-    pub holder: Arc<dyn Holder>,
+    pub store: Arc<Store>,
     /// This node.
     pub me: Incarnation,
+    /// A number that no other start of this node has, such as the session's nonce.
+    pub run: u64,
     /// For what is remembered of peers.
     pub clock: Arc<dyn Clock>,
     /// Bounds.
@@ -64,9 +67,12 @@ impl ClusterSource {
                 transport: parts.transport,
                 runtime: parts.runtime,
             },
-            control: parts.control,
-            holder: parts.holder,
-            me: parts.me,
+            holder: Holder {
+                control: parts.control,
+                store: parts.store,
+                me: parts.me,
+                run: parts.run,
+            },
             clock: parts.clock,
             settings: parts.settings,
             metrics: parts.metrics,
@@ -77,8 +83,9 @@ impl ClusterSource {
     /// This node alone, when it is the only member of every partition: then everything is here,
     /// and there is nobody to ask.
     fn alone(&self) -> Option<&dyn Source> {
-        let ring = self.0.control.state();
-        is_alone(&ring, self.0.me).then(|| self.0.holder.names())
+        let holder = &self.0.holder;
+        let store: &dyn Source = holder.store.as_ref();
+        is_alone(&holder.control.state(), holder.me).then_some(store)
     }
 
     fn gather(
@@ -93,7 +100,7 @@ impl ClusterSource {
 }
 
 fn is_alone(ring: &ControlState, me: Incarnation) -> bool {
-    let me = myself(ring, me);
+    let me = member_of(ring, me);
     let mut partitions = ring.partitions.values();
     !ring.partitions.is_empty()
         && partitions.all(|partition| {

@@ -1,0 +1,324 @@
+//! What this node holds, as reads need it: its store, pinned under the epochs of the ring.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::leaves::{Leaf, Leaves, Summing, slot_of};
+use super::messages::{Asked, NamesKind, NamesRequest, PartitionAnswer, State};
+use super::protocol::HeldHere;
+use crate::cluster::control::{Control, ControlState, MemberId};
+use crate::cluster::quorum::{Role, Sets};
+use crate::model::{
+    Epoch, Fingerprint, Incarnation, LabelSet, RingArc, Samples, TenantId, TimeRange, TimestampMs,
+    fingerprint,
+};
+use crate::source::{
+    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+};
+use crate::store::{ContentHasher, ContentSum, Pinned, Store};
+
+/// Changes of the ring while a view is taken; more in a row is not what a ring does.
+const ATTEMPTS_MAX: usize = 16;
+
+/// The newest windows of a partition of which each leaf is said: two days. Of those before, where
+/// mostly nothing is held any more, one sum.
+const DETAILED_WINDOWS: usize = 24;
+
+/// This node's store and its place in the ring.
+#[derive(Clone)]
+pub(super) struct Holder {
+    pub(super) control: Arc<dyn Control>,
+    pub(super) store: Arc<Store>,
+    pub(super) me: Incarnation,
+    /// Drawn when the process started.
+    pub(super) run: u64,
+}
+
+/// A view of some partitions, and what is to be said of it: versions, and epochs of the partitions
+/// that were asked for under another one and are not in it.
+pub(super) struct Viewed {
+    pub(super) state: State,
+    pub(super) pinned: Pinned,
+    cluster_id: u128,
+}
+
+/// What has no samples.
+pub(super) enum Names {
+    Series(Vec<LabelSet>),
+    /// Label names or values.
+    Texts(Vec<String>),
+    Metadata(Vec<FamilyMetadata>),
+    Exemplars(Vec<SeriesExemplars>),
+}
+
+/// What a node is in the ring: its incarnation with the life that the control state knows.
+pub(super) fn member_of(state: &ControlState, node: Incarnation) -> MemberId {
+    MemberId {
+        incarnation: node,
+        life: state.members.get(&node).map_or(0, |member| member.life),
+    }
+}
+
+/// A node's own epoch of a partition; 0 when there is no such partition.
+fn epoch_of(state: &ControlState, arc: RingArc) -> Epoch {
+    state.partition(arc).map_or(Epoch(0), |found| found.epoch)
+}
+
+/// The sets in which a member is: 1 the old (or only) one, 2 the new one, 3 both.
+fn sets_of(state: &ControlState, arc: RingArc, member: MemberId) -> u32 {
+    let role = state
+        .partition(arc)
+        .map(|found| Sets::of(found).role(member));
+    match role {
+        None | Some(Role::Outside) => 0,
+        Some(Role::Leaving) => 1,
+        Some(Role::Joining) => 2,
+        Some(Role::Member) => 3,
+    }
+}
+
+impl Holder {
+    /// Whether somebody asks under an epoch that is not yet known here.
+    pub(super) fn is_behind(&self, asked: &[Asked]) -> bool {
+        let state = self.control.state();
+        let mut asked = asked.iter();
+        asked.any(|one| epoch_of(&state, one.arc) < one.epoch)
+    }
+
+    /// Takes one view of the partitions whose epoch is the one asked under: it was so before and
+    /// after the view was taken.
+    pub(super) fn view(&self, asked: &[Asked]) -> Result<Viewed, SourceError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let state = self.control.state();
+            let current = asked
+                .iter()
+                .filter(|one| epoch_of(&state, one.arc) == one.epoch);
+            let arcs: Vec<RingArc> = current.map(|one| one.arc).collect();
+            let pinned = self.store.pin(&arcs);
+            let after = self.control.state();
+            if arcs
+                .iter()
+                .any(|arc| epoch_of(&after, *arc) != epoch_of(&state, *arc))
+            {
+                continue;
+            }
+            let member = member_of(&state, self.me);
+            let answer = |one: &Asked| {
+                let answer = PartitionAnswer {
+                    epoch: epoch_of(&state, one.arc),
+                    held: HeldHere {
+                        version: pinned.version(one.arc),
+                        ..HeldHere::default()
+                    },
+                    sets: sets_of(&state, one.arc, member),
+                };
+                (one.arc, answer)
+            };
+            let state = State {
+                member,
+                applied: state.applied,
+                run: self.run,
+                partitions: asked.iter().map(answer).collect(),
+            };
+            return Ok(Viewed {
+                state,
+                pinned,
+                cluster_id: after.cluster.map_or(0, |cluster| cluster.0),
+            });
+        }
+        Err(SourceError::Unavailable(
+            "the ring changes faster than it can be read: try again".to_owned(),
+        ))
+    }
+}
+
+impl Viewed {
+    /// The partitions of the view.
+    fn arcs(&self) -> Vec<RingArc> {
+        self.pinned.arcs().collect()
+    }
+
+    /// Sums up what the head holds of the selected series. To be done before their data are read
+    /// from the view: what is read later has at least what was summed up.
+    pub(super) fn sum_up(
+        &mut self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<(), SourceError> {
+        let hasher = ContentHasher::new(self.cluster_id);
+        let places = Places::new(self.arcs(), selection.tenant.clone());
+        let mut sums: BTreeMap<RingArc, Summing> = BTreeMap::new();
+        let mut stream = self.pinned.select_head(selection, context)?;
+        let mut samples = Samples::default();
+        while let Some(labels) = stream.next(&mut samples)? {
+            context.cancel.check()?;
+            let Some((arc, fingerprint)) = places.find(&labels) else {
+                continue;
+            };
+            let own = sums.entry(arc).or_default();
+            add_up(
+                &hasher,
+                fingerprint,
+                arc.sub_arc(fingerprint),
+                &samples,
+                own,
+            );
+        }
+        for (arc, sums) in sums {
+            if let Some(answer) = self.state.partitions.get_mut(&arc) {
+                answer.held.heads = sums.finish();
+                answer.held.heads.flatten_older(DETAILED_WINDOWS);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds the hashes of one series' samples, slot by slot.
+fn add_up(
+    hasher: &ContentHasher,
+    fingerprint: Fingerprint,
+    sub_arc: u8,
+    samples: &Samples,
+    sums: &mut Summing,
+) {
+    let mut slot: Option<(TimeRange, ContentSum)> = None;
+    let mut close = |slot: Option<(TimeRange, ContentSum)>| {
+        if let Some((range, sum)) = slot
+            && let Some((window, leaf)) = Leaf::of(range.end, sub_arc)
+        {
+            sums.add(window, leaf, sum);
+        }
+    };
+    let mut add = |at: i64, hash: u128| match &mut slot {
+        Some((range, sum)) if at <= range.end.0 => sum.add(hash),
+        other => {
+            let at = TimestampMs(at);
+            close(other.replace((slot_of(at), ContentSum(hash))));
+        }
+    };
+    if samples.histograms.is_empty() {
+        let none = samples.starts.iter().copied().chain(std::iter::repeat(0));
+        let floats = samples.timestamps.iter().zip(&samples.values).zip(none);
+        for ((at, value), start) in floats {
+            let hash = hasher.float(fingerprint, TimestampMs(*at), *value, TimestampMs(start));
+            add(*at, hash);
+        }
+    } else {
+        for (at, value, start) in samples.iter() {
+            add(at.0, hasher.sample(fingerprint, at, &value, start));
+        }
+    }
+    let last = slot.take();
+    close(last);
+}
+
+/// In which of a view's partitions series lie.
+pub(super) struct Places {
+    tenant: TenantId,
+    /// Sorted: arcs do not overlap.
+    arcs: Vec<RingArc>,
+}
+
+impl Places {
+    pub(super) fn new(mut arcs: Vec<RingArc>, tenant: TenantId) -> Self {
+        arcs.sort_unstable();
+        Self { tenant, arcs }
+    }
+
+    /// The partition of a series, and its fingerprint; `None` when it lies in none of them.
+    fn find(&self, labels: &LabelSet) -> Option<(RingArc, Fingerprint)> {
+        let fingerprint = fingerprint(&self.tenant, labels);
+        let top = RingArc::of(fingerprint, RingArc::DEPTH_MAX).prefix();
+        let after = self.arcs.partition_point(|arc| arc.prefix() <= top);
+        let arc = *self.arcs.get(after.checked_sub(1)?)?;
+        arc.contains(fingerprint).then_some((arc, fingerprint))
+    }
+}
+
+/// What the head holds of selected series in some leaves.
+pub(super) struct HeadLeaves {
+    stream: Box<dyn SeriesStream>,
+    places: Places,
+    leaves: BTreeMap<RingArc, Leaves>,
+}
+
+impl Viewed {
+    /// What the head holds of the selected series in some leaves.
+    pub(super) fn select_leaves(
+        &self,
+        leaves: BTreeMap<RingArc, Leaves>,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<HeadLeaves, SourceError> {
+        // From the first to the last window of which something is wanted.
+        let windows = || leaves.values().flat_map(|leaves| leaves.keys());
+        let range = match (windows().min(), windows().max()) {
+            (Some(first), Some(last)) => TimeRange::new(first.start(), last.end()),
+            _ => TimeRange::new(TimestampMs::MAX, TimestampMs::MIN),
+        };
+        let within = Selection {
+            range: selection.range.intersect(range),
+            ..selection.clone()
+        };
+        Ok(HeadLeaves {
+            stream: self.pinned.select_head(&within, context)?,
+            places: Places::new(leaves.keys().copied().collect(), selection.tenant.clone()),
+            leaves,
+        })
+    }
+}
+
+impl SeriesStream for HeadLeaves {
+    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
+        let mut all = Samples::default();
+        while let Some(labels) = self.stream.next(&mut all)? {
+            samples.clear();
+            let found = self.places.find(&labels);
+            let wanted = found.and_then(|(arc, fingerprint)| {
+                Some((self.leaves.get(&arc)?, arc.sub_arc(fingerprint)))
+            });
+            let Some((leaves, sub_arc)) = wanted else {
+                continue;
+            };
+            for (at, value, start) in all.iter() {
+                let is_wanted = Leaf::of(at, sub_arc).is_some_and(|(window, leaf)| {
+                    leaves.get(&window).is_some_and(|set| set.contains(leaf))
+                });
+                if is_wanted {
+                    samples.push(at, value, start);
+                }
+            }
+            if !samples.is_empty() {
+                return Ok(Some(labels));
+            }
+        }
+        samples.clear();
+        Ok(None)
+    }
+}
+
+impl Holder {
+    /// What is held here of names in the partitions of a request.
+    pub(super) fn names(
+        &self,
+        request: &NamesRequest,
+        context: &ReadContext,
+    ) -> Result<(State, Names), SourceError> {
+        let viewed = self.view(&request.partitions)?;
+        let (source, selection, limit) = (&viewed.pinned, &request.selection, request.limit);
+        let found = match &request.kind {
+            NamesKind::Series => Names::Series(source.series(selection, limit, context)?),
+            NamesKind::LabelNames => Names::Texts(source.label_names(selection, limit, context)?),
+            NamesKind::LabelValues(name) => {
+                Names::Texts(source.label_values(name, selection, limit, context)?)
+            }
+            NamesKind::Metadata(family) => {
+                let family = family.as_deref();
+                Names::Metadata(source.metadata(&selection.tenant, family, context)?)
+            }
+            NamesKind::Exemplars => Names::Exemplars(source.exemplars(selection, context)?),
+        };
+        Ok((viewed.state, found))
+    }
+}
