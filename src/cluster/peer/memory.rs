@@ -168,7 +168,11 @@ impl Transport for Access {
             tokio::spawn(async move {
                 let serving = service.stream(&me, method, body, answers);
                 let forward = forward(&mut made, &out, || true);
-                let (ended, ()) = tokio::join!(serving, forward);
+                let ended = tokio::select! {
+                    (ended, ()) = async { tokio::join!(serving, forward) } => ended,
+                    // Who does not listen any more calls it off.
+                    () = out.closed() => return,
+                };
                 if let Err(reason) = ended {
                     let _ = out.send(Err(refused(to)(reason))).await;
                 }

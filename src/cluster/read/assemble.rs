@@ -137,10 +137,7 @@ impl<'a> Assembly<'a> {
             };
             let state = answer.and_then(|bytes| core.state_of(peer, bytes));
             match state {
-                Ok(state) => {
-                    core.book.answered(peer);
-                    round.answered(&state);
-                }
+                Ok(state) => round.answered(&state),
                 Err(error) => self.is_wrong(peer, &error),
             }
         }
@@ -202,6 +199,7 @@ impl<'a> Assembly<'a> {
             };
             match opened {
                 Ok(opened) if opened.state.member == group.from => {
+                    self.core.book.gave_data(peer);
                     if group.saw(round, &opened.state) {
                         group.opened = Some(opened);
                         ready.push(group);

@@ -108,35 +108,34 @@ impl Core {
         arcs: &BTreeSet<RingArc>,
         trouble: &BTreeMap<Incarnation, String>,
     ) -> SourceError {
+        let name = |peer: Incarnation| {
+            let known = ring.members.get(&peer).map(|member| member.name.clone());
+            known.unwrap_or_else(|| peer.to_string())
+        };
         let mut text = String::new();
-        for arc in arcs.iter().take(NAMED_MAX) {
-            let silent = reads
-                .get(arc)
-                .map(PartitionRead::silent)
-                .unwrap_or_default();
-            let name = |peer: Incarnation| {
-                let known = ring.members.get(&peer).map(|member| member.name.clone());
-                known.unwrap_or_else(|| peer.to_string())
-            };
-            let nodes: Vec<String> = silent
-                .iter()
-                .map(|member| {
-                    let peer = member.incarnation;
-                    match trouble.get(&peer) {
-                        Some(what) => format!("{} ({what})", name(peer)),
-                        None => format!("{} (no answer under this epoch)", name(peer)),
+        for (arc, read) in arcs
+            .iter()
+            .filter_map(|arc| reads.get_key_value(arc))
+            .take(NAMED_MAX)
+        {
+            let silent = read.silent();
+            let mut nodes = Vec::new();
+            for member in read.sets().everyone() {
+                let peer = member.incarnation;
+                match trouble.get(&peer) {
+                    Some(what) => nodes.push(format!("{} ({what})", name(peer))),
+                    None if silent.contains(&member) => {
+                        nodes.push(format!("{} (no answer under this epoch)", name(peer)));
                     }
-                })
-                .collect();
-            let missing = if nodes.is_empty() {
-                "its members changed faster than they could be read".to_owned()
+                    None => {}
+                }
+            }
+            let what = if read.has_majority() {
+                "enough members answered, but not with their data"
             } else {
-                format!(
-                    "not enough members answered, missing are {}",
-                    nodes.join(", ")
-                )
+                "not enough members answered"
             };
-            text.push_str(&format!("partition {arc}: {missing}; "));
+            text.push_str(&format!("partition {arc}: {what}: {}; ", nodes.join(", ")));
         }
         if arcs.len() > NAMED_MAX {
             text.push_str(&format!("{} more partitions; ", arcs.len() - NAMED_MAX));

@@ -23,6 +23,8 @@ mod protocol;
 mod service;
 mod settings;
 mod source;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use metrics::{Completion, ReadMetrics};

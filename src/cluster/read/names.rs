@@ -218,7 +218,7 @@ impl<'a> Gathering<'a> {
             self.held.grow(bytes, 0)?;
         }
         // It counts only now, when all of it has come.
-        self.core.book.answered(peer);
+        self.core.book.gave_data(peer);
         counts(&opened.state, reads);
         Ok(())
     }

@@ -30,7 +30,8 @@ impl PeerBook {
         until.insert(peer, now.saturating_add(AVOID));
     }
 
-    pub(super) fn answered(&self, peer: Incarnation) {
+    /// Saying what it holds is not enough: who is silent with data may well do that.
+    pub(super) fn gave_data(&self, peer: Incarnation) {
         self.0.lock().remove(&peer);
     }
 
