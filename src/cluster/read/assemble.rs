@@ -160,7 +160,7 @@ impl<'a> Assembly<'a> {
                 again.extend(group.data.into_keys());
                 continue;
             }
-            again.extend(self.settle(round, group)?);
+            self.settle(round, group)?;
         }
         Ok(again)
     }
@@ -261,8 +261,8 @@ impl<'a> Assembly<'a> {
             && let Some(leaves) = wanted.remove(&local.state.member)
         {
             // Its version is the one that was judged: it is the same view.
-            let mut stream = local.select_leaves(leaves, self.selection, self.context)?;
-            self.beyond.take(&mut stream, self.context)?;
+            let mut stream = local.select_leaves(&leaves, self.selection, self.context)?;
+            self.beyond.take(stream.as_mut(), self.context)?;
         }
         let asks = wanted.iter().map(|(member, arcs)| {
             let asked = arcs.iter().map(|(arc, leaves)| Asked {
@@ -317,31 +317,25 @@ impl<'a> Assembly<'a> {
         RemoteSeries::new(parts, self.context.clone(), core.metrics.clone())
     }
 
-    /// The group's data are complete. Returns its partitions when they cannot be read after all.
-    fn settle(&mut self, round: &Round, group: Group) -> Result<Vec<RingArc>, SourceError> {
+    /// The group's data are complete.
+    fn settle(&mut self, round: &Round, group: Group) -> Result<(), SourceError> {
         let arcs: Vec<RingArc> = group.data.keys().copied().collect();
         let fetched = group.fetch.values().flat_map(BTreeMap::keys);
         let fetched: BTreeSet<RingArc> = fetched.copied().collect();
         let stream: Box<dyn SeriesStream> = match (group.opened, &round.local) {
             (Some(opened), _) => Box::new(self.remote(group.from.incarnation, opened)),
-            (None, Some(local)) if local.pinned.arcs().eq(arcs.iter().copied()) => {
-                local.pinned.select(self.selection, self.context)?
+            (None, Some(local)) => {
+                let pinned = local.pinned.only(&arcs);
+                pinned.select(self.selection, self.context)?
             }
-            (None, _) => {
-                // Others of the view were taken from elsewhere, or are to be read again.
-                let asked: Vec<Asked> = arcs.iter().map(|arc| round.asked(*arc)).collect();
-                let viewed = self.core.holder.view(&asked)?;
-                if !asked.iter().all(|one| viewed.state.answers(one)) {
-                    return Ok(arcs);
-                }
-                viewed.pinned.select(self.selection, self.context)?
-            }
+            // Only this node's own groups have no stream.
+            (None, None) => return Ok(()),
         };
         let metrics = &self.core.metrics;
         metrics.partitions(Completion::Merged, fetched.len());
         metrics.partitions(Completion::OneView, arcs.len() - fetched.len());
         self.streams.push_back(stream);
-        Ok(Vec::new())
+        Ok(())
     }
 }
 

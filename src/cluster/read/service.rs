@@ -271,9 +271,9 @@ fn begin_select(
     let asked = request.partitions.iter();
     let current = asked.filter(|one| viewed.state.answers(one));
     let selection = &request.selection;
-    let stream: Box<dyn SeriesStream> = if request.heads_only {
+    let stream = if request.heads_only {
         let leaves = current.map(|one| (one.arc, one.leaves.clone())).collect();
-        Box::new(viewed.select_leaves(leaves, selection, context)?)
+        viewed.select_leaves(&leaves, selection, context)?
     } else {
         // The view has no other partitions than those.
         viewed.pinned.select(selection, context)?

@@ -15,7 +15,7 @@ use crate::model::{
 use crate::source::{
     FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
 };
-use crate::store::{ContentHasher, ContentSum, Pinned, Store};
+use crate::store::{self, ContentHasher, ContentSum, Pinned, Store};
 
 /// Changes of the ring while a view is taken; more in a row is not what a ring does.
 const ATTEMPTS_MAX: usize = 16;
@@ -236,65 +236,22 @@ impl Places {
     }
 }
 
-/// What the head holds of selected series in some leaves.
-pub(super) struct HeadLeaves {
-    stream: Box<dyn SeriesStream>,
-    places: Places,
-    leaves: BTreeMap<RingArc, Leaves>,
-}
-
 impl Viewed {
     /// What the head holds of the selected series in some leaves.
     pub(super) fn select_leaves(
         &self,
-        leaves: BTreeMap<RingArc, Leaves>,
+        leaves: &BTreeMap<RingArc, Leaves>,
         selection: &Selection,
         context: &ReadContext,
-    ) -> Result<HeadLeaves, SourceError> {
-        // From the first to the last window of which something is wanted.
-        let windows = || leaves.values().flat_map(|leaves| leaves.keys());
-        let range = match (windows().min(), windows().max()) {
-            (Some(first), Some(last)) => TimeRange::new(first.start(), last.end()),
-            _ => TimeRange::new(TimestampMs::MAX, TimestampMs::MIN),
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let of = |windows: &Leaves| {
+            let each = windows.iter();
+            each.map(|(window, set)| (*window, store::Leaves::new(*set.slots(), false)))
+                .collect()
         };
-        let within = Selection {
-            range: selection.range.intersect(range),
-            ..selection.clone()
-        };
-        Ok(HeadLeaves {
-            stream: self.pinned.select_head(&within, context)?,
-            places: Places::new(leaves.keys().copied().collect(), selection.tenant.clone()),
-            leaves,
-        })
-    }
-}
-
-impl SeriesStream for HeadLeaves {
-    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
-        let mut all = Samples::default();
-        while let Some(labels) = self.stream.next(&mut all)? {
-            samples.clear();
-            let found = self.places.find(&labels);
-            let wanted = found.and_then(|(arc, fingerprint)| {
-                Some((self.leaves.get(&arc)?, arc.sub_arc(fingerprint)))
-            });
-            let Some((leaves, sub_arc)) = wanted else {
-                continue;
-            };
-            for (at, value, start) in all.iter() {
-                let is_wanted = Leaf::of(at, sub_arc).is_some_and(|(window, leaf)| {
-                    leaves.get(&window).is_some_and(|set| set.contains(leaf))
-                });
-                if is_wanted {
-                    samples.push(at, value, start);
-                }
-            }
-            if !samples.is_empty() {
-                return Ok(Some(labels));
-            }
-        }
-        samples.clear();
-        Ok(None)
+        let leaves = leaves.iter().map(|(arc, windows)| (*arc, of(windows)));
+        self.pinned
+            .select_heads(&leaves.collect(), selection, context)
     }
 }
 

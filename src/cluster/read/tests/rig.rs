@@ -40,6 +40,18 @@ impl Control for Ring {
     fn state(&self) -> Arc<ControlState> {
         self.0.load_full()
     }
+
+    fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::channel(0).1
+    }
+
+    fn leader(&self) -> Option<Incarnation> {
+        None
+    }
+
+    fn is_leader(&self) -> bool {
+        false
+    }
 }
 
 /// What a node does wrong.
