@@ -1,9 +1,10 @@
 //! What the wire carries, and what happens when one side goes away.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::nodes::{Node, PATIENCE, pair, pull, wiring};
 use crate::cluster::peer::grpc::PEER_MESSAGE_BYTES_MAX;

@@ -3,4 +3,5 @@
 mod bad_input;
 mod calls;
 mod nodes;
+mod secrets;
 mod strangers;

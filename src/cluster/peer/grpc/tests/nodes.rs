@@ -104,6 +104,8 @@ pub(super) async fn pair() -> (Node, Node) {
 pub(super) struct Probe {
     /// Answers that went into a queue.
     pub(super) made: AtomicUsize,
+    /// Questions so far.
+    pub(super) asked: AtomicUsize,
     /// Questions under way.
     pub(super) underway: AtomicUsize,
     /// A question has ended or was called off.
@@ -121,6 +123,7 @@ impl Drop for Underway<'_> {
 
 impl Probe {
     fn begin(&self) -> Underway<'_> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         self.underway.fetch_add(1, Ordering::SeqCst);
         Underway(self)
     }
