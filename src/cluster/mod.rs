@@ -23,11 +23,11 @@ mod write;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use control::{
-    BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlState, DAY_MS,
-    Drain, Expired, FEATURE_LEVEL, Found, Greeting, GroupParts, Introduction, Liveness,
-    LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome,
-    Partition, Position, RaftControl, RangeKey, Refusal, SealCommit, Session, Split, Timings,
-    WireError, begin_session, is_sealable, join_or_found, utc_day,
+    BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlMetrics,
+    ControlState, DAY_MS, Drain, Ending, Expired, FEATURE_LEVEL, Found, Greeting, GroupParts,
+    Introduction, Liveness, LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish,
+    NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Refusal, SealCommit, Session,
+    Split, Timings, WireError, begin_session, is_sealable, join_or_found, utc_day,
 };
 pub use data::{
     Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,

@@ -28,7 +28,7 @@ pub use command::{Session, Split};
 pub use error::ControlError;
 pub use founding::{FEATURE_LEVEL, Introduction, begin_session, join_or_found};
 pub use local::LocalControl;
-pub use raft::{Greeting, GroupParts, Position, RaftControl, Timings};
+pub use raft::{ControlMetrics, Ending, Greeting, GroupParts, Position, RaftControl, Timings};
 pub use state::{ControlState, DAY_MS, Liveness, Member, Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
 pub use wire_parts::WireError;

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::ServerState;
 use openraft::error::{ClientWriteError, RaftError};
-use openraft::{Config, ServerState, SnapshotPolicy};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use super::decision;
-use super::hello::{self, Greeting, To};
-use super::log_store::LogStore;
-use super::machine::{Machine, Published, adopt};
-use super::network::{HOPS_MAX, Network, Peers, garbled};
+use super::machine::Published;
+use super::metrics::ControlMetrics;
+use super::network::{HOPS_MAX, Peers, garbled};
 use super::sessions::{Position, Sessions};
 use super::settings::Timings;
 use super::types::{GroupNode, NodeId, Proposal, Raft, Reply, number_of};
@@ -25,49 +24,32 @@ use super::wire::{decode, messages as pb};
 use crate::cluster::control::command::{ClusterId, Command, Outcome, Session};
 use crate::cluster::control::state::ControlState;
 use crate::cluster::control::{Control, ControlError, Introduction};
-use crate::cluster::peer::{Caller, Method, PeerError, Refused, Transport};
+use crate::cluster::peer::{Caller, Method, PeerError, Refused};
+use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
-use crate::runtime::{Chance, Clock};
+use crate::runtime::Chance;
 use crate::store::Engine;
-
-/// Commands between two snapshots.
-const SNAPSHOT_EVERY: u64 = 256;
 
 /// Entries that a snapshot holds and the log keeps all the same, for members that are only a
 /// little behind.
-const LOG_KEEPS: u64 = 256;
-
-/// Bytes of one chunk of a snapshot.
-const CHUNK_BYTES: u64 = 1 << 20;
-
-/// Entries of one message.
-const ENTRIES_MAX: u64 = 256;
+pub(super) const LOG_KEEPS: u64 = 256;
 
 /// How long a proposal waits before it looks again for a leader.
 const LEADER_PAUSE: Duration = Duration::from_millis(50);
 
-/// What a group is opened with.
-pub struct GroupParts {
-    /// Where log and state are kept.
-    pub engine: Arc<dyn Engine>,
-    /// This node.
-    pub incarnation: Incarnation,
-    /// This start of it ([`begin_session`](crate::cluster::begin_session)).
-    pub session: Session,
-    /// What it says of itself.
-    pub introduction: Introduction,
-    /// How it reaches others. Its services must not be reached before the group's are entered.
-    pub transport: Arc<dyn Transport>,
-    /// Told the cluster before anything is said in its name, and again at each start.
-    pub belong: Arc<dyn Fn(ClusterId) + Send + Sync>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub chance: Arc<dyn Chance>,
-    /// How many nodes keep each sample of a cluster that this node founds.
-    pub replication_factor: u32,
-    /// How fast the group is.
-    pub timings: Timings,
+/// Why a node must stop.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Ending {
+    /// Another process runs on this data directory or on a copy of it: this one exits, and nothing
+    /// else is to be done.
+    #[error("{0}")]
+    OldSession(String),
+    /// The cluster has given this data directory up for ever: it is to be set aside, and the node
+    /// moved in as a new one.
+    #[error(
+        "the cluster has given this node up: its data directory is to be set aside and the node moved in as a new one"
+    )]
+    GivenUp,
 }
 
 /// The control group, of which this node is, or will be, a member.
@@ -84,14 +66,16 @@ pub struct RaftControl {
     pub(super) cluster: watch::Sender<Option<ClusterId>>,
     pub(super) trouble: Mutex<Option<String>>,
     pub(super) sessions: Sessions,
-    pub(super) replication_factor: u32,
+    pub(super) metrics: ControlMetrics,
+    pub(super) settings: ClusterSettings,
     /// The durable position of the log of samples, as the node says it.
-    log_position: AtomicU64,
+    pub(super) log_position: AtomicU64,
     /// The highest such position that a peer remembers of this node.
-    remembered_log: AtomicU64,
-    belong: Arc<dyn Fn(ClusterId) + Send + Sync>,
-    ended: watch::Sender<Option<String>>,
-    runtime: Handle,
+    pub(super) remembered_log: AtomicU64,
+    pub(super) belong: Arc<dyn Fn(ClusterId) + Send + Sync>,
+    pub(super) ended: watch::Sender<Option<Ending>>,
+    pub(super) duties: Mutex<Option<JoinHandle<()>>>,
+    pub(super) runtime: Handle,
 }
 
 impl std::fmt::Debug for RaftControl {
@@ -100,153 +84,30 @@ impl std::fmt::Debug for RaftControl {
     }
 }
 
-/// The library's settings.
-fn config(timings: &Timings) -> Result<Arc<Config>, ControlError> {
-    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let config = Config {
-        cluster_name: "cairn".to_owned(),
-        heartbeat_interval: ms(timings.heartbeat),
-        election_timeout_min: ms(timings.election.0),
-        election_timeout_max: ms(timings.election.1),
-        install_snapshot_timeout: ms(timings.snapshot_chunk),
-        max_payload_entries: ENTRIES_MAX,
-        replication_lag_threshold: LOG_KEEPS,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-        snapshot_max_chunk_size: CHUNK_BYTES,
-        max_in_snapshot_log_to_keep: LOG_KEEPS,
-        purge_batch_size: 1,
-        ..Config::default()
-    };
-    let config = config.validate();
-    config
-        .map(Arc::new)
-        .map_err(|error| ControlError::Group(error.to_string()))
-}
-
 /// An error of the library that ends the group on this node.
 pub(super) fn fatal(error: impl std::fmt::Display) -> ControlError {
     ControlError::Group(error.to_string())
 }
 
-/// What peers remember of this node must not lie ahead of what it holds. Gives the highest position
-/// of the log of samples that they remember.
-fn look_back(
-    mine: Position,
-    answers: Vec<(To, Result<Greeting, PeerError>)>,
-) -> Result<u64, ControlError> {
-    let mut log = 0;
-    for (_, answer) in answers {
-        let greeting = match answer {
-            Ok(greeting) => greeting,
-            Err(PeerError::Refused {
-                refused: Refused::OldSession(reason),
-                ..
-            }) => return Err(ControlError::OldSession(reason)),
-            Err(error) => {
-                tracing::debug!(%error, "a peer does not say what it remembers");
-                continue;
-            }
-        };
-        let remembered = greeting.remembered.unwrap_or_default();
-        let behind = [
-            ("session counter", mine.starts, remembered.starts),
-            ("control log's end", mine.control, remembered.control),
-        ];
-        if let Some((what, mine, remembered)) = behind.into_iter().find(|(_, m, r)| m < r) {
-            return Err(ControlError::RolledBack {
-                what,
-                mine,
-                remembered,
-                peer: greeting.name,
-            });
-        }
-        log = log.max(remembered.log);
-    }
-    Ok(log)
-}
-
 impl RaftControl {
-    /// Opens what is on disk, and takes part from then on if this node belongs to a group. The
-    /// control log of a cluster of one is taken over. Inside a Tokio runtime.
-    ///
-    /// # Errors
-    /// When something is missing, damaged or from a newer version.
-    pub async fn open(parts: GroupParts) -> Result<Arc<Self>, ControlError> {
-        let log = LogStore::open(Arc::clone(&parts.engine))?;
-        let log = if log.is_pristine()? {
-            adopt(
-                &parts.engine,
-                parts.incarnation,
-                &parts.introduction.addresses,
-            )?;
-            LogStore::open(Arc::clone(&parts.engine))?
-        } else {
-            log
-        };
-        let (machine, published) = Machine::open(Arc::clone(&parts.engine))?;
-        let cluster = decision::cluster(parts.engine.as_ref())?;
-        let cluster = cluster.or(published.state().cluster);
-        if let Some(cluster) = cluster {
-            (parts.belong)(cluster);
+    /// Ends what runs beside the group.
+    pub(super) fn end_duties(&self) {
+        if let Some(duties) = self.duties.lock().take() {
+            duties.abort();
         }
-        let position = Position {
-            starts: parts.session.starts,
-            control: log.last_index(),
-            log: 0,
-        };
-        let peers = Arc::new(Peers::new(
-            Arc::clone(&parts.transport),
-            Arc::clone(&parts.clock),
-        ));
-        for (incarnation, member) in &published.state().members {
-            if *incarnation != parts.incarnation && !member.addresses.is_empty() {
-                parts.transport.know(*incarnation, &member.addresses);
-            }
+    }
+
+    /// The term that this node leads, if a majority has confirmed that lately.
+    pub(super) fn leads_surely(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        if metrics.state != ServerState::Leader {
+            return None;
         }
-        let others: Vec<To> = machine
-            .members()
-            .chain(log.members())
-            .filter(|incarnation| *incarnation != parts.incarnation)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(To::Node)
-            .collect();
-        let patience = parts.timings.heartbeat.saturating_mul(2);
-        let remembered = hello::ask(&parts.transport, others, position, patience).await;
-        let remembered_log = look_back(position, remembered)?;
-        let network = Network {
-            peers: Arc::clone(&peers),
-            pause: parts.timings.heartbeat / 2,
-        };
-        let raft = Raft::new(
-            number_of(parts.incarnation),
-            config(&parts.timings)?,
-            network,
-            log,
-            machine,
-        )
-        .await
-        .map_err(|error| published.failure().map_or_else(|| fatal(error), fatal))?;
-        Ok(Arc::new(Self {
-            raft,
-            published,
-            peers,
-            engine: parts.engine,
-            incarnation: parts.incarnation,
-            session: parts.session,
-            introduction: parts.introduction,
-            chance: parts.chance,
-            timings: parts.timings,
-            cluster: watch::Sender::new(cluster),
-            trouble: Mutex::default(),
-            sessions: Sessions::default(),
-            replication_factor: parts.replication_factor,
-            log_position: AtomicU64::new(0),
-            remembered_log: AtomicU64::new(remembered_log),
-            belong: parts.belong,
-            ended: watch::Sender::new(None),
-            runtime: Handle::current(),
-        }))
+        let alone = metrics.membership_config.voter_ids().count() <= 1;
+        let lease = u128::from(metrics.millis_since_quorum_ack.unwrap_or(u64::MAX));
+        let sure = alone || lease <= self.timings.election.1.as_millis();
+        sure.then_some(metrics.current_term)
     }
 
     /// How far this node is.
@@ -278,7 +139,7 @@ impl RaftControl {
             ..
         } = error
         {
-            self.ended.send_replace(Some(reason.clone()));
+            self.end(Ending::OldSession(reason.clone()));
             return Err(ControlError::OldSession(reason.clone()));
         }
         Ok(())
@@ -296,14 +157,25 @@ impl RaftControl {
         admitted.map_err(|error| Refused::OldSession(error.to_string()))
     }
 
-    /// Ends with the reason why this session must end: a later one of the same data directory is
-    /// known. Otherwise never.
-    pub async fn ended(&self) -> String {
+    /// Ends when this session must end, with the reason; otherwise never.
+    pub async fn ended(&self) -> Ending {
         let mut ended = self.ended.subscribe();
-        match ended.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        let ending = ended.wait_for(Option::is_some).await;
+        match ending.ok().and_then(|ending| ending.clone()) {
+            Some(ending) => ending,
+            None => std::future::pending().await,
         }
+    }
+
+    pub(super) fn end(&self, ending: Ending) {
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                tracing::error!(%ending, "this node must stop");
+                *ended = Some(ending);
+            }
+            first
+        });
     }
 
     /// This node's number.

@@ -16,6 +16,7 @@ impl RaftControl {
     /// Hands leadership away, if this node has it and another can, and stops taking part. Takes at
     /// most a few election timeouts.
     pub async fn close(&self) {
+        self.end_duties();
         if self.is_leader() && self.heir().is_some() {
             let patience = self.timings.election.1.saturating_mul(3);
             let handed = tokio::time::timeout(patience, self.hand_over()).await;

@@ -148,21 +148,14 @@ impl Machine {
         nodes.map(|(_, node)| node.incarnation)
     }
 
-    fn command(&mut self, at: GroupLogId, bytes: &[u8]) -> Result<Reply, StorageError> {
-        let command = Command::decode(bytes).map_err(|error| self.stop(at, &error))?;
+    fn command(&mut self, at: GroupLogId, bytes: &[u8]) -> Result<Reply, WireError> {
+        let command = Command::decode(bytes)?;
         let outcome = Arc::make_mut(&mut self.state).apply(&command);
         tracing::debug!(at = %at, command = command.name(), ?outcome, "control command");
         Ok(Reply {
             applied: self.state.applied,
             outcome,
         })
-    }
-
-    /// A command that cannot be understood ends everything: going on without it would lead to a
-    /// state that nobody else has.
-    fn stop(&self, at: GroupLogId, error: &WireError) -> StorageError {
-        *self.published.failure.lock() = Some(error.to_string());
-        StorageIOError::apply(at, AnyError::new(error)).into()
     }
 }
 
@@ -186,7 +179,15 @@ impl RaftStateMachine<Types> for Machine {
             };
             let reply = match entry.payload {
                 EntryPayload::Blank => nothing,
-                EntryPayload::Normal(proposal) => self.command(entry.log_id, &proposal.0)?,
+                EntryPayload::Normal(proposal) => {
+                    // What cannot be understood ends everything: going on without it would lead to
+                    // a state that nobody else has.
+                    let reply = self.command(entry.log_id, &proposal.0);
+                    reply.map_err(|error| {
+                        *self.published.failure.lock() = Some(error.to_string());
+                        StorageIOError::apply(entry.log_id, AnyError::new(&error))
+                    })?
+                }
                 EntryPayload::Membership(membership) => {
                     self.membership = GroupStored::new(Some(entry.log_id), membership);
                     nothing

@@ -3,16 +3,21 @@
 //! [`RaftControl`] is the group as the rest of the node sees it ([`Control`](super::Control)).
 //! Behind it: the log and the state machine in the engine's control space (`log_store.rs`,
 //! `machine.rs`), messages over the transport of peers (`network.rs`, `serve.rs`), and how a node
-//! comes to belong to a group at all (`joining.rs`).
+//! comes to belong to a group at all (`joining.rs`, `founding.rs`).
 
 mod decision;
+mod duties;
+mod founding;
 mod group;
 mod hello;
 mod joining;
 mod leaving;
+mod liveness;
 mod log_store;
 mod machine;
+mod metrics;
 mod network;
+mod open;
 mod reply;
 mod serve;
 mod sessions;
@@ -23,7 +28,9 @@ mod types;
 mod voters;
 mod wire;
 
-pub use group::{GroupParts, RaftControl};
+pub use group::{Ending, RaftControl};
 pub use hello::Greeting;
+pub use metrics::ControlMetrics;
+pub use open::GroupParts;
 pub use sessions::Position;
 pub use settings::Timings;

@@ -77,14 +77,14 @@ impl RaftControl {
     fn serve_hello(&self, from: &Caller, body: Bytes) -> Result<Bytes, Refused> {
         let request: pb::HelloRequest = decode(body, "a hello").map_err(invalid)?;
         let state = self.state();
-        // Strangers are greeted, but not remembered: anybody can be one.
         let cluster = *self.cluster.borrow();
-        let is_ours = from.cluster.is_some() && from.cluster == cluster;
-        let mut remembered = None;
-        if is_ours || state.members.contains_key(&from.incarnation) {
+        // Strangers are greeted, but not remembered: anybody can be one. A node that starts asks as
+        // a stranger what is remembered of it, before it belongs to anything.
+        let remembered = self.sessions.remembered(&state, from.incarnation);
+        if from.cluster.is_some() && from.cluster == cluster {
             self.admit(from)?;
             let position = request.position.map(Position::from).unwrap_or_default();
-            remembered = self.sessions.note(from.incarnation, position);
+            self.sessions.note(from.incarnation, position);
         }
         let agreed = decision::agreed(self.engine.as_ref());
         let greeting = Greeting {

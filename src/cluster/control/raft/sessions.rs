@@ -100,13 +100,24 @@ impl Sessions {
         Ok(())
     }
 
-    /// What is remembered of a node, before what it says now is remembered too.
-    pub(super) fn note(&self, node: Incarnation, position: Position) -> Option<Position> {
-        let mut known = self.0.lock();
-        let entry = known.get_mut(&node)?;
-        let before = entry.1;
-        entry.1.raise(position);
-        Some(before)
+    /// Takes note of how far a node is.
+    pub(super) fn note(&self, node: Incarnation, position: Position) {
+        if let Some((_, known)) = self.0.lock().get_mut(&node) {
+            known.raise(position);
+        }
+    }
+
+    /// What is remembered of a node.
+    pub(super) fn remembered(&self, state: &ControlState, node: Incarnation) -> Option<Position> {
+        let heard = self.0.lock().get(&node).copied();
+        let member = state.members.get(&node);
+        let announced = member.map(|member| (member.session, Position::default()));
+        let mut remembered: Option<Position> = None;
+        for (session, mut position) in heard.into_iter().chain(announced) {
+            position.starts = position.starts.max(session.starts);
+            remembered.get_or_insert_default().raise(position);
+        }
+        remembered
     }
 }
 
@@ -145,20 +156,13 @@ mod tests {
             control,
             log,
         };
-        assert_eq!(sessions.note(node, position(1, 1, 1)), None, "a stranger");
         let state = ControlState::default();
-        sessions.admit(&state, node, session(1, 1)).unwrap();
-        assert_eq!(
-            sessions.note(node, position(1, 9, 5)),
-            Some(Position::default())
-        );
-        assert_eq!(
-            sessions.note(node, position(1, 2, 7)),
-            Some(position(1, 9, 5))
-        );
-        assert_eq!(
-            sessions.note(node, position(0, 0, 0)),
-            Some(position(1, 9, 7))
-        );
+        sessions.note(node, position(9, 9, 9));
+        assert_eq!(sessions.remembered(&state, node), None, "a stranger");
+        sessions.admit(&state, node, session(2, 1)).unwrap();
+        sessions.note(node, position(1, 9, 5));
+        assert_eq!(sessions.remembered(&state, node), Some(position(2, 9, 5)));
+        sessions.note(node, position(1, 2, 7));
+        assert_eq!(sessions.remembered(&state, node), Some(position(2, 9, 7)));
     }
 }

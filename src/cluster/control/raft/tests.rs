@@ -1,5 +1,10 @@
 //! Groups of several nodes in one process, over a network and engines in memory.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "bounds on how long a real group takes need the real clock"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +15,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::cluster::control::command::{Command, Outcome};
+use crate::cluster::control::command::{Command, Outcome, Refusal};
+use crate::cluster::control::state::Liveness;
 use crate::cluster::control::{Control, ControlError, Introduction, begin_session};
 use crate::cluster::discovery::{
     Discovery, DiscoveryError, Founding, FoundingRecord, Later, Peer, Sighting,
@@ -19,7 +25,7 @@ use crate::cluster::peer::{Caller, MemoryNetwork, Services};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
 use crate::runtime::{SeededChance, SystemClock};
-use crate::store::{Engine, MemoryEngine};
+use crate::store::{Batch, Durability, Engine, MemoryEngine, Space};
 
 /// A discovery that all nodes of a test share.
 struct Board {
@@ -109,6 +115,8 @@ struct World {
     board: Arc<Board>,
     disks: BTreeMap<u128, Arc<MemoryEngine>>,
     nodes: BTreeMap<u128, Node>,
+    /// Names that are not `node-` and the number.
+    names: BTreeMap<u128, String>,
     settings: ClusterSettings,
     seed: u64,
 }
@@ -120,6 +128,7 @@ impl World {
             board: Board::new(way),
             disks: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            names: BTreeMap::new(),
             settings: ClusterSettings::default(),
             seed: 1,
         }
@@ -144,12 +153,13 @@ impl World {
         };
         let transport = self.network.connect(caller, Arc::clone(&services));
         let network = Arc::clone(&self.network);
+        let name = self.names.get(&number).cloned();
         let control = RaftControl::open(GroupParts {
             engine,
             incarnation,
             session,
             introduction: Introduction {
-                name: format!("node-{number}"),
+                name: name.unwrap_or_else(|| format!("node-{number}")),
                 addresses: vec![number.to_string()],
                 ..Introduction::default()
             },
@@ -157,7 +167,8 @@ impl World {
             belong: Arc::new(move |cluster| network.belong(incarnation, cluster)),
             clock: Arc::new(SystemClock::new()),
             chance,
-            replication_factor: 3,
+            settings: self.settings.clone(),
+            metrics: ControlMetrics::default(),
             timings: timings(),
         })
         .await?;
@@ -170,8 +181,7 @@ impl World {
         let control = self.open(number).await.unwrap();
         let joining = tokio::spawn({
             let (control, board) = (Arc::clone(&control), Arc::clone(&self.board));
-            let settings = self.settings.clone();
-            async move { control.found_or_join(board.as_ref(), &settings).await }
+            async move { control.found_or_join(board.as_ref()).await }
         });
         self.nodes.insert(number, Node { control, joining });
     }
@@ -181,6 +191,7 @@ impl World {
         self.network.disconnect(Incarnation(number));
         let node = self.nodes.remove(&number).unwrap();
         node.joining.abort();
+        node.control.end_duties();
         node.control.raft.shutdown().await.unwrap();
     }
 
@@ -339,5 +350,416 @@ fn a_leader_that_leaves_hands_over() {
             .propose_soon(&harmless())
             .await;
         assert_eq!(outcome.unwrap(), Outcome::Applied);
+    });
+}
+
+#[test]
+fn start_order_and_number_do_not_matter() {
+    runtime().block_on(async {
+        let mut world = World::new(Way::Record);
+        world.settings.bootstrap_expect = 5;
+        for number in [4, 2, 5] {
+            world.start(number).await;
+        }
+        world.board.show(&[4, 2, 5]);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let trouble = world.control(2).trouble().unwrap();
+        assert!(trouble.contains("3 of 5 nodes"), "{trouble}");
+        assert!(trouble.contains("node-4"), "{trouble}");
+        for number in [1, 6, 3] {
+            world.start(number).await;
+        }
+        world.board.show(&[1, 2, 3, 4, 5, 6]);
+        world.joined().await;
+        world
+            .until("six members, five voters", |world| {
+                let leader = world.leader().map(|leader| world.control(leader));
+                leader.is_some_and(|leader| {
+                    leader.voters().len() == 5 && leader.state().members.len() == 6
+                })
+            })
+            .await;
+        world.until("equal states", is_same).await;
+        let state = world.control(6).state();
+        let ring = state.partitions.values().next().unwrap();
+        assert_eq!(ring.members.len(), 3, "founded with the replication factor");
+    });
+}
+
+#[test]
+fn a_single_node_becomes_three() {
+    runtime().block_on(async {
+        // A directory that an older version wrote.
+        let mut world = World::new(Way::Record);
+        let disk = Arc::new(MemoryEngine::new(Path::new("unused")));
+        let engine: Arc<dyn Engine> = disk.clone();
+        let local = crate::cluster::control::LocalControl::open(Arc::clone(&engine)).unwrap();
+        let session = crate::cluster::control::join_or_found(
+            &local,
+            engine.as_ref(),
+            Incarnation(7),
+            &Introduction::default(),
+            &SeededChance::new(9),
+        )
+        .unwrap();
+        for _ in 0..300 {
+            local.propose(&harmless()).unwrap();
+        }
+        let before = local.state();
+        drop(local);
+        world.disks.insert(7, disk);
+        world.start(7).await;
+        assert_eq!(world.control(7).state(), before);
+        world.joined().await;
+        let state = world.control(7).state();
+        assert_eq!(state.cluster, before.cluster);
+        assert_eq!(
+            state.members[&Incarnation(7)].session.starts,
+            session.starts + 1
+        );
+        world.board.show(&[7, 8, 9]);
+        for number in [8, 9] {
+            world.start(number).await;
+        }
+        world.joined().await;
+        world
+            .until("three voters everywhere", |world| {
+                world.controls().all(|control| control.voters().len() == 3) && is_same(world)
+            })
+            .await;
+        assert_eq!(world.control(9).state().cluster, before.cluster);
+        // And the first can go.
+        world.kill(7).await;
+        let outcome = world.control(8).propose_soon(&harmless()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Applied);
+    });
+}
+
+#[test]
+fn any_node_proposes_and_learns_what_it_did() {
+    runtime().block_on(async {
+        let world = three(Way::Nobody).await;
+        for control in world.controls() {
+            let refused = Command::FeatureLevel(99);
+            let outcome = control.propose_soon(&refused).await.unwrap();
+            assert!(
+                matches!(outcome, Outcome::Refused(Refusal::BadLevel { .. })),
+                "{outcome:?}"
+            );
+            let before = control.state().applied;
+            assert_eq!(
+                control.propose_soon(&harmless()).await.unwrap(),
+                Outcome::Applied
+            );
+            assert!(
+                control.state().applied > before,
+                "applied here when it returns"
+            );
+            assert_eq!(*control.changed().borrow(), control.state().applied);
+        }
+        // The blocking way, as threads use it.
+        let control = Arc::clone(world.control(2));
+        let outcome = tokio::task::spawn_blocking(move || control.propose(&harmless()));
+        assert_eq!(outcome.await.unwrap().unwrap(), Outcome::Applied);
+    });
+}
+
+#[test]
+fn the_leader_dies_and_comes_back() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        let leader = world.leader().unwrap();
+        world.kill(leader).await;
+        world.disks[&leader].crash(0);
+        let other = *world.nodes.keys().next().unwrap();
+        // More than the log keeps: the leader comes back to a snapshot.
+        let control = Arc::clone(world.control(other));
+        for _ in 0..600 {
+            control.propose_soon(&harmless()).await.unwrap();
+        }
+        world
+            .until("the member is down", |world| {
+                let state = world.control(other).state();
+                state.members[&Incarnation(leader)].liveness == Liveness::Down
+            })
+            .await;
+        let purged = |control: &RaftControl| {
+            let metrics = control.raft.metrics().borrow().clone();
+            metrics.purged.map_or(0, |purged| purged.index)
+        };
+        world
+            .until("the log is short", |world| {
+                world.controls().any(|c| purged(c) > 100)
+            })
+            .await;
+        world.start(leader).await;
+        world.joined().await;
+        world.until("equal states", is_same).await;
+        let state = world.control(leader).state();
+        assert_eq!(state.members[&Incarnation(leader)].liveness, Liveness::Live);
+        assert!(state.applied > 600);
+    });
+}
+
+#[test]
+fn a_minority_commits_nothing() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        let leader = world.leader().unwrap();
+        let before = world.control(leader).state();
+        let others: Vec<u128> = world
+            .nodes
+            .keys()
+            .copied()
+            .filter(|n| *n != leader)
+            .collect();
+        for other in &others {
+            world.kill(*other).await;
+        }
+        let error = world
+            .control(leader)
+            .propose_soon(&harmless())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ControlError::Unconfirmed { .. }), "{error}");
+        assert_eq!(world.control(leader).state(), before);
+        for other in others {
+            world.start(other).await;
+        }
+        world.joined().await;
+        let outcome = world.control(leader).propose_soon(&harmless()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Applied);
+    });
+}
+
+#[test]
+fn a_leader_that_hears_nobody_is_replaced_and_follows() {
+    runtime().block_on(async {
+        let world = three(Way::Record).await;
+        let leader = world.leader().unwrap();
+        let others: Vec<u128> = world
+            .nodes
+            .keys()
+            .copied()
+            .filter(|n| *n != leader)
+            .collect();
+        // It reaches nobody; they reach it.
+        for other in &others {
+            world
+                .network
+                .cut(Incarnation(leader), Incarnation(*other), true);
+        }
+        world
+            .until("another leads", |world| {
+                world.leader().is_some_and(|it| it != leader)
+            })
+            .await;
+        let outcome = world.control(others[0]).propose_soon(&harmless()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Applied);
+        world
+            .until("it follows", |world| {
+                !world.control(leader).is_leader() && is_same(world)
+            })
+            .await;
+        for other in &others {
+            world
+                .network
+                .cut(Incarnation(leader), Incarnation(*other), false);
+        }
+        let outcome = world.control(leader).propose_soon(&harmless()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Applied);
+    });
+}
+
+#[test]
+fn the_power_fails_for_all() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        for _ in 0..20 {
+            world.control(1).propose_soon(&harmless()).await.unwrap();
+        }
+        world.until("equal states", is_same).await;
+        let before = world.control(1).state();
+        for number in [1, 2, 3] {
+            world.kill(number).await;
+            world.disks[&number].crash(0);
+        }
+        for number in [3, 1, 2] {
+            world.start(number).await;
+        }
+        world.joined().await;
+        world.until("equal states", is_same).await;
+        let after = world.control(2).state();
+        assert_eq!(after.cluster, before.cluster);
+        assert!(after.applied > before.applied);
+        for member in after.members.values() {
+            assert_eq!(member.session.starts, 2);
+        }
+    });
+}
+
+#[test]
+fn a_voter_that_stays_away_gives_its_place_to_another() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        world.board.show(&[1, 2, 3, 4]);
+        world.start(4).await;
+        world.joined().await;
+        world
+            .until("a learner", |world| {
+                world.control(4).state().members.len() == 4
+            })
+            .await;
+        assert_eq!(world.control(4).voters().len(), 3);
+        let leader = world.leader().unwrap();
+        world.kill(leader).await;
+        let lost = Incarnation(leader);
+        world
+            .until("another voter", |world| {
+                let voters = world.control(4).voters();
+                voters.contains(&Incarnation(4)) && !voters.contains(&lost)
+            })
+            .await;
+        // Its disk is replaced; the name comes back and the old one is given up.
+        world.disks.remove(&leader);
+        world.board.show(&[1, 2, 3, 4, 40 + leader]);
+        world.names.insert(40 + leader, format!("node-{leader}"));
+        world.start(40 + leader).await;
+        world.joined().await;
+        world
+            .until("the old one is gone", |world| {
+                let control = world.control(4);
+                let gone = control.state().members[&lost].liveness == Liveness::Gone;
+                let metrics = control.raft.metrics().borrow().clone();
+                let nodes = metrics.membership_config.nodes().count();
+                gone && nodes == 4
+            })
+            .await;
+    });
+}
+
+#[test]
+fn who_was_given_up_must_set_its_directory_aside() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        let node = world
+            .nodes
+            .keys()
+            .copied()
+            .find(|n| world.leader() != Some(*n))
+            .unwrap();
+        world.kill(node).await;
+        let leader = world.leader().unwrap();
+        let gone = Command::NodeGone(Incarnation(node));
+        world.control(leader).propose_soon(&gone).await.unwrap();
+        world.start(node).await;
+        let joining = world.nodes.remove(&node).unwrap().joining;
+        let joined = tokio::time::timeout(Duration::from_secs(5), joining).await;
+        let error = joined.unwrap().unwrap().unwrap_err();
+        assert!(
+            error.to_string().contains("set its data directory aside"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn an_old_image_and_a_copy_are_noticed() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        let follower = world
+            .nodes
+            .keys()
+            .copied()
+            .find(|n| world.leader() != Some(*n))
+            .unwrap();
+        let image = copy(&world.disks[&follower]);
+        for _ in 0..10 {
+            world
+                .control(follower)
+                .propose_soon(&harmless())
+                .await
+                .unwrap();
+        }
+        // The voters are told from time to time how far everybody is.
+        tokio::time::sleep(timings().detection * 2).await;
+        world.kill(follower).await;
+        // The image, started once, has a control log that ends before what the others remember.
+        world.disks.insert(follower, copy(&image));
+        let error = world.open(follower).await.unwrap_err();
+        let behind = matches!(
+            error,
+            ControlError::RolledBack {
+                what: "control log's end",
+                ..
+            }
+        );
+        assert!(behind, "{error}");
+        // Much older: its counter is behind, too.
+        let first = Arc::new(MemoryEngine::new(Path::new("unused")));
+        for (key, value) in image.scan(Space::Control, b"", None).unwrap() {
+            let mut batch = Batch::new();
+            batch.put(Space::Control, &key, &value);
+            first.write(batch, Durability::Synced).unwrap();
+        }
+        world.disks.insert(follower, first);
+        let error = world.open(follower).await.unwrap_err();
+        assert!(matches!(error, ControlError::RolledBack { .. }), "{error}");
+    });
+}
+
+fn copy(disk: &MemoryEngine) -> Arc<MemoryEngine> {
+    let other = MemoryEngine::new(Path::new("unused"));
+    for space in [Space::Meta, Space::Control] {
+        let mut batch = Batch::new();
+        crate::store::for_each(
+            |after| disk.scan(space, b"", after),
+            |key, value| {
+                batch.put(space, key, value);
+                Ok(())
+            },
+        )
+        .unwrap();
+        other.write(batch, Durability::Synced).unwrap();
+    }
+    Arc::new(other)
+}
+
+#[test]
+fn the_later_of_two_copies_ends_the_earlier() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        let follower = world
+            .nodes
+            .keys()
+            .copied()
+            .find(|n| world.leader() != Some(*n))
+            .unwrap();
+        let earlier = world.nodes.remove(&follower).unwrap();
+        world.disks.insert(follower, copy(&world.disks[&follower]));
+        world.start(follower).await;
+        world.joined().await;
+        let ended = tokio::time::timeout(Duration::from_secs(3), earlier.control.ended()).await;
+        assert!(matches!(ended, Ok(Ending::OldSession(_))), "{ended:?}");
+    });
+}
+
+#[test]
+fn an_idle_group_writes_nothing() {
+    runtime().block_on(async {
+        let mut world = World::new(Way::List(Vec::new()));
+        world.start(1).await;
+        world.joined().await;
+        let content = |world: &World| {
+            let disk = &world.disks[&1];
+            (
+                disk.unsynced(),
+                disk.scan(Space::Control, b"", None).unwrap(),
+            )
+        };
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = content(&world);
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(content(&world), before);
     });
 }
