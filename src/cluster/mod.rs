@@ -7,6 +7,7 @@ mod control;
 mod data;
 mod discovery;
 mod error;
+mod identity;
 mod member;
 mod metrics;
 mod peer;

@@ -5,27 +5,9 @@
 //! command already, so that applying it is the same on every node. How a command looks as bytes
 //! is `wire.rs`'s business.
 
-use std::fmt;
-
+pub use crate::cluster::identity::{ClusterId, Session};
 use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, RingArc, TimeRange};
 use crate::model::{TimestampMs, Uploaded};
-
-/// What tells one cluster from all others: 128 random bits drawn when it was founded. Content
-/// hashes are keyed by it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClusterId(pub u128);
-
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Debug for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// Who counts in a partition: an incarnation in one of its lives (partial amnesia begins a new one).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -34,16 +16,6 @@ pub struct MemberId {
     pub incarnation: Incarnation,
     /// Which of its lives, from 0.
     pub life: u32,
-}
-
-/// One start of a node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Session {
-    /// How often the data directory has been started, this start included.
-    pub starts: u64,
-    /// 128 random bits of this start: two copies of one disk image have the same counter, but
-    /// not the same nonce.
-    pub nonce: u128,
 }
 
 /// The one decision that makes a cluster.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::message::{Caller, Method, PeerError};
 use super::service::Services;
 use super::transport::{Answering, Duplex, Incoming, Transport};
-use crate::cluster::control::ClusterId;
+use crate::cluster::identity::ClusterId;
 use crate::model::Incarnation;
 
 /// Messages that a stream holds.
@@ -223,7 +223,7 @@ mod tests {
     use super::super::service::Service;
     use super::super::transport::{Blocking, Outgoing, Serving};
     use super::*;
-    use crate::cluster::control::Session;
+    use crate::cluster::identity::Session;
 
     struct Echo;
 

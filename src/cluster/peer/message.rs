@@ -1,6 +1,6 @@
 //! Methods, callers, and how a call fails.
 
-use crate::cluster::control::{ClusterId, Session};
+use crate::cluster::identity::{ClusterId, Session};
 use crate::model::Incarnation;
 
 /// What a peer is asked. The number is what goes over the wire: never given to another meaning.

@@ -12,6 +12,8 @@ use super::{cell, check, opening};
 const MEANINGS: &[(&str, &str)] = &[
     ("activity", "what discovery was at"),
     ("address", "where HTTP is served"),
+    ("applied", "how many control commands are applied"),
+    ("at", "the place of an entry in the control log"),
     ("blocks", "how many blocks are applied"),
     ("bound", "the most that is allowed of it"),
     ("bytes", "how many bytes it takes"),
@@ -19,16 +21,23 @@ const MEANINGS: &[(&str, &str)] = &[
     ("command", "the kind of a control command"),
     ("data_dir", "the directory that holds everything"),
     ("end", "how a seal ended"),
+    ("ending", "why a node must stop"),
     ("error", "what went wrong, and what to try"),
     ("file", "a file's name"),
+    ("founders", "how many nodes found a cluster"),
     ("free", "bytes that may still be written to the disk"),
     ("index", "the number of a control command in its log"),
     ("keys", "keys of the configuration"),
+    (
+        "leader",
+        "the incarnation of the node that leads the control group",
+    ),
     ("min_free", "bytes below which writes are refused"),
     ("offset", "a position in a file, in bytes"),
     ("outcome", "what a control command came to"),
     ("partition", "the arc of the ring that a partition is"),
     ("peers", "how many peers"),
+    ("reason", "what is missing, in words"),
     ("records", "records of the log that are meant"),
     (
         "replayed_records",
@@ -44,6 +53,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("thread", "the name of a thread"),
     ("took_ms", "how long it took, in milliseconds"),
     ("version", "the version of the program"),
+    ("voters", "how many nodes vote in the control group"),
     ("why", "why a range was due for sealing"),
 ];
 

@@ -5,12 +5,11 @@
 //! that comes and goes costs a bounded number of commands. Who is away for too long is given up
 //! for ever, but never while a partition's content could be gathered from nobody else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::control::command::{Command, MemberId};
 use crate::cluster::control::state::{ControlState, Liveness, Member};
-use crate::cluster::quorum::Sets;
 use crate::model::Incarnation;
 
 /// The longest that a change of mind waits, in detection times.
@@ -149,20 +148,19 @@ fn is_replaced(state: &ControlState, incarnation: Incarnation) -> bool {
         })
 }
 
-/// Whether what every partition holds could be gathered without a member.
+/// Whether what every partition holds could be gathered without a member: from C living members of
+/// its present set, the least that meets every majority that acknowledged a write.
 fn can_be_spared(state: &ControlState, incarnation: Incarnation) -> bool {
-    let is_live = |member: &MemberId| {
+    let is_live = |member: &&MemberId| {
         let known = state.members.get(&member.incarnation);
         member.incarnation != incarnation && known.is_some_and(|m| m.liveness == Liveness::Live)
     };
     state.partitions.values().all(|partition| {
-        let sets = Sets::of(partition);
-        let everyone = sets.everyone();
-        if !everyone.iter().any(|m| m.incarnation == incarnation) {
-            return true;
-        }
-        let others: BTreeSet<MemberId> = everyone.into_iter().filter(is_live).collect();
-        sets.can_gather_from(&others)
+        let sets = partition.sets();
+        let concerned = sets.iter().flatten().any(|m| m.incarnation == incarnation);
+        let size = partition.members.len();
+        let least = size.saturating_sub(size / 2);
+        !concerned || partition.members.iter().filter(is_live).count() >= least
     })
 }
 
