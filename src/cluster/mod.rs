@@ -48,7 +48,7 @@ pub use peer::{
     Answering, Blocking, Caller, Credentials, CredentialsError, Duplex, GrpcTransport, Identity,
     Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PROTOCOL, PeerError, PeerMetrics,
     PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion, Refused, Service, Services,
-    Serving, Transport,
+    Serving, Transport, decode_envelope, encode_envelope,
 };
 pub use quorum::{Role, Sets};
 pub use read::{ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings};

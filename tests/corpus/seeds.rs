@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::targets::logs::{self, Files};
+use cairn::cluster::encode_envelope;
 use cairn::codec::series_entry::{Place, SeriesEntries};
 use cairn::codec::{histograms, page, postings, symbols, timestamps, varint};
 use cairn::model::{
@@ -83,6 +84,7 @@ fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     all.extend(bodies());
     all.push(("log", "one-of-each".to_owned(), one_of_each_record()));
     all.extend(commands());
+    all.extend(peers());
     for (at, query) in QUERIES.iter().enumerate() {
         all.push(("promql", at.to_string(), query.as_bytes().to_vec()));
     }
@@ -188,6 +190,25 @@ fn commands() -> Vec<(&'static str, String, Vec<u8>)> {
     }
     all.push(("command", "commands".to_owned(), commands));
     all
+}
+
+/// Credentials of a member and of a stranger, and envelopes.
+fn peers() -> Vec<(&'static str, String, Vec<u8>)> {
+    let member = "1.0 0123456789abcdef0123456789abcdef 7 fedcba9876543210fedcba9876543210 3 00000000000000000000000000000001";
+    let stranger =
+        "1.1 - 0 fedcba9876543210fedcba9876543210 1 00000000000000000000000000000002 later";
+    let named = |name: &str, bytes: &[u8]| ("peer", name.to_owned(), bytes.to_vec());
+    vec![
+        named("member", member.as_bytes()),
+        named("stranger", stranger.as_bytes()),
+        named("another-version", b"2.0 ?"),
+        named("question", &encode_envelope(6, b"the body".to_vec().into())),
+        named("answer", &encode_envelope(0, b"more".to_vec().into())),
+        named(
+            "unknown-method",
+            &encode_envelope(u32::MAX, Vec::new().into()),
+        ),
+    ]
 }
 
 /// A query for every part of the grammar.

@@ -12,7 +12,9 @@ mod writes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn::cluster::{Command, ControlState};
+use cairn::cluster::{
+    Command, ControlState, Credentials, PROTOCOL, decode_envelope, encode_envelope,
+};
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
 use cairn::model::{BlockId, MatchOp, Matcher, Samples, TimeRange, Value};
 use cairn::query::syntax::{self, ParseOptions};
@@ -39,6 +41,7 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("decompress", decompress),
     ("log", log),
     ("command", command),
+    ("peer", peer),
     ("promql", promql),
 ];
 
@@ -336,6 +339,20 @@ pub(super) fn command(bytes: &[u8]) {
         assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&command));
         state.apply(&command).into_result().ok();
         assert_eq!(ControlState::decode(&state.encode()).as_ref(), Ok(&state));
+    }
+}
+
+/// What stands before every message of a peer: its credentials, and the envelope.
+pub(super) fn peer(bytes: &[u8]) {
+    if let Ok(credentials) = Credentials::decode(bytes, PROTOCOL) {
+        let text = credentials.encode();
+        let back = Credentials::decode(text.as_bytes(), PROTOCOL);
+        assert_eq!(back.as_ref(), Ok(&credentials));
+        assert!(text.is_ascii() && text.len() < 256, "{text}");
+    }
+    if let Ok((method, body)) = decode_envelope(bytes.to_vec().into()) {
+        let again = encode_envelope(method, body.clone());
+        assert_eq!(decode_envelope(again.into()), Ok((method, body)));
     }
 }
 

@@ -15,7 +15,8 @@ mod transport;
 
 pub use grpc::{
     Credentials, CredentialsError, GrpcTransport, Identity, PEER_MESSAGE_BYTES_MAX, PROTOCOL,
-    PeerMetrics, PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion,
+    PeerMetrics, PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion, decode_envelope,
+    encode_envelope,
 };
 #[cfg(test)]
 #[allow(

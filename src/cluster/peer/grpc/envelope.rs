@@ -1,6 +1,7 @@
 //! The envelope of `proto/peer.proto`, and gRPC's two ends that the build makes of it.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use crate::cluster::peer::{Method, Refused};
 
@@ -45,4 +46,22 @@ impl Message {
             ))
         })
     }
+}
+
+/// Reads an envelope as gRPC does: the number of what is asked, and the body. For fuzz targets.
+///
+/// # Errors
+/// What cannot be read.
+pub fn decode_envelope(bytes: Bytes) -> Result<(u32, Bytes), String> {
+    let message = Message::decode(bytes).map_err(|error| error.to_string())?;
+    if let Ok(method) = message.asked() {
+        debug_assert_eq!(u32::from(method.number()), message.method);
+    }
+    Ok((message.method, message.body))
+}
+
+/// Writes an envelope as gRPC does.
+#[must_use]
+pub fn encode_envelope(method: u32, body: Bytes) -> Vec<u8> {
+    Message { method, body }.encode_to_vec()
 }

@@ -27,6 +27,7 @@ mod verifier;
 mod wiring;
 
 pub use credentials::{Credentials, CredentialsError, PROTOCOL, ProtocolVersion};
+pub use envelope::{decode_envelope, encode_envelope};
 pub use error::PeerSetupError;
 pub use identity::Identity;
 pub use limits::PEER_MESSAGE_BYTES_MAX;
