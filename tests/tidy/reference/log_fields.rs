@@ -36,7 +36,8 @@ const MEANINGS: &[(&str, &str)] = &[
     ("offset", "a position in a file, in bytes"),
     ("outcome", "what a control command came to"),
     ("partition", "the arc of the ring that a partition is"),
-    ("peers", "how many peers"),
+    ("peer", "another node, by its name, incarnation or address"),
+    ("reason", "what is missing, or why something was refused, in words"),
     ("reason", "what is missing, in words"),
     ("records", "records of the log that are meant"),
     (

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::cluster::control::{ClusterId, Session};
+use crate::cluster::identity::{ClusterId, Session};
 use crate::cluster::peer::Caller;
 use crate::model::Incarnation;
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::credentials::{Credentials, CredentialsError, PROTOCOL, ProtocolVersion};
 use super::reason::Reason;
 use super::sessions::{SessionFault, Sessions};
-use crate::cluster::control::{ClusterId, Session};
+use crate::cluster::identity::{ClusterId, Session};
 use crate::cluster::peer::{Caller, Refused};
 use crate::model::Incarnation;
 

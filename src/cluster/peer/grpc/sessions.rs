@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use parking_lot::Mutex;
 
 use super::limits::SESSIONS_MAX;
-use crate::cluster::control::Session;
+use crate::cluster::identity::Session;
 use crate::model::Incarnation;
 
 /// The table.

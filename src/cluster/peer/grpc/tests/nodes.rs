@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::cluster::control::{ClusterId, Session};
+use crate::cluster::identity::{ClusterId, Session};
 use crate::cluster::peer::grpc::{
     GrpcTransport, Identity, PeerMetrics, PeerServer, PeerTls, PeerWiring,
 };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::nodes::{Node, PATIENCE, caller};
-use crate::cluster::control::{ClusterId, Session};
+use crate::cluster::identity::{ClusterId, Session};
 use crate::cluster::peer::grpc::reason::Reason;
 use crate::cluster::peer::grpc::{Identity, PROTOCOL, ProtocolVersion};
 use crate::cluster::peer::{Method, PeerError, Refused, Transport};
