@@ -37,8 +37,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("outcome", "what a control command came to"),
     ("partition", "the arc of the ring that a partition is"),
     ("peer", "another node, by its name, incarnation or address"),
-    ("reason", "what is missing, or why something was refused, in words"),
-    ("reason", "what is missing, in words"),
+    ("peers", "how many peers"),
+    (
+        "reason",
+        "what is missing, or why something was refused, in words",
+    ),
     ("records", "records of the log that are meant"),
     (
         "replayed_records",
