@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use super::absorb::Appender;
 use super::applied;
-use super::block::{BlockContent, BlockProperties, build_block, digest_of};
-use super::digest::{ContentHasher, ContentSum};
+use super::block::{BlockContent, BlockProperties, ContentSeries, build_block, digest_of};
+use super::digest::ContentSum;
 use super::engine::{Batch, Durability};
 use super::error::Error;
 use super::head::Cut;
@@ -26,8 +26,9 @@ use super::staged::remove;
 use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
-use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TimeRange, Window};
+use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TenantId, TimeRange, Window};
 use crate::runtime::CancelToken;
+use crate::source::FamilyMetadata;
 
 /// What the catalog says of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -118,15 +119,6 @@ impl RangeCut {
                 .collect(),
         )
     }
-
-    /// The sum of the content hashes of all samples, by reading them once.
-    fn sum(&self, hasher: &ContentHasher) -> ContentSum {
-        let mut sum = ContentSum::default();
-        for cut in &self.cuts {
-            sum.add(cut.content_sum(hasher).0.0);
-        }
-        sum
-    }
 }
 
 impl Store {
@@ -205,7 +197,7 @@ impl Store {
     /// The sum of the content hashes of what a cut holds.
     #[must_use]
     pub fn sum_of(&self, cut: &RangeCut) -> ContentSum {
-        cut.sum(&self.hasher)
+        cut.tree().sum()
     }
 
     /// Removes a staged file that will not be committed.
@@ -277,7 +269,17 @@ impl Store {
             let mut new = step.new.iter();
             new.any(|block| block.entry().range.overlaps(window.range()))
         })?;
-        let mut rest = Remainder::of(contents(&cuts), &blocks, TimeRange::ALL)?;
+        // Where the head holds just what the one new block does, only metadata can be left: no
+        // sample has to be read.
+        let mut sum = ContentSum::default();
+        for cut in &cuts {
+            sum.add(cut.extent().tree().sum().0);
+        }
+        let parts = match step.new.as_slice() {
+            [new] if new.entry().content_sum == sum.0 => metadata_of(&cuts),
+            _ => contents(&cuts),
+        };
+        let mut rest = Remainder::of(parts, &blocks, TimeRange::ALL)?;
         self.append_again(&mut rest)?;
         drop(rest);
         self.reach("left over")?;
@@ -419,6 +421,33 @@ fn contents(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
     cuts.iter()
         .map(|cut| Box::new(cut.content()) as Box<dyn BlockContent + '_>)
         .collect()
+}
+
+fn metadata_of(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
+    let one = |cut| Box::new(MetadataOf(cut)) as Box<dyn BlockContent + '_>;
+    cuts.iter().map(one).collect()
+}
+
+/// A cut without its samples.
+struct MetadataOf<'a>(&'a Cut);
+
+impl BlockContent for MetadataOf<'_> {
+    fn series_len(&self) -> usize {
+        0
+    }
+
+    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
+        self.0.content().series(index)
+    }
+
+    fn read(&mut self, _index: usize, samples: &mut Samples) -> Result<(), Error> {
+        samples.clear();
+        Ok(())
+    }
+
+    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
+        self.0.content().metadata()
+    }
 }
 
 pub(super) fn put_marks(batch: &mut Batch, arc: RingArc, cuts: &[Cut]) {

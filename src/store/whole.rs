@@ -10,7 +10,6 @@ use parking_lot::{Mutex, RwLock};
 
 use super::applied;
 use super::block::DecodedParts;
-use super::digest::ContentHasher;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
@@ -68,7 +67,6 @@ pub struct Store {
     pub(super) decoded: Arc<DecodedParts>,
     pub(super) head: Head,
     head_bytes_max: u64,
-    pub(super) hasher: ContentHasher,
     pub(super) cluster_id: u128,
     pub(super) chance: Arc<dyn Chance>,
     clock: Arc<dyn Clock>,
@@ -146,7 +144,6 @@ impl Store {
             decoded,
             head,
             head_bytes_max: parts.head_bytes_max,
-            hasher: ContentHasher::new(parts.cluster_id),
             cluster_id: parts.cluster_id,
             chance: parts.chance,
             clock: parts.clock,

@@ -5,15 +5,14 @@
 //! with one timestamp, append to chunks (or the late buffer), and encode the same samples for the
 //! log, with a definition for every series that this layer's part of the log does not know yet.
 
-use std::sync::Arc;
-
-use parking_lot::MutexGuard;
-
-use super::layer::{Late, Layer, LayerData, Live};
+use super::kept::Names;
+use super::late::Late;
+use super::layer::{LayerData, Live};
 use super::roster::Roster;
-use super::shard::{Shard, State};
+use super::shard::{OpenLayers, Shard, State};
 use super::types::{AppendBatch, Appended, SeriesId};
 use crate::model::{RingArc, TimestampMs, Value, Window};
+use crate::store::digest::ContentHasher;
 use crate::store::error::Error;
 use crate::store::log::{
     DefineWriter, Log, LoggedFloat, LoggedOther, OthersWriter, RECORD_SAMPLES_MAX, Record,
@@ -48,6 +47,7 @@ pub(super) struct Appending<'a> {
     pub depth: u8,
     pub now: TimestampMs,
     pub exemplars_max: usize,
+    pub hasher: &'a ContentHasher,
     /// `None` while the log is being replayed.
     pub log: Option<&'a Log>,
 }
@@ -120,7 +120,7 @@ enum Found {
     Here(Place),
 }
 
-impl OneShard<'_, '_> {
+impl<'a: 'b, 'b> OneShard<'a, 'b> {
     #[inline]
     fn find(&mut self, series: SeriesId) -> Found {
         if series.shard() != self.number {
@@ -148,6 +148,13 @@ impl OneShard<'_, '_> {
             target: entry.target,
             arc: u32::try_from(at).unwrap_or(0),
         })
+    }
+
+    const fn names(&self) -> Names<'b> {
+        Names {
+            roster: self.roster,
+            hasher: self.appending.hasher,
+        }
     }
 
     fn floats(&mut self, batch: &AppendBatch<'_>) -> Result<(), Error> {
@@ -207,7 +214,8 @@ impl OneShard<'_, '_> {
     /// not yet defined in the log.
     fn apply(&mut self, window: Window) -> Vec<Fresh> {
         let logged = self.appending.log.is_some();
-        let (now, roster) = (self.appending.now, self.roster);
+        let now = self.appending.now;
+        let names = self.names();
         let Work {
             places,
             floats,
@@ -216,7 +224,7 @@ impl OneShard<'_, '_> {
         } = &*self.work;
         let state = self.state.window(window, arcs);
         let mut rows = state.rows.lock();
-        let mut layers = Layers::open(state, arcs, now);
+        let mut layers = OpenLayers::of(state, arcs, now);
         let mut fresh = Vec::new();
         let (mut target, mut offset_ms, mut row) = (u32::MAX, u32::MAX, None);
         for (place, float) in places.iter().zip(floats) {
@@ -236,7 +244,15 @@ impl OneShard<'_, '_> {
             }
             let outcome = row.map_or(Live::Late, |row| data.append(place.local, row, float.bits));
             match outcome {
-                Live::Appended => data.samples += 1,
+                Live::Appended => {
+                    data.samples += 1;
+                    if data.is_kept()
+                        && let Some(entry) = names.roster.entry(float.series)
+                    {
+                        let sample = (place.local, float.offset_ms, float.bits);
+                        layer.count_live(data, names.hasher, entry.fingerprint, sample);
+                    }
+                }
                 Live::Repeat => data.repeats += 1,
                 Live::Late => {
                     data.samples += 1;
@@ -247,11 +263,7 @@ impl OneShard<'_, '_> {
                         value: Value::Float(f64::from_bits(float.bits)),
                     });
                     if data.late_is_full() {
-                        // Settling reads rows.
-                        drop(rows);
-                        let target = |local| roster.target_of(layer.arc, local);
-                        layer.settle_locked(data, &|local| target(local).unwrap_or(u32::MAX));
-                        rows = state.rows.lock();
+                        layer.settle_locked(data, &rows, names);
                     }
                 }
             }
@@ -360,11 +372,14 @@ impl OneShard<'_, '_> {
     }
 
     fn apply_other(&mut self, window: Window, place: Place, sample: &LoggedOther) {
-        let (now, roster) = (self.appending.now, self.roster);
+        let now = self.appending.now;
+        let names = self.names();
         let logged = self.appending.log.is_some();
         let arcs = &self.work.arcs;
         let state = self.state.window(window, arcs);
-        let mut layers = Layers::open(state, arcs, now);
+        // Rows before layers, as everywhere.
+        let rows = state.rows.lock();
+        let mut layers = OpenLayers::of(state, arcs, now);
         let Some((layer, data)) = layers.get(place.arc) else {
             return;
         };
@@ -381,11 +396,10 @@ impl OneShard<'_, '_> {
             value: sample.value.clone(),
         });
         if data.late_is_full() {
-            layer.settle_locked(data, &|local| {
-                roster.target_of(layer.arc, local).unwrap_or(u32::MAX)
-            });
+            layer.settle_locked(data, &rows, names);
         }
         drop(layers);
+        drop(rows);
         self.hold(fresh.as_slice());
     }
 
@@ -466,34 +480,5 @@ impl Fresh {
             held,
             define: logged,
         })
-    }
-}
-
-/// The open layers of the arcs of an append, each locked at its first use.
-struct Layers<'a> {
-    layers: Vec<(&'a Arc<Layer>, Option<MutexGuard<'a, LayerData>>)>,
-    now: TimestampMs,
-}
-
-impl<'a> Layers<'a> {
-    fn open(state: &'a super::shard::WindowState, arcs: &[RingArc], now: TimestampMs) -> Self {
-        let layers = arcs
-            .iter()
-            .filter_map(|arc| state.open.get(arc))
-            .map(|layer| (layer, None))
-            .collect();
-        Self { layers, now }
-    }
-
-    #[inline]
-    fn get(&mut self, arc: u32) -> Option<(&'a Arc<Layer>, &mut LayerData)> {
-        let now = self.now;
-        let (layer, guard) = self.layers.get_mut(arc as usize)?;
-        let data = guard.get_or_insert_with(|| {
-            let mut data = layer.lock();
-            data.appended = now;
-            data
-        });
-        Some((layer, data))
     }
 }

@@ -219,6 +219,7 @@ impl Core {
             depth: self.settings.depth,
             now,
             exemplars_max: self.settings.exemplars_max,
+            hasher: &self.hasher,
             log,
         };
         let mut appended = appending.run(batch)?;

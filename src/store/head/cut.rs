@@ -11,7 +11,6 @@ use super::view::HeadSeries;
 use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};
 use crate::source::FamilyMetadata;
 use crate::store::block::{BlockContent, ContentSeries};
-use crate::store::digest::{ContentHasher, ContentSum};
 use crate::store::error::Error;
 use crate::store::log::{Log, Mark};
 
@@ -118,19 +117,6 @@ impl Cut {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.series.is_empty() && self.metadata().is_empty()
-    }
-
-    /// The content sum and the number of samples, by reading everything once.
-    #[must_use]
-    pub fn content_sum(&self, hasher: &ContentHasher) -> (ContentSum, u64) {
-        let (mut sum, mut count, mut samples) = (ContentSum::default(), 0, Samples::default());
-        for series in &self.series {
-            samples.clear();
-            self.read(series, &mut samples);
-            sum.add(hasher.samples(series.fingerprint, &samples).0);
-            count += samples.len() as u64;
-        }
-        (sum, count)
     }
 
     /// As content of a block to be built.

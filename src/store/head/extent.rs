@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::core::Pin;
+use super::digests;
+use super::kept::Names;
 use super::layer::{Layer, add_unknown};
 use super::pieces::Bits;
 use super::roster::Roster;
@@ -63,10 +65,11 @@ impl Extent {
         for (number, own) in &self.layers {
             if let Some(shard) = self.pin.core().shards.get(*number) {
                 let roster = shard.roster.read();
-                for layer in own {
-                    let target = |local| roster.target_of(layer.arc, local);
-                    layer.settle(&|local| target(local).unwrap_or(u32::MAX));
-                }
+                let names = Names {
+                    roster: &roster,
+                    hasher: &self.pin.core().hasher,
+                };
+                own.iter().for_each(|layer| layer.settle(names));
             }
         }
     }
@@ -107,31 +110,11 @@ impl Extent {
 
     /// The digests of what is in it now.
     pub(in crate::store) fn tree(&self) -> DigestTree {
-        let (mut tree, mut samples) = (DigestTree::default(), Samples::default());
-        for series in self.series() {
-            samples.clear();
-            self.read(&series, TimeRange::ALL, &mut samples);
-            let sub_arc = self.arc.sub_arc(series.fingerprint);
-            for (at, value, start) in samples.iter() {
-                let offset_ms = self.window.offset_of(at).unwrap_or(0);
-                let hash = self
-                    .pin
-                    .core()
-                    .hasher
-                    .sample(series.fingerprint, at, &value, start);
-                tree.add(slot_in_window(offset_ms), sub_arc, hash);
-            }
+        let mut tree = DigestTree::default();
+        for (number, own) in &self.layers {
+            tree.add_tree(&digests::tree_of(self.pin.core(), *number, own));
         }
-        self.add_metadata(&mut tree);
         tree
-    }
-
-    fn add_metadata(&self, tree: &mut DigestTree) {
-        for ((tenant, family), list) in self.metadata() {
-            for metadata in list {
-                tree.add_metadata(self.pin.core().hasher.metadata(&tenant, &family, &metadata));
-            }
-        }
     }
 
     /// The series that may have something in some leaves.

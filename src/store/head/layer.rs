@@ -9,36 +9,24 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::kept::Kept;
+use super::late::{Late, Run, bytes_of, collect};
 use super::pieces::Bits;
-use super::rows::Rows;
-use super::strip;
+use super::rows::{Rows, time_in};
 use crate::codec::chunk::{Chunk, Reader, Slabs};
 use crate::model::{
-    Buckets, Histogram, Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value,
-    WINDOW_MS, Window, settle,
+    Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value, WINDOW_MS, Window,
 };
+use crate::store::tree::DigestTree;
 
 /// Chunks allocated together.
 const CHUNKS: usize = 64;
-/// Late samples of a layer before they become a run: 128 KiB of them.
-const LATE_MAX: usize = 4096;
+/// Late samples of a layer before they become a run: 128 KiB of them. Tests see it happen often.
+const LATE_MAX: usize = if cfg!(test) { 20 } else { 4096 };
 /// Bytes that the histograms among them may take.
 const LATE_BYTES_MAX: usize = 1 << 20;
-/// Runs of a layer before they become one.
-const RUNS_MAX: usize = 8;
 /// Different metadata kept of one family.
 const METADATA_MAX: usize = 4;
-
-/// Time `offset_ms` of a window, exact also in the first window of all, whose start lies before
-/// what 64 bits can say.
-pub(super) const fn time_in(window: Window, offset_ms: u32) -> TimestampMs {
-    TimestampMs(
-        window
-            .0
-            .wrapping_mul(WINDOW_MS)
-            .wrapping_add(offset_ms as i64),
-    )
-}
 
 /// One layer. Readers hold it by an `Arc`, so it stays readable after it was given up.
 #[derive(Debug)]
@@ -47,24 +35,28 @@ pub(super) struct Layer {
     pub window: Window,
     pub rows: Arc<Rows>,
     data: Mutex<LayerData>,
+    /// Held while its digest tree is begun.
+    pub building: Mutex<()>,
 }
 
 /// What is in it.
 #[derive(Debug, Default)]
 pub(super) struct LayerData {
     chunks: Vec<Option<Box<[Chunk; CHUNKS]>>>,
-    slabs: Slabs,
+    pub slabs: Slabs,
     /// Series that have something here, by their place in the arc.
     pub present: Bits,
     /// Series that the log has defined for this layer in this process.
     pub defined: Bits,
-    late: Vec<Late>,
+    pub late: Vec<Late>,
     /// Bytes of the histograms in `late`.
-    late_bytes: usize,
+    pub late_bytes: usize,
     /// Late samples up to here are sorted, by series and time.
-    late_sorted: usize,
-    runs: Vec<Arc<Run>>,
+    pub late_sorted: usize,
+    pub runs: Vec<Arc<Run>>,
     metadata: BTreeMap<TenantId, BTreeMap<String, Vec<Metadata>>>,
+    /// The digest tree, once somebody has asked for it.
+    pub kept: Option<Box<Kept>>,
     /// Samples appended.
     pub samples: u64,
     /// Samples that repeated what was there.
@@ -73,23 +65,6 @@ pub(super) struct LayerData {
     pub conflicts: u64,
     /// When something was appended last, by this node's clock.
     pub appended: TimestampMs,
-}
-
-/// A sample in the late buffer.
-#[derive(Clone, Debug)]
-pub(super) struct Late {
-    pub local: u32,
-    pub offset_ms: u32,
-    pub start: TimestampMs,
-    pub value: Value,
-}
-
-/// Late samples, compressed: a strip per series.
-#[derive(Debug, Default)]
-struct Run {
-    /// Series, rising, and where each one's strip begins.
-    series: Vec<(u32, u32)>,
-    strips: Vec<u8>,
 }
 
 /// What became of a live sample.
@@ -110,6 +85,7 @@ impl Layer {
             window,
             rows,
             data: Mutex::default(),
+            building: Mutex::default(),
         }
     }
 
@@ -136,35 +112,31 @@ impl Layer {
         };
         let mut mine = Samples::default();
         if let Some(chunk) = chunk {
-            self.decode(&chunk, &words, target, range, &mut mine);
+            let mut rows = Vec::new();
+            let (first, last) = (chunk.first_row(), chunk.next_row().saturating_sub(1));
+            self.rows.copy(target, first, last, &mut rows);
+            self.decode(&chunk, &words, &rows, range, &mut mine);
         }
         for run in &runs {
-            mine.merge(&self.clipped(run.read(local), range));
+            mine.merge(&clipped(run.read(local), range));
         }
         if !late.is_empty() {
             let (samples, _) = collect(self.window, &late);
-            mine.merge(&self.clipped(samples, range));
+            mine.merge(&clipped(samples, range));
         }
         out.merge(&mine);
     }
 
-    fn clipped(&self, mut samples: Samples, range: TimeRange) -> Samples {
-        samples.clip(range);
-        samples
-    }
-
-    fn decode(
+    /// Decodes a chunk; `rows` has the timestamps from its first row on.
+    pub(super) fn decode(
         &self,
         chunk: &Chunk,
         words: &[u32],
-        target: u32,
+        rows: &[u32],
         range: TimeRange,
         out: &mut Samples,
     ) {
-        let (first, end) = (chunk.first_row(), chunk.next_row());
-        let mut rows = Vec::new();
-        self.rows
-            .copy(target, first, end.saturating_sub(1), &mut rows);
+        let first = chunk.first_row();
         out.timestamps.reserve(rows.len());
         out.values.reserve(rows.len());
         let whole = range.start <= time_in(self.window, 0)
@@ -180,49 +152,12 @@ impl Layer {
             }
         }
     }
+}
 
-    /// Turns the late buffer into a run; what repeats the chunk's samples is dropped. `target_of`
-    /// tells the target of a series.
-    pub(super) fn settle(&self, target_of: &dyn Fn(u32) -> u32) {
-        let mut data = self.data.lock();
-        self.settle_locked(&mut data, target_of);
-    }
-
-    /// As [`Layer::settle`], with the lock held already.
-    pub(super) fn settle_locked(&self, data: &mut LayerData, target_of: &dyn Fn(u32) -> u32) {
-        if data.late.is_empty() {
-            return;
-        }
-        data.sort_late();
-        let late = std::mem::take(&mut data.late);
-        data.late_sorted = 0;
-        data.late_bytes = 0;
-        let (mut run, mut words) = (Run::default(), Vec::new());
-        for group in late.chunk_by(|a, b| a.local == b.local) {
-            let Some(local) = group.first().map(|one| one.local) else {
-                continue;
-            };
-            let (mut samples, conflicts) = collect(self.window, group);
-            data.conflicts += conflicts;
-            if let Some(chunk) = data.chunk(local) {
-                chunk.copy_bits(&data.slabs, &mut words);
-                let mut known = Samples::default();
-                self.decode(&chunk, &words, target_of(local), TimeRange::ALL, &mut known);
-                let before = samples.len();
-                data.conflicts += subtract(&mut samples, &known);
-                data.repeats += (before - samples.len()) as u64;
-            }
-            run.push(local, &samples);
-        }
-        if !run.series.is_empty() {
-            run.strips.shrink_to_fit();
-            data.runs.push(Arc::new(run));
-        }
-        if data.runs.len() > RUNS_MAX {
-            let merged = Run::merge(&data.runs);
-            data.runs = vec![Arc::new(merged)];
-        }
-    }
+/// Only the samples of a range.
+pub(super) fn clipped(mut samples: Samples, range: TimeRange) -> Samples {
+    samples.clip(range);
+    samples
 }
 
 /// The last millisecond of a window.
@@ -233,119 +168,9 @@ impl Layer {
 )]
 const WINDOW_LAST: u32 = WINDOW_MS as u32 - 1;
 
-/// Bytes that a histogram takes.
-fn bytes_of(histogram: &Histogram) -> usize {
-    let buckets = match &histogram.buckets {
-        Buckets::Integer {
-            positive, negative, ..
-        } => positive.capacity() + negative.capacity(),
-        Buckets::Float {
-            positive, negative, ..
-        } => positive.capacity() + negative.capacity(),
-    };
-    let spans = histogram.positive_spans.capacity() + histogram.negative_spans.capacity();
-    size_of::<Histogram>()
-        + (buckets + histogram.custom_values.capacity()) * 8
-        + spans * size_of::<crate::model::Span>()
-}
-
-/// One series' late samples, sorted by time, as samples; and the number of conflicts settled.
-fn collect(window: Window, late: &[Late]) -> (Samples, u64) {
-    let (mut samples, mut conflicts) = (Samples::default(), 0);
-    for same in late.chunk_by(|a, b| a.offset_ms == b.offset_ms) {
-        let mut best: Option<&Late> = None;
-        for one in same {
-            let Some(other) = best else {
-                best = Some(one);
-                continue;
-            };
-            match settle((&one.value, one.start), (&other.value, other.start)) {
-                std::cmp::Ordering::Equal => {}
-                std::cmp::Ordering::Greater => {
-                    conflicts += 1;
-                    best = Some(one);
-                }
-                std::cmp::Ordering::Less => conflicts += 1,
-            }
-        }
-        if let Some(best) = best {
-            let at = time_in(window, best.offset_ms);
-            samples.push(at, best.value.clone(), best.start);
-        }
-    }
-    (samples, conflicts)
-}
-
-/// Takes out of `samples` what `known` has bit for bit; returns how many timestamps they have in
-/// common with different values, which stay.
-fn subtract(samples: &mut Samples, known: &Samples) -> u64 {
-    let (mut left, mut conflicts) = (Samples::default(), 0);
-    for (at, value, start) in samples.iter() {
-        let found = known.timestamps.binary_search(&at.0).ok();
-        let same = found.and_then(|place| known.get(place));
-        match same.map(|(_, other, began)| settle((&value, start), (&other, began))) {
-            Some(std::cmp::Ordering::Equal) => continue,
-            Some(_) => conflicts += 1,
-            None => {}
-        }
-        left.push(at, value, start);
-    }
-    *samples = left;
-    conflicts
-}
-
-impl Run {
-    fn push(&mut self, local: u32, samples: &Samples) {
-        if samples.is_empty() {
-            return;
-        }
-        // A layer's runs are megabytes at most.
-        let Ok(begin) = u32::try_from(self.strips.len()) else {
-            return;
-        };
-        self.series.push((local, begin));
-        strip::encode(samples, &mut self.strips);
-    }
-
-    fn read(&self, local: u32) -> Samples {
-        let mut samples = Samples::default();
-        let Ok(at) = self.series.binary_search_by_key(&local, |entry| entry.0) else {
-            return samples;
-        };
-        let begin = self.series.get(at).map_or(0, |entry| entry.1 as usize);
-        let strip = self.strips.get(begin..).unwrap_or_default();
-        if let Err(error) = strip::decode(strip, &mut samples) {
-            tracing::error!(error = %error, "late samples in memory cannot be read: this is a bug");
-        }
-        samples
-    }
-
-    fn merge(runs: &[Arc<Self>]) -> Self {
-        let mut all: Vec<u32> = runs
-            .iter()
-            .flat_map(|run| run.series.iter().map(|entry| entry.0))
-            .collect();
-        all.sort_unstable();
-        all.dedup();
-        let mut merged = Self::default();
-        for local in all {
-            let mut samples = Samples::default();
-            for run in runs {
-                samples.merge(&run.read(local));
-            }
-            merged.push(local, &samples);
-        }
-        merged.strips.shrink_to_fit();
-        merged
-    }
-
-    fn bytes(&self) -> usize {
-        self.series.capacity() * 8 + self.strips.capacity()
-    }
-}
-
 impl LayerData {
-    fn chunk(&self, local: u32) -> Option<Chunk> {
+    /// The chunk of a series, if it has values.
+    pub(super) fn chunk(&self, local: u32) -> Option<Chunk> {
         let piece = self.chunks.get(local as usize / CHUNKS)?.as_ref()?;
         let chunk = piece.get(local as usize % CHUNKS)?;
         (!chunk.is_empty()).then_some(*chunk)
@@ -386,8 +211,32 @@ impl LayerData {
         }
     }
 
+    /// Whether a digest tree is kept.
+    #[inline]
+    pub(super) const fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Adds to the tree that is kept.
+    pub(super) fn add_to_kept(&mut self, tree: &DigestTree) {
+        if let Some(kept) = &mut self.kept {
+            kept.tree.add_tree(tree);
+        }
+    }
+
+    /// The rows of a series: the first, and the one after the last. `None` when it has late samples
+    /// or runs, or is not here.
+    pub(super) fn rows_of(&self, local: u32) -> Option<(u16, u16)> {
+        let kept = self.kept.as_ref().filter(|kept| !kept.may_have(local, 0));
+        let chunk = kept.and_then(|_| self.chunk(local))?;
+        Some((chunk.first_row(), chunk.next_row()))
+    }
+
     /// Puts a sample into the late buffer.
     pub(super) fn push_late(&mut self, late: Late) {
+        if let Some(kept) = &mut self.kept {
+            kept.in_late(late.local, late.offset_ms);
+        }
         if let Value::Histogram(histogram) = &late.value {
             self.late_bytes += bytes_of(histogram);
         }
@@ -399,14 +248,16 @@ impl LayerData {
         self.late.len() >= LATE_MAX || self.late_bytes >= LATE_BYTES_MAX
     }
 
-    fn sort_late(&mut self) {
+    /// Sorts the late buffer, by series and time.
+    pub(super) fn sort_late(&mut self) {
         if self.late_sorted < self.late.len() {
             self.late.sort_by_key(|late| (late.local, late.offset_ms));
             self.late_sorted = self.late.len();
         }
     }
 
-    fn late_of(&self, local: u32) -> &[Late] {
+    /// The late samples of a series, when they are sorted.
+    pub(super) fn late_of(&self, local: u32) -> &[Late] {
         let from = self.late.partition_point(|late| late.local < local);
         let rest = self.late.get(from..).unwrap_or_default();
         let to = rest.partition_point(|late| late.local == local);
@@ -445,6 +296,7 @@ impl LayerData {
             + self.runs.iter().map(|run| run.bytes()).sum::<usize>()
             + self.present.bytes()
             + self.defined.bytes()
+            + self.kept.as_ref().map_or(0, |kept| kept.bytes())
             + size_of::<Self>()
     }
 }

@@ -140,7 +140,7 @@ impl Replay {
                 }
                 self.floats.push(FloatSample {
                     series,
-                    at: super::layer::time_in(header.window, float.offset_ms),
+                    at: super::rows::time_in(header.window, float.offset_ms),
                     value: f64::from_bits(float.bits),
                 });
             }

@@ -87,11 +87,6 @@ impl Roster {
         self.arcs.get(&arc)?.slots.get(local as usize).copied()
     }
 
-    /// The target of a series of an arc.
-    pub(super) fn target_of(&self, arc: RingArc, local: u32) -> Option<u32> {
-        Some(self.entry(self.slot_of(arc, local)?)?.target)
-    }
-
     /// The tenant and labels of a slot.
     pub(super) fn series(&self, slot: u32) -> Option<(TenantId, LabelSet)> {
         let entry = self.entry(slot)?;

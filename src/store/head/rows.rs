@@ -4,6 +4,18 @@
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::codec::chunk;
+use crate::model::{TimestampMs, WINDOW_MS, Window};
+
+/// Time `offset_ms` of a window, exact also in the first window of all, whose start lies before
+/// what 64 bits can say.
+pub(super) const fn time_in(window: Window, offset_ms: u32) -> TimestampMs {
+    TimestampMs(
+        window
+            .0
+            .wrapping_mul(WINDOW_MS)
+            .wrapping_add(offset_ms as i64),
+    )
+}
 
 /// Room that a target's rows grow by.
 const STEP: usize = 60;
@@ -25,11 +37,7 @@ impl Rows {
     /// Copies the timestamps of a target from row `first` to row `last`.
     pub(super) fn copy(&self, target: u32, first: u16, last: u16, into: &mut Vec<u32>) {
         into.clear();
-        let table = self.0.lock();
-        if let Some(rows) = table.0.get(target as usize) {
-            let last = usize::from(last).min(rows.len().saturating_sub(1));
-            into.extend_from_slice(rows.get(usize::from(first)..=last).unwrap_or_default());
-        }
+        into.extend_from_slice(self.0.lock().of(target, first, last));
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -40,6 +48,15 @@ impl Rows {
 }
 
 impl RowTable {
+    /// The timestamps of a target from row `first` to row `last`.
+    pub(super) fn of(&self, target: u32, first: u16, last: u16) -> &[u32] {
+        let Some(rows) = self.0.get(target as usize) else {
+            return &[];
+        };
+        let last = usize::from(last).min(rows.len().saturating_sub(1));
+        rows.get(usize::from(first)..=last).unwrap_or_default()
+    }
+
     /// The row of a timestamp; `None` when it is older than the last row and on no row, or when
     /// the table is full.
     #[inline]

@@ -1,19 +1,20 @@
 //! A shard: a stripe of the head with a lock of its own, holding whole scrape targets.
 //!
 //! Two locks, always taken in this order: the state (windows, layers, what the log has defined),
-//! then the roster (who is registered). Layers have their own small locks, which readers take.
+//! then the roster (who is registered). After them those of a window's rows, then of its layers,
+//! the oldest first; readers take a layer's alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::exemplars::Exemplars;
-use super::layer::Layer;
+use super::layer::{Layer, LayerData};
 use super::pieces::Pieces;
 use super::roster::Roster;
 use super::rows::Rows;
-use crate::model::{RingArc, Window};
+use crate::model::{RingArc, TimestampMs, Window};
 
 /// Windows of a shard that have chunks at a time; samples of others go through the late buffer.
 const LIVE_WINDOWS: usize = 4;
@@ -175,5 +176,34 @@ impl State {
     pub(super) fn bytes(&self) -> usize {
         let rows: usize = self.windows.values().map(|state| state.rows.bytes()).sum();
         self.held.bytes() + rows
+    }
+}
+
+/// The open layers of the arcs of an append, each locked at its first use.
+pub(super) struct OpenLayers<'a> {
+    layers: Vec<(&'a Arc<Layer>, Option<MutexGuard<'a, LayerData>>)>,
+    now: TimestampMs,
+}
+
+impl<'a> OpenLayers<'a> {
+    pub(super) fn of(state: &'a WindowState, arcs: &[RingArc], now: TimestampMs) -> Self {
+        let layers = arcs
+            .iter()
+            .filter_map(|arc| state.open.get(arc))
+            .map(|layer| (layer, None))
+            .collect();
+        Self { layers, now }
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, arc: u32) -> Option<(&'a Arc<Layer>, &mut LayerData)> {
+        let now = self.now;
+        let (layer, guard) = self.layers.get_mut(arc as usize)?;
+        let data = guard.get_or_insert_with(|| {
+            let mut data = layer.lock();
+            data.appended = now;
+            data
+        });
+        Some((layer, data))
     }
 }
