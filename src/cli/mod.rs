@@ -6,8 +6,10 @@
 mod check_config;
 mod client;
 mod completions;
+mod drain;
 mod graph;
 mod query;
+mod ring;
 mod serve;
 mod status;
 mod table;
@@ -30,7 +32,9 @@ Examples:
   cairn serve --config /etc/cairn.toml           a configured one
   cairn query 'rate(cairn_ingest_stored_total[5m])'
   cairn query --last 1h --graph 'process_resident_memory_bytes'
-  cairn status";
+  cairn status
+  cairn ring                                     the cluster and what is wrong with it
+  cairn drain board-3                            empty a node before it goes";
 
 /// A Prometheus-compatible metrics store for small machines.
 #[derive(Parser, Debug)]
@@ -50,6 +54,10 @@ enum Command {
     Query(query::Query),
     /// Say what a node is, holds and receives.
     Status(status::Status),
+    /// Show a cluster: nodes, replicas, moves, and what is wrong.
+    Ring(ring::Ring),
+    /// Empty a node, so that it can be switched off for good.
+    Drain(drain::Drain),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Completions),
 }
@@ -72,7 +80,7 @@ struct ConfigArgs {
     /// Where HTTP is served (key http.listen).
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
-    /// Where peers will be served (key peer.listen).
+    /// Where peers are served (key peer.listen).
     #[arg(long, value_name = "ADDR")]
     peer_listen: Option<String>,
     /// Any other key, such as --set query.timeout=30s. May be repeated.
@@ -114,6 +122,8 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Ring(command) => command.run(),
+        Command::Drain(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::Completions(command) => command.run(),

@@ -156,7 +156,7 @@ fn shown(value: f64, unit: Unit) -> String {
 }
 
 /// Bytes as people count them.
-fn bytes(value: f64) -> String {
+pub(super) fn bytes(value: f64) -> String {
     let (mut value, mut name) = (value, "B");
     for next in ["KiB", "MiB", "GiB", "TiB"] {
         if value < 1024.0 {

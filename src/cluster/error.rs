@@ -2,7 +2,7 @@
 
 use super::control::ControlError;
 use super::discovery::DiscoveryError;
-use super::peer::PeerSetupError;
+use super::peer::{PeerError, PeerSetupError};
 use crate::store;
 
 /// What a caller can do about it is the variant.
@@ -16,7 +16,19 @@ pub enum Error {
     Discovery(#[from] DiscoveryError),
     /// The peer port.
     #[error(transparent)]
-    Peer(#[from] PeerSetupError),
+    PeerSetup(#[from] PeerSetupError),
+    /// A setting, or what a person asked for, cannot be used.
+    #[error("{0}")]
+    Setting(String),
+    /// This node must not go on.
+    #[error("{0}")]
+    Ended(String),
+    /// A peer.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// Too few members answer for what was wanted.
+    #[error("{0}")]
+    TooFew(String),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -3,24 +3,36 @@
 //! Lock, engine, control log, founding, store, catching up, gate; then one worker that watches the
 //! disk, seals what is due and lets go of what has expired. Closing goes the other way round.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 
-use super::control::{Control, ControlState, Introduction, LocalControl, join_or_found};
+use super::control::{
+    Command, Control, ControlError, ControlState, Drain, Introduction, Liveness, LocalControl,
+    join_or_found,
+};
+use super::discovery::{DiscoveryKind, DiscoverySettings};
 use super::error::Error;
 use super::metrics::ClusterMetrics;
+use super::moves::Follower;
 use super::retention::Retention;
-use super::seal::Sealer;
-use super::settings::SealSettings;
+use super::ring::{Plan, plan};
+use super::seal::{Sealer, SealerParts};
+use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
+use super::status::{ClusterStatus, Surroundings, describe};
+use super::together::{BuildParts, Joined, Together};
 use super::watch::Watch;
 use super::write::{Gate, Refusing, Writer};
-use crate::model::FOUNDING_DEPTH;
-use crate::runtime::{CancelToken, Chance, Clock, NamedThread};
+use super::workers::{Rounds, Worker, start_worker};
+use crate::model::{FOUNDING_DEPTH, Incarnation};
+use crate::runtime::{CancelToken, Chance, Clock};
+use crate::source::Source;
 use crate::store::{
     self, DataDir, DiskSettings, Engine, HeadSettings, RetentionSettings, Store, StoreMetrics,
     StoreParts, Watermark, WriteLogSettings,
@@ -33,13 +45,6 @@ const WORKER_INTERVAL: Duration = Duration::from_secs(2);
 /// Memory and disk are looked at so often: the disk can fill by some 100 MB a second, the head by
 /// some 30, and their bounds are wide enough for one interval of that.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// After seals have failed, the worker lets so many rounds pass at most before the next: two more
-/// after every failure.
-const PAUSE_ROUNDS_MAX: u32 = 30;
-
-/// Marks are cleared away this seldom: one scan of a few hundred keys.
-const MARKS_EVERY: u32 = 1800;
 
 /// Block files that are open at a time; each costs a few KiB of memory and a descriptor.
 const OPEN_FILES_MAX: i32 = 512;
@@ -67,6 +72,16 @@ pub struct MemberSettings {
     pub retention: RetentionSettings,
     /// What of the disk stays free.
     pub disk: DiskSettings,
+    /// Who takes part.
+    pub cluster: ClusterSettings,
+    /// How peers are found.
+    pub discovery: DiscoverySettings,
+    /// Where peers are listened for.
+    pub peer: PeerSettings,
+    /// Their certificates.
+    pub peer_tls: PeerTlsSettings,
+    /// Where HTTP is served, for those who look this node up.
+    pub http_listen: String,
 }
 
 /// This node, open.
@@ -75,34 +90,63 @@ pub struct LocalMember {
     control: Arc<dyn Control>,
     sealer: Arc<Sealer>,
     gate: Arc<Gate>,
+    /// `None` on a node that is alone.
+    together: Option<Arc<Together>>,
+    me: Incarnation,
+    replication_factor: u32,
     workers: Mutex<Vec<Worker>>,
 }
 
-struct Worker {
-    stop: SyncSender<()>,
-    cancel: CancelToken,
-    thread: NamedThread,
+/// What a member is handed of the world.
+#[derive(Clone)]
+pub struct World {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub chance: Arc<dyn Chance>,
+    /// What drives connections to peers. It must have more threads than the one that opens.
+    pub runtime: Handle,
+    /// Ends the waiting for a cluster.
+    pub cancel: CancelToken,
+    /// Where the node says what its start waits for.
+    pub starting: Starting,
+}
+
+/// What a start waits for, in words.
+#[derive(Clone, Debug, Default)]
+pub struct Starting(Arc<Mutex<Option<String>>>);
+
+impl Starting {
+    pub(super) fn say(&self, reason: Option<String>) {
+        *self.0.lock() = reason;
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
 }
 
 impl LocalMember {
-    /// Opens everything, founds a cluster of one on the first start, replays the log, finishes
-    /// what a crash interrupted, and starts the worker. Writes are taken when it returns.
+    /// Opens everything, founds or joins a cluster on the first start (with no discovery one of
+    /// one), replays the log, finishes what a crash interrupted, and starts the workers. Writes
+    /// are taken when it returns. On a thread that may block.
     ///
     /// # Errors
-    /// When the directory is in use, not writable or not Cairn's, or something in it is damaged
-    /// or from a later version.
+    /// When the directory is in use, not writable or not Cairn's, something in it is damaged or
+    /// from a later version, or the node was told to stop before it had a cluster.
     pub fn open(
-        settings: MemberSettings,
-        clock: Arc<dyn Clock>,
-        chance: Arc<dyn Chance>,
+        settings: &MemberSettings,
+        world: &World,
         registry: &mut Registry,
     ) -> Result<Self, Error> {
-        let directory = DataDir::open(&settings.data_dir, chance.as_ref())?;
+        let directory = DataDir::open(&settings.data_dir, world.chance.as_ref())?;
         let path = directory.path().join("engine");
         let cache = usize::try_from(settings.engine_cache_bytes).unwrap_or(usize::MAX);
         let engine = store::RocksEngine::open(&path, cache, OPEN_FILES_MAX)?;
         let engine: Arc<dyn Engine> = Arc::new(engine);
-        Self::open_on(engine, directory, settings, clock, chance, registry)
+        Self::open_on(engine, directory, settings, world, registry)
     }
 
     /// The same on an engine that is open already.
@@ -112,13 +156,12 @@ impl LocalMember {
     pub fn open_on(
         engine: Arc<dyn Engine>,
         directory: DataDir,
-        settings: MemberSettings,
-        clock: Arc<dyn Clock>,
-        chance: Arc<dyn Chance>,
+        settings: &MemberSettings,
+        world: &World,
         registry: &mut Registry,
     ) -> Result<Self, Error> {
-        let member = Self::assemble(engine, directory, &settings, &clock, chance, registry)?;
-        let watermark = Watermark::new(member.store.directory().path(), settings.disk);
+        let member = Self::assemble(engine, directory, settings, world, registry)?;
+        let watermark = Watermark::new(member.store.directory().path(), settings.disk.clone());
         let metrics = StoreMetrics::register(registry);
         let mut watch = Watch::new(
             Arc::clone(&member.store),
@@ -129,81 +172,93 @@ impl LocalMember {
         let retention = Retention::new(
             Arc::clone(&member.store),
             Arc::clone(&member.control),
-            Arc::clone(&clock),
-            settings.retention,
+            Arc::clone(&world.clock),
+            settings.retention.clone(),
         );
-        let mut rounds = Rounds {
-            store: Arc::clone(&member.store),
-            sealer: Arc::clone(&member.sealer),
+        let mut rounds = Rounds::new(
+            Arc::clone(&member.store),
+            Arc::clone(&member.sealer),
             retention,
             metrics,
-            count: 0,
-            pause: 0,
-            paused: 0,
-        };
+        );
         // The first look at the disk comes before the first write.
         watch.once();
+        let mut workers = member
+            .together
+            .as_ref()
+            .map_or(Ok(Vec::new()), Together::start)?;
         let each_round = move |cancel: &CancelToken| rounds.once(cancel);
-        let sealing = start_worker("cairn-seal", WORKER_INTERVAL, each_round)?;
-        member.workers.lock().push(sealing);
-        let watching = start_worker("cairn-watch", WATCH_INTERVAL, move |_| watch.once())?;
-        member.workers.lock().push(watching);
+        workers.push(start_worker("cairn-seal", WORKER_INTERVAL, each_round)?);
+        let watching = move |_: &CancelToken| watch.once();
+        workers.push(start_worker("cairn-watch", WATCH_INTERVAL, watching)?);
+        *member.workers.lock() = workers;
         member.gate.refuse(Refusing::NotReady, None);
         Ok(member)
     }
 
-    /// Everything but the worker; the gate is closed.
+    /// Everything but the workers; the gate is closed.
     pub(super) fn assemble(
         engine: Arc<dyn Engine>,
         directory: DataDir,
         settings: &MemberSettings,
-        clock: &Arc<dyn Clock>,
-        chance: Arc<dyn Chance>,
+        world: &World,
         registry: &mut Registry,
     ) -> Result<Self, Error> {
-        let incarnation = directory.incarnation();
-        let control = LocalControl::open(Arc::clone(&engine))?;
-        join_or_found(
-            &control,
-            engine.as_ref(),
-            incarnation,
-            &settings.introduction,
-            chance.as_ref(),
-        )?;
+        let me = directory.incarnation();
+        let joined = if settings.discovery.main.kind == DiscoveryKind::None {
+            None
+        } else {
+            Some(Joined::join(&engine, me, settings, world, registry)?)
+        };
+        let control: Arc<dyn Control> = match &joined {
+            Some(joined) => Arc::clone(&joined.raft) as Arc<dyn Control>,
+            None => alone(&engine, me, settings, world)?,
+        };
         let state = control.state();
-        let depths = state.partitions.keys().map(|arc| arc.depth());
-        let depth = depths.max().unwrap_or(FOUNDING_DEPTH);
-        let store = Arc::new(Store::open(StoreParts {
-            directory,
-            engine,
-            cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
-            log: settings.log.clone(),
-            head: HeadSettings {
-                depth,
-                ..settings.head
-            },
-            head_bytes_max: settings.head_bytes_max,
-            decoded_bytes_max: settings.decoded_cache_bytes,
-            clock: Arc::clone(clock),
-            chance,
-        })?);
-        let control: Arc<dyn Control> = Arc::new(control);
-        let sealer = Arc::new(Sealer::new(
-            Arc::clone(&store),
-            Arc::clone(&control),
-            Arc::clone(clock),
-            settings.seal.clone(),
-            incarnation,
-            ClusterMetrics::register(registry),
-        ));
-        sealer.catch_up()?;
+        let store = open_store(engine, directory, &state, settings, world)?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
-        gate.set_ring(&state, incarnation);
+        let parts = BuildParts {
+            store: &store,
+            gate: &gate,
+            me,
+            settings,
+            world,
+        };
+        let (together, follower, peers) = match joined {
+            Some(joined) => {
+                let built = joined.build(parts, registry);
+                let together = Some(Arc::new(built.together));
+                (together, built.follower, Some(built.peers))
+            }
+            None => {
+                let follower = Arc::new(Follower::new(Arc::clone(&store), me, None));
+                (None, follower, None)
+            }
+        };
+        let sealer = Arc::new(Sealer::new(SealerParts {
+            store: Arc::clone(&store),
+            control: Arc::clone(&control),
+            clock: Arc::clone(&world.clock),
+            settings: settings.seal.clone(),
+            me,
+            metrics: ClusterMetrics::register(registry),
+            follower,
+            peers,
+        }));
+        match &together {
+            // What is missing is fetched by the worker: nobody waits for it here.
+            Some(together) => together.follow_ring(),
+            None => sealer.catch_up(&world.cancel)?,
+        }
+        gate.set_ring(&state, me);
         Ok(Self {
             store,
             control,
             sealer,
             gate,
+            together,
+            me,
+            replication_factor: settings.cluster.replication_factor,
             workers: Mutex::new(Vec::new()),
         })
     }
@@ -217,7 +272,103 @@ impl LocalMember {
     /// Where validated samples go.
     #[must_use]
     pub fn writer(&self) -> Writer {
+        if let Some(together) = &self.together {
+            return together.writer.clone();
+        }
         Writer::new(self.store(), Arc::clone(&self.gate))
+    }
+
+    /// Where samples are read from: the whole cluster.
+    #[must_use]
+    pub fn source(&self) -> Arc<dyn Source> {
+        match &self.together {
+            Some(together) => Arc::clone(&together.source),
+            None => self.store(),
+        }
+    }
+
+    /// The cluster, for a person.
+    #[must_use]
+    pub fn cluster_status(&self) -> ClusterStatus {
+        let state = self.control.state();
+        let factor = usize::try_from(self.replication_factor).unwrap_or(usize::MAX);
+        let mut around = Surroundings {
+            me: self.me,
+            leader: self.control.leader(),
+            voters: BTreeSet::from([self.me]),
+            replication_factor: factor,
+            plan: Plan::default(),
+            moves: Vec::new(),
+            applied: BTreeMap::new(),
+            trouble: Vec::new(),
+        };
+        for (arc, partition) in &state.partitions {
+            let mut members = partition.members.iter();
+            if members.any(|member| member.incarnation == self.me) {
+                around
+                    .applied
+                    .insert(*arc, self.store.applied_version(*arc));
+            }
+        }
+        match &self.together {
+            Some(together) => {
+                around.voters = together.voters();
+                around.plan = plan(&state, &together.conducting.wish(&state));
+                around.moves = together.conducting.progress(&state);
+                around.trouble = together.trouble();
+            }
+            None => around.replication_factor = 1,
+        }
+        around.trouble.extend(self.gate.refusing());
+        describe(&state, around)
+    }
+
+    /// Marks a node, by its name or incarnation, to be emptied or no longer.
+    ///
+    /// # Errors
+    /// When there is no such node, several have that name, or the control group cannot decide.
+    pub fn drain(&self, node: &str, drain: bool) -> Result<(), Error> {
+        let state = self.control.state();
+        let there = state.members.iter();
+        let there = there.filter(|(_, member)| member.liveness != Liveness::Gone);
+        let named: Vec<Incarnation> = there
+            .filter(|(who, member)| member.name == node || who.to_string() == node)
+            .map(|(who, _)| *who)
+            .collect();
+        let incarnation = match named.as_slice() {
+            [one] => *one,
+            [] => return Err(Error::Setting(format!("no node is called {node}"))),
+            several => {
+                return Err(Error::Setting(format!(
+                    "{} nodes are called {node}: name one by its incarnation (`cairn ring --json`)",
+                    several.len()
+                )));
+            }
+        };
+        let command = Command::Drain(Drain { incarnation, drain });
+        let outcome = self.control.propose(&command)?;
+        outcome.into_result().map_err(|refusal| {
+            Error::Control(ControlError::Refused {
+                command: command.name(),
+                refusal,
+            })
+        })
+    }
+
+    /// Wakes with the reason when this node must end: its data directory runs elsewhere too.
+    #[must_use]
+    pub fn ended(&self) -> Option<watch::Receiver<Option<String>>> {
+        self.together.as_ref().map(|together| together.ended())
+    }
+
+    /// Reads again what may change while the node runs.
+    ///
+    /// # Errors
+    /// When certificates cannot be used; those before stay.
+    pub fn reload(&self) -> Result<(), Error> {
+        self.together
+            .as_ref()
+            .map_or(Ok(()), |together| together.reload())
     }
 
     /// The control state as of now.
@@ -275,16 +426,10 @@ impl LocalMember {
         let reason = "the node is stopping: try again in a moment".to_owned();
         self.gate.refuse(Refusing::NotReady, Some(reason));
         self.end_workers();
+        if let Some(together) = &self.together {
+            together.close();
+        }
         Ok(self.store.close()?)
-    }
-}
-
-impl Worker {
-    fn end(mut self) {
-        self.cancel.cancel();
-        // Full or gone: then it has been told already, or has ended.
-        let _ = self.stop.try_send(());
-        self.thread.join();
     }
 }
 
@@ -301,82 +446,46 @@ impl Drop for LocalMember {
     }
 }
 
-/// What the worker does over and over.
-struct Rounds {
-    store: Arc<Store>,
-    sealer: Arc<Sealer>,
-    retention: Retention,
-    metrics: StoreMetrics,
-    count: u32,
-    /// Rounds that pass without sealing after the last failure, and those that have.
-    pause: u32,
-    paused: u32,
+/// The control log of a cluster of one.
+fn alone(
+    engine: &Arc<dyn Engine>,
+    me: Incarnation,
+    settings: &MemberSettings,
+    world: &World,
+) -> Result<Arc<dyn Control>, Error> {
+    let control = LocalControl::open(Arc::clone(engine))?;
+    let chance = world.chance.as_ref();
+    join_or_found(
+        &control,
+        engine.as_ref(),
+        me,
+        &settings.introduction,
+        chance,
+    )?;
+    Ok(Arc::new(control))
 }
 
-fn start_worker(
-    name: &str,
-    interval: Duration,
-    mut once: impl FnMut(&CancelToken) + Send + 'static,
-) -> Result<Worker, Error> {
-    let (stop, stopped) = sync_channel(1);
-    let cancel = CancelToken::new();
-    let token = cancel.clone();
-    let work = move || {
-        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            once(&token);
-        }
-    };
-    let thread = NamedThread::spawn(name, work).map_err(|error| {
-        store::Error::Unavailable(format!(
-            "the system starts no more threads: {error}: raise its limit"
-        ))
-    })?;
-    Ok(Worker {
-        stop,
-        cancel,
-        thread,
-    })
-}
-
-impl Rounds {
-    /// Errors are logged here: nobody waits for the worker, and it tries again.
-    fn once(&mut self, cancel: &CancelToken) {
-        self.seal(cancel);
-        if let Err(error) = self.retention.pass(&self.sealer) {
-            tracing::warn!(%error, "retention failed and will be tried again");
-        }
-        if let Err(error) = self.store.drop_retired() {
-            tracing::warn!(%error, "a block's file could not be dropped and will be tried again");
-        }
-        self.store.tidy();
-        self.count = self.count.wrapping_add(1);
-        if self.count.is_multiple_of(MARKS_EVERY)
-            && let Err(error) = self.store.forget_marks()
-        {
-            tracing::warn!(%error, "old marks could not be cleared away");
-        }
-        self.metrics.observe(&self.store);
-    }
-
-    /// A seal that fails will mostly fail again: building its block over and over would only wear
-    /// the disk.
-    fn seal(&mut self, cancel: &CancelToken) {
-        if self.paused < self.pause {
-            self.paused += 1;
-            return;
-        }
-        let failed = match self.sealer.pass(cancel) {
-            Ok(pass) => pass.failed > 0,
-            Err(error) => {
-                tracing::warn!(%error, "sealing failed and will be tried again");
-                true
-            }
-        };
-        self.paused = 0;
-        self.pause = if failed {
-            (self.pause + 2).min(PAUSE_ROUNDS_MAX)
-        } else {
-            0
-        };
-    }
+fn open_store(
+    engine: Arc<dyn Engine>,
+    directory: DataDir,
+    state: &ControlState,
+    settings: &MemberSettings,
+    world: &World,
+) -> Result<Arc<Store>, Error> {
+    let depths = state.partitions.keys().map(|arc| arc.depth());
+    let depth = depths.max().unwrap_or(FOUNDING_DEPTH);
+    Ok(Arc::new(Store::open(StoreParts {
+        directory,
+        engine,
+        cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
+        log: settings.log.clone(),
+        head: HeadSettings {
+            depth,
+            ..settings.head
+        },
+        head_bytes_max: settings.head_bytes_max,
+        decoded_bytes_max: settings.decoded_cache_bytes,
+        clock: Arc::clone(&world.clock),
+        chance: Arc::clone(&world.chance),
+    })?))
 }

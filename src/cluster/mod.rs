@@ -10,6 +10,7 @@ mod error;
 mod identity;
 mod member;
 mod metrics;
+mod moves;
 mod peer;
 mod quorum;
 mod read;
@@ -19,7 +20,10 @@ mod ring;
 mod scenario;
 mod seal;
 mod settings;
+mod status;
+mod together;
 mod watch;
+mod workers;
 mod write;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
@@ -42,8 +46,9 @@ pub use discovery::{
     Surroundings, open as open_discovery,
 };
 pub use error::Error;
-pub use member::{LocalMember, MemberSettings};
+pub use member::{LocalMember, MemberSettings, Starting, World};
 pub use metrics::{ClusterMetrics, SealResult};
+pub use moves::{Progress, Report};
 pub use peer::{
     Answering, Blocking, Caller, Credentials, CredentialsError, Duplex, GrpcTransport, Identity,
     Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PROTOCOL, PeerError, PeerMetrics,
@@ -55,6 +60,7 @@ pub use read::{ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, R
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
+pub use status::{ClusterStatus, MoveRow, NodeRow, PartitionRow};
 pub use write::{
     AppendService, Durable, Gate, Pending, Refusing, Replica, WriteError, WriteMetrics,
     WriteSettings, Writer, WriterParts,

@@ -6,7 +6,7 @@ use super::control::{Command, Control, Expired};
 use super::error::Error;
 use super::seal::Sealer;
 use crate::model::TimestampMs;
-use crate::runtime::Clock;
+use crate::runtime::{CancelToken, Clock};
 use crate::store::{RetentionSettings, Store, expire_before};
 
 /// The horizon moves in steps of ten minutes: a command a block and partition, not one a second.
@@ -38,6 +38,9 @@ impl Retention {
     /// Proposes what has expired, and applies it. Partitions of which nothing goes are left alone:
     /// a command for each of them every few minutes would be the whole control log.
     pub(super) fn pass(&self, sealer: &Sealer) -> Result<usize, Error> {
+        if !self.control.is_leader() {
+            return Ok(0);
+        }
         let blocks = self.store.block_sizes();
         let Some(before) = expire_before(&blocks, &self.settings, self.clock.now()) else {
             return Ok(0);
@@ -62,7 +65,7 @@ impl Retention {
             }
         }
         if expired > 0 {
-            sealer.catch_up()?;
+            sealer.catch_up(&CancelToken::new())?;
         }
         Ok(expired)
     }

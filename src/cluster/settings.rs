@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::runtime::ByteSize;
+
 crate::settings! {
     /// When windows become blocks.
     pub struct SealSettings at "seal." {
@@ -21,9 +23,11 @@ crate::settings! {
         /// On how many nodes each sample is kept; on fewer while there are not so many. One of 1
         /// to 5: 3 survives the loss of any node without interruption.
         replication_factor: u32 = 3,
-        /// How long a node may be away before its data is made anew on others and it is given up
-        /// for ever.
+        /// How long a node may be away before what it holds is made anew on others. When it comes
+        /// back it gets a share again.
         replace_after: Duration = Duration::from_secs(60 * 60),
+        /// How fast this node fetches blocks from others, in bytes a second; 0: as fast as it can.
+        copy_bandwidth: ByteSize = ByteSize::mib(32),
     }
 }
 

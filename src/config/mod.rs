@@ -15,4 +15,4 @@ pub use error::Error;
 pub use load::{Overrides, load};
 pub use origin::Origin;
 pub use reference::{reference, reference_page};
-pub use settings::{MainSettings, MemoryLimit, NodeSettings, PeerSettings, Settings, as_toml};
+pub use settings::{MainSettings, MemoryLimit, NodeSettings, Settings, as_toml};

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::cluster::SealSettings;
+use crate::cluster::{
+    ClusterSettings, ConsulSettings, DiscoverySettings, DnsSettings, KindSettings, PeerSettings,
+    PeerTlsSettings, SealSettings, StaticSettings,
+};
 use crate::http::HttpSettings;
 use crate::ingest::IngestSettings;
 use crate::query::QuerySettings;
@@ -83,15 +86,9 @@ crate::settings! {
         name: Option<String> = None,
         /// Where it stands: replicas go to different zones.
         zone: String = "default".to_owned(),
-    }
-}
-
-crate::settings! {
-    /// The other nodes.
-    pub struct PeerSettings at "peer." {
-        /// Where this node will listen for its peers. Nothing listens there before the cluster
-        /// release; the key is known so that one configuration serves both.
-        listen: String = "0.0.0.0:9095".to_owned(),
+        /// How much of the cluster's data it can hold beside the others: replicas are dealt out in
+        /// proportion. Unset: all nodes that say nothing are equal.
+        capacity: Option<ByteSize> = None,
     }
 }
 
@@ -139,11 +136,30 @@ macro_rules! sections {
     };
 }
 
+impl Settings {
+    /// All sections of discovery together.
+    #[must_use]
+    pub fn all_discovery(&self) -> DiscoverySettings {
+        DiscoverySettings {
+            main: self.discovery.clone(),
+            fixed: self.discovery_static.clone(),
+            dns: self.discovery_dns.clone(),
+            consul: self.discovery_consul.clone(),
+        }
+    }
+}
+
 sections! {
     main: MainSettings = "",
     node: NodeSettings = "node.",
     http: HttpSettings = "http.",
     peer: PeerSettings = "peer.",
+    peer_tls: PeerTlsSettings = "peer.tls.",
+    cluster: ClusterSettings = "cluster.",
+    discovery: KindSettings = "discovery.",
+    discovery_static: StaticSettings = "discovery.static.",
+    discovery_dns: DnsSettings = "discovery.dns.",
+    discovery_consul: ConsulSettings = "discovery.consul.",
     ingest: IngestSettings = "ingest.",
     query: QuerySettings = "query.",
     retention: RetentionSettings = "retention.",

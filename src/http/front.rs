@@ -23,9 +23,14 @@ pub struct Front(Arc<ArcSwap<Router>>);
 
 impl Front {
     /// A node that is starting: alive, with its page, and not ready. Everything else is 503 with the reason, and
-    /// asks to try again soon.
+    /// asks to try again soon. `reason` is asked what the start waits for, where it is more than
+    /// reading.
     #[must_use]
-    pub fn starting() -> Self {
+    pub fn starting(reason: impl Fn() -> Option<String> + Clone + Send + Sync + 'static) -> Self {
+        let not_yet = move || {
+            let answer = not_yet(reason());
+            async move { answer }
+        };
         let router = Router::new()
             .route("/-/healthy", get(health::healthy))
             .route("/health", get(health::healthy))
@@ -52,8 +57,11 @@ impl From<Router> for Front {
     }
 }
 
-async fn not_yet() -> Response {
-    let text = "the node is starting: it reads what it holds; try again in a moment";
+fn not_yet(reason: Option<String>) -> Response {
+    let text = reason.map_or_else(
+        || "the node is starting: it reads what it holds; try again in a moment".to_owned(),
+        |reason| format!("the node is starting: {reason}"),
+    );
     let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     let soon = HeaderValue::from_static("1");
     response.headers_mut().insert(RETRY_AFTER, soon);
@@ -75,7 +83,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_lives_before_it_is_ready_and_then_shows_the_rest() {
-        let front = Front::starting();
+        let front = Front::starting(|| None);
         for path in ["/-/healthy", "/"] {
             assert_eq!(status(&front, path).await, StatusCode::OK);
         }

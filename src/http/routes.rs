@@ -41,6 +41,8 @@ enum Takes {
     Get,
     /// GET, or a form by POST.
     Form,
+    /// A form by POST alone: it changes something.
+    Post,
 }
 
 /// An endpoint below the prefixes.
@@ -65,6 +67,15 @@ const fn by_get(path: &'static str, endpoint: Endpoint, about: &'static str) -> 
     ApiRoute {
         path,
         takes: Takes::Get,
+        endpoint,
+        about,
+    }
+}
+
+const fn by_post(path: &'static str, endpoint: Endpoint, about: &'static str) -> ApiRoute {
+    ApiRoute {
+        path,
+        takes: Takes::Post,
         endpoint,
         about,
     }
@@ -117,6 +128,8 @@ const API: &[ApiRoute] = &[
     by_get("/status/config", api::status::config, "the configuration in force"),
     by_get("/status/tsdb", api::status::tsdb, "what the head holds, and where most series are"),
     by_get("/status/tsdb/blocks", api::status::blocks, "the blocks"),
+    by_get("/status/cluster", api::cluster::status, "nodes, partitions, moves, and what is wrong"),
+    by_post("/admin/cluster/drain", api::cluster::drain, "empties `node`, or takes it back with `drain=false`"),
     by_get(REPLAY, api::status::replay, "how far the log is read; answers before the node is ready"),
 ];
 
@@ -198,6 +211,7 @@ pub fn listed_routes() -> Vec<ListedRoute> {
         methods: match route.takes {
             Takes::Get => "GET",
             Takes::Form => "GET POST",
+            Takes::Post => "POST",
         },
         about: route.about,
     });
@@ -222,6 +236,7 @@ fn handler(route: ApiRoute) -> MethodRouter<State> {
     let methods = match route.takes {
         Takes::Get => MethodFilter::GET,
         Takes::Form => MethodFilter::GET.or(MethodFilter::POST),
+        Takes::Post => MethodFilter::POST,
     };
     on(
         methods,

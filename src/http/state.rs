@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
+use crate::cluster::ClusterStatus;
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
@@ -61,6 +62,16 @@ pub trait StatusProvider: Send + Sync + 'static {
 
     /// How far the log's replay is.
     fn replay(&self) -> ReplayStatus;
+
+    /// The cluster as this node sees it.
+    fn cluster(&self) -> ClusterStatus;
+
+    /// Marks a node, by its name or incarnation, to be emptied or no longer. May wait for the
+    /// control group.
+    ///
+    /// # Errors
+    /// When there is no such node, or the control group cannot decide now.
+    fn drain(&self, node: &str, drain: bool) -> Result<(), String>;
 
     /// What the node scrapes: itself, or nothing.
     fn targets(&self) -> Vec<TargetStatus>;

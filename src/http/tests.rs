@@ -242,6 +242,21 @@ impl StatusProvider for Node {
         Vec::new()
     }
 
+    fn cluster(&self) -> ClusterStatus {
+        ClusterStatus {
+            cluster: "c0ffee".to_owned(),
+            trouble: vec!["down: board-2".to_owned()],
+            ..ClusterStatus::default()
+        }
+    }
+
+    fn drain(&self, node: &str, _: bool) -> Result<(), String> {
+        if node == "board-2" {
+            return Ok(());
+        }
+        Err(format!("no node is called {node}"))
+    }
+
     fn replay(&self) -> ReplayStatus {
         ReplayStatus {
             first: 1,

@@ -23,6 +23,12 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// This node must not go on under its present identity.
+    #[error("this node has ended: {reason}")]
+    Ended {
+        /// Why.
+        reason: String,
+    },
     /// A bug: a part of the node ended in a panic.
     #[error("{what} ended abnormally: please report the log above as a bug")]
     Lost {

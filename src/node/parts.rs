@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
 
-use crate::cluster::{Introduction, LocalMember, MemberSettings};
+use crate::cluster::{Introduction, LocalMember, MemberSettings, Starting, World};
 use crate::config::Settings;
 use crate::http::{self, Front, HttpMetrics, State};
 use crate::ingest::{Exposed, Receiver, SelfScrape};
 use crate::model::{FOUNDING_DEPTH, TenantId, TimestampMs};
 use crate::query::{Engine, QueryMetrics, QuerySettings};
-use crate::runtime::{ByteSize, Chance, Clock, Pool, cores, host_name};
+use crate::runtime::{ByteSize, CancelToken, Chance, Clock, Pool, cores, host_name};
 use crate::store::HeadSettings;
 
 use super::memory::Shares;
@@ -36,6 +37,10 @@ pub(super) struct Ground {
     pub(super) started: TimestampMs,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) chance: Arc<dyn Chance>,
+    /// What the start waits for.
+    pub(super) starting: Starting,
+    /// Ends the waiting for a cluster.
+    pub(super) stop_opening: CancelToken,
 }
 
 impl Ground {
@@ -47,11 +52,17 @@ impl Ground {
             settings,
             clock,
             chance,
+            starting: Starting::default(),
+            stop_opening: CancelToken::new(),
         }
     }
 
     /// Opens what the node holds. Takes as long as reading the log does.
-    pub(super) fn open_member(&self, registry: &mut Registry) -> Result<LocalMember, super::Error> {
+    pub(super) fn open_member(
+        &self,
+        runtime: &Handle,
+        registry: &mut Registry,
+    ) -> Result<LocalMember, super::Error> {
         let settings = &self.settings;
         let member = MemberSettings {
             data_dir: settings.main.data_dir.clone(),
@@ -59,7 +70,7 @@ impl Ground {
                 name: self.name.clone(),
                 zone: settings.node.zone.clone(),
                 addresses: vec![settings.peer.listen.clone()],
-                capacity_bytes: 0,
+                capacity_bytes: settings.node.capacity.map_or(0, |capacity| capacity.0),
             },
             log: settings.log.clone(),
             head: HeadSettings {
@@ -76,14 +87,20 @@ impl Ground {
             seal: settings.seal.clone(),
             retention: settings.retention.clone(),
             disk: settings.disk.clone(),
+            cluster: settings.cluster.clone(),
+            discovery: settings.all_discovery(),
+            peer: settings.peer.clone(),
+            peer_tls: settings.peer_tls.clone(),
+            http_listen: settings.http.listen.clone(),
         };
-        let clock = Arc::clone(&self.clock);
-        Ok(LocalMember::open(
-            member,
-            clock,
-            Arc::clone(&self.chance),
-            registry,
-        )?)
+        let world = World {
+            clock: Arc::clone(&self.clock),
+            chance: Arc::clone(&self.chance),
+            runtime: runtime.clone(),
+            cancel: self.stop_opening.clone(),
+            starting: self.starting.clone(),
+        };
+        Ok(LocalMember::open(&member, &world, registry)?)
     }
 
     pub(super) fn engine(&self, registry: &mut Registry) -> Engine {
@@ -139,7 +156,7 @@ impl Ground {
         let running = self.settings.query.max_concurrency.max(1) + LOOKUPS;
         let state = State {
             engine: Arc::new(made.engine),
-            source: member.store(),
+            source: member.source(),
             status,
             registry: made.registry,
             metrics,
@@ -206,7 +223,11 @@ pub fn metrics_registry(
 ) -> Result<Registry, super::Error> {
     let ground = Ground::new(settings, clock, chance);
     let (mut registry, _) = registry(ground.started);
-    let member = ground.open_member(&mut registry)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|source| super::Error::System {
+        what: "threads",
+        source,
+    })?;
+    let member = ground.open_member(runtime.handle(), &mut registry)?;
     let _ = ground.engine(&mut registry);
     let _ = ground.receiver(&member, &mut registry);
     member.close()?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
@@ -71,7 +71,8 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
         what: "listening address",
         source,
     })?;
-    let front = Front::starting();
+    let starting = ground.starting.clone();
+    let front = Front::starting(move || starting.reason());
     let (stop_server, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.run(front.clone(), async {
         // A sender that is gone means the same.
@@ -97,8 +98,9 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
     ground.show(&front, &member, made, Arc::clone(&status), http);
     let scraping = tokio::spawn(scrape.run());
     tell_ready(&ground, &member);
-    until_stopped(&mut signals, &reload).await;
-    stop(&member, &status, stop_server, serving, scraping).await
+    let ended = until_stopped(&mut signals, &reload, &member).await;
+    stop(&member, &status, stop_server, serving, scraping).await?;
+    ended.map_or(Ok(()), |reason| Err(Error::Ended { reason }))
 }
 
 /// Opens what the node holds, beside the server.
@@ -107,8 +109,9 @@ async fn open(
     mut registry: Registry,
 ) -> Result<(LocalMember, Registry), Error> {
     let ground = Arc::clone(ground);
+    let runtime = Handle::current();
     let opening = spawn_blocking(move || {
-        let member = ground.open_member(&mut registry)?;
+        let member = ground.open_member(&runtime, &mut registry)?;
         Ok((member, registry))
     });
     opening.await.unwrap_or(Err(Error::Lost {
@@ -129,8 +132,8 @@ async fn open_unless_stopped(
         () = told_to_stop(signals) => {}
     }
     tracing::info!("cairn is stopping before it was ready");
-    if let Ok(opened) = timeout(OPENING_TIME, opening).await {
-        let (member, _) = opened?;
+    ground.stop_opening.cancel();
+    if let Ok(Ok((member, _))) = timeout(OPENING_TIME, opening).await {
         let closed = spawn_blocking(move || member.close()).await;
         closed.map_err(|_| Error::Lost {
             what: "closing the data directory",
@@ -162,10 +165,40 @@ fn tell_ready(ground: &Ground, member: &LocalMember) {
     );
 }
 
-async fn until_stopped(signals: &mut Signals, reload: &Reload) {
-    while signals.next().await == Asked::Reload {
-        // What went wrong has been logged, and shows in `status/runtimeinfo`.
-        let _ = reload.run();
+/// Waits until the node is told to stop, or must: then with the reason.
+async fn until_stopped(
+    signals: &mut Signals,
+    reload: &Reload,
+    member: &LocalMember,
+) -> Option<String> {
+    let ended = member.ended();
+    let ended = async move {
+        let Some(mut ended) = ended else {
+            return std::future::pending().await;
+        };
+        match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone(),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            asked = signals.next() => {
+                if asked != Asked::Reload {
+                    return None;
+                }
+                // What went wrong has been logged, and shows in `status/runtimeinfo`.
+                let _ = reload.run();
+                if let Err(error) = member.reload() {
+                    tracing::error!(%error, "the certificates of peers could not be read again");
+                }
+            }
+            reason = &mut ended => {
+                tracing::error!(?reason, "this node must not go on");
+                return reason;
+            }
+        }
     }
 }
 

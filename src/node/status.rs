@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cluster::LocalMember;
+use crate::cluster::{ClusterStatus, LocalMember};
 use crate::config::Settings;
 use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
@@ -113,6 +113,15 @@ impl StatusProvider for NodeStatus {
 
     fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {
         self.member.store().blocks()
+    }
+
+    fn cluster(&self) -> ClusterStatus {
+        self.member.cluster_status()
+    }
+
+    fn drain(&self, node: &str, drain: bool) -> Result<(), String> {
+        let done = self.member.drain(node, drain);
+        done.map_err(|error| error.to_string())
     }
 
     fn replay(&self) -> ReplayStatus {

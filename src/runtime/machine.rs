@@ -155,3 +155,14 @@ mod tests {
         );
     }
 }
+
+/// The address of this machine that leads outwards, as others may see it. Nothing is sent. `None`:
+/// there is no way out.
+#[must_use]
+pub fn outward_address() -> Option<String> {
+    // A documentation address: what matters is which interface the system would choose.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified()).then(|| address.to_string())
+}

@@ -11,6 +11,7 @@ mod pool;
 mod setting;
 mod tasks;
 mod telemetry;
+mod throttle;
 
 pub use backoff::{Backoff, jittered};
 pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
@@ -18,12 +19,13 @@ pub use cancel::{CancelToken, Cancelled};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use machine::{
-    cores, cpu_seconds, host_name, memory_total, open_files, resident_memory, threads,
-    written_bytes,
+    cores, cpu_seconds, host_name, memory_total, open_files, outward_address, resident_memory,
+    threads, written_bytes,
 };
 pub use pool::{Pool, PoolError};
 pub use setting::{
     ByteSize, KeyReference, RawValue, Section, Setting, parse_duration_ms, show_duration,
 };
-pub use tasks::NamedThread;
+pub use tasks::{NamedThread, pause};
 pub use telemetry::{LogError, LogFormat, LogLevel, LogSettings, check_level, start_logging};
+pub use throttle::Throttle;

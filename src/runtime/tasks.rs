@@ -42,3 +42,12 @@ impl Drop for NamedThread {
         self.join();
     }
 }
+
+/// Lets the calling thread wait: for commands that look at something again and again.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "this is the one place where a thread sleeps"
+)]
+pub fn pause(duration: std::time::Duration) {
+    std::thread::sleep(duration);
+}

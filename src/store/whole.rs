@@ -277,6 +277,18 @@ impl Store {
         self.view_of(arc).version
     }
 
+    /// Whether a version of a partition, or a later one, is applied here.
+    #[must_use]
+    pub fn has_applied(&self, arc: RingArc, version: u64) -> bool {
+        self.knows(arc) && self.applied_version(arc) >= version
+    }
+
+    /// Whether anything is kept here of a partition.
+    #[must_use]
+    pub fn holds(&self, arc: RingArc) -> bool {
+        self.knows(arc) || !self.head_is_empty(arc)
+    }
+
     pub(super) fn view_of(&self, arc: RingArc) -> Arc<ArcView> {
         self.views.read().get(&arc).cloned().unwrap_or_default()
     }

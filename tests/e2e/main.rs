@@ -20,6 +20,7 @@
 
 mod bad_input;
 mod browser;
+mod cluster;
 mod compare;
 mod crash;
 mod damage;

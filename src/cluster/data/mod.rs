@@ -7,6 +7,8 @@
 mod ask;
 mod content;
 mod file;
+mod peers;
+mod service;
 mod tree;
 mod wire;
 
@@ -16,5 +18,7 @@ mod tests;
 pub use ask::{CutAnswer, CutHeld, CutRequest, PullOf, PullRequest, Purpose};
 pub use content::{Content, ContentWriter, decode_content};
 pub use file::{FetchAnswer, FetchRequest, StageAnswer, StageRequest};
+pub(super) use peers::{CutReply, DataPeers, Heads};
+pub(super) use service::DataService;
 pub use tree::{LEAVES_LEN, decode_leaves, encode_leaves};
 pub use wire::DataError;

@@ -28,6 +28,7 @@ use crate::runtime::{Chance, Clock};
 
 pub use error::DiscoveryError;
 pub use metrics::{DiscoveryMetrics, Operation};
+pub(super) use peer::authority;
 pub use peer::{Announcement, Endpoint, Peer, PeerSaid, Sighting};
 pub use settings::{
     ConsulSettings, DiscoveryKind, DiscoverySettings, DnsSettings, KindSettings, Secret,

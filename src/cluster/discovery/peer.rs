@@ -66,7 +66,7 @@ impl Endpoint {
 }
 
 /// Host and port as one text; an IPv6 address gets its brackets.
-pub(super) fn authority(host: &str, port: u16) -> String {
+pub(in crate::cluster) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') {
         format!("[{host}]:{port}")
     } else {

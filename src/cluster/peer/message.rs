@@ -33,11 +33,13 @@ pub enum Method {
     Names = 12,
     /// What a node says of itself to a person: for `cairn ring`, `cairn status` and the page.
     Status = 13,
+    /// How far are you with a partition that you join or hold? Its blocks are fetched from now on.
+    Move = 14,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Hello,
         Self::Raft,
         Self::Propose,
@@ -51,6 +53,7 @@ impl Method {
         Self::Select,
         Self::Names,
         Self::Status,
+        Self::Move,
     ];
 
     /// The method of a number, if this program knows it.
@@ -84,6 +87,7 @@ impl Method {
             Self::Select => "select",
             Self::Names => "names",
             Self::Status => "status",
+            Self::Move => "move",
         }
     }
 
@@ -176,6 +180,6 @@ mod tests {
             assert_eq!(Method::of(method.number()), Some(method));
         }
         assert_eq!(Method::of(0), None);
-        assert_eq!(Method::of(14), None);
+        assert_eq!(Method::of(15), None);
     }
 }

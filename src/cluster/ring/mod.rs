@@ -76,7 +76,11 @@ pub fn plan(state: &ControlState, wish: &Wish) -> Plan {
     };
     let placement = placement::place(&problem);
     let targets = placement.sets.iter().map(|set| roster.members(set));
-    let wanted = mean::depth(state, roster.seats.len(), replicas);
+    let wanted = if wish.keep_arcs {
+        0
+    } else {
+        mean::depth(state, roster.seats.len(), replicas)
+    };
     let mut plan = Plan {
         splits: mean::splits(state, wanted),
         holdings: holdings(&roster, &rows, &placement),

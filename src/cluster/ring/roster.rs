@@ -18,6 +18,8 @@ pub struct Wish {
     /// Moves that have not begun, but for which blocks are being fetched: of two equally good
     /// plans, the one that goes on with them is made.
     pub preparing: BTreeSet<(RingArc, MemberId)>,
+    /// Arcs stay as large as they are: nodes' heads do not follow a split yet.
+    pub keep_arcs: bool,
 }
 
 /// A node that replicas can be placed on.

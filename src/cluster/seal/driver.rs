@@ -4,7 +4,7 @@
 //! double its memory. Every step is a matter of state, so whatever is interrupted is done again
 //! by the next start or the next pass, and nothing has to be remembered about it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -12,12 +12,14 @@ use parking_lot::Mutex;
 use super::protocol::{Action, CutAnswer, End, Event, Seal, Target};
 use super::schedule::{self, Due, Held, Mode, Why};
 use crate::cluster::control::{Control, MemberId, Outcome, SealCommit};
+use crate::cluster::data::{CutReply, CutRequest, DataPeers, StageRequest};
 use crate::cluster::error::Error;
 use crate::cluster::metrics::{ClusterMetrics, SealResult};
+use crate::cluster::moves::{Follower, catalog};
 use crate::cluster::settings::SealSettings;
 use crate::model::{BlockEntry, Incarnation};
 use crate::runtime::{CancelToken, Clock};
-use crate::store::{BuildOrder, Catalog, ContentSum, RangeCut, Store};
+use crate::store::{self, BuildOrder, DigestTree, RangeCut, Store};
 
 /// A refused commit begins again with the new state; whoever loses this often has a bug.
 const ATTEMPTS_MAX: usize = 4;
@@ -30,8 +32,23 @@ pub struct Sealer {
     settings: SealSettings,
     me: Incarnation,
     metrics: ClusterMetrics,
-    /// Held while anything is sealed or applied.
+    follower: Arc<Follower>,
+    /// `None` on a node that has no peers.
+    peers: Option<Arc<DataPeers>>,
+    /// Held while anything is sealed.
     busy: Mutex<()>,
+}
+
+/// What a sealer is made from.
+pub(in crate::cluster) struct SealerParts {
+    pub(in crate::cluster) store: Arc<Store>,
+    pub(in crate::cluster) control: Arc<dyn Control>,
+    pub(in crate::cluster) clock: Arc<dyn Clock>,
+    pub(in crate::cluster) settings: SealSettings,
+    pub(in crate::cluster) me: Incarnation,
+    pub(in crate::cluster) metrics: ClusterMetrics,
+    pub(in crate::cluster) follower: Arc<Follower>,
+    pub(in crate::cluster) peers: Option<Arc<DataPeers>>,
 }
 
 /// What a pass did.
@@ -48,14 +65,17 @@ pub struct Pass {
 impl Sealer {
     /// A sealer for the partitions of one member.
     #[must_use]
-    pub fn new(
-        store: Arc<Store>,
-        control: Arc<dyn Control>,
-        clock: Arc<dyn Clock>,
-        settings: SealSettings,
-        me: Incarnation,
-        metrics: ClusterMetrics,
-    ) -> Self {
+    pub(in crate::cluster) fn new(parts: SealerParts) -> Self {
+        let SealerParts {
+            store,
+            control,
+            clock,
+            settings,
+            me,
+            metrics,
+            follower,
+            peers,
+        } = parts;
         Self {
             store,
             control,
@@ -63,6 +83,8 @@ impl Sealer {
             settings,
             me,
             metrics,
+            follower,
+            peers,
             busy: Mutex::new(()),
         }
     }
@@ -72,11 +94,13 @@ impl Sealer {
     ///
     /// # Errors
     /// When a block that the catalog names cannot be had, or the disk fails.
-    pub fn catch_up(&self) -> Result<(), Error> {
+    pub(in crate::cluster) fn catch_up(&self, cancel: &CancelToken) -> Result<(), Error> {
         let _busy = self.busy.lock();
         let state = self.control.state();
-        for (arc, partition) in &state.partitions {
-            self.store.apply(*arc, &catalog(partition), None)?;
+        self.follower.bring_all_up(&state, cancel)?;
+        if self.peers.is_some() {
+            // A file that is staged here may be named a moment later by whoever seals.
+            return Ok(());
         }
         let named = |id| {
             let mut partitions = state.partitions.values();
@@ -120,7 +144,10 @@ impl Sealer {
             .collect();
         let now = self.clock.now();
         let state = self.control.state();
-        let due = schedule::due(&held, &state, &self.settings, now, mode);
+        let mut due = schedule::due(&held, &state, &self.settings, now, mode);
+        if mode == Mode::Usual {
+            due.retain(|due| schedule::is_my_turn(due, &state, self.me, now, &self.settings));
+        }
         self.metrics.due(due.len());
         let mut pass = Pass::default();
         for due in due {
@@ -190,10 +217,11 @@ impl Sealer {
         let Some(partition) = state.partition(due.arc) else {
             return Ok(End::Again);
         };
+        let _mine = self.follower.leave_to_seal(due.arc);
         if self.store.applied_version(due.arc) < partition.version {
-            // A step after an earlier commit has failed: its block first, or the same samples
-            // would go into another one.
-            self.store.apply(due.arc, &catalog(partition), None)?;
+            // Another's block, or one of an earlier seal of which a later step has failed: it
+            // comes first, or the same samples would go into another one.
+            self.follower.bring_up(&state, due.arc, cancel)?;
         }
         let Some(me) = partition.members.iter().find(|m| m.incarnation == self.me) else {
             return Ok(End::Again);
@@ -211,13 +239,18 @@ impl Sealer {
             target: target.clone(),
             cancel,
             cut: None,
+            cuts: BTreeMap::new(),
             built: None,
         };
         let (mut seal, first) = Seal::begin(target);
         let mut actions = VecDeque::from(first);
         while let Some(action) = actions.pop_front() {
             match steps.perform(action)? {
-                Done::Event(event) => actions.extend(seal.handle(event)),
+                Done::Events(events) => {
+                    for event in events {
+                        actions.extend(seal.handle(event));
+                    }
+                }
                 Done::End(end) => return steps.finish(end),
             }
         }
@@ -226,16 +259,8 @@ impl Sealer {
     }
 }
 
-/// The catalog of a partition as the store applies it.
-fn catalog(partition: &crate::cluster::control::Partition) -> Catalog<'_> {
-    Catalog {
-        version: partition.version,
-        blocks: &partition.recent,
-    }
-}
-
 enum Done {
-    Event(Event),
+    Events(Vec<Event>),
     End(End),
 }
 
@@ -245,39 +270,93 @@ struct Steps<'a> {
     target: Target,
     cancel: &'a CancelToken,
     cut: Option<RangeCut>,
+    /// Others' cuts, to pull from.
+    cuts: BTreeMap<MemberId, CutReply>,
     built: Option<BlockEntry>,
 }
 
 impl Steps<'_> {
     fn perform(&mut self, action: Action) -> Result<Done, Error> {
+        self.cancel.check().map_err(store::Error::from)?;
         let event = match action {
-            Action::Cut(members) => self.cut(&members)?,
-            // Nobody else answers on a single node, so nothing can differ.
-            Action::Pull(_) => Event::Failed,
+            Action::Cut(members) => return self.cut_all(&members).map(Done::Events),
+            Action::Pull(members) => self.pull(&members)?,
             Action::Build => self.build()?,
-            Action::Stage(members) => self.staged(&members),
+            Action::Stage(members) => return Ok(Done::Events(self.stage(&members))),
             Action::Commit(commit) => self.commit(*commit)?,
             Action::Apply => self.apply()?,
             Action::End(end) => return Ok(Done::End(end)),
         };
-        Ok(Done::Event(event))
+        Ok(Done::Events(vec![event]))
     }
 
-    fn cut(&mut self, members: &[MemberId]) -> Result<Event, Error> {
-        if !members.contains(&self.target.me) {
-            return Ok(Event::PatienceOver);
+    /// All others at once, and this node.
+    fn cut_all(&mut self, members: &[MemberId]) -> Result<Vec<Event>, Error> {
+        let mut events = Vec::new();
+        if members.contains(&self.target.me) {
+            events.push(self.cut_here(members.len() > 1)?);
         }
+        let others = self.others(members);
+        if let (Some(peers), false) = (&self.sealer.peers, others.is_empty()) {
+            let order = CutRequest {
+                arc: self.target.arc,
+                epoch: self.target.epoch,
+                range: Some(self.target.range),
+                round: self.target.round,
+            };
+            for (member, reply) in peers.cut(&others, &order) {
+                match reply {
+                    Ok(reply) => {
+                        events.push(Event::Cut(member, answer(reply.tree.clone())));
+                        self.cuts.insert(member, reply);
+                    }
+                    Err(error) => tracing::debug!(
+                        partition = %self.target.arc, %error, "a member did not cut"
+                    ),
+                }
+            }
+        }
+        events.push(Event::PatienceOver);
+        Ok(events)
+    }
+
+    fn others(&self, members: &[MemberId]) -> Vec<MemberId> {
+        let others = members.iter().copied();
+        others.filter(|member| *member != self.target.me).collect()
+    }
+
+    fn cut_here(&mut self, compare: bool) -> Result<Event, Error> {
         let cut = self.sealer.store.cut(self.target.arc, self.target.range)?;
-        let answer = if cut.is_empty() {
-            CutAnswer::Empty
-        } else if members.len() == 1 {
-            // There is nobody to compare with: the sum would cost a reading of everything.
-            CutAnswer::Content(ContentSum::default())
-        } else {
-            CutAnswer::Content(self.sealer.store.sum_of(&cut))
+        let answer = match (cut.is_empty(), compare) {
+            (true, _) => CutAnswer::Empty,
+            // There is nobody to compare with: digests would cost a reading of everything.
+            (false, false) => CutAnswer::Content(DigestTree::default()),
+            (false, true) => answer(cut.tree()),
         };
         self.cut = Some(cut);
         Ok(Event::Cut(self.target.me, answer))
+    }
+
+    /// Takes into this head what others have, and cuts again: the new cut holds the union.
+    fn pull(&mut self, members: &[MemberId]) -> Result<Event, Error> {
+        let (Some(cut), Some(peers)) = (&self.cut, &self.sealer.peers) else {
+            return Ok(Event::Failed);
+        };
+        let mine = cut.tree();
+        for member in members {
+            let Some(theirs) = self.cuts.get(member) else {
+                continue;
+            };
+            let Some(token) = theirs.token else {
+                continue;
+            };
+            let (arc, epoch) = (self.target.arc, self.target.epoch);
+            let differing = mine.differing(&theirs.tree);
+            let content = peers.pull_cut(*member, arc, epoch, token, differing)?;
+            self.sealer.store.absorb(content)?;
+        }
+        self.cut_here(true)?;
+        Ok(Event::Pulled)
     }
 
     fn build(&mut self) -> Result<Event, Error> {
@@ -293,13 +372,35 @@ impl Steps<'_> {
         Ok(Event::Built(self.built.clone()))
     }
 
-    /// The file was synced where it was built; that is the one place there is.
-    fn staged(&self, members: &[MemberId]) -> Event {
-        if self.built.is_some() && members.contains(&self.target.me) {
-            Event::Staged(self.target.me)
-        } else {
-            Event::PatienceOver
+    /// Here the file was synced where it was built; others fetch it.
+    fn stage(&self, members: &[MemberId]) -> Vec<Event> {
+        let mut events = Vec::new();
+        let Some(entry) = &self.built else {
+            return vec![Event::Failed];
+        };
+        if members.contains(&self.target.me) {
+            events.push(Event::Staged(self.target.me));
         }
+        let others = self.others(members);
+        if let (Some(peers), false) = (&self.sealer.peers, others.is_empty()) {
+            let order = StageRequest {
+                arc: self.target.arc,
+                epoch: self.target.epoch,
+                entry: entry.clone(),
+                release: Vec::new(),
+            };
+            for (member, staged) in peers.stage(&others, &order) {
+                match staged {
+                    Ok(()) => events.push(Event::Staged(member)),
+                    Err(error) => tracing::debug!(
+                        partition = %self.target.arc, block = %entry.id, %error,
+                        "a member did not stage a block"
+                    ),
+                }
+            }
+        }
+        events.push(Event::PatienceOver);
+        events
     }
 
     fn commit(&mut self, commit: SealCommit) -> Result<Event, Error> {
@@ -341,5 +442,14 @@ impl Steps<'_> {
             store.unstage(entry.id)?;
         }
         Ok(end)
+    }
+}
+
+/// What a cut's digests say.
+fn answer(tree: DigestTree) -> CutAnswer {
+    if tree.is_empty() {
+        CutAnswer::Empty
+    } else {
+        CutAnswer::Content(tree)
     }
 }

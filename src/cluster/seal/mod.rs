@@ -5,3 +5,4 @@ mod protocol;
 mod schedule;
 
 pub use driver::{Pass, Sealer};
+pub(super) use driver::SealerParts;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::control::{MemberId, Refusal, SealCommit};
 use crate::cluster::quorum::{Quorum, has_majority};
 use crate::model::{BlockEntry, Epoch, RingArc, TimeRange};
-use crate::store::ContentSum;
+use crate::store::DigestTree;
 
 /// What is to be sealed, as the control state had it when the seal began.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,12 +27,12 @@ pub(super) struct Target {
 }
 
 /// What a member holds of the range up to its cut.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum CutAnswer {
     /// Nothing.
     Empty,
-    /// Content of this sum.
-    Content(ContentSum),
+    /// Content of these digests.
+    Content(DigestTree),
 }
 
 /// What the driver reports.
@@ -42,11 +42,7 @@ pub(super) enum Event {
     Cut(MemberId, CutAnswer),
     /// Nobody else will be waited for.
     PatienceOver,
-    /// What was pulled is in the union.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "peers bring it; a single node has none")
-    )]
+    /// What was pulled is in this member's head, and its cut holds it.
     Pulled,
     /// The union less the applied blocks is a file here; `None`: nothing was left.
     Built(Option<BlockEntry>),
@@ -197,11 +193,11 @@ impl Seal {
         if !self.answers.values().any(content) {
             return self.end(End::Nothing);
         }
-        let mine = self.answers.get(&self.target.me).copied();
+        let mine = self.answers.get(&self.target.me);
         let differing: Vec<MemberId> = self
             .answers
             .iter()
-            .filter(|(_, answer)| content(answer) && Some(**answer) != mine)
+            .filter(|(_, answer)| content(answer) && Some(*answer) != mine)
             .map(|(member, _)| *member)
             .collect();
         if differing.is_empty() {
@@ -265,7 +261,9 @@ mod tests {
     }
 
     fn content(sum: u128) -> CutAnswer {
-        CutAnswer::Content(ContentSum(sum))
+        let mut tree = DigestTree::default();
+        tree.add(3, 7, sum);
+        CutAnswer::Content(tree)
     }
 
     fn is_commit(actions: &[Action]) -> bool {

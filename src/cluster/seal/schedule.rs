@@ -12,9 +12,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::control::{ControlState, DAY_MS, utc_day};
+use crate::cluster::control::{ControlState, DAY_MS, Liveness, utc_day};
 use crate::cluster::settings::SealSettings;
-use crate::model::{RingArc, TimeRange, TimestampMs, WINDOW_MS, Window};
+use crate::model::{Incarnation, RingArc, TimeRange, TimestampMs, WINDOW_MS, Window};
 
 /// Late content is sealed at this age at the latest.
 const LATE_AGE_MS: i64 = 60 * 60 * 1000;
@@ -53,6 +53,8 @@ pub(super) struct Due {
     pub(super) range: TimeRange,
     /// Bytes of it in the head.
     pub(super) bytes: u64,
+    /// When the oldest of it was appended here.
+    pub(super) since: TimestampMs,
 }
 
 /// What is asked for.
@@ -99,6 +101,47 @@ pub(super) fn due(
         (due.why, open, largest_first, due.range.end, due.arc)
     });
     due
+}
+
+/// A member that is not the first to seal a partition waits so long for each one before it.
+const TURN_MS: i64 = 5 * 60 * 1000;
+
+/// Whether a member is to seal something now: the first live one of the partition's members when
+/// it is due, and each further one a while later, in case those before it do not. What frees
+/// memory or has expired is everybody's own.
+pub(super) fn is_my_turn(
+    due: &Due,
+    state: &ControlState,
+    me: Incarnation,
+    now: TimestampMs,
+    settings: &SealSettings,
+) -> bool {
+    if matches!(due.why, Why::Expired | Why::Memory) {
+        return true;
+    }
+    let Some(partition) = state.partition(due.arc) else {
+        return false;
+    };
+    let is_live = |who: &Incarnation| {
+        let member = state.members.get(who);
+        *who == me || member.is_none_or(|member| member.liveness == Liveness::Live)
+    };
+    let members = partition.members.iter().map(|member| member.incarnation);
+    let before = members.filter(is_live).position(|who| who == me);
+    let Some(before) = before.and_then(|before| i64::try_from(before).ok()) else {
+        return false;
+    };
+    let since = match due.why {
+        Why::Late => due.since.plus_ms(LATE_AGE_MS),
+        _ => first_seal_at(due.arc, due.range.end, settings),
+    };
+    before == 0 || now >= since.plus_ms(before.saturating_mul(TURN_MS))
+}
+
+/// When an arc's window is to be sealed for the first time.
+fn first_seal_at(arc: RingArc, end: TimestampMs, settings: &SealSettings) -> TimestampMs {
+    let grace_ms = i64::try_from(settings.grace.as_millis()).unwrap_or(i64::MAX);
+    end.plus_ms(grace_ms).plus_ms(delay_ms(arc))
 }
 
 #[derive(Clone, Copy)]
@@ -153,14 +196,13 @@ fn classify(
         arc,
         range,
         bytes: group.bytes,
+        since: group.since,
     };
     if expired {
         return (make(Why::Expired), true);
     }
     if first && is_window {
-        let grace_ms = i64::try_from(settings.grace.as_millis()).unwrap_or(i64::MAX);
-        let at = end.plus_ms(grace_ms).plus_ms(delay_ms(arc));
-        return (make(Why::Closed), now > at);
+        return (make(Why::Closed), now > first_seal_at(arc, end, settings));
     }
     let old = group.since.plus_ms(LATE_AGE_MS) <= now || group.since > now;
     let closed = now > end;
@@ -195,7 +237,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::control::{Partition, RangeKey};
+    use crate::cluster::control::{MemberId, Partition, RangeKey};
     use crate::model::{Epoch, FOUNDING_DEPTH};
 
     const HOUR: i64 = 60 * 60 * 1000;
@@ -262,6 +304,51 @@ mod tests {
             );
             let want = usize::try_from(minutes * 60 / 450).unwrap() + 1;
             assert_eq!(due.len(), want, "after {minutes} minutes");
+        }
+    }
+
+    #[test]
+    fn the_first_live_member_seals_and_others_wait_their_turn() {
+        let mut state = state();
+        let member = |number| MemberId {
+            incarnation: Incarnation(number),
+            life: 0,
+        };
+        let partition = Arc::make_mut(state.partitions.get_mut(&arc(1)).unwrap());
+        partition.members = vec![member(1), member(2), member(3)];
+        let settings = SealSettings::default();
+        let due_at = first_seal_at(arc(1), Window(10).end(), &settings);
+        let all = [held(1, 10, 1, 0)];
+        let turns = |state: &ControlState, minutes: i64| {
+            let now = due_at.plus_ms(minutes * 60_000 + 1);
+            let due = due(&all, state, &settings, now, Mode::Usual);
+            [1, 2, 3, 4].map(|me| is_my_turn(&due[0], state, Incarnation(me), now, &settings))
+        };
+        assert_eq!(turns(&state, 0), [true, false, false, false]);
+        assert_eq!(turns(&state, 5), [true, true, false, false]);
+        assert_eq!(turns(&state, 10), [true, true, true, false]);
+        state
+            .members
+            .insert(Incarnation(1), a_member(Liveness::Down));
+        // Who is asked is there, whatever the others believe.
+        assert_eq!(turns(&state, 0), [true, true, false, false]);
+    }
+
+    fn a_member(liveness: Liveness) -> crate::cluster::control::Member {
+        crate::cluster::control::Member {
+            name: String::new(),
+            life: 0,
+            session: crate::cluster::control::Session {
+                starts: 1,
+                nonce: 1,
+            },
+            addresses: Vec::new(),
+            zone: String::new(),
+            capacity_bytes: 0,
+            version: String::new(),
+            feature_level_max: 1,
+            liveness,
+            draining: false,
         }
     }
 

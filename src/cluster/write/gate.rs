@@ -195,6 +195,19 @@ impl Gate {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// The epoch of a partition that is in force here; `None`: there is no such partition.
+    pub(in crate::cluster) fn epoch_of(&self, arc: RingArc) -> Option<Epoch> {
+        let state = self.state.read();
+        state.part.arcs.get(&arc).map(|(epoch, _)| *epoch)
+    }
+
+    /// Whether this node takes part in a partition under the epoch that is in force.
+    pub(in crate::cluster) fn is_member_of(&self, arc: RingArc) -> bool {
+        let state = self.state.read();
+        let found = state.part.arcs.get(&arc);
+        found.is_some_and(|(_, role)| *role != Role::Outside)
+    }
+
     /// Why writes are refused now, if they are.
     #[must_use]
     pub fn refusing(&self) -> Option<String> {

@@ -2,6 +2,7 @@
 //! thread: it reads parameters, asks engine or source, and writes its data as JSON.
 
 pub(super) mod call;
+pub(super) mod cluster;
 pub(super) mod empty;
 pub(super) mod metadata;
 pub(super) mod query;

@@ -1,0 +1,176 @@
+//! Brings this node's store to what the control state says of its partitions: blocks that are
+//! missing are fetched from peers, then the catalog is applied.
+//!
+//! A matter of state, not of events: whoever calls it, however often, the result is the same.
+//! What one step needs and does not get makes an error, and the step is made again later.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cluster::control::{ControlState, Liveness, Partition};
+use crate::cluster::data::DataPeers;
+use crate::cluster::error::Error;
+use crate::cluster::quorum::{Role, Sets};
+use crate::model::{BlockEntry, Incarnation, RingArc};
+use crate::runtime::CancelToken;
+use crate::store::{self, Catalog, Store};
+
+/// The catalog of a partition as the store applies it.
+pub(in crate::cluster) fn catalog(partition: &Partition) -> Catalog<'_> {
+    Catalog {
+        version: partition.version,
+        blocks: &partition.recent,
+    }
+}
+
+/// What a node is to a partition.
+pub(in crate::cluster) fn role_of(partition: &Partition, me: Incarnation) -> Role {
+    let sets = Sets::of(partition);
+    let everyone = sets.everyone();
+    let mine = everyone.iter().find(|member| member.incarnation == me);
+    mine.map_or(Role::Outside, |member| sets.role(*member))
+}
+
+/// Follows the catalog.
+pub(in crate::cluster) struct Follower {
+    store: Arc<Store>,
+    me: Incarnation,
+    /// `None` on a node that has no peers.
+    peers: Option<Arc<DataPeers>>,
+    /// Partitions that are being sealed here: whoever seals applies what he has sealed, because he
+    /// knows what is in it.
+    sealing: Mutex<BTreeSet<RingArc>>,
+}
+
+/// As long as it lives, a partition is left to who seals it.
+pub(in crate::cluster) struct Sealing<'a> {
+    follower: &'a Follower,
+    arc: RingArc,
+}
+
+impl Drop for Sealing<'_> {
+    fn drop(&mut self) {
+        self.follower.sealing.lock().remove(&self.arc);
+    }
+}
+
+impl Follower {
+    pub(in crate::cluster) fn new(
+        store: Arc<Store>,
+        me: Incarnation,
+        peers: Option<Arc<DataPeers>>,
+    ) -> Self {
+        Self {
+            store,
+            me,
+            peers,
+            sealing: Mutex::default(),
+        }
+    }
+
+    /// Leaves a partition to the caller's seal.
+    pub(in crate::cluster) fn leave_to_seal(&self, arc: RingArc) -> Sealing<'_> {
+        self.sealing.lock().insert(arc);
+        Sealing {
+            follower: self,
+            arc,
+        }
+    }
+
+    /// Applies the catalog of a partition, whoever is sealing it.
+    ///
+    /// # Errors
+    /// When a block cannot be had, or the disk fails.
+    pub(in crate::cluster) fn bring_up(
+        &self,
+        state: &ControlState,
+        arc: RingArc,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let Some(partition) = state.partition(arc) else {
+            return Ok(());
+        };
+        self.fetch(state, arc, cancel)?;
+        Ok(self.store.apply(arc, &catalog(partition), None)?)
+    }
+
+    /// The same for all partitions that this node takes part in. The first failure is given when
+    /// all have been tried.
+    ///
+    /// # Errors
+    /// As [`Follower::bring_up`].
+    pub(in crate::cluster) fn bring_all_up(
+        &self,
+        state: &ControlState,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let mut failure = None;
+        for (arc, partition) in &state.partitions {
+            let takes_part = role_of(partition, self.me) != Role::Outside;
+            let behind = !self.store.has_applied(*arc, partition.version);
+            if !takes_part || !behind || self.sealing.lock().contains(arc) {
+                continue;
+            }
+            if let Err(error) = self.bring_up(state, *arc, cancel) {
+                failure.get_or_insert(error);
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Fetches what the catalog of a partition names and is not here.
+    ///
+    /// # Errors
+    /// When a block cannot be had, or the disk fails.
+    pub(in crate::cluster) fn fetch(
+        &self,
+        state: &ControlState,
+        arc: RingArc,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let Some(partition) = state.partition(arc) else {
+            return Ok(());
+        };
+        let missing = self.store.missing(arc, &catalog(partition))?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let sources = sources(state, partition, self.me);
+        for entry in missing {
+            self.fetch_block(arc, &entry, &sources, cancel)?;
+        }
+        Ok(())
+    }
+
+    fn fetch_block(
+        &self,
+        arc: RingArc,
+        entry: &BlockEntry,
+        sources: &[Incarnation],
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let Some(peers) = &self.peers else {
+            return Err(Error::Store(store::Error::corrupt(
+                format!("block {} of partition {arc}", entry.id),
+                "the catalog names it, but its file is not there",
+            )));
+        };
+        peers.fetch(&self.store, entry, sources, cancel)
+    }
+}
+
+/// Who may have the blocks of a partition: its members, those that are reached first.
+fn sources(state: &ControlState, partition: &Partition, me: Incarnation) -> Vec<Incarnation> {
+    let everyone = Sets::of(partition).everyone().into_iter();
+    let mut others: Vec<Incarnation> = everyone.map(|member| member.incarnation).collect();
+    others.retain(|other| *other != me);
+    let is_away = |who: &Incarnation| {
+        let member = state.members.get(who);
+        member.is_none_or(|member| member.liveness != Liveness::Live)
+    };
+    others.sort_by_key(|other| (is_away(other), *other));
+    others.dedup();
+    others
+}

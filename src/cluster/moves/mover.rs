@@ -1,0 +1,182 @@
+//! A node's own part in moves, one round after the other: follow the catalog, gather heads where
+//! that is due, fetch for partitions that are to come, forget what is no longer its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::conductor::Report;
+use super::follower::{Follower, catalog, role_of};
+use super::gather;
+use crate::cluster::control::{Control, ControlState, Partition};
+use crate::cluster::data::DataPeers;
+use crate::cluster::error::Error;
+use crate::cluster::quorum::{Role, Sets};
+use crate::cluster::write::Gate;
+use crate::model::{Epoch, Incarnation, RingArc};
+use crate::runtime::{CancelToken, Clock};
+use crate::store::Store;
+
+/// A partition that nobody has asked for in so long is not coming.
+const WANTED_FOR: Duration = Duration::from_secs(120);
+
+/// Moves content to and from this node.
+pub(in crate::cluster) struct Mover {
+    store: Arc<Store>,
+    control: Arc<dyn Control>,
+    gate: Arc<Gate>,
+    clock: Arc<dyn Clock>,
+    follower: Arc<Follower>,
+    peers: Arc<DataPeers>,
+    me: Incarnation,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Partitions that may come, and when that was last said.
+    wanted: BTreeMap<RingArc, Duration>,
+    /// What was gathered, and under which epoch. After a restart it is gathered again.
+    gathered: BTreeMap<RingArc, Epoch>,
+}
+
+/// What a mover is made from.
+pub(in crate::cluster) struct MoverParts {
+    pub(in crate::cluster) store: Arc<Store>,
+    pub(in crate::cluster) control: Arc<dyn Control>,
+    pub(in crate::cluster) gate: Arc<Gate>,
+    pub(in crate::cluster) clock: Arc<dyn Clock>,
+    pub(in crate::cluster) follower: Arc<Follower>,
+    pub(in crate::cluster) peers: Arc<DataPeers>,
+    pub(in crate::cluster) me: Incarnation,
+}
+
+impl Mover {
+    pub(in crate::cluster) fn new(parts: MoverParts) -> Self {
+        let MoverParts {
+            store,
+            control,
+            gate,
+            clock,
+            follower,
+            peers,
+            me,
+        } = parts;
+        Self {
+            store,
+            control,
+            gate,
+            clock,
+            follower,
+            peers,
+            me,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What this node says of a partition; from now on it fetches its blocks.
+    pub(in crate::cluster) fn report(&self, arc: RingArc) -> Result<Report, Error> {
+        let now = self.clock.elapsed();
+        let control = self.control.state();
+        let mut own = self.state.lock();
+        own.wanted.insert(arc, now);
+        let Some(partition) = control.partition(arc) else {
+            return Ok(Report::default());
+        };
+        let missing = self.store.missing(arc, &catalog(partition))?;
+        Ok(Report {
+            epoch: self.gate.epoch_of(arc).unwrap_or_default(),
+            gathered: own.gathered.get(&arc) == Some(&partition.epoch),
+            version: self.store.applied_version(arc),
+            missing_blocks: u64::try_from(missing.len()).unwrap_or(u64::MAX),
+            missing_bytes: missing.iter().map(|entry| entry.size).sum(),
+        })
+    }
+
+    /// One round. What fails is logged and tried again in the next.
+    pub(in crate::cluster) fn round(&self, cancel: &CancelToken) {
+        let state = self.control.state();
+        let now = self.clock.elapsed();
+        if let Err(error) = self.follower.bring_all_up(&state, cancel) {
+            tracing::warn!(%error, "the catalog could not be applied and will be tried again");
+        }
+        let wanted = self.wanted(now);
+        for (arc, partition) in &state.partitions {
+            if cancel.check().is_err() {
+                return;
+            }
+            let role = role_of(partition, self.me);
+            let done = match role {
+                Role::Outside if wanted.contains(arc) => self.follower.fetch(&state, *arc, cancel),
+                Role::Outside => self.forget(*arc),
+                Role::Joining | Role::Member => self.gather(*arc, partition, cancel),
+                Role::Leaving => Ok(()),
+            };
+            if let Err(error) = done {
+                tracing::warn!(
+                    partition = %arc, epoch = partition.epoch.0, %error,
+                    "a step of a move failed and will be tried again"
+                );
+            }
+        }
+        self.forget_old(&state);
+    }
+
+    fn wanted(&self, now: Duration) -> BTreeSet<RingArc> {
+        let mut own = self.state.lock();
+        own.wanted
+            .retain(|_, last| now.saturating_sub(*last) < WANTED_FOR);
+        own.wanted.keys().copied().collect()
+    }
+
+    /// Gathers heads from C old members under this epoch, if it is this node's to do.
+    fn gather(
+        &self,
+        arc: RingArc,
+        partition: &Partition,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let sets = Sets::of(partition);
+        let gatherers = sets.gatherers();
+        let Some(mine) = gatherers.iter().find(|m| m.incarnation == self.me) else {
+            return Ok(());
+        };
+        let done = self.state.lock().gathered.get(&arc) == Some(&partition.epoch);
+        // Its own appends under the old epoch must be in its head before it counts as a source.
+        if done || self.gate.epoch_of(arc) != Some(partition.epoch) {
+            return Ok(());
+        }
+        let sources = gather::Sources {
+            arc,
+            epoch: partition.epoch,
+            sets: &sets,
+            me: *mine,
+        };
+        gather::gather(&self.store, &self.peers, &sources, cancel)?;
+        self.state.lock().gathered.insert(arc, partition.epoch);
+        tracing::info!(partition = %arc, epoch = partition.epoch.0, "heads are gathered");
+        Ok(())
+    }
+
+    /// Forgets what this node holds of a partition in none of whose sets it is.
+    fn forget(&self, arc: RingArc) -> Result<(), Error> {
+        // A write that was let in under an older epoch is in the head only when the gate has
+        // the new one.
+        if self.gate.is_member_of(arc) || !self.store.holds(arc) {
+            return Ok(());
+        }
+        self.store.forget_arc(arc)?;
+        tracing::info!(partition = %arc, "what this node held of the partition is forgotten: others have it");
+        Ok(())
+    }
+
+    /// Gathering counts for one epoch.
+    fn forget_old(&self, state: &ControlState) {
+        self.state.lock().gathered.retain(|arc, epoch| {
+            let partition = state.partition(*arc);
+            partition.is_some_and(|partition| partition.epoch == *epoch)
+        });
+    }
+}

@@ -1,0 +1,455 @@
+//! A node that has peers: what it is made of beside a node that is alone, opened in order.
+//!
+//! Identity and transport, control group, discovery; founding or joining; store; then everything
+//! that talks to other members: writes, reads, seals, moves. A node that belongs to a cluster
+//! already does not wait for anybody: it takes part as soon as its log is read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::control::{
+    ClusterId, Control, GroupParts, Introduction, RaftControl, Timings, begin_session,
+};
+use super::data::{DataPeers, DataService};
+use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics, Endpoint};
+use super::error::Error;
+use super::member::{MemberSettings, World};
+use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts};
+use super::peer::{
+    Blocking, Caller, GrpcTransport, Identity, Method, PeerMetrics, PeerServer, PeerTls,
+    PeerWiring, Service, Services, Transport,
+};
+use super::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
+use super::workers::{Worker, start_worker};
+use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, WriterParts};
+use crate::model::Incarnation;
+use crate::runtime::{CancelToken, Throttle, outward_address};
+use crate::source::Source;
+use crate::store::{Engine, Store};
+
+/// The ring of a new control state is in force so soon after it is applied, at the latest.
+const RING_INTERVAL: Duration = Duration::from_millis(500);
+/// The catalog is looked at so often when nothing changes.
+const MOVE_INTERVAL: Duration = Duration::from_secs(1);
+/// The leader looks so often at moves.
+const CONDUCT_INTERVAL: Duration = Duration::from_millis(500);
+/// A node that waits for its cluster looks so often whether it shall stop.
+const STOP_POLL: Duration = Duration::from_millis(100);
+/// What a clean stop gives to each of those who want to be told.
+const FAREWELL: Duration = Duration::from_secs(8);
+
+/// A node among others, before its store is open.
+pub(super) struct Joined {
+    pub(super) raft: Arc<RaftControl>,
+    identity: Identity,
+    tls: Option<PeerTls>,
+    transport: Arc<dyn Transport>,
+    services: Arc<Services>,
+    server: PeerServer,
+    discovery: Arc<dyn Discovery>,
+    joining: JoinHandle<()>,
+    /// Tells this start from all others of this node.
+    run: u64,
+}
+
+/// What a node has of its peers.
+pub(super) struct Together {
+    raft: Arc<RaftControl>,
+    identity: Identity,
+    tls: Option<PeerTls>,
+    discovery: Arc<dyn Discovery>,
+    server: Mutex<Option<PeerServer>>,
+    joining: JoinHandle<()>,
+    services: Arc<Services>,
+    pub(super) writer: Writer,
+    pub(super) source: Arc<dyn Source>,
+    mover: Arc<Mover>,
+    pub(super) conducting: Arc<Conducting>,
+    runtime: Handle,
+    /// Why this node must end, once it must.
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// Where peers reach this node.
+fn advertised(settings: &MemberSettings) -> Result<Endpoint, Error> {
+    let named = settings.peer.advertise.as_deref();
+    let text = named.unwrap_or(&settings.peer.listen);
+    let endpoint = Endpoint::of_listen(text).ok_or_else(|| {
+        Error::Setting(format!(
+            "{} = {text:?} is no address with a port: write one such as \"10.0.0.1:9095\"",
+            if named.is_some() {
+                "peer.advertise"
+            } else {
+                "peer.listen"
+            }
+        ))
+    })?;
+    Ok(Endpoint {
+        host: endpoint.host.or_else(outward_address),
+        port: endpoint.port,
+    })
+}
+
+fn http_endpoint(settings: &MemberSettings, peer: &Endpoint) -> Endpoint {
+    let endpoint = Endpoint::of_listen(&settings.http_listen);
+    Endpoint {
+        host: endpoint
+            .as_ref()
+            .and_then(|e| e.host.clone())
+            .or_else(|| peer.host.clone()),
+        port: endpoint.map_or(9009, |endpoint| endpoint.port),
+    }
+}
+
+impl Joined {
+    /// Founds a cluster or joins one, and waits until this node belongs to it.
+    pub(super) fn join(
+        engine: &Arc<dyn Engine>,
+        incarnation: Incarnation,
+        settings: &MemberSettings,
+        world: &World,
+        registry: &mut Registry,
+    ) -> Result<Self, Error> {
+        let session = begin_session(engine.as_ref(), world.chance.as_ref())?;
+        let identity = Identity::new(Caller {
+            cluster: None,
+            generation: 0,
+            incarnation,
+            session,
+        });
+        let tls = PeerTls::open(&settings.peer_tls, Arc::clone(&world.clock))?;
+        let wiring = PeerWiring {
+            identity: identity.clone(),
+            tls: tls.clone(),
+            metrics: PeerMetrics::register(registry),
+            clock: Arc::clone(&world.clock),
+            chance: Arc::clone(&world.chance),
+        };
+        let transport: Arc<dyn Transport> = GrpcTransport::new(wiring.clone());
+        let services = Arc::new(Services::default());
+        let peer = advertised(settings)?;
+        let announcement = Announcement {
+            name: settings.introduction.name.clone(),
+            incarnation,
+            zone: settings.introduction.zone.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            http: http_endpoint(settings, &peer),
+            peer: peer.clone(),
+        };
+        let _within = world.runtime.enter();
+        let raft = world.runtime.block_on(RaftControl::open(GroupParts {
+            engine: Arc::clone(engine),
+            incarnation,
+            session,
+            introduction: introduction(settings, &peer),
+            transport: Arc::clone(&transport),
+            belong: belonging(&identity),
+            clock: Arc::clone(&world.clock),
+            chance: Arc::clone(&world.chance),
+            replication_factor: settings.cluster.replication_factor,
+            timings: Timings::default(),
+        }))?;
+        let (methods, service) = raft.service();
+        services.enter(methods, &service);
+        let listener = world
+            .runtime
+            .block_on(PeerServer::listen(&settings.peer.listen))?;
+        let server = PeerServer::serve(listener, Arc::clone(&services), wiring);
+        let server = server.map_err(|error| Error::Setting(error.to_string()))?;
+        let surroundings = discovery::Surroundings {
+            clock: Arc::clone(&world.clock),
+            chance: Arc::clone(&world.chance),
+            metrics: DiscoveryMetrics::register(registry),
+        };
+        let discovery = discovery::open(&settings.discovery, &announcement, &surroundings)?;
+        let discovery: Arc<dyn Discovery> = Arc::from(discovery);
+        let joining = wait_for_cluster(&raft, &discovery, settings, world)?;
+        Ok(Self {
+            raft,
+            identity,
+            tls,
+            transport,
+            services,
+            server,
+            discovery,
+            joining,
+            run: low_bits(session.nonce),
+        })
+    }
+
+    /// Everything that talks to other members.
+    pub(super) fn build(self, parts: BuildParts<'_>, registry: &mut Registry) -> Built {
+        let BuildParts {
+            store,
+            gate,
+            me,
+            settings,
+            world,
+        } = parts;
+        let control: Arc<dyn Control> = Arc::clone(&self.raft) as Arc<dyn Control>;
+        let blocking = Blocking::new(Arc::clone(&self.transport), world.runtime.clone());
+        let throttle = Throttle::new(settings.cluster.copy_bandwidth.0);
+        let peers = Arc::new(DataPeers::new(blocking.clone(), throttle));
+        let follower = Arc::new(Follower::new(
+            Arc::clone(store),
+            me,
+            Some(Arc::clone(&peers)),
+        ));
+        let mover = Arc::new(Mover::new(MoverParts {
+            store: Arc::clone(store),
+            control: Arc::clone(&control),
+            gate: Arc::clone(gate),
+            clock: Arc::clone(&world.clock),
+            follower: Arc::clone(&follower),
+            peers: Arc::clone(&peers),
+            me,
+        }));
+        let conducting = Arc::new(Conducting::new(
+            Arc::clone(&control),
+            blocking,
+            Arc::clone(&world.clock),
+            settings.cluster.clone(),
+            Arc::clone(&mover),
+            me,
+        ));
+        let write_metrics = WriteMetrics::register(registry);
+        let writer = Writer::of_cluster(WriterParts {
+            me,
+            replica: store.clone(),
+            gate: Arc::clone(gate),
+            transport: Arc::clone(&self.transport),
+            runtime: world.runtime.clone(),
+            settings: WriteSettings::default(),
+            metrics: write_metrics.clone(),
+            clock: Arc::clone(&world.clock),
+            chance: Arc::clone(&world.chance),
+        });
+        let read_metrics = ReadMetrics::register(registry);
+        let source = Arc::new(ClusterSource::new(ReadParts {
+            transport: Arc::clone(&self.transport),
+            runtime: world.runtime.clone(),
+            control: Arc::clone(&control),
+            store: Arc::clone(store),
+            me,
+            run: self.run,
+            clock: Arc::clone(&world.clock),
+            settings: ReadSettings::default(),
+            metrics: read_metrics.clone(),
+        }));
+        let appends: Arc<dyn Service> = Arc::new(AppendService::new(
+            store.clone(),
+            Arc::clone(gate),
+            WriteSettings::default(),
+            write_metrics,
+        ));
+        self.services.enter(&[Method::Append], &appends);
+        let data: Arc<dyn Service> = Arc::new(DataService::new(
+            Arc::clone(store),
+            Arc::clone(gate),
+            Arc::clone(&peers),
+            Arc::clone(&world.clock),
+        ));
+        let methods = [Method::Cut, Method::Pull, Method::Stage, Method::FetchBlock];
+        self.services.enter(&methods, &data);
+        let moves: Arc<dyn Service> = Arc::new(MoveService(Arc::clone(&mover)));
+        self.services.enter(&[Method::Move], &moves);
+        let (store, run) = (Arc::clone(store), self.run);
+        ReadService::new(control, store, me, run, ReadSettings::default(), read_metrics)
+            .enter(&self.services);
+        let ended = watch_end(&self.raft, &self.identity, &world.runtime);
+        let together = Together {
+            raft: self.raft,
+            identity: self.identity,
+            tls: self.tls,
+            discovery: self.discovery,
+            server: Mutex::new(Some(self.server)),
+            joining: self.joining,
+            services: self.services,
+            writer,
+            source,
+            mover,
+            conducting,
+            runtime: world.runtime.clone(),
+            ended,
+        };
+        Built {
+            together,
+            follower,
+            peers,
+        }
+    }
+}
+
+/// What the parts of a member among others are made from.
+pub(super) struct BuildParts<'a> {
+    pub(super) store: &'a Arc<Store>,
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) me: Incarnation,
+    pub(super) settings: &'a MemberSettings,
+    pub(super) world: &'a World,
+}
+
+/// What was made of them, for the sealer too.
+pub(super) struct Built {
+    pub(super) together: Together,
+    pub(super) follower: Arc<Follower>,
+    pub(super) peers: Arc<DataPeers>,
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "random bits: fewer are random too"
+)]
+const fn low_bits(nonce: u128) -> u64 {
+    nonce as u64
+}
+
+fn introduction(settings: &MemberSettings, peer: &Endpoint) -> Introduction {
+    let host = peer.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
+    Introduction {
+        addresses: vec![discovery::authority(&host, peer.port)],
+        ..settings.introduction.clone()
+    }
+}
+
+/// From the moment when the cluster is known everything is said in its name.
+fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId) + Send + Sync> {
+    let identity = identity.clone();
+    Arc::new(move |cluster| {
+        if let Err(error) = identity.belong(cluster, 0) {
+            tracing::error!(%cluster, %error, "this node cannot belong to two clusters");
+        }
+    })
+}
+
+/// Lets the node found or join, and waits until it knows a ring: at once if it belonged to a
+/// cluster before. The task goes on until it has announced this start.
+fn wait_for_cluster(
+    raft: &Arc<RaftControl>,
+    discovery: &Arc<dyn Discovery>,
+    settings: &MemberSettings,
+    world: &World,
+) -> Result<JoinHandle<()>, Error> {
+    let (failed, mut failure) = watch::channel(None);
+    let joining = {
+        let (raft, discovery) = (Arc::clone(raft), Arc::clone(discovery));
+        let settings = settings.cluster.clone();
+        world.runtime.spawn(async move {
+            if let Err(error) = raft.found_or_join(discovery.as_ref(), &settings).await {
+                tracing::error!(%error, "this node cannot take part in its cluster");
+                failed.send_replace(Some(error.to_string()));
+            }
+        })
+    };
+    let mut changed = raft.changed();
+    while raft.state().partitions.is_empty() {
+        if let Err(error) = world.cancel.check() {
+            joining.abort();
+            return Err(Error::Store(error.into()));
+        }
+        if let Some(reason) = failure.borrow_and_update().clone() {
+            return Err(Error::Ended(reason));
+        }
+        world.starting.say(raft.trouble());
+        let wait = timeout(STOP_POLL, changed.changed());
+        // Woken or not, the state is looked at again.
+        let _ = world.runtime.block_on(wait);
+    }
+    world.starting.say(None);
+    Ok(joining)
+}
+
+/// Learns why this session is over, if it is.
+fn watch_end(
+    raft: &Arc<RaftControl>,
+    identity: &Identity,
+    runtime: &Handle,
+) -> watch::Receiver<Option<String>> {
+    let (end, ended) = watch::channel(None);
+    let (raft, identity) = (Arc::clone(raft), identity.clone());
+    runtime.spawn(async move {
+        let reason = tokio::select! {
+            reason = raft.ended() => reason,
+            reason = identity.superseded() => reason,
+        };
+        end.send_replace(Some(reason));
+    });
+    ended
+}
+
+impl Together {
+    /// The threads that follow the control state. The gate must have its ring before it opens.
+    pub(super) fn start(self: &Arc<Self>) -> Result<Vec<Worker>, Error> {
+        let ring = Arc::clone(self);
+        let mut changed = self.raft.changed();
+        let follow = move |_: &CancelToken| {
+            let wait = timeout(RING_INTERVAL, changed.changed());
+            let _ = ring.runtime.block_on(wait);
+            ring.follow_ring();
+        };
+        let moving = Arc::clone(self);
+        let moves = move |cancel: &CancelToken| moving.mover.round(cancel);
+        let conducting = Arc::clone(self);
+        let conduct = move |_: &CancelToken| conducting.conducting.round();
+        Ok(vec![
+            start_worker("cairn-ring", Duration::ZERO, follow)?,
+            start_worker("cairn-move", MOVE_INTERVAL, moves)?,
+            start_worker("cairn-conduct", CONDUCT_INTERVAL, conduct)?,
+        ])
+    }
+
+    /// Puts the ring of the present control state into force.
+    pub(super) fn follow_ring(&self) {
+        let state = self.raft.state();
+        self.writer.set_ring(&state);
+        for (incarnation, member) in &state.members {
+            self.identity.note_session(*incarnation, member.session);
+        }
+    }
+
+    /// Ends with the reason why this node must end, if ever.
+    pub(super) fn ended(&self) -> watch::Receiver<Option<String>> {
+        self.ended.clone()
+    }
+
+    /// What is wrong beside what the control state says.
+    pub(super) fn trouble(&self) -> Vec<String> {
+        let discovery = self.discovery.trouble();
+        self.raft.trouble().into_iter().chain(discovery).collect()
+    }
+
+    pub(super) fn voters(&self) -> std::collections::BTreeSet<Incarnation> {
+        self.raft.voters()
+    }
+
+    /// Reads the peers' certificates again.
+    pub(super) fn reload(&self) -> Result<(), Error> {
+        self.tls.as_ref().map_or(Ok(()), |tls| Ok(tls.reload()?))
+    }
+
+    /// Takes leave: of discovery, of the control group, of peers.
+    pub(super) fn close(&self) {
+        self.joining.abort();
+        self.runtime.block_on(async {
+            if timeout(FAREWELL, self.discovery.close()).await.is_err() {
+                tracing::warn!("discovery was not told in time that this node stops");
+            }
+            if timeout(FAREWELL, self.raft.close()).await.is_err() {
+                tracing::warn!("the control group did not end in time");
+            }
+            let server = self.server.lock().take();
+            if let Some(server) = server
+                && timeout(FAREWELL, server.stop()).await.is_err()
+            {
+                tracing::warn!("peers' requests did not end in time");
+            }
+        });
+    }
+}

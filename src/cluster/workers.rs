@@ -1,0 +1,135 @@
+//! What goes on in the background of a member: threads that look at something again and again.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use super::error::Error;
+use super::retention::Retention;
+use super::seal::Sealer;
+use crate::runtime::{CancelToken, NamedThread};
+use crate::store::{self, Store, StoreMetrics};
+
+/// After seals have failed, the worker lets so many rounds pass at most before the next: two more
+/// after every failure.
+const PAUSE_ROUNDS_MAX: u32 = 30;
+
+/// Marks are cleared away this seldom: one scan of a few hundred keys.
+const MARKS_EVERY: u32 = 1800;
+
+/// A thread of a member.
+pub(super) struct Worker {
+    stop: SyncSender<()>,
+    cancel: CancelToken,
+    thread: NamedThread,
+}
+
+impl Worker {
+    /// Tells it to end, and waits.
+    pub(super) fn end(mut self) {
+        self.cancel.cancel();
+        // Full or gone: then it has been told already, or has ended.
+        let _ = self.stop.try_send(());
+        self.thread.join();
+    }
+}
+
+/// What the worker does over and over.
+pub(super) struct Rounds {
+    store: Arc<Store>,
+    sealer: Arc<Sealer>,
+    retention: Retention,
+    metrics: StoreMetrics,
+    count: u32,
+    /// Rounds that pass without sealing after the last failure, and those that have.
+    pause: u32,
+    paused: u32,
+}
+
+impl Rounds {
+    pub(super) fn new(
+        store: Arc<Store>,
+        sealer: Arc<Sealer>,
+        retention: Retention,
+        metrics: StoreMetrics,
+    ) -> Self {
+        Self {
+            store,
+            sealer,
+            retention,
+            metrics,
+            count: 0,
+            pause: 0,
+            paused: 0,
+        }
+    }
+}
+
+/// Starts a thread that does something at every interval until it is ended.
+pub(super) fn start_worker(
+    name: &str,
+    interval: Duration,
+    mut once: impl FnMut(&CancelToken) + Send + 'static,
+) -> Result<Worker, Error> {
+    let (stop, stopped) = sync_channel(1);
+    let cancel = CancelToken::new();
+    let token = cancel.clone();
+    let work = move || {
+        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            once(&token);
+        }
+    };
+    let thread = NamedThread::spawn(name, work).map_err(|error| {
+        store::Error::Unavailable(format!(
+            "the system starts no more threads: {error}: raise its limit"
+        ))
+    })?;
+    Ok(Worker {
+        stop,
+        cancel,
+        thread,
+    })
+}
+
+impl Rounds {
+    /// Errors are logged here: nobody waits for the worker, and it tries again.
+    pub(super) fn once(&mut self, cancel: &CancelToken) {
+        self.seal(cancel);
+        if let Err(error) = self.retention.pass(&self.sealer) {
+            tracing::warn!(%error, "retention failed and will be tried again");
+        }
+        if let Err(error) = self.store.drop_retired() {
+            tracing::warn!(%error, "a block's file could not be dropped and will be tried again");
+        }
+        self.store.tidy();
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(MARKS_EVERY)
+            && let Err(error) = self.store.forget_marks()
+        {
+            tracing::warn!(%error, "old marks could not be cleared away");
+        }
+        self.metrics.observe(&self.store);
+    }
+
+    /// A seal that fails will mostly fail again: building its block over and over would only wear
+    /// the disk.
+    fn seal(&mut self, cancel: &CancelToken) {
+        if self.paused < self.pause {
+            self.paused += 1;
+            return;
+        }
+        let failed = match self.sealer.pass(cancel) {
+            Ok(pass) => pass.failed > 0,
+            Err(error) => {
+                tracing::warn!(%error, "sealing failed and will be tried again");
+                true
+            }
+        };
+        self.paused = 0;
+        self.pause = if failed {
+            (self.pause + 2).min(PAUSE_ROUNDS_MAX)
+        } else {
+            0
+        };
+    }
+}

@@ -1,0 +1,117 @@
+//! The cluster: nodes, partitions, moves, and what is wrong; and draining a node.
+
+use crate::cluster::{ClusterStatus, Liveness, MoveRow, NodeRow, PartitionRow};
+
+use super::super::answer::{Remarks, Sink};
+use super::super::json::{self, Fields};
+use super::super::reply::ApiError;
+use super::call::{Answered, Call};
+
+/// `status/cluster`.
+pub(in super::super) fn status(call: &Call, sink: &mut Sink) -> Answered {
+    let cluster = call.state.status.cluster();
+    write(sink.out(), &cluster);
+    Ok(Remarks::default())
+}
+
+/// `admin/cluster/drain`.
+pub(in super::super) fn drain(call: &Call, sink: &mut Sink) -> Answered {
+    let node = call.params.get("node");
+    if node.is_empty() {
+        return Err(ApiError::bad_data(
+            "name the node, by its name or incarnation: node=board-1",
+        ));
+    }
+    let drain = match call.params.get("drain") {
+        "" | "true" | "1" => true,
+        "false" | "0" => false,
+        other => {
+            return Err(ApiError::bad_data(format!(
+                "drain={other:?}: write true or false"
+            )));
+        }
+    };
+    let done = call.state.status.drain(node, drain);
+    done.map_err(ApiError::bad_data)?;
+    let mut fields = Fields::new(sink.out());
+    fields.text("node", node);
+    fields.flag("draining", drain);
+    fields.end();
+    Ok(Remarks::default())
+}
+
+fn write(out: &mut Vec<u8>, cluster: &ClusterStatus) {
+    let mut fields = Fields::new(out);
+    fields.text("cluster", &cluster.cluster);
+    fields.text("incarnation", &cluster.incarnation);
+    if let Some(leader) = &cluster.leader {
+        fields.text("leader", leader);
+    }
+    fields.number("applied", cluster.applied);
+    fields.number("replicationFactor", wide(cluster.replication_factor));
+    fields.number("underReplicated", wide(cluster.under_replicated));
+    fields.number("unavailable", wide(cluster.unavailable));
+    json::list(fields.field("nodes"), &cluster.nodes, write_node);
+    let partitions = &cluster.partitions;
+    json::list(fields.field("partitions"), partitions, write_partition);
+    json::list(fields.field("moves"), &cluster.moves, write_move);
+    let trouble = cluster.trouble.iter().map(String::as_str);
+    json::texts(fields.field("trouble"), trouble);
+    fields.end();
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn write_node(out: &mut Vec<u8>, node: &NodeRow) {
+    let mut fields = Fields::new(out);
+    fields.text("name", &node.name);
+    fields.text("incarnation", &node.incarnation.to_string());
+    fields.text("zone", &node.zone);
+    fields.text("address", &node.address);
+    fields.text("version", &node.version);
+    let health = match node.liveness {
+        Liveness::Live => "live",
+        Liveness::Down => "down",
+        Liveness::Gone => "gone",
+    };
+    fields.text("health", health);
+    fields.flag("voter", node.voter);
+    fields.flag("draining", node.draining);
+    fields.number("holds", u64::from(node.holds));
+    fields.number("willHold", u64::from(node.will_hold));
+    fields.end();
+}
+
+fn write_partition(out: &mut Vec<u8>, partition: &PartitionRow) {
+    let mut fields = Fields::new(out);
+    fields.text("arc", &partition.arc.to_string());
+    fields.number("epoch", partition.epoch);
+    fields.number("version", partition.version);
+    if let Some(applied) = partition.applied {
+        fields.number("applied", applied);
+    }
+    fields.number("blocks", wide(partition.blocks));
+    let members = partition.members.iter().map(String::as_str);
+    json::texts(fields.field("members"), members);
+    fields.number("live", wide(partition.live));
+    fields.flag("available", partition.available);
+    fields.end();
+}
+
+fn write_move(out: &mut Vec<u8>, step: &MoveRow) {
+    let mut fields = Fields::new(out);
+    fields.text("arc", &step.arc.to_string());
+    if let Some(join) = &step.join {
+        fields.text("join", join);
+    }
+    if let Some(leave) = &step.leave {
+        fields.text("leave", leave);
+    }
+    fields.flag("begun", step.begun);
+    if let Some(missing) = step.missing_bytes {
+        fields.number("missingBytes", missing);
+    }
+    fields.end();
+}

@@ -1,0 +1,273 @@
+//! Boards on one machine: each node in a network namespace of its own, all on one bridge.
+//!
+//! Needs root and iproute2; without them the stories say that they are skipped. Everything is
+//! named after this process, and taken away when the lab is dropped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::servers::{Answer, Cairn, Server, get, post_form};
+
+/// Labs of this process; each has a network of its own.
+static LABS: AtomicU8 = AtomicU8::new(0);
+
+/// One board: a namespace with an address, and what runs on it.
+pub struct Board {
+    pub name: String,
+    pub address: String,
+    pub folder: PathBuf,
+    namespace: String,
+    link: String,
+    server: Option<Server>,
+}
+
+/// All boards.
+pub struct Lab {
+    pub boards: Vec<Board>,
+    pub bridge_address: String,
+    bridge: String,
+    settings: Vec<String>,
+    folder: PathBuf,
+}
+
+fn ip(arguments: &str) -> Result<(), String> {
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+        .map_err(|error| format!("ip: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(format!("ip {arguments}: {said}"))
+}
+
+impl Lab {
+    /// Boards that are switched off; or why there can be none.
+    pub fn new(folder: &Path, boards: usize, settings: &[&str]) -> Result<Self, String> {
+        let number = LABS.fetch_add(1, Ordering::SeqCst);
+        let process = std::process::id() % 10_000;
+        // 10.64.0.0/10 in slices of 256: different for tests that run beside each other.
+        let (second, third) = (64 + process % 64, (process / 64 + u32::from(number)) % 256);
+        let bridge = format!("cb{process}x{number}");
+        let network = format!("10.{second}.{third}");
+        let mut lab = Self {
+            boards: Vec::new(),
+            bridge_address: format!("{network}.1"),
+            bridge: bridge.clone(),
+            settings: settings.iter().map(|s| (*s).to_owned()).collect(),
+            folder: folder.to_owned(),
+        };
+        ip(&format!("link add {bridge} type bridge"))?;
+        ip(&format!("addr add {network}.1/24 dev {bridge}"))?;
+        ip(&format!("link set {bridge} up"))?;
+        for at in 1..=boards {
+            lab.add_board(at, &network, process, number)?;
+        }
+        Ok(lab)
+    }
+
+    fn add_board(
+        &mut self,
+        at: usize,
+        network: &str,
+        process: u32,
+        number: u8,
+    ) -> Result<(), String> {
+        let namespace = format!("cairn-{process}-{number}-{at}");
+        let (outside, inside) = (
+            format!("co{process}x{number}x{at}"),
+            format!("ci{process}x{number}x{at}"),
+        );
+        let address = format!("{network}.{}", 10 + at);
+        ip(&format!("netns add {namespace}"))?;
+        ip(&format!(
+            "link add {outside} type veth peer name {inside} netns {namespace}"
+        ))?;
+        ip(&format!("link set {outside} master {}", self.bridge))?;
+        ip(&format!("link set {outside} up"))?;
+        let within = |what: &str| ip(&format!("-n {namespace} {what}"));
+        within(&format!("addr add {address}/24 dev {inside}"))?;
+        within(&format!("link set {inside} up"))?;
+        within("link set lo up")?;
+        let folder = self.folder.join(format!("board-{at}"));
+        fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+        self.boards.push(Board {
+            name: format!("board-{at}"),
+            address,
+            folder,
+            namespace,
+            link: inside,
+            server: None,
+        });
+        Ok(())
+    }
+
+    /// The setting that lists all boards.
+    pub fn static_peers(&self) -> String {
+        let peers = self.boards.iter().map(|b| format!("{}:9095", b.address));
+        let peers: Vec<String> = peers.collect();
+        format!("discovery.static.peers={}", peers.join(","))
+    }
+
+    /// Adds a setting for all starts from now on.
+    pub fn set(&mut self, setting: String) {
+        self.settings.push(setting);
+    }
+
+    /// Switches a board on; it need not be ready when this returns.
+    pub fn start(&mut self, at: usize) {
+        let settings = self.settings.clone();
+        let board = &mut self.boards[at];
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &board.namespace])
+            .arg(Cairn::program())
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(board.data_dir())
+            .args(["--http-listen", "0.0.0.0:9009"])
+            .args(["--set", &format!("node.name={}", board.name)])
+            .args(["--set", &format!("node.zone={}", board.name)])
+            .args(["--set", &format!("peer.advertise={}:9095", board.address)]);
+        for setting in settings {
+            command.arg("--set").arg(setting);
+        }
+        Cairn::hide_test_variables(&mut command);
+        board.server = Some(Server::start(&board.name, command, &board.folder));
+    }
+
+    /// Switches all boards on and waits until all are ready.
+    pub fn start_all(&mut self) {
+        (0..self.boards.len()).for_each(|at| self.start(at));
+        self.wait_ready(Duration::from_secs(60));
+    }
+
+    /// Waits until all boards that are on are ready.
+    pub fn wait_ready(&mut self, patience: Duration) {
+        for board in &mut self.boards {
+            let url = format!("{}/-/ready", board.url());
+            if let Some(server) = &mut board.server {
+                server.wait_until(patience, || {
+                    get(&url).is_ok_and(|answer| answer.status == 200)
+                });
+            }
+        }
+    }
+
+    /// Lets what `from` sends to `to` vanish, or arrive again.
+    pub fn cut(&self, from: usize, to: usize, cut: bool) {
+        let verb = if cut { "add" } else { "del" };
+        let (from, to) = (&self.boards[from], &self.boards[to]);
+        ip(&format!(
+            "-n {} route {verb} blackhole {}/32",
+            from.namespace, to.address
+        ))
+        .unwrap();
+    }
+
+    /// Both ways.
+    pub fn cut_both(&self, one: usize, other: usize, cut: bool) {
+        self.cut(one, other, cut);
+        self.cut(other, one, cut);
+    }
+
+    /// Delays and loses what a board sends; `None`: no longer. Says when the kernel cannot.
+    pub fn worsen(&self, at: usize, netem: Option<&str>) -> Result<(), String> {
+        let board = &self.boards[at];
+        let what = match netem {
+            Some(netem) => format!("replace dev {} root netem {netem}", board.link),
+            None => format!("del dev {} root", board.link),
+        };
+        let arguments = format!("netns exec {} tc qdisc {what}", board.namespace);
+        ip(&arguments)
+    }
+
+    /// The boards' addresses for a sender, in turn.
+    pub fn urls(&self) -> Vec<String> {
+        self.boards.iter().map(Board::url).collect()
+    }
+}
+
+impl Board {
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.join("cairn")
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}:9009", self.address)
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill();
+        }
+    }
+
+    /// SIGTERM; how long it took.
+    pub fn terminate(&mut self) -> Duration {
+        let mut server = self.server.take().unwrap();
+        let (code, took) = server.terminate(Duration::from_secs(30));
+        assert_eq!(code, Some(0), "{}", server.output());
+        took
+    }
+
+    /// A signal by name, such as `STOP` and `CONT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.server.as_ref().unwrap().pid().to_string();
+        let mut kill = Command::new("kill");
+        kill.args([&format!("-{name}"), &pid]).stderr(Stdio::null());
+        assert!(kill.status().unwrap().success());
+    }
+
+    /// The disk is gone; a new one is in.
+    pub fn wipe(&self) {
+        assert!(!self.is_on());
+        let _ = fs::remove_dir_all(self.data_dir());
+    }
+
+    pub fn output(&self) -> String {
+        self.server.as_ref().map(Server::output).unwrap_or_default()
+    }
+
+    pub fn query(&self, expression: &str, at_ms: i64) -> Result<serde_json::Value, String> {
+        let time = format!("{}.{:03}", at_ms / 1000, at_ms % 1000);
+        let form = [("query", expression), ("time", &time)];
+        let answer: Answer = post_form(&format!("{}/api/v1/query", self.url()), &form)?;
+        if answer.status != 200 {
+            return Err(format!("{}: {}", answer.status, answer.text()));
+        }
+        Ok(answer.json()["data"]["result"].clone())
+    }
+
+    /// What the node says of the cluster.
+    pub fn cluster(&self) -> Result<serde_json::Value, String> {
+        let answer = get(&format!("{}/api/v1/status/cluster", self.url()))?;
+        if answer.status != 200 {
+            return Err(format!("{}: {}", answer.status, answer.text()));
+        }
+        Ok(answer.json()["data"].clone())
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for board in &mut self.boards {
+            drop(board.server.take());
+            let _ = ip(&format!("netns del {}", board.namespace));
+        }
+        // The namespaces' links go with them, a moment later.
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while ip(&format!("link del {}", self.bridge)).is_err() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
