@@ -67,7 +67,6 @@ pub(super) struct Together {
     discovery: Arc<dyn Discovery>,
     server: Mutex<Option<PeerServer>>,
     joining: JoinHandle<()>,
-    services: Arc<Services>,
     pub(super) writer: Writer,
     pub(super) source: Arc<dyn Source>,
     mover: Arc<Mover>,
@@ -271,7 +270,6 @@ impl Joined {
             discovery: self.discovery,
             server: Mutex::new(Some(self.server)),
             joining: self.joining,
-            services: self.services,
             writer,
             source,
             mover,
@@ -358,8 +356,8 @@ fn wait_for_cluster(
             return Err(Error::Ended(reason));
         }
         world.starting.say(raft.trouble());
-        let wait = timeout(STOP_POLL, changed.changed());
         // Woken or not, the state is looked at again.
+        let wait = async { timeout(STOP_POLL, changed.changed()).await };
         let _ = world.runtime.block_on(wait);
     }
     world.starting.say(None);
@@ -390,8 +388,10 @@ impl Together {
         let ring = Arc::clone(self);
         let mut changed = self.raft.changed();
         let follow = move |_: &CancelToken| {
-            let wait = timeout(RING_INTERVAL, changed.changed());
-            let _ = ring.runtime.block_on(wait);
+            // Woken or not, the state is looked at again.
+            let _ = ring
+                .runtime
+                .block_on(async { timeout(RING_INTERVAL, changed.changed()).await });
             ring.follow_ring();
         };
         let moving = Arc::clone(self);

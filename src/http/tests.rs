@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::cluster::ClusterStatus;
 use crate::model::{
     BlockEntry, Exemplar, LabelSet, Metadata, MetricKind, RingArc, Samples, TenantId, TimestampMs,
     Value,

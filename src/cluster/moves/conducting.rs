@@ -39,6 +39,8 @@ struct State {
     conductor: Conductor,
     /// Since when nodes have been down, as far as this leader has seen it.
     down: BTreeMap<Incarnation, Duration>,
+    /// Since when somebody in the ring has not announced himself.
+    founding: Option<Duration>,
 }
 
 impl Conducting {
@@ -96,8 +98,11 @@ impl Conducting {
             return;
         }
         let state = self.control.state();
-        let wish = self.wish(&state);
         let now = self.clock.elapsed();
+        if self.waits_for_founders(&state, now) {
+            return;
+        }
+        let wish = self.wish(&state);
         let actions = {
             let mut own = self.state.lock();
             own.conductor.step(&state, &wish, MOVES_AT_ONCE, now)
@@ -110,6 +115,20 @@ impl Conducting {
             }
         }
         self.ask(asks);
+    }
+
+    /// Whether somebody in the ring has never announced himself: a founder that is just starting.
+    /// After as long as anybody is waited for, it counts as lost.
+    fn waits_for_founders(&self, state: &ControlState, now: Duration) -> bool {
+        let members = state.partitions.values().flat_map(|p| &p.members);
+        let mut unknown = members.filter(|m| !state.members.contains_key(&m.incarnation));
+        let mut own = self.state.lock();
+        if unknown.next().is_none() {
+            own.founding = None;
+            return false;
+        }
+        let since = *own.founding.get_or_insert(now);
+        now.saturating_sub(since) < self.settings.replace_after
     }
 
     fn propose(&self, command: &Command) {

@@ -18,7 +18,7 @@ use crate::model::{
     TimestampMs, Value, Window, fingerprint,
 };
 use crate::runtime::{
-    Budget, BudgetLimits, ByteSize, CancelToken, Clock, ManualClock, SeededChance,
+    Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
 };
 use crate::source::{ReadContext, Selection, Source};
 use crate::store::{AppendBatch, BuildOrder, Catalog, FloatSample, OtherSample, RetentionSettings};
@@ -297,6 +297,28 @@ fn selections_see_head_and_blocks_as_one() {
     assert!(store.select(&selection, &called_off).is_err());
 }
 
+/// What a member without peers is handed of the world.
+fn world_of(clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> crate::cluster::World {
+    crate::cluster::World {
+        clock,
+        chance,
+        runtime: idle_runtime(),
+        cancel: CancelToken::new(),
+        starting: crate::cluster::Starting::default(),
+    }
+}
+
+/// A runtime that nothing runs on: nobody is talked to.
+fn idle_runtime() -> tokio::runtime::Handle {
+    static IDLE: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
+    let runtime = IDLE.get_or_init(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    });
+    runtime.handle().clone()
+}
+
 /// The whole member on RocksDB, with its worker: what `cairn serve` opens. Would catch a part that
 /// only works on the test engine, and a close that loses what was acknowledged.
 #[tokio::test]
@@ -309,12 +331,8 @@ async fn a_member_on_rocksdb_comes_back_with_everything() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(START)));
     let open = |seed| {
         let mut registry = Registry::default();
-        LocalMember::open(
-            settings.clone(),
-            Arc::clone(&clock),
-            Arc::new(SeededChance::new(seed)),
-            &mut registry,
-        )
+        let world = world_of(Arc::clone(&clock), Arc::new(SeededChance::new(seed)));
+        LocalMember::open(&settings, &world, &mut registry)
     };
     let key = series(1);
     let mut written = Vec::new();

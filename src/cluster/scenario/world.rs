@@ -161,13 +161,12 @@ impl World {
         let path = self.path().join("node");
         let chance = Arc::new(SeededChance::new(self.chance.next_u64()));
         let directory = DataDir::open(&path, chance.as_ref()).unwrap();
-        let clock: Arc<dyn Clock> = self.clock.clone();
+        let world = super::world_of(self.clock.clone(), chance);
         let opened = LocalMember::assemble(
             self.engine.clone(),
             directory,
             &self.settings,
-            &clock,
-            chance,
+            &world,
             &mut Registry::default(),
         );
         self.member = Some(opened.expect("the node starts again"));
