@@ -28,8 +28,8 @@ use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettin
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::together::{BuildParts, Joined, Together};
 use super::watch::Watch;
-use super::write::{Gate, Refusing, Writer};
 use super::workers::{Rounds, Worker, start_worker};
+use super::write::{Gate, Refusing, Writer};
 use crate::model::{FOUNDING_DEPTH, Incarnation};
 use crate::runtime::{CancelToken, Chance, Clock};
 use crate::source::Source;
@@ -226,7 +226,7 @@ impl LocalMember {
         };
         let (together, follower, peers) = match joined {
             Some(joined) => {
-                let built = joined.build(parts, registry);
+                let built = joined.build(&parts, registry);
                 let together = Some(Arc::new(built.together));
                 (together, built.follower, Some(built.peers))
             }

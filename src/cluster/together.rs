@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::control::{
-    ClusterId, Control, GroupParts, Introduction, RaftControl, Timings, begin_session,
+    ClusterId, Control, ControlMetrics, GroupParts, Introduction, RaftControl, Timings,
+    begin_session,
 };
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics, Endpoint};
@@ -27,6 +28,7 @@ use super::peer::{
     PeerWiring, Service, Services, Transport,
 };
 use super::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
+use super::settings::ClusterSettings;
 use super::workers::{Worker, start_worker};
 use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, WriterParts};
 use crate::model::Incarnation;
@@ -152,7 +154,13 @@ impl Joined {
             belong: belonging(&identity),
             clock: Arc::clone(&world.clock),
             chance: Arc::clone(&world.chance),
-            replication_factor: settings.cluster.replication_factor,
+            // Whoever is away for long is replaced in the ring (`moves`), and may come back as who
+            // it was: it is given up for ever only when a person says so.
+            settings: ClusterSettings {
+                replace_after: Duration::MAX,
+                ..settings.cluster.clone()
+            },
+            metrics: ControlMetrics::register(registry),
             timings: Timings::default(),
         }))?;
         let (methods, service) = raft.service();
@@ -169,7 +177,7 @@ impl Joined {
         };
         let discovery = discovery::open(&settings.discovery, &announcement, &surroundings)?;
         let discovery: Arc<dyn Discovery> = Arc::from(discovery);
-        let joining = wait_for_cluster(&raft, &discovery, settings, world)?;
+        let joining = wait_for_cluster(&raft, &discovery, world)?;
         Ok(Self {
             raft,
             identity,
@@ -184,85 +192,27 @@ impl Joined {
     }
 
     /// Everything that talks to other members.
-    pub(super) fn build(self, parts: BuildParts<'_>, registry: &mut Registry) -> Built {
-        let BuildParts {
-            store,
-            gate,
-            me,
-            settings,
-            world,
-        } = parts;
-        let control: Arc<dyn Control> = Arc::clone(&self.raft) as Arc<dyn Control>;
-        let blocking = Blocking::new(Arc::clone(&self.transport), world.runtime.clone());
-        let throttle = Throttle::new(settings.cluster.copy_bandwidth.0);
+    pub(super) fn build(self, parts: &BuildParts<'_>, registry: &mut Registry) -> Built {
+        let blocking = Blocking::new(Arc::clone(&self.transport), parts.world.runtime.clone());
+        let throttle = Throttle::new(parts.settings.cluster.copy_bandwidth.0);
         let peers = Arc::new(DataPeers::new(blocking.clone(), throttle));
         let follower = Arc::new(Follower::new(
-            Arc::clone(store),
-            me,
+            Arc::clone(parts.store),
+            parts.me,
             Some(Arc::clone(&peers)),
         ));
-        let mover = Arc::new(Mover::new(MoverParts {
-            store: Arc::clone(store),
-            control: Arc::clone(&control),
-            gate: Arc::clone(gate),
-            clock: Arc::clone(&world.clock),
-            follower: Arc::clone(&follower),
-            peers: Arc::clone(&peers),
-            me,
-        }));
+        let mover = self.moves(parts, &follower, &peers);
         let conducting = Arc::new(Conducting::new(
-            Arc::clone(&control),
+            self.control(),
             blocking,
-            Arc::clone(&world.clock),
-            settings.cluster.clone(),
+            Arc::clone(&parts.world.clock),
+            parts.settings.cluster.clone(),
             Arc::clone(&mover),
-            me,
+            parts.me,
         ));
-        let write_metrics = WriteMetrics::register(registry);
-        let writer = Writer::of_cluster(WriterParts {
-            me,
-            replica: store.clone(),
-            gate: Arc::clone(gate),
-            transport: Arc::clone(&self.transport),
-            runtime: world.runtime.clone(),
-            settings: WriteSettings::default(),
-            metrics: write_metrics.clone(),
-            clock: Arc::clone(&world.clock),
-            chance: Arc::clone(&world.chance),
-        });
-        let read_metrics = ReadMetrics::register(registry);
-        let source = Arc::new(ClusterSource::new(ReadParts {
-            transport: Arc::clone(&self.transport),
-            runtime: world.runtime.clone(),
-            control: Arc::clone(&control),
-            store: Arc::clone(store),
-            me,
-            run: self.run,
-            clock: Arc::clone(&world.clock),
-            settings: ReadSettings::default(),
-            metrics: read_metrics.clone(),
-        }));
-        let appends: Arc<dyn Service> = Arc::new(AppendService::new(
-            store.clone(),
-            Arc::clone(gate),
-            WriteSettings::default(),
-            write_metrics,
-        ));
-        self.services.enter(&[Method::Append], &appends);
-        let data: Arc<dyn Service> = Arc::new(DataService::new(
-            Arc::clone(store),
-            Arc::clone(gate),
-            Arc::clone(&peers),
-            Arc::clone(&world.clock),
-        ));
-        let methods = [Method::Cut, Method::Pull, Method::Stage, Method::FetchBlock];
-        self.services.enter(&methods, &data);
-        let moves: Arc<dyn Service> = Arc::new(MoveService(Arc::clone(&mover)));
-        self.services.enter(&[Method::Move], &moves);
-        let (store, run) = (Arc::clone(store), self.run);
-        ReadService::new(control, store, me, run, ReadSettings::default(), read_metrics)
-            .enter(&self.services);
-        let ended = watch_end(&self.raft, &self.identity, &world.runtime);
+        let writer = self.writes(parts, registry);
+        let source = self.reads(parts, registry);
+        let ended = watch_end(&self.raft, &self.identity, &parts.world.runtime);
         let together = Together {
             raft: self.raft,
             identity: self.identity,
@@ -274,7 +224,7 @@ impl Joined {
             source,
             mover,
             conducting,
-            runtime: world.runtime.clone(),
+            runtime: parts.world.runtime.clone(),
             ended,
         };
         Built {
@@ -282,6 +232,86 @@ impl Joined {
             follower,
             peers,
         }
+    }
+
+    fn control(&self) -> Arc<dyn Control> {
+        Arc::clone(&self.raft) as Arc<dyn Control>
+    }
+
+    /// Seals' and moves' side of the services.
+    fn moves(
+        &self,
+        parts: &BuildParts<'_>,
+        follower: &Arc<Follower>,
+        peers: &Arc<DataPeers>,
+    ) -> Arc<Mover> {
+        let mover = Arc::new(Mover::new(MoverParts {
+            store: Arc::clone(parts.store),
+            control: self.control(),
+            gate: Arc::clone(parts.gate),
+            clock: Arc::clone(&parts.world.clock),
+            follower: Arc::clone(follower),
+            peers: Arc::clone(peers),
+            me: parts.me,
+        }));
+        let data: Arc<dyn Service> = Arc::new(DataService::new(
+            Arc::clone(parts.store),
+            Arc::clone(parts.gate),
+            Arc::clone(peers),
+            Arc::clone(&parts.world.clock),
+        ));
+        let methods = [Method::Cut, Method::Pull, Method::Stage, Method::FetchBlock];
+        self.services.enter(&methods, &data);
+        let moves: Arc<dyn Service> = Arc::new(MoveService(Arc::clone(&mover)));
+        self.services.enter(&[Method::Move], &moves);
+        mover
+    }
+
+    fn writes(&self, parts: &BuildParts<'_>, registry: &mut Registry) -> Writer {
+        let metrics = WriteMetrics::register(registry);
+        let writer = Writer::of_cluster(WriterParts {
+            me: parts.me,
+            replica: parts.store.clone(),
+            gate: Arc::clone(parts.gate),
+            transport: Arc::clone(&self.transport),
+            runtime: parts.world.runtime.clone(),
+            settings: WriteSettings::default(),
+            metrics: metrics.clone(),
+            clock: Arc::clone(&parts.world.clock),
+            chance: Arc::clone(&parts.world.chance),
+        });
+        let appends: Arc<dyn Service> = Arc::new(AppendService::new(
+            parts.store.clone(),
+            Arc::clone(parts.gate),
+            WriteSettings::default(),
+            metrics,
+        ));
+        self.services.enter(&[Method::Append], &appends);
+        writer
+    }
+
+    fn reads(&self, parts: &BuildParts<'_>, registry: &mut Registry) -> Arc<dyn Source> {
+        let metrics = ReadMetrics::register(registry);
+        let service = ReadService::new(
+            self.control(),
+            Arc::clone(parts.store),
+            parts.me,
+            self.run,
+            ReadSettings::default(),
+            metrics.clone(),
+        );
+        service.enter(&self.services);
+        Arc::new(ClusterSource::new(ReadParts {
+            transport: Arc::clone(&self.transport),
+            runtime: parts.world.runtime.clone(),
+            control: self.control(),
+            store: Arc::clone(parts.store),
+            me: parts.me,
+            run: self.run,
+            clock: Arc::clone(&parts.world.clock),
+            settings: ReadSettings::default(),
+            metrics,
+        }))
     }
 }
 
@@ -332,15 +362,13 @@ fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId) + Send + Sync> {
 fn wait_for_cluster(
     raft: &Arc<RaftControl>,
     discovery: &Arc<dyn Discovery>,
-    settings: &MemberSettings,
     world: &World,
 ) -> Result<JoinHandle<()>, Error> {
     let (failed, mut failure) = watch::channel(None);
     let joining = {
         let (raft, discovery) = (Arc::clone(raft), Arc::clone(discovery));
-        let settings = settings.cluster.clone();
         world.runtime.spawn(async move {
-            if let Err(error) = raft.found_or_join(discovery.as_ref(), &settings).await {
+            if let Err(error) = raft.found_or_join(discovery.as_ref()).await {
                 tracing::error!(%error, "this node cannot take part in its cluster");
                 failed.send_replace(Some(error.to_string()));
             }
@@ -374,7 +402,7 @@ fn watch_end(
     let (raft, identity) = (Arc::clone(raft), identity.clone());
     runtime.spawn(async move {
         let reason = tokio::select! {
-            reason = raft.ended() => reason,
+            ending = raft.ended() => ending.to_string(),
             reason = identity.superseded() => reason,
         };
         end.send_replace(Some(reason));

@@ -105,7 +105,9 @@ fn filter(settings: &LogSettings) -> Result<EnvFilter, LogError> {
             settings.level
         )));
     }
-    EnvFilter::try_new(&settings.level).map_err(|error| {
+    // The Raft library calls errors what is part of its life: a peer that is away, a vote that is
+    // lost. What matters of it is said by whoever uses it. Who wants more names it.
+    EnvFilter::try_new(format!("openraft=off,{}", settings.level)).map_err(|error| {
         LogError(format!(
             "telemetry.level = {:?} cannot be read ({error}): write \"info\" or \"info,cairn::query=debug\"",
             settings.level

@@ -319,7 +319,8 @@ impl DataPeers {
                     STREAM_PATIENCE,
                 )
                 .map_err(Error::Peer)?;
-            let FetchAnswer(piece) = FetchAnswer::decode(piece, &request).map_err(garbled(source))?;
+            let FetchAnswer(piece) =
+                FetchAnswer::decode(piece, &request).map_err(garbled(source))?;
             if piece.is_empty() {
                 break;
             }

@@ -79,7 +79,8 @@ impl Conducting {
         let replaced = own.down.iter().filter(|(_, since)| for_long(since));
         let members = state.members.iter();
         Wish {
-            replication_factor: usize::try_from(self.settings.replication_factor).unwrap_or(usize::MAX),
+            replication_factor: usize::try_from(self.settings.replication_factor)
+                .unwrap_or(usize::MAX),
             replaced: replaced.map(|(who, _)| *who).collect(),
             draining: members
                 .filter(|(_, member)| member.draining)

@@ -4,5 +4,5 @@ mod driver;
 mod protocol;
 mod schedule;
 
-pub use driver::{Pass, Sealer};
 pub(super) use driver::SealerParts;
+pub use driver::{Pass, Sealer};

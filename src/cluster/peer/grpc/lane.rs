@@ -26,7 +26,8 @@ impl Lane {
             | Method::Join
             | Method::Cut
             | Method::ReadState
-            | Method::Status | Method::Move => Self::Talk,
+            | Method::Status
+            | Method::Move => Self::Talk,
             Method::Append => Self::Append,
             Method::Pull | Method::Stage | Method::FetchBlock | Method::Select | Method::Names => {
                 Self::Bulk
