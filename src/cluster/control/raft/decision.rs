@@ -47,7 +47,7 @@ pub(super) struct Decision {
     pub(super) cluster: ClusterId,
     /// In the order of their incarnations.
     pub(super) founders: Vec<Founder>,
-    /// The one node that begins, where no record outside arbitrates.
+    /// Whose decision it is, where no record outside arbitrates.
     pub(super) decider: Option<Incarnation>,
 }
 

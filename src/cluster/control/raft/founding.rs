@@ -3,8 +3,9 @@
 //! - Where a record outside arbitrates, every founder begins with exactly that record: the same
 //!   membership as the first entry of the log, which makes beginning more than once harmless.
 //! - Where none does (a list, DNS), one node decides: the one with the smallest incarnation of those
-//!   that are seen. It begins only when every founder has agreed, durably, to its decision and so
-//!   to no other; only it begins. An agreement ends when its decider says so or is no more.
+//!   that are seen. It takes its decision only when every founder has agreed, durably, to it and so
+//!   to no other; the others take it when they see one that has. An agreement ends when its decider
+//!   has another, or is no more.
 
 use bytes::Bytes;
 use openraft::error::{InitializeError, RaftError};
@@ -138,8 +139,7 @@ impl RaftControl {
     /// Writes the first entry of the log, on the founders that vote.
     pub(super) async fn begin(&self, decision: &Decision) -> Result<(), ControlError> {
         let voters = decision.voters();
-        let begins = decision.decider.is_none_or(|it| it == self.incarnation);
-        if !begins || !voters.contains(&self.number()) {
+        if !voters.contains(&self.number()) {
             return Ok(());
         }
         let nodes: std::collections::BTreeMap<NodeId, _> = decision

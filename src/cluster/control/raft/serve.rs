@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::error::{InstallSnapshotError, RaftError};
-use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest};
+use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteResponse};
 use prost::Message;
 
 use super::decision;
@@ -13,7 +13,7 @@ use super::hello::Greeting;
 use super::machine::SNAPSHOT_BYTES_MAX;
 use super::network::HOPS_MAX;
 use super::sessions::Position;
-use super::types::{GroupNode, GroupVote, Types, number_of};
+use super::types::{GroupNode, GroupVote, NodeId, Types, number_of};
 use super::wire::{decode, messages as pb, wide};
 use crate::cluster::control::command::Refusal;
 use crate::cluster::control::state::Liveness;
@@ -211,7 +211,10 @@ impl RaftControl {
             pb::raft_request::Body::Vote(vote) => {
                 let request = vote.read().map_err(invalid)?;
                 said_by(from, request.vote)?;
-                let answer = self.raft.vote(request).await.map_err(broken)?;
+                let answer = match self.no_vote() {
+                    Some(no) => no,
+                    None => self.raft.vote(request).await.map_err(broken)?,
+                };
                 pb::raft_answer::Body::Vote(answer.into())
             }
             pb::raft_request::Body::Snapshot(chunk) => {
@@ -226,6 +229,16 @@ impl RaftControl {
         };
         let answer = pb::RaftAnswer { body: Some(answer) };
         Ok(answer.encode_to_vec().into())
+    }
+
+    /// A leader that a majority follows gives no vote away. The library's followers keep their
+    /// leader's lease in the same way, its leader does not: a member that can speak but not hear
+    /// would unseat it again and again.
+    fn no_vote(&self) -> Option<VoteResponse<NodeId>> {
+        self.leads_surely()?;
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        Some(VoteResponse::new(metrics.vote, None, false))
     }
 
     async fn serve_snapshot(

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::cluster::control::command::{Command, Outcome, Refusal};
+use crate::cluster::control::command::{ClusterId, Command, Outcome, Refusal};
 use crate::cluster::control::state::Liveness;
 use crate::cluster::control::{Control, ControlError, Introduction, begin_session};
 use crate::cluster::discovery::{
@@ -24,7 +24,7 @@ use crate::cluster::discovery::{
 use crate::cluster::peer::{Caller, MemoryNetwork, Services};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
-use crate::runtime::{SeededChance, SystemClock};
+use crate::runtime::{Chance, SeededChance, SystemClock};
 use crate::store::{Batch, Durability, Engine, MemoryEngine, Space};
 
 /// A discovery that all nodes of a test share.
@@ -761,5 +761,117 @@ fn an_idle_group_writes_nothing() {
         let before = content(&world);
         tokio::time::sleep(Duration::from_millis(600)).await;
         assert_eq!(content(&world), before);
+    });
+}
+
+/// A follower that can speak but not hear must not unseat the leader again and again.
+#[test]
+fn a_follower_that_hears_nothing_does_not_disturb_the_others() {
+    runtime().block_on(async {
+        let world = three(Way::Record).await;
+        let leader = world.leader().unwrap();
+        let deaf = world.nodes.keys().copied().find(|n| *n != leader).unwrap();
+        for other in [1, 2, 3] {
+            world
+                .network
+                .cut(Incarnation(other), Incarnation(deaf), true);
+        }
+        let term = |number| world.control(number).raft.metrics().borrow().current_term;
+        let before = term(leader);
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!((world.leader(), term(leader)), (Some(leader), before));
+        for other in [1, 2, 3] {
+            world
+                .network
+                .cut(Incarnation(other), Incarnation(deaf), false);
+        }
+        let outcome = world.control(deaf).propose_soon(&harmless()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Applied);
+    });
+}
+
+/// Nodes start at odd times, are killed in the midst of founding, lose power, are seen late. There
+/// is one cluster in the end, and its id is the first that anybody ever had.
+#[test]
+fn founding_survives_whatever_happens_meanwhile() {
+    for (seed, way) in [
+        (1, Way::Record),
+        (2, Way::Nobody),
+        (
+            3,
+            Way::List(vec!["1".to_owned(), "2".to_owned(), "3".to_owned()]),
+        ),
+        (4, Way::Nobody),
+        (5, Way::Record),
+    ] {
+        runtime().block_on(async {
+            let chance = SeededChance::new(seed);
+            let mut world = World::new(way);
+            for _ in 0..8 {
+                let number = u128::from(chance.below(3)) + 1;
+                if world.nodes.contains_key(&number) {
+                    world.kill(number).await;
+                    world.disks[&number].crash(0);
+                } else {
+                    world.start(number).await;
+                }
+                let seen: Vec<u128> = (1..=3).filter(|_| chance.below(4) > 0).collect();
+                world.board.show(&seen);
+                tokio::time::sleep(Duration::from_millis(chance.below(120))).await;
+            }
+            world.board.show(&[1, 2, 3]);
+            for number in 1..=3 {
+                if !world.nodes.contains_key(&number) {
+                    world.start(number).await;
+                }
+            }
+            world.joined().await;
+            world
+                .until("equal states", |world| {
+                    is_same(world) && world.control(1).state().members.len() == 3
+                })
+                .await;
+            assert_eq!(world.control(1).voters().len(), 3);
+        });
+    }
+}
+
+#[test]
+fn a_decider_that_loses_its_disk_is_replaced() {
+    runtime().block_on(async {
+        let mut world = World::new(Way::Nobody);
+        // The third never comes while the first lives: the first has agreed with itself only.
+        world.board.show(&[1, 2, 3]);
+        world.settings.bootstrap_expect = 2;
+        world.start(2).await;
+        let decision = decision::Decision {
+            cluster: ClusterId(77),
+            founders: [1u128, 2]
+                .map(|number| decision::Founder {
+                    incarnation: Incarnation(number),
+                    name: format!("node-{number}"),
+                    zone: String::new(),
+                    addresses: vec![if number == 1 { "3" } else { "2" }.to_owned()],
+                })
+                .to_vec(),
+            decider: Some(Incarnation(1)),
+        };
+        world.control(2).agree_to(&decision).unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let other = decision::Decision {
+            cluster: ClusterId(78),
+            decider: Some(Incarnation(3)),
+            ..decision
+        };
+        assert!(
+            world.control(2).agree_to(&other).is_err(),
+            "one agreement at a time"
+        );
+        // At the first one's address another incarnation answers.
+        world.start(3).await;
+        world.joined().await;
+        let state = world.control(3).state();
+        assert_ne!(state.cluster, Some(ClusterId(77)));
+        assert_eq!(state.cluster, world.control(2).state().cluster);
     });
 }
