@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::cluster::control::command::{ClusterId, Command, Outcome, Refusal};
+use crate::cluster::control::command::{ClusterId, Command, Outcome, Refusal, SealCommit};
 use crate::cluster::control::state::Liveness;
 use crate::cluster::control::{Control, ControlError, Introduction, begin_session};
 use crate::cluster::discovery::{
@@ -23,7 +23,8 @@ use crate::cluster::discovery::{
 };
 use crate::cluster::peer::{Caller, MemoryNetwork, Services};
 use crate::cluster::settings::ClusterSettings;
-use crate::model::Incarnation;
+use crate::model::{BlockEntry, BlockId, Digest, Epoch, FOUNDING_DEPTH, Incarnation, Level};
+use crate::model::{RingArc, Uploaded, Window};
 use crate::runtime::{Chance, SeededChance, SystemClock};
 use crate::store::{Batch, Durability, Engine, MemoryEngine, Space};
 
@@ -874,4 +875,95 @@ fn a_decider_that_loses_its_disk_is_replaced() {
         assert_ne!(state.cluster, Some(ClusterId(77)));
         assert_eq!(state.cluster, world.control(2).state().cluster);
     });
+}
+
+fn seal(number: u64) -> Command {
+    let range = Window(i64::try_from(number).unwrap()).range();
+    Command::SealCommit(SealCommit {
+        arc: RingArc::all(FOUNDING_DEPTH).next().unwrap(),
+        epoch: Epoch(1),
+        range,
+        round: 1,
+        entry: BlockEntry {
+            id: BlockId(number.into()),
+            range,
+            level: Level(0),
+            round: 1,
+            size: 1,
+            samples: 1,
+            content_sum: 1,
+            digest: Digest([0; 32]),
+            uploaded: Uploaded::None,
+        },
+    })
+}
+
+/// Links fail in one direction or both, nodes lose power and come back; whatever was acknowledged
+/// is there in the end, on all nodes.
+#[test]
+fn what_was_committed_stays_whatever_happens() {
+    for seed in 1..=3 {
+        runtime().block_on(async {
+            let chance = SeededChance::new(seed);
+            let mut world = three(Way::Record).await;
+            let mut acknowledged = Vec::new();
+            let mut waiting = tokio::task::JoinSet::new();
+            for number in 0..60u64 {
+                let (from, to) = (chance.below(3) + 1, chance.below(3) + 1);
+                let (from, to) = (u128::from(from), u128::from(to));
+                match chance.below(6) {
+                    0 => world.network.cut(Incarnation(from), Incarnation(to), true),
+                    1 | 2 => world.network.cut(Incarnation(from), Incarnation(to), false),
+                    3 if world.nodes.len() == 3 => {
+                        world.kill(from).await;
+                        world.disks[&from].crash(0);
+                    }
+                    4 => {
+                        let away = (1..=3).find(|number| !world.nodes.contains_key(number));
+                        if let Some(away) = away {
+                            world.start(away).await;
+                        }
+                    }
+                    _ => {}
+                }
+                if let Some(node) = world.nodes.get(&to) {
+                    let control = Arc::clone(&node.control);
+                    waiting.spawn(async move {
+                        let outcome = control.propose_soon(&seal(number)).await;
+                        (
+                            number,
+                            outcome.is_ok_and(|outcome| outcome == Outcome::Applied),
+                        )
+                    });
+                }
+                tokio::time::sleep(Duration::from_millis(chance.below(40))).await;
+            }
+            for from in 1..=3 {
+                for to in 1..=3 {
+                    world.network.cut(Incarnation(from), Incarnation(to), false);
+                }
+            }
+            for number in 1..=3 {
+                if !world.nodes.contains_key(&number) {
+                    world.start(number).await;
+                }
+            }
+            world.joined().await;
+            while let Some(ended) = waiting.join_next().await {
+                let (number, applied) = ended.unwrap();
+                acknowledged.extend(applied.then_some(number));
+            }
+            world.control(1).propose_soon(&harmless()).await.unwrap();
+            world.until("equal states", is_same).await;
+            let state = world.control(2).state();
+            let ring = state.partitions.values().next().unwrap();
+            assert!(acknowledged.len() > 10, "{}", acknowledged.len());
+            for number in acknowledged {
+                assert!(
+                    ring.recent.contains_key(&BlockId(number.into())),
+                    "{number}"
+                );
+            }
+        });
+    }
 }
