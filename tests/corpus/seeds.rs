@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::targets::appends;
 use super::targets::logs::{self, Files};
 use cairn::cluster::encode_envelope;
 use cairn::codec::series_entry::{Place, SeriesEntries};
@@ -83,6 +84,7 @@ fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     all.extend(of_block("tiny", tiny_block()));
     all.extend(bodies());
     all.push(("log", "one-of-each".to_owned(), one_of_each_record()));
+    all.push(("append", "one-of-each".to_owned(), appends::sent()));
     all.extend(commands());
     all.extend(peers());
     for (at, query) in QUERIES.iter().enumerate() {

@@ -4,6 +4,8 @@
 //! A decoder must not panic, hang or allocate without bound; and what it accepts must be what its
 //! encoder writes: encoded and decoded again it is the same.
 
+#[path = "appends.rs"]
+pub(crate) mod appends;
 #[path = "logs.rs"]
 pub(crate) mod logs;
 #[path = "writes.rs"]
@@ -40,6 +42,7 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("write_v2", write_v2),
     ("decompress", decompress),
     ("log", log),
+    ("append", append),
     ("command", command),
     ("peer", peer),
     ("promql", promql),
@@ -311,6 +314,11 @@ pub(super) fn write_v2(bytes: &[u8]) {
 /// The body of a write, compressed.
 pub(super) fn decompress(bytes: &[u8]) {
     writes::body(bytes);
+}
+
+/// An append stream, onto a replica.
+pub(super) fn append(bytes: &[u8]) {
+    appends::append(bytes);
 }
 
 /// The log, replayed.

@@ -168,7 +168,7 @@ impl Coordinator {
         routed.leave_out(&forgotten);
         join(&mut stale, forgotten);
         let routed = Arc::new(routed);
-        self.send(&routed, &attempt, &mut stale);
+        self.send(&routed, &attempt, Some(&mut stale));
         for positions in [
             &mut stale.stale_floats,
             &mut stale.stale_others,
@@ -296,18 +296,23 @@ impl Coordinator {
         result
     }
 
-    /// Sends a batch to all other members; what could not be defined there is stale.
-    fn send(&self, batch: &Arc<RoutedBatch>, attempt: &Arc<Attempt>, stale: &mut Appended) {
+    /// Sends a batch to all other members. What could not be defined there is stale; without
+    /// anybody to tell that, those members do not count.
+    fn send(
+        &self,
+        batch: &Arc<RoutedBatch>,
+        attempt: &Arc<Attempt>,
+        mut stale: Option<&mut Appended>,
+    ) {
         let mut jobs: BTreeMap<Incarnation, Vec<(usize, u8)>> = BTreeMap::new();
         for (part, at) in attempt.ring_positions().iter().enumerate() {
             let Some(partition) = attempt.table.get(*at) else {
                 continue;
             };
-            for (bit, member) in (0u8..).zip(&partition.members) {
+            for (bit, member) in partition.present() {
                 if member.incarnation != self.me {
-                    jobs.entry(member.incarnation)
-                        .or_default()
-                        .push((part, bit));
+                    let parts = jobs.entry(member.incarnation).or_default();
+                    parts.push((part, bit));
                 }
             }
         }
@@ -317,7 +322,8 @@ impl Coordinator {
                 batch: Arc::clone(batch),
                 parts,
             };
-            if let Some(sent) = self.link(peer).send(job) {
+            let sent = self.link(peer).send(job, stale.is_some());
+            if let (Some(sent), Some(stale)) = (sent, stale.as_deref_mut()) {
                 stale.stale_floats.extend(sent.stale_floats);
                 stale.stale_others.extend(sent.stale_others);
                 stale.stale_exemplars.extend(sent.stale_exemplars);
@@ -351,15 +357,14 @@ impl Coordinator {
         ground.metrics.retries.inc();
         let old = &before.attempt.table;
         let is_short = |place: Place| old.find(place).is_some_and(|(at, _)| short.contains(&at));
-        let (mut routed, locals) = before.batch.part(&ground.routes, is_short)?;
+        let (routed, locals) = before.batch.part(&ground.routes, is_short)?;
         let table = ground.table.load_full();
         let attempt = Arc::new(Attempt::new(table, routed.places())?);
         let (local, forgotten) = self.append_here(&routed, &locals, &attempt);
         // Nobody can register it again now: this copy does not count.
         self.disown(&attempt, &routed, &forgotten);
-        routed.leave_out(&Appended::default());
         let routed = Arc::new(routed);
-        self.send(&routed, &attempt, &mut Appended::default());
+        self.send(&routed, &attempt, None);
         Ok(UnderWay {
             coordinator: Arc::clone(self),
             batch: routed,
@@ -469,10 +474,14 @@ impl UnderWay {
             let parts = local.parts.into_iter();
             attempt.note(parts.map(|(part, bit)| (part, bit, said)));
         };
-        let both = async {
-            tokio::join!(here, attempt.decided());
+        // A disk that stands still here is one member of many.
+        let either = async {
+            tokio::select! {
+                () = attempt.decided() => {}
+                () = async { here.await; std::future::pending().await } => {}
+            }
         };
-        let _ = tokio::time::timeout(left, both).await;
+        let _ = tokio::time::timeout(left, either).await;
     }
 
     /// Encodes hints on a thread that nobody waits for.

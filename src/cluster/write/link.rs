@@ -93,9 +93,10 @@ impl Link {
         }
     }
 
-    /// Sends a batch, or fails it at once. What of it lacks a definition is told; `None` when it
-    /// is sent later or not at all.
-    pub(super) fn send(&self, job: Job) -> Option<Sent> {
+    /// Sends a batch, or fails it at once. What of it lacks a definition is said; `None` when it
+    /// is sent later or not at all. When whoever sends tells the sender of samples to define their
+    /// series again (`is_told`), they do not count against the peer.
+    pub(super) fn send(&self, job: Job, is_told: bool) -> Option<Sent> {
         let mut stage = self.stage.lock();
         match &mut *stage {
             Stage::Opening(jobs, bytes) => {
@@ -115,7 +116,7 @@ impl Link {
                     self.fail(&job, Said::Slow);
                     return None;
                 }
-                Some(self.put(stream, job))
+                Some(self.put(stream, job, is_told))
             }
             Stage::Away => {
                 drop(stage);
@@ -126,7 +127,7 @@ impl Link {
     }
 
     /// Encodes a batch into the stream.
-    fn put(&self, stream: &mut Stream, job: Job) -> Sent {
+    fn put(&self, stream: &mut Stream, job: Job, is_told: bool) -> Sent {
         let ground = &self.ground;
         let wanted = Wanted::new(&job.attempt, job.parts.iter().map(|(part, _)| *part));
         let labels = |route| labels_of(&ground.routes, ground.replica.as_ref(), route);
@@ -160,14 +161,17 @@ impl Link {
         });
         let bytes = messages.iter().map(Bytes::len).sum::<usize>();
         ground.metrics.sent_bytes.inc_by(bytes as u64);
-        stream.bytes += bytes;
-        if !sent.undefined.is_empty() {
+        // The batch is held until the answer, and for less of it than all the same.
+        let held = bytes + job.batch.bytes();
+        stream.bytes += held;
+        if !is_told && !sent.undefined.is_empty() {
             let parts = job.parts.iter();
             let lost = parts.filter(|(part, _)| sent.undefined.binary_search(part).is_ok());
             let lost = lost.map(|(part, bit)| (*part, *bit, Said::Undefined));
             job.attempt.note(lost);
         }
-        stream.waiting.insert(stream.next, Waiting { job, bytes });
+        let waiting = Waiting { job, bytes: held };
+        stream.waiting.insert(stream.next, waiting);
         for message in messages {
             // Nobody takes it: the stream is over, and what waits will be told.
             let _ = stream.queue.send(message);
@@ -198,6 +202,7 @@ impl Link {
         let labels = |route| labels_of(&ground.routes, ground.replica.as_ref(), route);
         let now = ground.clock.elapsed();
         self.hints.keep(batch, (attempt, arcs), now, &labels);
+        self.wanted.notify_one();
     }
 
     /// Carries everything, until it is dropped.
@@ -254,7 +259,7 @@ impl Link {
         let mut stage = self.stage.lock();
         if let Stage::Opening(jobs, _) = &mut *stage {
             for job in std::mem::take(jobs) {
-                self.put(&mut stream, job);
+                self.put(&mut stream, job, false);
             }
         }
         *stage = Stage::Open(Box::new(stream));

@@ -36,10 +36,12 @@ pub(super) struct Routed {
     pub(super) epoch: Epoch,
     /// The first place that is not in it any more; `None`: it ends with the ring.
     end: Option<Place>,
-    /// Everybody who is sent writes; a member's position is its bit in the tally.
+    /// Everybody in its sets; a member's position is its bit in the tally.
     pub(super) members: Vec<MemberId>,
-    /// An empty count of its sets.
+    /// A count of its sets in which nobody has said anything, but for those who never will: members
+    /// in a life that is over.
     pub(super) tally: Tally,
+    gone: u32,
     /// This node's bit.
     pub(super) me: Option<u8>,
 }
@@ -68,14 +70,28 @@ impl RoutingTable {
             if members.len() > MEMBERS_MAX {
                 continue;
             }
-            let mine = members.iter().position(|member| member.incarnation == me);
+            let is_present = |member: &MemberId| {
+                let known = state.members.get(&member.incarnation);
+                known.is_none_or(|known| known.life == member.life)
+            };
+            let mine = |member: &MemberId| member.incarnation == me && is_present(member);
+            let mine = members.iter().position(mine);
+            let mut tally = Tally::of(&partition.sets(), &members);
+            let mut gone = 0u32;
+            for (bit, member) in (0u8..).zip(&members) {
+                if !is_present(member) {
+                    tally.note(bit, false);
+                    gone |= 1 << bit;
+                }
+            }
             peers.extend(members.iter().map(|member| member.incarnation));
             let end = 1u64 << (32 - u32::from(arc.depth()));
             partitions.push(Routed {
                 arc: *arc,
                 epoch: partition.epoch,
                 end: u32::try_from(u64::from(arc.prefix()) + end).ok(),
-                tally: Tally::of(&partition.sets(), &members),
+                tally,
+                gone,
                 members,
                 me: mine.and_then(|at| u8::try_from(at).ok()),
             });
@@ -134,10 +150,17 @@ impl RoutingTable {
 }
 
 impl Routed {
+    /// Those who are sent writes, with their bits.
+    pub(super) fn present(&self) -> impl Iterator<Item = (u8, &MemberId)> {
+        let all = (0u8..).zip(&self.members);
+        all.filter(|(bit, _)| self.gone >> *bit & 1 == 0)
+    }
+
     /// The bit of a node, if it takes part.
     pub(super) fn bit_of(&self, node: Incarnation) -> Option<u8> {
-        let at = self.members.iter().position(|m| m.incarnation == node)?;
-        u8::try_from(at).ok()
+        let mut present = self.present();
+        let found = present.find(|(_, member)| member.incarnation == node);
+        found.map(|(bit, _)| bit)
     }
 }
 

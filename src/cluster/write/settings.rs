@@ -12,7 +12,7 @@ pub struct WriteSettings {
     pub answer_patience: Duration,
     /// The most that a connection may take to be made.
     pub connect_patience: Duration,
-    /// Bytes of requests that wait for one peer; what comes beyond goes without it.
+    /// Bytes of samples that wait for one peer; what comes beyond goes without it.
     pub peer_bytes_max: usize,
     /// Bytes of all samples that wait for peers; what comes beyond is refused with 503.
     pub bytes_max: usize,
@@ -39,7 +39,7 @@ impl Default for WriteSettings {
             answer_patience: Duration::from_secs(15),
             connect_patience: Duration::from_secs(3),
             peer_bytes_max: 16 << 20,
-            bytes_max: 128 << 20,
+            bytes_max: 96 << 20,
             hint_bytes_max: 16 << 20,
             hints_bytes_max: 48 << 20,
             hint_age_max: Duration::from_secs(4 * 60 * 60),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::cluster::control::{ControlState, MemberId, Move, Partition, Session};
+use crate::cluster::control::{ControlState, Liveness, Member, MemberId, Move, Partition, Session};
 use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
 use crate::cluster::write::replica::{Durable, Replica};
 use crate::cluster::write::{
@@ -211,6 +211,41 @@ impl World {
                 leave: leave.map(member),
             });
             self.state.partitions.insert(arc, Arc::new(partition));
+        }
+    }
+
+    /// The control state says that a node lives once more.
+    pub(super) fn new_life(&mut self, number: u128) {
+        let member = Member {
+            name: number.to_string(),
+            life: 1,
+            session: Session {
+                starts: 2,
+                nonce: number,
+            },
+            addresses: Vec::new(),
+            zone: String::new(),
+            capacity_bytes: 0,
+            version: String::new(),
+            feature_level_max: 1,
+            liveness: Liveness::Live,
+            draining: false,
+        };
+        self.state.members.insert(incarnation(number), member);
+    }
+
+    /// The old life of a node leaves every partition, and the new one joins.
+    pub(super) fn move_to_new_life(&mut self, number: u128) {
+        for partition in self.state.partitions.values_mut() {
+            let mut moving = Partition::clone(partition);
+            moving.moving = Some(Move {
+                join: Some(MemberId {
+                    life: 1,
+                    ..member(number)
+                }),
+                leave: Some(member(number)),
+            });
+            *partition = Arc::new(moving);
         }
     }
 

@@ -112,3 +112,29 @@ async fn a_coordinator_that_becomes_a_member_takes_its_own_copy() {
     world.write(3, &samples(0..50, 1)).await.unwrap();
     assert_eq!(world.held(3).len(), 50);
 }
+
+/// A node that has lost a part of its memory must not speak for what it was before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_that_is_over_never_counts() {
+    let mut world = World::new(3, 3);
+    world.write(1, &samples(0..20, 0)).await.unwrap();
+    world.new_life(3);
+    world.tell_all();
+    world.write(1, &samples(0..20, 1)).await.unwrap();
+    world.isolate(2, true);
+    let told = reason(world.write(1, &samples(0..20, 2)).await);
+    assert!(told.contains("8 of 8"), "{told}");
+    assert_eq!(world.held(3).len(), 20);
+    // It is moved in again: both lives are of one node, and only the new one takes part.
+    world.isolate(2, false);
+    world.ring(2, &[1, 2, 3], None);
+    world.move_to_new_life(3);
+    world.tell_all();
+    let mut taken = world.write(1, &samples(0..20, 3)).await;
+    if taken.is_err() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        taken = world.write(1, &samples(0..20, 3)).await;
+    }
+    taken.unwrap();
+    world.until_held(3, 40).await;
+}
