@@ -268,7 +268,8 @@ async fn a_peer_that_moves_is_followed() {
     let mut duplex = one.transport.duplex(two.me, Method::Append).await.unwrap();
     let elsewhere = Node::wired(wiring(two.wiring.identity.clone(), None), "127.0.0.1:0").await;
     one.transport.know(two.me, &[elsewhere.address()]);
-    let last = duplex.answers.recv().await.unwrap();
+    let last = tokio::time::timeout(PATIENCE, duplex.answers.recv()).await;
+    let last = last.expect("what leads elsewhere is closed").unwrap();
     assert!(
         matches!(last, Err(PeerError::Unreachable { .. })),
         "{last:?}"
