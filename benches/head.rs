@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn::model::{LabelSet, Samples, TenantId, TimeRange, TimestampMs};
+use cairn::model::{FOUNDING_DEPTH, LabelSet, RingArc, Samples, TenantId, TimeRange, TimestampMs};
 use cairn::runtime::{ByteSize, Chance, SeededChance, SystemClock};
 use cairn::source::Selection;
 use cairn::store::{
@@ -111,6 +111,14 @@ fn append(head: &Head, floats: &[FloatSample]) -> u64 {
     head.append(&batch).unwrap().position
 }
 
+/// Asks for all digest trees, which are kept from then on; how many leaves they have.
+fn trees(head: &Head) -> usize {
+    let view = head.view();
+    let of = |arc| view.trees(arc, TimeRange::ALL);
+    let all = RingArc::all(FOUNDING_DEPTH).flat_map(of);
+    all.map(|(_, tree)| tree.leaves().count()).sum()
+}
+
 fn cpu() -> Duration {
     let usage = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = usage
@@ -184,6 +192,15 @@ fn report(series: usize, scrapes: i64) {
         view.read(one, TimeRange::ALL, &mut into);
         read += into.len() as u64;
     }
+    for (name, times) in [("begun", 1), ("kept", 100)] {
+        let clock = Instant::now();
+        let mut leaves = 0;
+        for _ in 0..times {
+            leaves = trees(&head);
+        }
+        let took = clock.elapsed() / times;
+        println!("digest trees, {name}: {took:?} for {leaves} leaves");
+    }
     println!(
         "select: {:.0} ns/series; read: {:.0} ns/sample of {read}",
         selected.as_nanos() as f64 / found.len() as f64,
@@ -199,11 +216,15 @@ fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("head");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.sample_size(20);
-    for (name, sync) in [("append+fsync", SyncMode::Fsync), ("append", SyncMode::Os)] {
+    for (name, sync, digests) in [
+        ("append+fsync", SyncMode::Fsync, false),
+        ("append", SyncMode::Os, false),
+        ("append+digests", SyncMode::Os, true),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let head = open(dir.path(), sync);
         let mut fleet = Fleet::register(&head, BATCH);
-        let mut scrape = 0;
+        let (mut scrape, mut kept) = (0, false);
         group.bench_function(name, |bench| {
             bench.iter_batched(
                 || {
@@ -214,6 +235,9 @@ fn benches(criterion: &mut Criterion) {
                 |batch| {
                     let position = append(&head, &batch);
                     head.wait_durable(position).unwrap();
+                    if digests && !kept {
+                        kept = trees(&head) > 0;
+                    }
                 },
                 BatchSize::PerIteration,
             );

@@ -64,11 +64,10 @@ impl Pinned {
     /// speak for. A tree is always that of its whole window.
     #[must_use]
     pub fn trees(&self, arc: RingArc, range: TimeRange) -> Vec<(Window, DigestTree)> {
-        let extents = self.extents(arc, range).into_iter();
-        extents
-            .map(|extent| (extent.window(), extent.tree()))
-            .filter(|(_, tree)| !tree.is_empty())
-            .collect()
+        if !self.views.contains_key(&arc) {
+            return Vec::new();
+        }
+        self.head.trees(arc, range)
     }
 
     /// What the head holds of a partition and window in some leaves of its tree.

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use super::targets::appends;
 use super::targets::logs::{self, Files};
 use cairn::cluster::encode_envelope;
+use cairn::cluster::{
+    ContentWriter, CutAnswer, CutHeld, CutRequest, PullOf, PullRequest, Purpose, StageRequest,
+};
 use cairn::codec::series_entry::{Place, SeriesEntries};
 use cairn::codec::{histograms, page, postings, symbols, timestamps, varint};
 use cairn::model::{
-    BlockId, Buckets, Exemplar, Histogram, LabelSet, Level, Metadata, ResetHint, RingArc,
-    SCHEMA_CUSTOM, Samples, Span, TenantId, TimeRange, TimestampMs, Value, fingerprint, stale_nan,
+    BlockEntry, BlockId, Buckets, Digest, Epoch, Exemplar, Histogram, LabelSet, Level, Metadata,
+    ResetHint, RingArc, SCHEMA_CUSTOM, Samples, Span, TenantId, TimeRange, TimestampMs, Uploaded,
+    Value, Window, fingerprint, stale_nan,
 };
 use cairn::runtime::CancelToken;
 use cairn::source::FamilyMetadata;
 use cairn::store::{
-    AppendBatch, BlockContent, BlockProperties, ContentSeries, Error, FloatSample, LogDisk,
-    OtherSample, SstTable, Table, build_block, for_each,
+    AppendBatch, BlockContent, BlockProperties, ContentSeries, DigestTree, Error, FloatSample,
+    Leaves, LogDisk, OtherSample, Pulled, PulledSeries, SstTable, Table, build_block, for_each,
 };
 
 /// Writes the seeds of every target.
@@ -87,6 +91,7 @@ fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     all.push(("append", "one-of-each".to_owned(), appends::sent()));
     all.extend(commands());
     all.extend(peers());
+    all.extend(exchanges());
     for (at, query) in QUERIES.iter().enumerate() {
         all.push(("promql", at.to_string(), query.as_bytes().to_vec()));
     }
@@ -192,6 +197,86 @@ fn commands() -> Vec<(&'static str, String, Vec<u8>)> {
     }
     all.push(("command", "commands".to_owned(), commands));
     all
+}
+
+/// What seals and moves exchange, one message of each kind.
+fn exchanges() -> Vec<(&'static str, String, Vec<u8>)> {
+    let (arc, epoch) = (RingArc::new(0x3000_0000, 4).unwrap(), Epoch(7));
+    let mut tree = DigestTree::default();
+    tree.add(3, 5, 1 << 77);
+    tree.add_metadata(9);
+    let cut = CutRequest {
+        arc,
+        epoch,
+        range: Some(Window(-1).range()),
+        round: 2,
+    };
+    let held = |held| CutAnswer::Held {
+        epoch,
+        version: 4,
+        held,
+    };
+    let one = held(CutHeld::Cut {
+        token: 11,
+        tree: tree.clone(),
+    });
+    let windows = held(CutHeld::Windows(vec![(Window(-3), tree)]));
+    let pull = PullRequest {
+        arc,
+        epoch,
+        purpose: Purpose::Seal,
+        of: PullOf::Cut(11),
+        leaves: Leaves::new([1; 12], true),
+    };
+    let stage = StageRequest {
+        arc,
+        epoch,
+        entry: BlockEntry {
+            id: BlockId(5),
+            range: Window(-1).range(),
+            level: Level(0),
+            round: 2,
+            size: 1000,
+            samples: 20,
+            content_sum: 77,
+            digest: Digest([4; 32]),
+            uploaded: Uploaded::None,
+        },
+        release: vec![11],
+    };
+    let mut writer = ContentWriter::default();
+    let mut send = |_| Ok::<_, ()>(());
+    for (at, series) in pages()
+        .into_iter()
+        .flat_map(|(_, series)| series)
+        .take(6)
+        .enumerate()
+    {
+        let labels = [("__name__", "up"), ("number", ["a", "b", "c"][at % 3])];
+        let item = Pulled::Series(PulledSeries {
+            tenant: TenantId::anonymous(),
+            labels: LabelSet::from_pairs(&labels).unwrap(),
+            samples: series,
+        });
+        writer.add(&item, &mut send).unwrap();
+    }
+    let metadata = Metadata {
+        help: "Whether it is up.".to_owned(),
+        ..Metadata::default()
+    };
+    let family = Pulled::Metadata(TenantId::anonymous(), "up".to_owned(), vec![metadata]);
+    writer.add(&family, &mut send).unwrap();
+    [
+        (0, "cut", cut.encode()),
+        (1, "held", one.encode()),
+        (2, "windows", windows.encode()),
+        (3, "pull", pull.encode()),
+        (4, "stage", stage.encode()),
+        (5, "content", writer.finish()),
+    ]
+    .into_iter()
+    .map(|(kind, name, body)| ("data", name.to_owned(), [&[kind], &body[..]].concat()))
+    .collect()
 }
 
 /// Credentials of a member and of a stranger, and envelopes.

@@ -15,13 +15,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cairn::cluster::{
-    Command, ControlState, Credentials, PROTOCOL, decode_envelope, encode_envelope,
+    Command, ContentWriter, ControlState, Credentials, CutAnswer, CutRequest, PROTOCOL,
+    PullRequest, StageRequest, decode_content, decode_envelope, encode_envelope,
 };
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
-use cairn::model::{BlockId, MatchOp, Matcher, Samples, TimeRange, Value};
+use cairn::model::{BlockId, Epoch, MatchOp, Matcher, RingArc, Samples, TimeRange, Value, Window};
 use cairn::query::syntax::{self, ParseOptions};
 use cairn::store::{
-    BlockReader, Error, Ordinal, Pairs, SstTable, Table, block_key, block_prefix, for_each,
+    BlockReader, Error, Ordinal, Pairs, Pulled, SstTable, Table, block_key, block_prefix, for_each,
 };
 
 /// What is done with the bytes.
@@ -45,6 +46,7 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("append", append),
     ("command", command),
     ("peer", peer),
+    ("data", data),
     ("promql", promql),
 ];
 
@@ -361,6 +363,77 @@ pub(super) fn peer(bytes: &[u8]) {
     if let Ok((method, body)) = decode_envelope(bytes.to_vec().into()) {
         let again = encode_envelope(method, body.clone());
         assert_eq!(decode_envelope(again.into()), Ok((method, body)));
+    }
+}
+
+/// What seals and moves exchange: one of the messages, by its first byte.
+pub(super) fn data(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else {
+        return;
+    };
+    let body = body.to_vec();
+    let range = Some(Window(0).range());
+    let asked = CutRequest {
+        arc: RingArc::all(0).next().unwrap(),
+        epoch: Epoch(7),
+        range: range.filter(|_| *kind == 1),
+        round: 0,
+    };
+    match kind {
+        0 => {
+            if let Ok(one) = CutRequest::decode(body.into()) {
+                assert_eq!(CutRequest::decode(one.encode()), Ok(one));
+            }
+        }
+        1 | 2 => {
+            if let Ok(one) = CutAnswer::decode(body.into(), &asked) {
+                assert_eq!(CutAnswer::decode(one.encode(), &asked), Ok(one));
+            }
+        }
+        3 => {
+            if let Ok(one) = PullRequest::decode(body.into()) {
+                assert_eq!(PullRequest::decode(one.encode()), Ok(one));
+            }
+        }
+        4 => {
+            if let Ok(one) = StageRequest::decode(body.into()) {
+                assert_eq!(StageRequest::decode(one.encode()).as_ref(), Ok(&one));
+            }
+        }
+        _ => content(body),
+    }
+}
+
+/// Series in it are as a writer would have them.
+fn content(body: Vec<u8>) {
+    let Ok(content) = decode_content(body.into()) else {
+        return;
+    };
+    for item in &content.items {
+        let Pulled::Series(one) = item else {
+            continue;
+        };
+        assert!(one.samples.timestamps.is_sorted_by(|a, b| a < b));
+        assert_eq!(one.samples.values.len(), one.samples.len());
+        let mut messages = Vec::new();
+        let mut writer = ContentWriter::default();
+        let mut keep = |message| {
+            messages.push(message);
+            Ok::<_, ()>(())
+        };
+        writer.add(item, &mut keep).unwrap();
+        messages.push(writer.finish());
+        let mut again = Samples::default();
+        for message in messages {
+            for back in decode_content(message).unwrap().items {
+                let Pulled::Series(back) = back else {
+                    panic!("a series became metadata");
+                };
+                assert_eq!((&back.tenant, &back.labels), (&one.tenant, &one.labels));
+                again.merge(&back.samples);
+            }
+        }
+        assert_eq!(again, one.samples);
     }
 }
 

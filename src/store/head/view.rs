@@ -14,6 +14,7 @@ use crate::model::{
     Exemplar, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, Window,
 };
 use crate::source::Selection;
+use crate::store::tree::DigestTree;
 
 /// A pinned view of the head.
 #[derive(Debug)]
@@ -59,6 +60,17 @@ impl HeadView {
             layers,
             only: only.filter(|arcs| !all(arcs)),
         }
+    }
+
+    /// The digests of what is held of an arc, window by window; those of empty windows are left
+    /// out.
+    #[must_use]
+    pub fn trees(&self, arc: RingArc, range: TimeRange) -> Vec<(Window, DigestTree)> {
+        let extents = self.extents(arc, range).into_iter();
+        extents
+            .map(|extent| (extent.window(), extent.tree()))
+            .filter(|(_, tree)| !tree.is_empty())
+            .collect()
     }
 
     /// The same view of fewer arcs.

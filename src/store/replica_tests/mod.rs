@@ -363,3 +363,57 @@ fn heads_are_read_by_leaves() {
         prop_assert_eq!(got, want);
     });
 }
+
+/// Catches deadlocks between appends, trees, cuts and applying, and samples that a tree kept
+/// meanwhile counts twice or not at all.
+#[test]
+fn trees_are_right_after_appends_from_all_sides() {
+    let node = std::sync::Arc::new(Node::new(5));
+    let arcs: Vec<RingArc> = RingArc::all(FOUNDING_DEPTH).collect();
+    let mut threads = Vec::new();
+    // A panic in a thread would only be logged.
+    let (done, ended) = std::sync::mpsc::channel();
+    for writer in 0..2i64 {
+        let (node, done) = (std::sync::Arc::clone(&node), done.clone());
+        let work = move || {
+            for round in 0..60i64 {
+                let late = if round % 7 == 0 { 40 } else { 0 };
+                let writes: Vec<Write> = (0..40)
+                    .map(|number| {
+                        let key = series(number % 20);
+                        let at = (round - late).abs() * 15_000 + (number as i64 / 20);
+                        float(&key, at, (writer * round % 3) as f64)
+                    })
+                    .collect();
+                node.write(&writes);
+            }
+            done.send(()).unwrap();
+        };
+        threads.push(crate::runtime::NamedThread::spawn("writer", work).unwrap());
+    }
+    for reader in 0..2 {
+        let (node, arcs, done) = (std::sync::Arc::clone(&node), arcs.clone(), done.clone());
+        let work = move || {
+            for round in 0..60 {
+                let arc = arcs[(round * 7 + reader) % arcs.len()];
+                let pinned = node.store.pin(&arcs);
+                let _ = pinned.trees(arc, TimeRange::ALL);
+                if round % 5 == reader {
+                    let cut = node.store.cut(arc, Window(0).range()).unwrap();
+                    let before = cut.tree();
+                    let content = cut.pull(Leaves::ALL).take(2).map(Ok::<_, Error>);
+                    node.store.absorb(content).unwrap();
+                    assert_eq!(cut.tree(), before, "a cut does not change");
+                }
+            }
+            done.send(()).unwrap();
+        };
+        threads.push(crate::runtime::NamedThread::spawn("reader", work).unwrap());
+    }
+    for thread in &mut threads {
+        thread.join();
+    }
+    drop(done);
+    assert_eq!(ended.iter().count(), 4);
+    check_trees(&node);
+}
