@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::control::{
-    ClusterId, Control, ControlMetrics, GroupParts, Introduction, RaftControl, Timings,
-    begin_session,
+    ClusterId, Control, ControlMetrics, ControlState, GroupParts, Introduction, RaftControl,
+    Timings, begin_session,
 };
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics, Endpoint};
@@ -177,7 +177,7 @@ impl Joined {
         };
         let discovery = discovery::open(&settings.discovery, &announcement, &surroundings)?;
         let discovery: Arc<dyn Discovery> = Arc::from(discovery);
-        let joining = wait_for_cluster(&raft, &discovery, world)?;
+        let joining = wait_for_cluster(&raft, &discovery, incarnation, world)?;
         Ok(Self {
             raft,
             identity,
@@ -362,6 +362,7 @@ fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId) + Send + Sync> {
 fn wait_for_cluster(
     raft: &Arc<RaftControl>,
     discovery: &Arc<dyn Discovery>,
+    me: Incarnation,
     world: &World,
 ) -> Result<JoinHandle<()>, Error> {
     let (failed, mut failure) = watch::channel(None);
@@ -375,7 +376,10 @@ fn wait_for_cluster(
         })
     };
     let mut changed = raft.changed();
-    while raft.state().partitions.is_empty() {
+    // Somebody else may be needed to announce this node, but only the first time.
+    let is_known =
+        |state: &ControlState| !state.partitions.is_empty() && state.members.contains_key(&me);
+    while !is_known(&raft.state()) {
         if let Err(error) = world.cancel.check() {
             joining.abort();
             return Err(Error::Store(error.into()));

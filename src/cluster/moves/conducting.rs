@@ -19,6 +19,9 @@ use crate::runtime::Clock;
 /// A report is a look at memory and a directory.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// A founder that has not announced itself for so long since the founding will not.
+const FOUNDERS_PATIENCE: Duration = Duration::from_secs(30);
+
 /// So many moves and preparations may be under way at once: each newcomer's bandwidth is bounded
 /// by itself, and each of them holds up nothing but itself.
 const MOVES_AT_ONCE: usize = 8;
@@ -119,7 +122,7 @@ impl Conducting {
     }
 
     /// Whether somebody in the ring has never announced himself: a founder that is just starting.
-    /// After as long as anybody is waited for, it counts as lost.
+    /// After a while it counts as lost: whoever founds is there.
     fn waits_for_founders(&self, state: &ControlState, now: Duration) -> bool {
         let members = state.partitions.values().flat_map(|p| &p.members);
         let mut unknown = members.filter(|m| !state.members.contains_key(&m.incarnation));
@@ -129,7 +132,7 @@ impl Conducting {
             return false;
         }
         let since = *own.founding.get_or_insert(now);
-        now.saturating_sub(since) < self.settings.replace_after
+        now.saturating_sub(since) < FOUNDERS_PATIENCE
     }
 
     fn propose(&self, command: &Command) {

@@ -27,7 +27,6 @@ pub struct Board {
 /// All boards.
 pub struct Lab {
     pub boards: Vec<Board>,
-    pub bridge_address: String,
     bridge: String,
     settings: Vec<String>,
     folder: PathBuf,
@@ -56,7 +55,6 @@ impl Lab {
         let network = format!("10.{second}.{third}");
         let mut lab = Self {
             boards: Vec::new(),
-            bridge_address: format!("{network}.1"),
             bridge: bridge.clone(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             folder: folder.to_owned(),
@@ -108,7 +106,13 @@ impl Lab {
 
     /// The setting that lists all boards.
     pub fn static_peers(&self) -> String {
-        let peers = self.boards.iter().map(|b| format!("{}:9095", b.address));
+        self.static_peers_of(self.boards.len())
+    }
+
+    /// The setting that lists the first boards.
+    pub fn static_peers_of(&self, boards: usize) -> String {
+        let boards = self.boards.iter().take(boards);
+        let peers = boards.map(|b| format!("{}:9095", b.address));
         let peers: Vec<String> = peers.collect();
         format!("discovery.static.peers={}", peers.join(","))
     }
@@ -246,6 +250,17 @@ impl Board {
             return Err(format!("{}: {}", answer.status, answer.text()));
         }
         Ok(answer.json()["data"]["result"].clone())
+    }
+
+    /// The ids of the blocks that it holds.
+    pub fn blocks(&self) -> Result<Vec<String>, String> {
+        let answer = get(&format!("{}/api/v1/status/tsdb/blocks", self.url()))?;
+        let json = answer.json();
+        let blocks = json["data"]["blocks"].as_array().ok_or("no blocks")?;
+        Ok(blocks
+            .iter()
+            .map(|block| block["ulid"].to_string())
+            .collect())
     }
 
     /// What the node says of the cluster.

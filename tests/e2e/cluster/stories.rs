@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use super::load::Load;
-use crate::servers::{eventually, skip};
+use crate::servers::{Cairn, eventually, skip};
 
 /// Three boards that list each other, switched on; `None` when there can be no lab here.
 fn three(story: &str, folder: &Path, more: &[&str]) -> Option<Lab> {
@@ -72,19 +72,28 @@ fn one_board_is_killed_again_and_again_and_nothing_stops() {
         return;
     };
     lab.start_all();
+    under_load(&mut lab, |lab| {
+        for round in 0..6 {
+            let victim = round % 3;
+            lab.boards[victim].kill();
+            std::thread::sleep(Duration::from_millis(2000));
+            lab.start(victim);
+            lab.wait_ready(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_millis(1500));
+        }
+    });
+}
+
+/// Runs a load while something happens to the boards, and reads everything back from each of them.
+/// No request may stay unacknowledged for longer than senders try.
+fn under_load(lab: &mut Lab, mut happens: impl FnMut(&mut Lab)) {
     let load = Load::new();
     let stop = AtomicBool::new(false);
     let urls = lab.urls();
     let failed = std::thread::scope(|scope| {
         let sending = scope.spawn(|| load.run(&urls, &stop));
-        for round in 0..6 {
-            std::thread::sleep(Duration::from_millis(1500 + 300 * round));
-            let victim = usize::try_from(round).unwrap_or(0) % 3;
-            lab.boards[victim].kill();
-            std::thread::sleep(Duration::from_millis(2000));
-            lab.start(victim);
-            lab.wait_ready(Duration::from_secs(60));
-        }
+        std::thread::sleep(Duration::from_secs(1));
+        happens(lab);
         std::thread::sleep(Duration::from_secs(1));
         stop.store(true, Ordering::Relaxed);
         sending.join().unwrap()
@@ -94,7 +103,191 @@ fn one_board_is_killed_again_and_again_and_nothing_stops() {
         "requests were not acknowledged within 30 s of trying"
     );
     load.read_back(&lab.boards);
-    println!("{} acknowledged samples on every board", load.samples());
+    println!(
+        "{} acknowledged samples; {}",
+        load.samples(),
+        load.availability()
+    );
+}
+
+/// Every board has applied everything, and all hold the same blocks.
+fn agree(lab: &Lab) {
+    let patience = Duration::from_secs(60);
+    eventually("all boards hold the same blocks", patience, || {
+        let mut all = Vec::new();
+        for board in lab.boards.iter().filter(|board| board.is_on()) {
+            let cluster = board.cluster()?;
+            for partition in cluster["partitions"].as_array().ok_or("no partitions")? {
+                if partition["applied"] != partition["version"] {
+                    return Err(format!("{} lags: {partition}", board.name));
+                }
+            }
+            let mut blocks = board.blocks()?;
+            blocks.sort();
+            all.push(blocks);
+        }
+        if all
+            .iter()
+            .any(|blocks| *blocks != all[0] || blocks.is_empty())
+        {
+            return Err(format!(
+                "{:?}",
+                all.iter().map(Vec::len).collect::<Vec<_>>()
+            ));
+        }
+        Ok(())
+    });
+}
+
+/// Would catch a replica that gives up what the others' block does not hold, and one whose block is
+/// another's in name only.
+#[test]
+fn sealed_together_every_board_holds_the_same_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = three("cluster::sealed", folder.path(), &["seal.grace=0s"]) else {
+        return;
+    };
+    lab.start_all();
+    under_load(&mut lab, |lab| {
+        std::thread::sleep(Duration::from_secs(6));
+        lab.boards[1].kill();
+        std::thread::sleep(Duration::from_secs(4));
+        lab.start(1);
+        lab.wait_ready(Duration::from_secs(60));
+    });
+    agree(&lab);
+}
+
+/// Would catch a ring that two halves change apart, and a reader or writer that stalls for longer
+/// than it takes to notice.
+#[test]
+fn a_board_is_cut_off_both_ways_and_one_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = three("cluster::cut_off", folder.path(), &["seal.grace=0s"]) else {
+        return;
+    };
+    lab.start_all();
+    under_load(&mut lab, |lab| {
+        for (one, other) in [(0, 1), (0, 2)] {
+            lab.cut_both(one, other, true);
+        }
+        std::thread::sleep(Duration::from_secs(8));
+        for (one, other) in [(0, 1), (0, 2)] {
+            lab.cut_both(one, other, false);
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        lab.cut(1, 2, true);
+        std::thread::sleep(Duration::from_secs(8));
+        lab.cut(1, 2, false);
+        std::thread::sleep(Duration::from_secs(3));
+    });
+}
+
+/// Would catch a node that believes, when it wakes, that it is still who it was.
+#[test]
+fn a_board_sleeps_and_wakes() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = three("cluster::sleeps", folder.path(), &[]) else {
+        return;
+    };
+    lab.start_all();
+    under_load(&mut lab, |lab| {
+        for board in 0..3 {
+            lab.boards[board].signal("STOP");
+            std::thread::sleep(Duration::from_secs(7));
+            lab.boards[board].signal("CONT");
+            std::thread::sleep(Duration::from_secs(3));
+        }
+    });
+}
+
+/// Would catch timeouts that a slow network never meets.
+#[test]
+fn a_slow_network_that_loses_packets_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = three("cluster::slow_network", folder.path(), &[]) else {
+        return;
+    };
+    lab.start_all();
+    if let Err(reason) = lab.worsen(2, Some("delay 300ms loss 5%")) {
+        skip("cluster::slow_network", &reason);
+        return;
+    }
+    under_load(&mut lab, |lab| {
+        std::thread::sleep(Duration::from_secs(10));
+        lab.worsen(2, None).unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+    });
+}
+
+/// Would catch a cluster that cannot come back from where it stood.
+#[test]
+fn the_power_fails_everywhere_and_boards_come_back_in_another_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = three("cluster::power", folder.path(), &["seal.grace=0s"]) else {
+        return;
+    };
+    lab.start_all();
+    under_load(&mut lab, |lab| {
+        std::thread::sleep(Duration::from_secs(4));
+        for board in &mut lab.boards {
+            board.kill();
+        }
+        for board in [2, 0, 1] {
+            lab.start(board);
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        lab.wait_ready(Duration::from_secs(60));
+    });
+    agree(&lab);
+}
+
+/// Would catch a newcomer that counts before it has what it must, a drain that never ends, and one
+/// that takes away what nobody else has.
+#[test]
+fn a_fourth_board_joins_and_the_first_is_drained() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = [
+        "discovery.kind=static",
+        "cluster.bootstrap_expect=3",
+        "seal.grace=0s",
+    ];
+    let mut lab = match Lab::new(folder.path(), 4, &settings) {
+        Ok(lab) => lab,
+        Err(reason) => return skip("cluster::joins", &reason),
+    };
+    let founders = lab.static_peers_of(3);
+    lab.set(founders);
+    (0..3).for_each(|board| lab.start(board));
+    lab.wait_ready(Duration::from_secs(60));
+    under_load(&mut lab, |lab| {
+        lab.start(3);
+        lab.wait_ready(Duration::from_secs(60));
+        eventually(
+            "the newcomer has its share",
+            Duration::from_secs(90),
+            || {
+                let cluster = lab.boards[1].cluster()?;
+                let holds = |node: &serde_json::Value| node["holds"].as_u64().unwrap_or(0);
+                let nodes = cluster["nodes"].as_array().ok_or("no nodes")?;
+                let shares: Vec<u64> = nodes.iter().map(holds).collect();
+                let even =
+                    shares.len() == 4 && shares.iter().all(|share| (11..=13).contains(share));
+                even.then_some(()).ok_or_else(|| format!("{shares:?}"))
+            },
+        );
+        let output = Cairn::command()
+            .args(["drain", "board-1", "--url", &lab.boards[1].url()])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success() && said.contains("may be switched off"),
+            "{output:?}"
+        );
+        lab.boards[0].terminate();
+    });
+    agree(&lab);
 }
 
 /// Would catch writes that are acknowledged without a majority, and what they lose.
