@@ -345,10 +345,13 @@ fn a_wiped_board_is_a_new_member_and_gets_its_share() {
         assert!(load.send_one(&urls, Duration::from_secs(20)));
     }
     eventually("the ring is whole again", Duration::from_secs(90), || {
+        let fresh = lab.boards[1].cluster()?["incarnation"].clone();
         let cluster = lab.boards[0].cluster()?;
-        let short = cluster["underReplicated"].as_u64();
+        let nodes = cluster["nodes"].as_array().ok_or("no nodes")?;
+        let it = nodes.iter().find(|node| node["incarnation"] == fresh);
+        let holds = it.and_then(|node| node["holds"].as_u64());
         let moves = cluster["moves"].as_array().map(Vec::len);
-        let whole = short == Some(0) && moves == Some(0);
+        let whole = holds == Some(16) && moves == Some(0);
         whole.then_some(()).ok_or_else(|| cluster.to_string())
     });
     // The two others were there all the time: one of them may go now.
