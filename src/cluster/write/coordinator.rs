@@ -14,18 +14,18 @@ use tokio::task::JoinHandle;
 use super::attempt::Attempt;
 use super::batch::{Locals, Memory, RoutedBatch};
 use super::error::WriteError;
-use super::gate::{Gate, Verdict};
+use super::gate::{Gate, Refusing};
 use super::hints::Hints;
 use super::link::{Job, Link};
+use super::local::{LocalCopy, append_here};
 use super::majority::Said;
-use super::parts::Ground;
+use super::parts::{Ground, WriterParts};
 use super::routes::Routes;
 use super::routing::{Place, RoutingTable, place_of};
-use super::writer::WriterParts;
 use crate::cluster::control::ControlState;
 use crate::model::{Incarnation, LabelSet, RingArc, TenantId, fingerprint};
 use crate::runtime::{Pool, jittered};
-use crate::store::{AppendBatch, Appended, FloatSample, SeriesId};
+use crate::store::{AppendBatch, Appended, SeriesId};
 
 /// Attempts at one write at most.
 const ATTEMPTS_MAX: u32 = 12;
@@ -58,13 +58,6 @@ impl Drop for Owned {
     fn drop(&mut self) {
         self.task.abort();
     }
-}
-
-/// Samples that are in the local head, and of which parts.
-struct LocalCopy {
-    position: u64,
-    /// The part, and this node's bit in it.
-    parts: Vec<(usize, u8)>,
 }
 
 /// A batch on its way.
@@ -164,7 +157,11 @@ impl Coordinator {
         let table = ground.table.load_full();
         self.leave_out_unregistered(&mut routed, &locals, &table, &mut stale);
         let attempt = Arc::new(Attempt::new(table, routed.places())?);
-        let (local, forgotten) = self.append_here(&routed, &locals, &attempt);
+        let (local, forgotten) = append_here(
+            (self.ground.replica.as_ref(), &self.gate),
+            (&routed, &locals),
+            &attempt,
+        );
         routed.leave_out(&forgotten);
         join(&mut stale, forgotten);
         let routed = Arc::new(routed);
@@ -224,76 +221,6 @@ impl Coordinator {
         }
         routed.leave_out(&missing);
         join(stale, missing);
-    }
-
-    /// Appends to the local head what it is a member of; what it has forgotten is named by
-    /// positions in the batch.
-    fn append_here(
-        &self,
-        routed: &RoutedBatch,
-        locals: &Locals,
-        attempt: &Attempt,
-    ) -> (Option<LocalCopy>, Appended) {
-        let mine: Vec<(usize, u8)> = attempt
-            .ring_positions()
-            .iter()
-            .enumerate()
-            .filter_map(|(part, at)| Some((part, attempt.table.get(*at)?.me?)))
-            .collect();
-        if mine.is_empty() {
-            return (None, Appended::default());
-        }
-        let inside = self.gate.enter_as_replica();
-        let refusing = inside.refusing().map(|(why, _)| Said::Refused(why));
-        let said = |part: usize| {
-            let at = attempt.ring_positions().get(part);
-            let partition = at.and_then(|at| attempt.table.get(*at));
-            match partition.map(|p| inside.verdict(p.arc, p.epoch)) {
-                _ if refusing.is_some() => refusing,
-                Some(Verdict::Taken) => None,
-                Some(Verdict::WrongEpoch(mine)) => Some(Said::WrongEpoch(mine)),
-                Some(Verdict::Ahead) | None => Some(Said::Behind),
-            }
-        };
-        let mut takes = vec![false; attempt.ring_positions().len()];
-        let (mut taken, mut failed) = (Vec::new(), Vec::new());
-        for (part, bit) in mine {
-            match said(part) {
-                None => {
-                    taken.push((part, bit));
-                    if let Some(takes) = takes.get_mut(part) {
-                        *takes = true;
-                    }
-                }
-                Some(said) => failed.push((part, bit, said)),
-            }
-        }
-        let goes = |place: Place| {
-            let part = attempt.part_of(place);
-            part.is_some_and(|part| takes.get(part).copied().unwrap_or(false))
-        };
-        let chosen = ChosenHere::of(routed, locals, goes);
-        let result = self.ground.replica.append(&chosen.batch());
-        drop(inside);
-        let result = match result {
-            Ok(appended) => {
-                let local = LocalCopy {
-                    position: appended.position,
-                    parts: taken,
-                };
-                (Some(local), chosen.positions(&appended))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "samples could not be appended here");
-                let refused = Said::Refused(super::gate::Refusing::NotReady);
-                failed.extend(taken.iter().map(|(part, bit)| (*part, *bit, refused)));
-                (None, Appended::default())
-            }
-        };
-        if !failed.is_empty() {
-            attempt.note(failed.into_iter());
-        }
-        result
     }
 
     /// Sends a batch to all other members. What could not be defined there is stale; without
@@ -360,7 +287,11 @@ impl Coordinator {
         let (routed, locals) = before.batch.part(&ground.routes, is_short)?;
         let table = ground.table.load_full();
         let attempt = Arc::new(Attempt::new(table, routed.places())?);
-        let (local, forgotten) = self.append_here(&routed, &locals, &attempt);
+        let (local, forgotten) = append_here(
+            (self.ground.replica.as_ref(), &self.gate),
+            (&routed, &locals),
+            &attempt,
+        );
         // Nobody can register it again now: this copy does not count.
         self.disown(&attempt, &routed, &forgotten);
         let routed = Arc::new(routed);
@@ -469,7 +400,7 @@ impl UnderWay {
             };
             let said = match ground.replica.durable(local.position).await {
                 Ok(()) => Said::Appended,
-                Err(_) => Said::Refused(super::gate::Refusing::NotReady),
+                Err(_) => Said::Refused(Refusing::NotReady),
             };
             let parts = local.parts.into_iter();
             attempt.note(parts.map(|(part, bit)| (part, bit, said)));
@@ -493,81 +424,5 @@ impl UnderWay {
             // No thread for it: it was a courtesy.
             let _ = pool.run(move || coordinator.hint(&self)).await;
         });
-    }
-}
-
-/// What of a batch goes into the local head.
-struct ChosenHere {
-    floats: Vec<FloatSample>,
-    float_positions: Vec<u32>,
-    others: Vec<crate::store::OtherSample>,
-    other_positions: Vec<u32>,
-    exemplars: Vec<(SeriesId, crate::model::Exemplar)>,
-    exemplar_positions: Vec<u32>,
-    metadata: Vec<super::batch::Family>,
-}
-
-impl ChosenHere {
-    fn of(routed: &RoutedBatch, locals: &Locals, goes: impl Fn(Place) -> bool) -> Self {
-        let mut chosen = Self {
-            floats: Vec::with_capacity(routed.floats.len()),
-            float_positions: Vec::with_capacity(routed.floats.len()),
-            others: Vec::new(),
-            other_positions: Vec::new(),
-            exemplars: Vec::new(),
-            exemplar_positions: Vec::new(),
-            metadata: Vec::new(),
-        };
-        for ((at, sample), series) in (0u32..).zip(&routed.floats).zip(&locals.floats) {
-            if !RoutedBatch::is_stale(sample.route) && goes(sample.place) {
-                chosen.float_positions.push(at);
-                chosen.floats.push(FloatSample {
-                    series: *series,
-                    at: sample.at,
-                    value: sample.value,
-                });
-            }
-        }
-        for ((at, sample), series) in (0u32..).zip(&routed.others).zip(&locals.others) {
-            if !RoutedBatch::is_stale(sample.route) && goes(sample.place) {
-                chosen.other_positions.push(at);
-                chosen.others.push(crate::store::OtherSample {
-                    series: *series,
-                    ..sample.what.clone()
-                });
-            }
-        }
-        for ((at, one), series) in (0u32..).zip(&routed.exemplars).zip(&locals.exemplars) {
-            if !RoutedBatch::is_stale(one.route) && goes(one.place) {
-                chosen.exemplar_positions.push(at);
-                chosen.exemplars.push((*series, one.what.clone()));
-            }
-        }
-        let families = routed.metadata.iter().filter(|(place, _)| goes(*place));
-        chosen.metadata = families.map(|(_, family)| family.clone()).collect();
-        chosen
-    }
-
-    fn batch(&self) -> AppendBatch<'_> {
-        AppendBatch {
-            floats: &self.floats,
-            others: &self.others,
-            metadata: &self.metadata,
-            exemplars: &self.exemplars,
-        }
-    }
-
-    /// What the head has forgotten, by positions in the whole batch.
-    fn positions(&self, appended: &Appended) -> Appended {
-        let of = |stale: &[u32], positions: &[u32]| -> Vec<u32> {
-            let found = stale.iter().map(|at| positions.get(*at as usize).copied());
-            found.flatten().collect()
-        };
-        Appended {
-            position: appended.position,
-            stale_floats: of(&appended.stale_floats, &self.float_positions),
-            stale_others: of(&appended.stale_others, &self.other_positions),
-            stale_exemplars: of(&appended.stale_exemplars, &self.exemplar_positions),
-        }
     }
 }

@@ -9,6 +9,7 @@
 //! * [`Writer`], `coordinator.rs`: what `ingest` writes to; one attempt after the other;
 //! * `routes.rs`, `routing.rs`: where a series goes;
 //! * `attempt.rs`, `majority.rs`: who has it, and when that is enough;
+//! * `local.rs`: the local copy;
 //! * `link.rs`, `send.rs`, `hints.rs`: to one peer;
 //! * `frame/`: the bytes between peers;
 //! * [`AppendService`], [`Gate`]: as a replica.
@@ -21,6 +22,7 @@ mod frame;
 mod gate;
 mod hints;
 mod link;
+mod local;
 mod majority;
 mod metrics;
 mod parts;
@@ -37,7 +39,8 @@ mod writer;
 pub use error::WriteError;
 pub use gate::{Gate, Refusing};
 pub use metrics::WriteMetrics;
+pub use parts::WriterParts;
 pub use replica::{Durable, Replica};
 pub use service::AppendService;
 pub use settings::WriteSettings;
-pub use writer::{Pending, Writer, WriterParts};
+pub use writer::{Pending, Writer};

@@ -4,47 +4,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-
 use super::coordinator::{Coordinator, UnderWay};
 use super::error::WriteError;
 use super::gate::Gate;
-use super::metrics::WriteMetrics;
+use super::parts::WriterParts;
 use super::replica::Replica;
-use super::settings::WriteSettings;
 use crate::cluster::control::ControlState;
-use crate::cluster::peer::Transport;
-use crate::model::{Incarnation, LabelSet, TenantId};
-use crate::runtime::{Chance, Clock};
+use crate::model::{LabelSet, TenantId};
 use crate::store::{AppendBatch, Appended, SeriesId};
-
-/// What a writer of a cluster is made of.
-pub struct WriterParts {
-    /// This node.
-    pub me: Incarnation,
-    /// Its own copy of the partitions that it is a member of.
-    pub replica: Arc<dyn Replica>,
-    /// Its gate; the same that [`super::AppendService`] has.
-    pub gate: Arc<Gate>,
-    /// The way to the others.
-    pub transport: Arc<dyn Transport>,
-    /// What drives the streams to them.
-    pub runtime: Handle,
-    /// Bounds.
-    pub settings: WriteSettings,
-    /// Metrics.
-    pub metrics: WriteMetrics,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Dice.
-    pub chance: Arc<dyn Chance>,
-}
-
-impl fmt::Debug for WriterParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WriterParts")
-    }
-}
 
 /// Takes validated samples. Clones write to the same place.
 #[derive(Clone)]
