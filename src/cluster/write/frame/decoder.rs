@@ -19,14 +19,20 @@ use crate::model::{
 };
 use crate::store::{FloatSample, OtherSample, SeriesId};
 
+/// What a series of the stream costs, beside the table of the coordinator's end.
+#[cfg(test)]
+pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
+
 /// A series of the stream: 32 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     series: SeriesId,
-    last: Last,
+    /// The last value and how it was coded.
+    bits: u64,
+    mode: u8,
+    is_defined: bool,
     next: u32,
     place: Place,
-    is_defined: bool,
 }
 
 /// Something of a series of the stream, besides floats.
@@ -89,7 +95,8 @@ impl Decoder {
     fn define(&mut self, id: u32, place: Place, series: SeriesId) -> Result<(), FrameError> {
         let entry = Entry {
             series,
-            last: Last::default(),
+            bits: 0,
+            mode: 0,
             next: id.wrapping_add(1),
             place,
             is_defined: true,
@@ -130,9 +137,14 @@ impl Decoder {
             let entry = self.entries.get_mut(*id as usize);
             let entry = entry.ok_or(FrameError::Invalid("an id"))?;
             if changed {
-                entry.last.take(&mut input)?;
+                let mut last = Last {
+                    bits: entry.bits,
+                    mode: entry.mode,
+                };
+                last.take(&mut input)?;
+                (entry.bits, entry.mode) = (last.bits, last.mode);
             }
-            sample.value = f64::from_bits(entry.last.bits);
+            sample.value = f64::from_bits(entry.bits);
         }
         varint::finished(input, WHAT)?;
         Ok(())

@@ -25,11 +25,17 @@ pub(super) const START: u8 = 2;
 /// Minutes after which a definition that was not used is forgotten.
 const IDLE_MINUTES: u16 = 30;
 
-/// A series of the stream: 32 bytes.
+/// What a series of the stream costs, beside the table of the coordinator's end.
+#[cfg(test)]
+pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
+
+/// A series of the stream: 24 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     route: Route,
-    last: Last,
+    /// The last value and how it was coded.
+    bits: u64,
+    mode: u8,
     /// Which series followed it last time.
     next: u32,
     /// The minute of its last use.
@@ -182,7 +188,8 @@ impl Encoder {
         };
         let entry = Entry {
             route,
-            last: Last::default(),
+            bits: 0,
+            mode: 0,
             next: id.wrapping_add(1),
             used: self.minute,
         };
@@ -229,16 +236,21 @@ impl Encoder {
         }
         floats.run += 1;
         floats.previous = Some(id);
-        let last = &mut self.entries[id as usize].last;
+        let entry = &mut self.entries[id as usize];
         let bits = value.to_bits();
         if floats.count.is_multiple_of(8) {
             floats.changed.push(0);
         }
-        if bits != last.bits {
+        if bits != entry.bits {
             if let Some(byte) = floats.changed.last_mut() {
                 *byte |= 1 << (floats.count % 8);
             }
+            let mut last = Last {
+                bits: entry.bits,
+                mode: entry.mode,
+            };
             last.put(bits, &mut floats.values);
+            (entry.bits, entry.mode) = (last.bits, last.mode);
         }
         floats.count += 1;
         true

@@ -202,6 +202,12 @@ fn through_bytes(number: u64, columns: Columns) -> Columns {
     got.columns
 }
 
+#[test]
+fn a_series_of_a_stream_costs_what_is_said() {
+    assert_eq!(super::encoder::ENTRY_BYTES, 24);
+    assert_eq!(super::decoder::ENTRY_BYTES, 32);
+}
+
 proptest! {
     /// Would catch ends of a stream that disagree: in ids, in what followed what, in last values,
     /// in what is forgotten.
