@@ -4,7 +4,8 @@
 //! state up to some index. A command is durable before it is applied. Every
 //! [`SNAPSHOT_EVERY`] commands the state is written and the log before it removed, in one batch.
 //!
-//! Not here: what commands mean. Raft replaces this file, and nothing above it.
+//! Not here: what commands mean. With peers there is a control group (`raft`) instead, which takes
+//! over what this file kept.
 
 use std::sync::Arc;
 
@@ -25,6 +26,10 @@ const SNAPSHOT_EVERY: u64 = 256;
 
 const LOG_PREFIX: &[u8] = b"log/";
 const STATE_KEY: &[u8] = b"state";
+
+/// What a control group keeps beside: all of it, and the one key that binds to nothing yet.
+const GROUP_PREFIX: &[u8] = b"raft/";
+const GROUP_AGREED_KEY: &[u8] = b"raft/agreed";
 
 fn log_key(index: u64) -> Vec<u8> {
     [LOG_PREFIX, &index.to_be_bytes()].concat()
@@ -49,8 +54,20 @@ impl LocalControl {
     /// Reads snapshot and log, and applies what is to be applied.
     ///
     /// # Errors
-    /// When something is missing, damaged or from a newer version.
+    /// When something is missing, damaged or from a newer version, or the directory belongs to a
+    /// control group: beside its log this one would begin another cluster.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, ControlError> {
+        let kept = engine.scan(Space::Control, GROUP_PREFIX, None)?;
+        if kept.iter().any(|(key, _)| key != GROUP_AGREED_KEY) {
+            return Err(ControlError::Mixed(
+                "it belongs to a cluster of several nodes: set discovery.kind as it was, or start with an empty directory".to_owned(),
+            ));
+        }
+        Self::read(engine)
+    }
+
+    /// The same, whatever else the directory belongs to.
+    pub(super) fn read(engine: Arc<dyn Engine>) -> Result<Self, ControlError> {
         let mut state = match engine.get(Space::Control, STATE_KEY)? {
             Some(bytes) => wire_state::decode_state(&bytes)
                 .map_err(|error| ControlError::Unreadable { index: 0, error })?,

@@ -284,7 +284,7 @@ pub(super) fn adopt(
     incarnation: Incarnation,
     addresses: &[String],
 ) -> Result<(), ControlError> {
-    let local = LocalControl::open(Arc::clone(engine))?;
+    let local = LocalControl::read(Arc::clone(engine))?;
     let state = local.state();
     if state.cluster.is_none() {
         return Ok(());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
+use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -22,16 +23,20 @@ use super::network::{Network, Peers};
 use super::sessions::{Position, Sessions};
 use super::settings::Timings;
 use super::types::{Raft, number_of};
+use super::wire::{decode, messages as pb};
 use crate::cluster::control::command::{ClusterId, Session};
 use crate::cluster::control::{ControlError, Introduction};
 use crate::cluster::peer::{PeerError, Refused, Transport};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
 use crate::runtime::{Chance, Clock};
-use crate::store::Engine;
+use crate::store::{Batch, Durability, Engine, Space};
 
 /// Commands between two snapshots.
 const SNAPSHOT_EVERY: u64 = 256;
+
+/// Where it is kept that this directory is an old image.
+const OLD_IMAGE_KEY: &[u8] = b"raft/old_image";
 
 /// Bytes of one chunk of a snapshot.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -88,9 +93,32 @@ fn config(timings: &Timings) -> Result<Arc<Config>, ControlError> {
         .map_err(|error| ControlError::Group(error.to_string()))
 }
 
+fn rolled_back(image: pb::OldImage) -> ControlError {
+    ControlError::RolledBack {
+        what: match image.what {
+            1 => "session counter",
+            _ => "control log's end",
+        },
+        mine: image.mine,
+        remembered: image.remembered,
+        peer: image.peer,
+    }
+}
+
+/// What was once found to be an old image stays one, although each start raises its counter.
+fn refuse_old_image(engine: &dyn Engine) -> Result<(), ControlError> {
+    let Some(bytes) = engine.get(Space::Control, OLD_IMAGE_KEY)? else {
+        return Ok(());
+    };
+    let image = decode::<pb::OldImage>(bytes.as_slice(), "the mark of an old image");
+    let unreadable = |error| ControlError::Unreadable { index: 0, error };
+    Err(rolled_back(image.map_err(unreadable)?))
+}
+
 /// What peers remember of this node must not lie ahead of what it holds. Gives the highest position
 /// of the log of samples that they remember.
 fn look_back(
+    engine: &dyn Engine,
     mine: Position,
     answers: Vec<(To, Result<Greeting, PeerError>)>,
 ) -> Result<u64, ControlError> {
@@ -109,16 +137,20 @@ fn look_back(
         };
         let remembered = greeting.remembered.unwrap_or_default();
         let behind = [
-            ("session counter", mine.starts, remembered.starts),
-            ("control log's end", mine.control, remembered.control),
+            (1, mine.starts, remembered.starts),
+            (2, mine.control, remembered.control),
         ];
         if let Some((what, mine, remembered)) = behind.into_iter().find(|(_, m, r)| m < r) {
-            return Err(ControlError::RolledBack {
+            let image = pb::OldImage {
                 what,
                 mine,
                 remembered,
                 peer: greeting.name,
-            });
+            };
+            let mut batch = Batch::new();
+            batch.put(Space::Control, OLD_IMAGE_KEY, &image.encode_to_vec());
+            engine.write(batch, Durability::Synced)?;
+            return Err(rolled_back(image));
         }
         log = log.max(remembered.log);
     }
@@ -154,10 +186,8 @@ async fn ask_back(
         .collect();
     let to = others.into_iter().map(To::Node).collect();
     let patience = parts.timings.heartbeat.saturating_mul(2);
-    look_back(
-        position,
-        hello::ask(&parts.transport, to, position, patience).await,
-    )
+    let answers = hello::ask(&parts.transport, to, position, patience).await;
+    look_back(parts.engine.as_ref(), position, answers)
 }
 
 impl RaftControl {
@@ -167,6 +197,7 @@ impl RaftControl {
     /// # Errors
     /// When something is missing, damaged or from a newer version.
     pub async fn open(parts: GroupParts) -> Result<Arc<Self>, ControlError> {
+        refuse_old_image(parts.engine.as_ref())?;
         let log = open_log(&parts)?;
         let (machine, published) = Machine::open(Arc::clone(&parts.engine))?;
         let cluster = decision::cluster(parts.engine.as_ref())?;

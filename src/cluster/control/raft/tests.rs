@@ -696,6 +696,11 @@ fn an_old_image_and_a_copy_are_noticed() {
             }
         );
         assert!(behind, "{error}");
+        // However often it is started.
+        for _ in 0..3 {
+            let error = world.open(follower).await.unwrap_err();
+            assert!(matches!(error, ControlError::RolledBack { .. }), "{error}");
+        }
         // Much older: its counter is behind, too.
         let first = Arc::new(MemoryEngine::new(Path::new("unused")));
         for (key, value) in image.scan(Space::Control, b"", None).unwrap() {

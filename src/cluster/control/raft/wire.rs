@@ -335,3 +335,138 @@ impl pb::SnapshotChunk {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::StoredMembership;
+
+    use super::*;
+    use crate::cluster::control::command::Command;
+    use crate::runtime::{Chance, SeededChance};
+
+    fn id(term: u64, index: u64) -> GroupLogId {
+        GroupLogId::new(LeaderId::new(term, 7), index)
+    }
+
+    fn membership() -> GroupMembership {
+        let node = |number: u128| GroupNode {
+            incarnation: Incarnation((1 << 64) | number),
+            addresses: vec![format!("10.0.0.{number}:9095")],
+        };
+        let nodes: BTreeMap<NodeId, GroupNode> = [7u128, 8]
+            .map(|n| (u64::try_from(n).unwrap(), node(n)))
+            .into();
+        GroupMembership::new(vec![[7].into(), [7, 8].into()], nodes)
+    }
+
+    fn entries() -> [GroupEntry; 3] {
+        let entry = |index, payload| GroupEntry {
+            log_id: id(3, index),
+            payload,
+        };
+        [
+            entry(1, EntryPayload::Blank),
+            entry(
+                2,
+                EntryPayload::Normal(Proposal(Command::FeatureLevel(1).encode())),
+            ),
+            entry(3, EntryPayload::Membership(membership())),
+        ]
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What is on disk stays readable: these bytes never change.
+    #[test]
+    fn records_have_their_bytes() {
+        let log = entries().map(|entry| hex(&pb::Entry::from(&entry).encode_to_vec()));
+        assert_eq!(
+            log,
+            [
+                "0a0d08031107000000000000001801",
+                "0a0d080311070000000000000018021203a00101",
+                concat!(
+                    "0a0d080311070000000000000018031a66",
+                    "0a0a0a080700000000000000",
+                    "0a120a1007000000000000000800000000000000",
+                    "12210a1000000000000000010000000000000007120d31302e302e302e373a39303935",
+                    "12210a1000000000000000010000000000000008120d31302e302e302e383a39303935",
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_sent_comes_back() {
+        for entry in entries() {
+            let bytes = pb::Entry::from(&entry).encode_to_vec();
+            let read = decode::<pb::Entry>(bytes.as_slice(), "an entry").unwrap();
+            assert_eq!(read.read().unwrap(), entry);
+        }
+        for vote in [GroupVote::new(4, 7), GroupVote::new_committed(5, u64::MAX)] {
+            assert_eq!(GroupVote::from(pb::Vote::from(vote)), vote);
+        }
+        let meta = GroupMeta {
+            last_log_id: Some(id(3, 9)),
+            last_membership: StoredMembership::new(Some(id(2, 3)), membership()),
+            snapshot_id: "x".to_owned(),
+        };
+        assert_eq!(pb::SnapshotMeta::from(&meta).read().unwrap(), meta);
+        let answers = [
+            AppendEntriesResponse::Success,
+            AppendEntriesResponse::PartialSuccess(None),
+            AppendEntriesResponse::PartialSuccess(Some(id(1, 2))),
+            AppendEntriesResponse::Conflict,
+            AppendEntriesResponse::HigherVote(GroupVote::new(9, 1)),
+        ];
+        for answer in answers {
+            let text = format!("{answer:?}");
+            let read = pb::AppendAnswer::from(answer).read().unwrap();
+            assert_eq!(format!("{read:?}"), text);
+        }
+    }
+
+    /// A voter that nobody describes, and bytes of all kinds, are errors and no panics.
+    #[test]
+    fn bad_bytes_are_refused() {
+        let unknown = pb::Membership {
+            configs: vec![pb::Voters { nodes: vec![1] }],
+            nodes: Vec::new(),
+        };
+        assert!(unknown.read().is_err());
+        let request = pb::RaftRequest {
+            body: Some(pb::raft_request::Body::Append(
+                AppendEntriesRequest::<Types> {
+                    vote: GroupVote::new_committed(3, 7),
+                    prev_log_id: Some(id(3, 0)),
+                    entries: entries().to_vec(),
+                    leader_commit: None,
+                }
+                .into(),
+            )),
+        };
+        let good = request.encode_to_vec();
+        let chance = SeededChance::new(5);
+        let below =
+            |bound: usize| usize::try_from(chance.below(u64::try_from(bound).unwrap())).unwrap();
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..=below(3) {
+                let at = below(bytes.len());
+                bytes[at] = u8::try_from(below(256)).unwrap();
+            }
+            bytes.truncate(1 + below(bytes.len()));
+            let Ok(request) = decode::<pb::RaftRequest>(bytes.as_slice(), "a message") else {
+                continue;
+            };
+            match request.body {
+                Some(pb::raft_request::Body::Append(append)) => drop(append.read()),
+                Some(pb::raft_request::Body::Vote(vote)) => drop(vote.read()),
+                Some(pb::raft_request::Body::Snapshot(chunk)) => drop(chunk.read()),
+                _ => {}
+            }
+        }
+    }
+}
