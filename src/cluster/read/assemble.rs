@@ -97,22 +97,15 @@ impl<'a> Assembly<'a> {
     fn ask(&mut self, round: &mut Round) -> Result<(), SourceError> {
         let core = self.core;
         let me = member_of(&round.ring, core.holder.me);
-        let mut own = Vec::new();
-        let mut others: BTreeMap<Incarnation, Vec<Asked>> = BTreeMap::new();
-        for (arc, read) in &round.reads {
-            let asked = Asked {
-                arc: *arc,
-                epoch: read.epoch(),
-                leaves: Leaves::new(),
-            };
-            for member in core.worth_asking(&round.ring, read, round.number) {
-                if member == me {
-                    own.push(asked.clone());
-                } else if member.incarnation != core.holder.me {
-                    let peer = others.entry(member.incarnation).or_default();
-                    if peer.last() != Some(&asked) {
-                        peer.push(asked.clone());
-                    }
+        let (mut own, mut others) = (Vec::new(), BTreeMap::<Incarnation, Vec<Asked>>::new());
+        for (member, asked) in round.worth_asking(core) {
+            if member == me {
+                own.push(asked);
+            } else if member.incarnation != core.holder.me {
+                let peer = others.entry(member.incarnation).or_default();
+                // Two lives of one node are asked once.
+                if peer.last() != Some(&asked) {
+                    peer.push(asked);
                 }
             }
         }
@@ -445,6 +438,18 @@ impl Round {
                 read.answered(state.member, answer);
             }
         }
+    }
+
+    /// Whom to ask what, partition by partition.
+    fn worth_asking(&self, core: &Core) -> Vec<(MemberId, Asked)> {
+        let of = |(arc, read): (&RingArc, &PartitionRead)| {
+            let asked = self.asked(*arc);
+            let members = core.worth_asking(&self.ring, read, self.number);
+            members
+                .into_iter()
+                .map(move |member| (member, asked.clone()))
+        };
+        self.reads.iter().flat_map(of).collect()
     }
 
     fn asked(&self, arc: RingArc) -> Asked {

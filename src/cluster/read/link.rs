@@ -35,9 +35,12 @@ impl std::fmt::Debug for Link {
     }
 }
 
+/// Who answered, and what.
+type Answered<T> = (Incarnation, Result<T, PeerError>);
+
 /// What was asked and what came of it; dropped, what has not come is called off.
 pub(super) struct Asking<T> {
-    tasks: JoinSet<(Incarnation, Result<T, PeerError>)>,
+    tasks: JoinSet<Answered<T>>,
     runtime: Handle,
     /// How long the next answers may take, all together.
     left: Duration,
@@ -116,11 +119,7 @@ impl Link {
         self.asking(tasks, patience)
     }
 
-    fn asking<T>(
-        &self,
-        tasks: JoinSet<(Incarnation, Result<T, PeerError>)>,
-        left: Duration,
-    ) -> Asking<T> {
+    fn asking<T>(&self, tasks: JoinSet<Answered<T>>, left: Duration) -> Asking<T> {
         Asking {
             tasks,
             runtime: self.runtime.clone(),
@@ -134,7 +133,7 @@ impl<T: Send + 'static> Asking<T> {
     pub(super) fn next(
         &mut self,
         cancel: &CancelToken,
-    ) -> Result<Option<(Incarnation, Result<T, PeerError>)>, SourceError> {
+    ) -> Result<Option<Answered<T>>, SourceError> {
         loop {
             let next = self.tasks.join_next();
             let ended = Link::wait(&self.runtime, cancel, &mut self.left, next)?;

@@ -21,7 +21,7 @@ use crate::cluster::peer::Method;
 use crate::cluster::quorum::Sets;
 use crate::model::{Exemplar, Incarnation, LabelSet, Metadata, RingArc};
 use crate::runtime::Reservation;
-use crate::source::{ReadContext, Selection, SourceError};
+use crate::source::{FamilyMetadata, ReadContext, Selection, SeriesExemplars, SourceError};
 
 /// The newest few of a family's metadata that are shown, as the store does.
 const METADATA_SHOWN: usize = 8;
@@ -193,7 +193,7 @@ impl<'a> Gathering<'a> {
             ..self.request.clone()
         };
         let (state, found) = self.core.holder.names(&request, self.context)?;
-        let bytes = self.united.add(found)?;
+        let bytes = self.united.add(found);
         self.held.grow(bytes, 0)?;
         counts(&state, reads);
         Ok(())
@@ -214,7 +214,7 @@ impl<'a> Gathering<'a> {
         let mut parts = Parts::new(&self.core.link, peer, opened.messages, silence);
         while let Some(part) = parts.next(&self.context.cancel)? {
             let found = self.part(&part, &parts)?;
-            let bytes = self.united.add(found)?;
+            let bytes = self.united.add(found);
             self.held.grow(bytes, 0)?;
         }
         // It counts only now, when all of it has come.
@@ -260,50 +260,38 @@ fn counts(state: &State, reads: &mut BTreeMap<RingArc, PartitionRead>) {
 
 impl United {
     /// Adds an answer; returns how many bytes are held for it more.
-    fn add(&mut self, found: Names) -> Result<u64, SourceError> {
-        let mut bytes = 0;
-        match (self, found) {
+    fn add(&mut self, found: Names) -> u64 {
+        let bytes: usize = match (self, found) {
             (Self::Series(all), Names::Series(found)) => {
-                for labels in found {
-                    let text = labels.text_len();
-                    if all.insert(labels) {
-                        bytes += text + ENTRY_BYTES;
-                    }
-                }
+                let new = |labels: LabelSet| {
+                    let bytes = labels.text_len() + ENTRY_BYTES;
+                    if all.insert(labels) { bytes } else { 0 }
+                };
+                found.into_iter().map(new).sum()
             }
             (Self::Texts(all), Names::Texts(found)) => {
-                for text in found {
-                    let len = text.len();
-                    if all.insert(text) {
-                        bytes += len + ENTRY_BYTES;
-                    }
-                }
+                let new = |text: String| {
+                    let bytes = text.len() + ENTRY_BYTES;
+                    if all.insert(text) { bytes } else { 0 }
+                };
+                found.into_iter().map(new).sum()
             }
             (Self::Metadata(all), Names::Metadata(found)) => {
-                for (family, list) in found {
-                    let known = all.entry(family).or_default();
-                    for one in list {
-                        if known.len() < METADATA_SHOWN && !known.contains(&one) {
-                            bytes += one.help.len() + one.unit.len() + ENTRY_BYTES;
-                            known.push(one);
-                        }
-                    }
-                }
+                let family = |(family, list): FamilyMetadata| {
+                    add_metadata(all.entry(family).or_default(), list)
+                };
+                found.into_iter().map(family).sum()
             }
             (Self::Exemplars(all), Names::Exemplars(found)) => {
-                for (labels, list) in found {
-                    let known = all.entry(labels).or_default();
-                    for one in list {
-                        if !known.contains(&one) {
-                            bytes += one.labels.text_len() + ENTRY_BYTES;
-                            known.push(one);
-                        }
-                    }
-                }
+                let series = |(labels, list): SeriesExemplars| {
+                    add_exemplars(all.entry(labels).or_default(), list)
+                };
+                found.into_iter().map(series).sum()
             }
-            _ => {}
-        }
-        Ok(bytes as u64)
+            // What came was read as what was asked for.
+            _ => 0,
+        };
+        bytes as u64
     }
 
     fn finish(self, limit: usize) -> Names {
@@ -321,4 +309,27 @@ impl United {
             }
         }
     }
+}
+
+/// The newest few, as the first to answer has them, then what others have beyond.
+fn add_metadata(known: &mut Vec<Metadata>, list: Vec<Metadata>) -> usize {
+    let mut bytes = 0;
+    for one in list {
+        if known.len() < METADATA_SHOWN && !known.contains(&one) {
+            bytes += one.help.len() + one.unit.len() + ENTRY_BYTES;
+            known.push(one);
+        }
+    }
+    bytes
+}
+
+fn add_exemplars(known: &mut Vec<Exemplar>, list: Vec<Exemplar>) -> usize {
+    let mut bytes = 0;
+    for one in list {
+        if !known.contains(&one) {
+            bytes += one.labels.text_len() + ENTRY_BYTES;
+            known.push(one);
+        }
+    }
+    bytes
 }

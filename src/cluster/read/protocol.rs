@@ -331,13 +331,18 @@ mod tests {
             for (from, leaves) in fetch.iter().filter(|_| rules.fetch) {
                 let sample = leaves.get(&Window(5));
                 let wanted = sample.is_some_and(|set| set.contains(Leaf::new(3, 7).unwrap()));
-                let mut next = Vec::new();
-                for raw in members[from].later(block_has) {
-                    let fits = PartitionRead::may_merge(&held, u64::from(raw.applied));
-                    if fits || !rules.raw_version {
-                        next.extend(found.iter().map(|has| *has || (wanted && raw.in_head)));
-                    }
-                }
+                let fits = |raw: &Knows| {
+                    let version = u64::from(raw.applied);
+                    !rules.raw_version || PartitionRead::may_merge(&held, version)
+                };
+                let raw = members[from].later(block_has).into_iter().filter(fits);
+                let found_with = |raw: Knows| {
+                    let found = found.iter();
+                    found
+                        .map(move |has| *has || (wanted && raw.in_head))
+                        .collect::<Vec<_>>()
+                };
+                let next: Vec<bool> = raw.flat_map(found_with).collect();
                 found = next;
             }
             ends.extend(found);
@@ -370,7 +375,7 @@ mod tests {
             let ring = sets(size, moving);
             let old: Vec<MemberId> = (1..=size).map(member).collect();
             let everyone: Vec<MemberId> = ring.everyone().into_iter().collect();
-            for state in 0..(4usize.pow(everyone.len() as u32) * 2) {
+            for state in 0..(2usize << (2 * everyone.len())) {
                 let block_has = state & 1 == 1;
                 let known = |at: usize| knows(state >> (1 + 2 * at) & 3);
                 let members: BTreeMap<MemberId, Knows> = (0..everyone.len())
@@ -379,37 +384,40 @@ mod tests {
                 let holders = members.iter().filter(|(_, m)| m.has(block_has));
                 let holders: BTreeSet<MemberId> = holders.map(|(id, _)| *id).collect();
                 // Acknowledged before the move, the old set is enough.
-                let before = &old[..];
-                if !ring.have_majority(&holders) && !has_majority(before, &holders) {
-                    continue;
+                if ring.have_majority(&holders) || has_majority(&old, &holders) {
+                    each_answered(rules, &ring, &members, block_has, &mut each);
                 }
-                for mask in 0..1u32 << everyone.len() {
-                    let mut read = PartitionRead::new(Epoch(1), ring.clone());
-                    for (at, id) in everyone.iter().enumerate() {
-                        if mask >> at & 1 == 1 {
-                            read.answered(*id, Answer::Holds(members[id].holds()));
-                        }
-                    }
-                    for first in &everyone {
-                        let mut choice = read.choose(|id| (id != *first, id));
-                        assert!(choice.is_none() || read.has_majority());
-                        if !rules.highest && read.has_majority() {
-                            // Whoever is preferred, whatever its version.
-                            choice = read.holdings.contains_key(first).then(|| Choice {
-                                from: *first,
-                                others: read
-                                    .holdings
-                                    .keys()
-                                    .copied()
-                                    .filter(|m| m != first)
-                                    .collect(),
-                            });
-                        }
-                        if let Some(choice) = choice {
-                            let ends = read_has(rules, &read, &choice, &members, block_has);
-                            each(&read, &choice, &ends);
-                        }
-                    }
+            }
+        }
+    }
+
+    fn each_answered(
+        rules: Rules,
+        ring: &Sets,
+        members: &BTreeMap<MemberId, Knows>,
+        block_has: bool,
+        each: &mut impl FnMut(&PartitionRead, &Choice, &[bool]),
+    ) {
+        for mask in 0..1u32 << members.len() {
+            let mut read = PartitionRead::new(Epoch(1), ring.clone());
+            let answers = members.iter().enumerate();
+            for (_, (id, known)) in answers.filter(|(at, _)| mask >> at & 1 == 1) {
+                read.answered(*id, Answer::Holds(known.holds()));
+            }
+            for first in members.keys() {
+                let mut choice = read.choose(|id| (id != *first, id));
+                assert!(choice.is_none() || read.has_majority());
+                if !rules.highest && read.has_majority() {
+                    // Whoever is preferred, whatever its version.
+                    let others = read.holdings.keys().copied().filter(|m| m != first);
+                    choice = read.held(*first).map(|_| Choice {
+                        from: *first,
+                        others: others.collect(),
+                    });
+                }
+                if let Some(choice) = choice {
+                    let ends = read_has(rules, &read, &choice, members, block_has);
+                    each(&read, &choice, &ends);
                 }
             }
         }

@@ -5,7 +5,7 @@ mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rig::*;
 
@@ -116,7 +116,7 @@ fn every_read_has_what_was_acknowledged() {
             let some: Vec<usize> = (1..=3).filter(|n| mask >> (n - 1) & 1 == 1).collect();
             match chance.below(3) {
                 0 => {
-                    let by = 1 + chance.below(3) as usize;
+                    let by = 1 + below(&chance, 3);
                     nodes.seal(by, arc, window, &some);
                 }
                 1 => some.iter().for_each(|number| nodes.apply(*number, arc)),
@@ -125,7 +125,7 @@ fn every_read_has_what_was_acknowledged() {
             if step % 4 != 3 {
                 continue;
             }
-            let away = 1 + chance.below(6) as usize;
+            let away = 1 + below(&chance, 6);
             if away <= 3 {
                 nodes.away(away);
             }
@@ -294,7 +294,7 @@ fn a_silent_member_is_left_for_another() {
                 nodes.write(&[1, 2, 3], &series(number), &[(START, 1.0)]);
             }
             *nodes.node(silent).service.fault.lock() = Fault::Silent(method);
-            let began = Instant::now();
+            let began = Watch::start();
             let got = read(nodes.node(4).source.as_ref()).unwrap();
             assert_eq!(got.len(), 40);
             assert!(
@@ -319,7 +319,7 @@ fn data_that_break_off_are_an_error() {
             nodes.write(&[1], &series(number), &[(START, 1.0)]);
         }
         *nodes.node(1).service.fault.lock() = fault;
-        let began = Instant::now();
+        let began = Watch::start();
         let error = read(nodes.node(4).source.as_ref()).unwrap_err();
         assert!(matches!(error, SourceError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("broke off"), "{error}");
@@ -340,7 +340,7 @@ fn a_read_that_is_called_off_ends() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         cancel.cancel();
     });
-    let began = Instant::now();
+    let began = Watch::start();
     let result = read_with(nodes.node(4).source.as_ref(), &everything(), &context);
     assert!(
         matches!(result, Err(SourceError::Cancelled(_))),
@@ -404,7 +404,7 @@ fn names_are_united_over_a_majority() {
     let nodes = Nodes::new(4, &ring(&[1, 2, 3], 1, None), &quick());
     let mut want = Vec::new();
     for number in 0..30 {
-        let to = [[1, 2], [2, 3], [1, 3]][number as usize % 3];
+        let to = [[1, 2], [2, 3], [1, 3]][usize::try_from(number).unwrap() % 3];
         nodes.write(&to, &series(number), &[(START, 1.0)]);
         want.push(series(number));
     }

@@ -18,7 +18,10 @@ use crate::cluster::peer::{
 };
 use crate::cluster::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
 use crate::model::*;
-use crate::runtime::{Budget, BudgetLimits, ByteSize, CancelToken, ManualClock, SeededChance};
+use crate::runtime::{
+    Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
+    SystemClock,
+};
 use crate::source::{ReadContext, Selection, Source, SourceError};
 use crate::store::*;
 
@@ -120,23 +123,35 @@ impl Service for Disturbed {
                 Fault::BreaksAfter(count) => (count, false),
                 _ => return self.inner.stream(from, method, body, answers).await,
             };
-            let (out, mut made) = tokio::sync::mpsc::channel(1);
+            let (out, made) = tokio::sync::mpsc::channel(1);
             let serving = self.inner.stream(from, method, body, out);
-            let pass = async {
-                for _ in 0..count {
-                    if let Some(message) = made.recv().await {
-                        let _ = answers.send(message).await;
-                    }
-                }
-                if stops {
-                    std::future::pending::<()>().await;
-                }
+            let serving = async {
+                let _ = serving.await;
+                std::future::pending::<()>().await;
             };
             tokio::select! {
-                () = pass => Err(Refused::Unavailable("it broke".to_owned())),
-                ended = async { let ended = serving.await; std::future::pending::<()>().await; ended } => ended,
+                () = pass(made, &answers, count, stops) => {}
+                () = serving => {}
             }
+            Err(Refused::Unavailable("it broke".to_owned()))
         })
+    }
+}
+
+/// Passes so many messages on.
+async fn pass(
+    mut made: tokio::sync::mpsc::Receiver<Bytes>,
+    answers: &Outgoing,
+    count: usize,
+    stops: bool,
+) {
+    for _ in 0..count {
+        if let Some(message) = made.recv().await {
+            let _ = answers.send(message).await;
+        }
+    }
+    if stops {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -491,4 +506,22 @@ pub(super) fn all_of(contents: &Contents) -> BTreeSet<(LabelSet, i64)> {
             .map(move |at| (labels.clone(), *at))
     });
     each.collect()
+}
+
+/// How long something took.
+pub(super) struct Watch(SystemClock);
+
+impl Watch {
+    pub(super) fn start() -> Self {
+        Self(SystemClock::new())
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// A number below a bound, as an index.
+pub(super) fn below(chance: &SeededChance, bound: u64) -> usize {
+    usize::try_from(chance.below(bound)).unwrap()
 }
