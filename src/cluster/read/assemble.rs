@@ -16,6 +16,7 @@ use super::merge::{Beyond, Merged};
 use super::messages::{Asked, SelectRequest, State, StateRequest};
 use super::metrics::Completion;
 use super::protocol::{Choice, HeldHere, PartitionRead, Verdict};
+use super::resume::{Again, Resuming};
 use super::view::{Viewed, member_of};
 use crate::cluster::control::{ControlState, MemberId};
 use crate::cluster::peer::Method;
@@ -25,14 +26,19 @@ use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
 
 /// A select that is being put together.
 pub(super) struct Assembly<'a> {
-    core: &'a Core,
+    core: &'a Arc<Core>,
     selection: &'a Selection,
     context: &'a ReadContext,
     streams: VecDeque<Box<dyn SeriesStream>>,
     beyond: Beyond,
     /// What was wrong with whom in the last round.
     trouble: BTreeMap<Incarnation, String>,
+    /// How often a stream that breaks off may go on elsewhere.
+    resumes_left: u32,
 }
+
+/// A stream that breaks off goes on elsewhere so often: more nodes do not die in one query.
+const RESUMES_MAX: u32 = 2;
 
 /// One attempt at the partitions that are left.
 struct Round {
@@ -57,7 +63,11 @@ struct Group {
 }
 
 impl<'a> Assembly<'a> {
-    pub(super) fn new(core: &'a Core, selection: &'a Selection, context: &'a ReadContext) -> Self {
+    pub(super) fn new(
+        core: &'a Arc<Core>,
+        selection: &'a Selection,
+        context: &'a ReadContext,
+    ) -> Self {
         Self {
             core,
             selection,
@@ -65,11 +75,15 @@ impl<'a> Assembly<'a> {
             streams: VecDeque::new(),
             beyond: Beyond::default(),
             trouble: BTreeMap::new(),
+            resumes_left: RESUMES_MAX,
         }
     }
 
-    pub(super) fn run(mut self) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let mut left: Option<BTreeSet<RingArc>> = None;
+    /// All partitions, or some.
+    pub(super) fn run(
+        mut self,
+        mut left: Option<BTreeSet<RingArc>>,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
         for number in 0..self.core.settings.rounds_max {
             let ring = self.core.holder.control.state();
             let mut round = Round::new(number, ring, left.as_ref())?;
@@ -310,13 +324,48 @@ impl<'a> Assembly<'a> {
         RemoteSeries::new(parts, self.context.clone(), core.metrics.clone())
     }
 
+    /// A peer's series, which go on elsewhere if it breaks off.
+    fn resuming(
+        &self,
+        peer: Incarnation,
+        stream: RemoteSeries,
+        arcs: BTreeSet<RingArc>,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let Some(resumes_left) = self.resumes_left.checked_sub(1) else {
+            return Ok(Box::new(stream));
+        };
+        let core = Arc::clone(self.core);
+        let (selection, context) = (self.selection.clone(), self.context.clone());
+        let again: Again = Box::new(move |reason, arcs| {
+            tracing::warn!(
+                peer = %peer,
+                error = reason,
+                "a peer broke off while it sent series: the rest is read elsewhere"
+            );
+            core.metrics.partitions(Completion::Again, arcs.len());
+            core.book.failed(peer, core.clock.elapsed());
+            let mut rest = Assembly::new(&core, &selection, &context);
+            rest.resumes_left = resumes_left;
+            rest.run(Some(arcs.clone()))
+        });
+        let stream = Resuming::new(Box::new(stream), arcs, again, self.context)?;
+        Ok(Box::new(stream))
+    }
+
     /// The group's data are complete.
     fn settle(&mut self, round: &Round, group: Group) -> Result<(), SourceError> {
         let arcs: Vec<RingArc> = group.data.keys().copied().collect();
         let fetched = group.fetch.values().flat_map(BTreeMap::keys);
         let fetched: BTreeSet<RingArc> = fetched.copied().collect();
         let stream: Box<dyn SeriesStream> = match (group.opened, &round.local) {
-            (Some(opened), _) => Box::new(self.remote(group.from.incarnation, opened)),
+            (Some(opened), _) => {
+                let peer = group.from.incarnation;
+                self.resuming(
+                    peer,
+                    self.remote(peer, opened),
+                    arcs.iter().copied().collect(),
+                )?
+            }
             (None, Some(local)) => {
                 let pinned = local.pinned.only(&arcs);
                 pinned.select(self.selection, self.context)?

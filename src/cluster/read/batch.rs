@@ -305,3 +305,165 @@ fn take_labels(
     }
     LabelSet::from_pairs(&pairs).map_err(|error| Unreadable(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::model::{Buckets, Histogram, ResetHint, TimestampMs, Value, stale_nan};
+
+    fn histogram(count: u64) -> Value {
+        Value::Histogram(Arc::new(Histogram {
+            schema: 1,
+            zero_threshold: 0.001,
+            sum: 3.5,
+            buckets: Buckets::Integer {
+                count,
+                zero_count: count,
+                positive: Vec::new(),
+                negative: Vec::new(),
+            },
+            positive_spans: Vec::new(),
+            negative_spans: Vec::new(),
+            custom_values: Vec::new(),
+            reset_hint: ResetHint::Unknown,
+        }))
+    }
+
+    fn samples() -> impl Strategy<Value = Samples> {
+        let value = prop_oneof![
+            6 => any::<u64>().prop_map(|bits| Value::Float(f64::from_bits(bits))),
+            6 => Just(Value::Float(1.5)),
+            1 => Just(Value::Float(stale_nan())),
+            1 => any::<u64>().prop_map(histogram),
+        ];
+        let start = prop_oneof![9 => Just(0i64), 1 => any::<i64>()];
+        let one = (
+            prop_oneof![9 => 0i64..90_000, 1 => any::<i64>()],
+            value,
+            start,
+        );
+        prop::collection::btree_map(one.0, (one.1, one.2), 0..40).prop_map(|all| {
+            let mut samples = Samples::default();
+            for (at, (value, start)) in all {
+                samples.push(TimestampMs(at), value, TimestampMs(start));
+            }
+            samples
+        })
+    }
+
+    fn labels() -> impl Strategy<Value = LabelSet> {
+        let text = "[a-c]{1,3}|é|[a-z]{200}";
+        prop::collection::btree_map(text, text, 0..5).prop_map(|pairs| {
+            let pairs: Vec<(String, String)> = pairs.into_iter().collect();
+            LabelSet::from_pairs(&pairs).unwrap()
+        })
+    }
+
+    /// Writes series and reads them back, message by message, as a peer would.
+    fn through(series: &[(LabelSet, Samples)]) -> Vec<(LabelSet, Samples)> {
+        let (mut writer, mut messages) = (BatchWriter::default(), Vec::new());
+        for (labels, samples) in series {
+            writer.add(labels, samples, |batch| messages.push(batch));
+        }
+        messages.push(writer.take());
+        let mut all: Vec<(LabelSet, Samples)> = Vec::new();
+        for message in messages {
+            let bytes = message.encode_to_vec();
+            assert!(bytes.len() < 2 << 20, "{} bytes", bytes.len());
+            let message = wire::SeriesBatch::decode(bytes.as_slice()).unwrap();
+            for piece in take_batch(&message).unwrap() {
+                match piece.labels {
+                    Some(labels) => all.push((labels, piece.samples)),
+                    None => drop(all.last_mut().unwrap().1.merge(&piece.samples)),
+                }
+            }
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn any_series_come_back(series in prop::collection::vec((labels(), samples()), 0..12)) {
+            prop_assert_eq!(through(&series), series);
+        }
+
+        /// A byte changed anywhere gives an error or other series, and never harm.
+        #[test]
+        fn damage_does_no_harm(
+            series in prop::collection::vec((labels(), samples()), 1..6),
+            at: prop::sample::Index,
+            byte: u8,
+        ) {
+            let mut writer = BatchWriter::default();
+            for (labels, samples) in &series {
+                writer.add(labels, samples, |_| {});
+            }
+            let mut bytes = writer.take().encode_to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(message) = wire::SeriesBatch::decode(bytes.as_slice())
+                && let Ok(pieces) = take_batch(&message)
+            {
+                for piece in pieces {
+                    prop_assert!(piece.samples.timestamps.is_sorted_by(|a, b| a < b));
+                    prop_assert_eq!(piece.samples.values.len(), piece.samples.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn long_and_constant_series_are_cut() {
+        let series = |len: i64, value: fn(i64) -> f64| {
+            let mut samples = Samples::default();
+            for i in 0..len {
+                samples.push(
+                    TimestampMs(i * 1000),
+                    Value::Float(value(i)),
+                    TimestampMs(0),
+                );
+            }
+            let labels = LabelSet::from_pairs(&[("a", len.to_string())]).unwrap();
+            (labels, samples)
+        };
+        let all = [
+            series(100_000, |i| i as f64),
+            series(300_001, |_| 1.0),
+            series(1, |_| 2.0),
+            series(0, |_| 0.0),
+            series(32_768, |_| 3.0),
+        ];
+        assert_eq!(through(&all), all);
+    }
+
+    /// A small message that would fill the memory is refused.
+    #[test]
+    fn bombs_are_refused() {
+        let column = put_column(&(0..i64::try_from(PIECE_SAMPLES).unwrap()).collect::<Vec<_>>());
+        let constant = wire::Series {
+            labels: vec![0, 0],
+            constant: Some(0),
+            ..wire::Series::default()
+        };
+        let batch = wire::SeriesBatch {
+            texts: vec!["a".to_owned()],
+            columns: vec![Bytes::from(column)],
+            series: vec![constant; 100_000],
+        };
+        assert!(take_batch(&batch).is_err());
+        let long = wire::Series {
+            labels: (0..4000).collect(),
+            ..wire::Series::default()
+        };
+        let texts: Vec<String> = (0..4000).map(|i| format!("{i:0>1000}")).collect();
+        let batch = wire::SeriesBatch {
+            texts,
+            columns: vec![Bytes::new()],
+            series: vec![long; 100],
+        };
+        assert!(take_batch(&batch).is_err());
+    }
+}

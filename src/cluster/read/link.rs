@@ -11,8 +11,9 @@ use prost::Message;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::answers::take_failure;
 use super::batch::{Piece, take_batch};
-use super::messages::{State, take_failure, wire};
+use super::messages::{State, wire};
 use super::metrics::ReadMetrics;
 use crate::cluster::peer::{Incoming, Method, PeerError, Transport};
 use crate::model::{Incarnation, LabelSet, Samples};

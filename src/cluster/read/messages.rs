@@ -1,8 +1,7 @@
-//! The messages of `proto/read.proto` as values: requests, states, ends and failures. Every
-//! length and enum that comes is checked here; columns of samples are in `batch.rs`.
+//! The messages of `proto/read.proto` as values: requests and states. Every length and enum that
+//! comes is checked; parts of answers are in `answers.rs`, columns of samples in `batch.rs`.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
@@ -11,11 +10,9 @@ use super::leaves::{HeadSums, Leaf, LeafSet, Leaves, SLOTS, WindowSums};
 use super::protocol::{Answer, HeldHere};
 use crate::cluster::control::MemberId;
 use crate::model::{
-    Epoch, Exemplar, Incarnation, LabelSet, MatchOp, Matcher, Metadata, MetricKind, RingArc,
-    TenantId, TimeRange, TimestampMs, Window,
+    Epoch, Incarnation, MatchOp, Matcher, RingArc, TenantId, TimeRange, TimestampMs, Window,
 };
-use crate::runtime::{BudgetError, Cancelled};
-use crate::source::{FamilyMetadata, Selection, SeriesExemplars, SourceError};
+use crate::source::Selection;
 use crate::store::ContentSum;
 
 /// What the compiler of `proto/` writes.
@@ -435,98 +432,142 @@ impl State {
     }
 }
 
-/// An error as a message, and back: a query is told the same wherever it happened.
-pub(super) fn put_failure(error: &SourceError) -> wire::Failure {
-    let (kind, limit) = match error {
-        SourceError::Cancelled(Cancelled::Cancelled) => (1, 0),
-        SourceError::Cancelled(Cancelled::TimedOut(after)) => {
-            (2, u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
-        }
-        SourceError::Budget(BudgetError::Samples { limit }) => (3, *limit),
-        SourceError::Budget(BudgetError::Memory { limit }) => (4, *limit),
-        SourceError::Unavailable(_) => (5, 0),
-        SourceError::Corrupt(_) => (6, 0),
-    };
-    wire::Failure {
-        kind,
-        text: error.to_string(),
-        limit,
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::FOUNDING_DEPTH;
+
+    fn leaf_set() -> impl Strategy<Value = LeafSet> {
+        any::<[u16; SLOTS as usize]>().prop_map(LeafSet::of_slots)
     }
-}
 
-pub(super) fn take_failure(failure: wire::Failure) -> SourceError {
-    let limit = failure.limit;
-    match failure.kind {
-        1 => SourceError::Cancelled(Cancelled::Cancelled),
-        2 => SourceError::Cancelled(Cancelled::TimedOut(Duration::from_millis(limit))),
-        3 => SourceError::Budget(BudgetError::Samples { limit }),
-        4 => SourceError::Budget(BudgetError::Memory { limit }),
-        6 => SourceError::Corrupt(failure.text),
-        _ => SourceError::Unavailable(failure.text),
+    fn sums() -> impl Strategy<Value = WindowSums> {
+        let leaves = (leaf_set(), any::<u128>()).prop_map(|(set, seed)| {
+            let sum = |(at, leaf)| (leaf, ContentSum(seed.wrapping_mul(at)));
+            WindowSums::Leaves((1u128..).zip(set.iter()).map(sum).collect())
+        });
+        let some = |sums: &WindowSums| !matches!(sums, WindowSums::Leaves(l) if l.is_empty());
+        prop_oneof![
+            any::<u128>().prop_map(|sum| WindowSums::Whole(ContentSum(sum))),
+            leaves.prop_filter("a window that holds something", some),
+        ]
     }
-}
 
-fn put_labels(labels: &LabelSet) -> Vec<wire::Label> {
-    let each = labels.iter().map(|(name, value)| wire::Label {
-        name: name.to_owned(),
-        value: value.to_owned(),
-    });
-    each.collect()
-}
-
-fn take_labels(labels: &[wire::Label]) -> Result<LabelSet, Unreadable> {
-    let pairs: Vec<(&str, &str)> = labels
-        .iter()
-        .map(|label| (label.name.as_str(), label.value.as_str()))
-        .collect();
-    LabelSet::from_pairs(&pairs).map_err(|error| Unreadable(error.to_string()))
-}
-
-pub(super) fn put_family((name, list): &FamilyMetadata) -> wire::Family {
-    let metadata = list.iter().map(|one| wire::Metadata {
-        kind: one.kind as u32,
-        help: one.help.clone(),
-        unit: one.unit.clone(),
-    });
-    wire::Family {
-        name: name.clone(),
-        metadata: metadata.collect(),
+    fn arc() -> impl Strategy<Value = RingArc> {
+        (0usize..16).prop_map(|at| RingArc::all(FOUNDING_DEPTH).nth(at).unwrap())
     }
-}
 
-pub(super) fn take_family(family: wire::Family) -> FamilyMetadata {
-    let metadata = family.metadata.into_iter().map(|one| Metadata {
-        kind: MetricKind::from_number(u64::from(one.kind)),
-        help: one.help,
-        unit: one.unit,
-    });
-    (family.name, metadata.collect())
-}
-
-pub(super) fn put_exemplars((labels, list): &SeriesExemplars) -> wire::SeriesExemplars {
-    let exemplars = list.iter().map(|one| wire::Exemplar {
-        labels: put_labels(&one.labels),
-        value_bits: one.value.to_bits(),
-        timestamp: one.timestamp.0,
-    });
-    wire::SeriesExemplars {
-        labels: put_labels(labels),
-        exemplars: exemplars.collect(),
-    }
-}
-
-pub(super) fn take_exemplars(
-    series: &wire::SeriesExemplars,
-) -> Result<SeriesExemplars, Unreadable> {
-    let exemplars = series.exemplars.iter().map(|one| {
-        Ok(Exemplar {
-            labels: take_labels(&one.labels)?,
-            value: f64::from_bits(one.value_bits),
-            timestamp: TimestampMs(one.timestamp),
+    fn asked() -> impl Strategy<Value = Asked> {
+        let leaves = prop::collection::btree_map(any::<i64>().prop_map(Window), leaf_set(), 0..4);
+        (arc(), any::<u64>(), leaves).prop_map(|(arc, epoch, leaves)| Asked {
+            arc,
+            epoch: Epoch(epoch),
+            leaves,
         })
-    });
-    Ok((
-        take_labels(&series.labels)?,
-        exemplars.collect::<Result<_, Unreadable>>()?,
-    ))
+    }
+
+    fn selection() -> impl Strategy<Value = Selection> {
+        let op = prop_oneof![
+            Just(MatchOp::Equal),
+            Just(MatchOp::NotEqual),
+            Just(MatchOp::Regex),
+            Just(MatchOp::NotRegex),
+        ];
+        let matcher = (op, "[a-z]{0,5}", "[a-z|]{0,5}")
+            .prop_map(|(op, name, value)| Matcher::new(&name, op, &value).unwrap());
+        let matchers = prop::collection::vec(matcher, 0..4);
+        ("[a-z]{1,9}", matchers, any::<[i64; 2]>()).prop_map(|(tenant, matchers, [start, end])| {
+            Selection {
+                tenant: TenantId::new(&tenant).unwrap(),
+                matchers,
+                range: TimeRange::new(TimestampMs(start), TimestampMs(end)),
+            }
+        })
+    }
+
+    fn state() -> impl Strategy<Value = State> {
+        let heads = prop::collection::btree_map(any::<i64>().prop_map(Window), sums(), 0..4);
+        let answer = (any::<u64>(), any::<u64>(), heads, 0u32..4);
+        let answer = answer.prop_map(|(epoch, version, heads, sets)| PartitionAnswer {
+            epoch: Epoch(epoch),
+            held: HeldHere {
+                version,
+                heads: HeadSums(heads),
+            },
+            sets,
+        });
+        let partitions = prop::collection::btree_map(arc(), answer, 0..4);
+        let of = |(incarnation, life, applied, run, partitions)| State {
+            member: MemberId {
+                incarnation: Incarnation(incarnation),
+                life,
+            },
+            applied,
+            run,
+            partitions,
+        };
+        (
+            any::<u128>(),
+            any::<u32>(),
+            any::<u64>(),
+            any::<u64>(),
+            partitions,
+        )
+            .prop_map(of)
+    }
+
+    fn names() -> impl Strategy<Value = NamesKind> {
+        prop_oneof![
+            Just(NamesKind::Series),
+            Just(NamesKind::LabelNames),
+            "[a-z]{0,5}".prop_map(NamesKind::LabelValues),
+            prop::option::of("[a-z]{1,5}").prop_map(NamesKind::Metadata),
+            Just(NamesKind::Exemplars),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back(
+            partitions in prop::collection::vec(asked(), 0..4),
+            selection in selection(),
+            state in state(),
+            kind in names(),
+            limit in 0usize..9,
+            heads_only: bool,
+        ) {
+            prop_assert_eq!(State::decode(state.encode()).as_ref(), Ok(&state));
+            let ask = StateRequest {
+                partitions: partitions.clone(),
+                selection: selection.clone(),
+            };
+            prop_assert_eq!(StateRequest::decode(ask.encode()).as_ref(), Ok(&ask));
+            let ask = SelectRequest {
+                selection: selection.clone(),
+                partitions: partitions.clone(),
+                heads_only,
+            };
+            prop_assert_eq!(SelectRequest::decode(ask.encode()).as_ref(), Ok(&ask));
+            let ask = NamesRequest { kind, selection, partitions, limit };
+            prop_assert_eq!(NamesRequest::decode(ask.encode()).as_ref(), Ok(&ask));
+        }
+
+        #[test]
+        fn no_bytes_do_harm(state in state(), at: prop::sample::Index, byte: u8, any: Vec<u8>) {
+            let mut bytes = state.encode().to_vec();
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            for bytes in [bytes, any] {
+                let bytes = Bytes::from(bytes);
+                State::decode(bytes.clone()).ok();
+                StateRequest::decode(bytes.clone()).ok();
+                SelectRequest::decode(bytes.clone()).ok();
+                NamesRequest::decode(bytes).ok();
+            }
+        }
+    }
 }

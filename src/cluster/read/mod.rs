@@ -7,8 +7,9 @@
 //! * `protocol.rs`: which answers count and what is complete, as a pure value;
 //! * `assemble.rs`, `names.rs`: drivers of selects and of what has no samples;
 //! * `service.rs`: the answering side; `view.rs`: what it answers from;
-//! * `messages.rs`, `batch.rs`: `proto/read.proto`; `link.rs`: calls of a thread that blocks.
+//! * `messages.rs`, `answers.rs`, `batch.rs`: `proto/read.proto`; `link.rs`: calls of a thread that blocks.
 
+mod answers;
 mod assemble;
 mod batch;
 mod core;
@@ -20,6 +21,7 @@ mod metrics;
 mod names;
 mod peers;
 mod protocol;
+mod resume;
 mod service;
 mod settings;
 mod source;

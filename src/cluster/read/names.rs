@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::answers::{take_exemplars, take_family};
 use super::batch::take_batch;
 use super::core::Core;
 use super::leaves::Leaves;
 use super::link::{Opened, Parts};
-use super::messages::{Asked, NamesKind, NamesRequest, State, take_exemplars, take_family, wire};
+use super::messages::{Asked, NamesKind, NamesRequest, State, wire};
 use super::metrics::Completion;
 use super::protocol::PartitionRead;
 use super::view::{Names, member_of};

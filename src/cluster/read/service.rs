@@ -11,11 +11,9 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::sync::Semaphore;
 
+use super::answers::{put_exemplars, put_failure, put_family};
 use super::batch::BatchWriter;
-use super::messages::{
-    Asked, NamesRequest, SelectRequest, State, StateRequest, Unreadable, put_exemplars,
-    put_failure, put_family, wire,
-};
+use super::messages::{Asked, NamesRequest, SelectRequest, State, StateRequest, Unreadable, wire};
 use super::metrics::ReadMetrics;
 use super::settings::ReadSettings;
 use super::view::{Holder, Names, Viewed};

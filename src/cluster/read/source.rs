@@ -48,9 +48,9 @@ pub struct ReadParts {
 /// Series of all partitions, each as a majority of its members knows it.
 ///
 /// A read never misses silently: a partition of which too few members answer is an error that
-/// names it and them. A member that fails or is silent before anything of its data was handed out
-/// is left for another; one that fails later ends the query with an error.
-pub struct ClusterSource(Core);
+/// names it and them. A member that fails or is silent is left for another, also in the middle of
+/// its data: the series that were handed out stay, each is whole, and the others come from elsewhere.
+pub struct ClusterSource(Arc<Core>);
 
 impl std::fmt::Debug for ClusterSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -62,7 +62,7 @@ impl ClusterSource {
     /// The source of a node.
     #[must_use]
     pub fn new(parts: ReadParts) -> Self {
-        Self(Core {
+        Self(Arc::new(Core {
             link: Link {
                 transport: parts.transport,
                 runtime: parts.runtime,
@@ -77,7 +77,7 @@ impl ClusterSource {
             settings: parts.settings,
             metrics: parts.metrics,
             book: PeerBook::default(),
-        })
+        }))
     }
 
     /// This node alone, when it is the only member of every partition: then everything is here,
@@ -123,7 +123,7 @@ impl Source for ClusterSource {
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
         match self.alone() {
             Some(alone) => alone.select(selection, context),
-            None => Assembly::new(&self.0, selection, context).run(),
+            None => Assembly::new(&self.0, selection, context).run(None),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::leaves::{Leaf, Leaves, Summing, slot_of};
+use super::leaves::{LEAVES, Leaf, Leaves, Summing, slot_of};
 use super::messages::{Asked, NamesKind, NamesRequest, PartitionAnswer, State};
 use super::protocol::HeldHere;
 use crate::cluster::control::{Control, ControlState, MemberId};
@@ -23,6 +23,8 @@ const ATTEMPTS_MAX: usize = 16;
 /// The newest windows of a partition of which each leaf is said: two days. Of those before, where
 /// mostly nothing is held any more, one sum.
 const DETAILED_WINDOWS: usize = 24;
+/// All sums of one answer together: 1.5 MiB. With many partitions fewer windows are said in detail.
+const DETAILED_SUMS: usize = 96 << 10;
 
 /// This node's store and its place in the ring.
 #[derive(Clone)]
@@ -164,10 +166,14 @@ impl Viewed {
                 own,
             );
         }
+        let windows_max = DETAILED_SUMS / (usize::from(LEAVES) * places.arcs.len().max(1));
         for (arc, sums) in sums {
             if let Some(answer) = self.state.partitions.get_mut(&arc) {
                 answer.held.heads = sums.finish();
-                answer.held.heads.flatten_older(DETAILED_WINDOWS);
+                answer
+                    .held
+                    .heads
+                    .flatten_older(windows_max.min(DETAILED_WINDOWS));
             }
         }
         Ok(())

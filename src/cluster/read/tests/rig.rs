@@ -5,17 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
+use super::disturbed::Disturbed;
 use crate::cluster::control::{
     ClusterId, Command, Control, ControlError, ControlState, Member, MemberId, Move, Outcome,
     Partition, Session,
 };
-use crate::cluster::peer::{
-    Caller, MemoryNetwork, Method, Outgoing, Refused, Service, Services, Serving,
-};
+use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
 use crate::cluster::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
 use crate::model::*;
 use crate::runtime::{
@@ -54,104 +51,6 @@ impl Control for Ring {
 
     fn is_leader(&self) -> bool {
         false
-    }
-}
-
-/// What a node does wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fault {
-    None,
-    /// Never answers this.
-    Silent(Method),
-    /// Sends so many messages of a select, then nothing and no end.
-    StopsAfter(usize),
-    /// Sends so many messages, then breaks off.
-    BreaksAfter(usize),
-}
-
-type Hook = Box<dyn FnMut() + Send>;
-
-/// A service that can be disturbed.
-pub(super) struct Disturbed {
-    inner: Arc<dyn Service>,
-    pub(super) fault: Mutex<Fault>,
-    /// Done once, before a method is answered.
-    pub(super) before: Mutex<Option<(Method, Hook)>>,
-    pub(super) asked: Mutex<Vec<Method>>,
-}
-
-impl Disturbed {
-    fn begin(&self, method: Method) -> Fault {
-        self.asked.lock().push(method);
-        let hook = {
-            let mut before = self.before.lock();
-            match &*before {
-                Some((of, _)) if *of == method => before.take(),
-                _ => None,
-            }
-        };
-        if let Some((_, mut hook)) = hook {
-            hook();
-        }
-        *self.fault.lock()
-    }
-}
-
-impl Service for Disturbed {
-    fn call<'a>(&'a self, from: &'a Caller, method: Method, body: Bytes) -> Serving<'a, Bytes> {
-        Box::pin(async move {
-            if self.begin(method) == Fault::Silent(method) {
-                std::future::pending::<()>().await;
-            }
-            self.inner.call(from, method, body).await
-        })
-    }
-
-    fn stream<'a>(
-        &'a self,
-        from: &'a Caller,
-        method: Method,
-        body: Bytes,
-        answers: Outgoing,
-    ) -> Serving<'a, ()> {
-        Box::pin(async move {
-            let (count, stops) = match self.begin(method) {
-                Fault::Silent(silent) if silent == method => {
-                    return std::future::pending().await;
-                }
-                Fault::StopsAfter(count) => (count, true),
-                Fault::BreaksAfter(count) => (count, false),
-                _ => return self.inner.stream(from, method, body, answers).await,
-            };
-            let (out, made) = tokio::sync::mpsc::channel(1);
-            let serving = self.inner.stream(from, method, body, out);
-            let serving = async {
-                let _ = serving.await;
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                () = pass(made, &answers, count, stops) => {}
-                () = serving => {}
-            }
-            Err(Refused::Unavailable("it broke".to_owned()))
-        })
-    }
-}
-
-/// Passes so many messages on.
-async fn pass(
-    mut made: tokio::sync::mpsc::Receiver<Bytes>,
-    answers: &Outgoing,
-    count: usize,
-    stops: bool,
-) {
-    for _ in 0..count {
-        if let Some(message) = made.recv().await {
-            let _ = answers.send(message).await;
-        }
-    }
-    if stops {
-        std::future::pending::<()>().await;
     }
 }
 
@@ -282,12 +181,7 @@ impl Nodes {
             settings.clone(),
             metrics.clone(),
         ));
-        let service = Arc::new(Disturbed {
-            inner,
-            fault: Mutex::new(Fault::None),
-            before: Mutex::new(None),
-            asked: Mutex::default(),
-        });
+        let service = Arc::new(Disturbed::new(inner));
         let services = Arc::new(Services::default());
         let entered: Arc<dyn Service> = service.clone();
         services.enter(
