@@ -56,7 +56,10 @@ pub use peer::{
     Serving, Transport, decode_envelope, encode_envelope,
 };
 pub use quorum::{Role, Sets};
-pub use read::{ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings};
+pub use read::{
+    ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings,
+    reread as reread_message,
+};
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};

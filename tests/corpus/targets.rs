@@ -48,6 +48,7 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("peer", peer),
     ("data", data),
     ("promql", promql),
+    ("read", read),
 ];
 
 /// Rows for which pages are read: enough for every branch, too few to make a run slow.
@@ -465,4 +466,12 @@ pub(super) fn promql(bytes: &[u8]) {
     for expr in [&parsed, &back] {
         assert!(syntax::tree(expr).is_object(), "{text:?}");
     }
+}
+
+/// Messages of reads across peers; the first byte says which.
+pub(super) fn read(bytes: &[u8]) {
+    assert!(
+        cairn::cluster::reread_message(bytes),
+        "what was read is the same again"
+    );
 }

@@ -130,21 +130,28 @@ impl<'a> Assembly<'a> {
             };
             (peer, request.encode())
         });
-        let patience = core.settings.state_patience;
-        let mut asking = core.link.ask(asks.collect(), Method::ReadState, patience);
+        let silence = core.settings.silence_max;
+        let asks = asks.collect();
+        let mut asking = core.link.open(asks, Method::ReadState, None, silence);
         if !own.is_empty() {
             let mut viewed = core.holder.view(&own)?;
             viewed.sum_up(self.selection, &core.summing(self.context))?;
             round.answered(&viewed.state);
             round.local = Some(viewed);
         }
-        while !round.reads.values().all(PartitionRead::has_majority) {
+        let mut is_enough = false;
+        loop {
+            if !is_enough && round.reads.values().all(PartitionRead::has_majority) {
+                is_enough = true;
+                // Where something went wrong before, whoever else answers soon is a choice more.
+                let more = u32::from(round.number > 0);
+                asking.hurry(core.settings.hedge_after.saturating_mul(more));
+            }
             let Some((peer, answer)) = asking.next(&self.context.cancel)? else {
                 break;
             };
-            let state = answer.and_then(|bytes| core.state_of(peer, bytes));
-            match state {
-                Ok(state) => round.answered(&state),
+            match answer {
+                Ok(said) => round.answered(&said.state),
                 Err(error) => self.is_wrong(peer, &error),
             }
         }
@@ -236,17 +243,13 @@ impl<'a> Assembly<'a> {
         request.encode()
     }
 
-    fn open_streams(
-        &self,
-        round: &Round,
-        asks: Vec<(Incarnation, Bytes)>,
-    ) -> super::link::Asking<Opened> {
+    fn open_streams(&self, round: &Round, asks: Vec<(Incarnation, Bytes)>) -> super::link::Asking {
         let settings = &self.core.settings;
         let patience = settings
             .hedge_after
             .saturating_mul(1 << round.number.min(6));
         let link = &self.core.link;
-        link.open(asks, Method::Select, patience, settings.silence_max)
+        link.open(asks, Method::Select, Some(patience), settings.silence_max)
     }
 
     /// Fetches from other heads what the views may lack. Returns the partitions for which that

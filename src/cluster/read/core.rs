@@ -4,17 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::link::{Link, garbled};
-use super::messages::State;
+use super::link::Link;
 use super::metrics::ReadMetrics;
 use super::peers::{PeerBook, is_away};
 use super::protocol::PartitionRead;
 use super::settings::ReadSettings;
 use super::view::Holder;
 use crate::cluster::control::{ControlState, MemberId};
-use crate::cluster::peer::PeerError;
 use crate::model::{Epoch, Incarnation, RingArc};
 use crate::runtime::{Budget, Clock};
 use crate::source::{ReadContext, SourceError};
@@ -44,15 +40,6 @@ impl Core {
             cancel: context.cancel.clone(),
             budget: Budget::new(self.settings.limits),
         }
-    }
-
-    /// A peer's state, if it is that peer's.
-    pub(super) fn state_of(&self, peer: Incarnation, bytes: Bytes) -> Result<State, PeerError> {
-        let state = State::decode(bytes).map_err(|error| garbled(peer, &error))?;
-        if state.member.incarnation != peer {
-            return Err(garbled(peer, &"it says that it is another"));
-        }
-        Ok(state)
     }
 
     /// Whom to ask of a partition. In the first round those whom the control state does not count

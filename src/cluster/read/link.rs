@@ -37,11 +37,11 @@ impl std::fmt::Debug for Link {
 }
 
 /// Who answered, and what.
-type Answered<T> = (Incarnation, Result<T, PeerError>);
+type Answered = (Incarnation, Result<Opened, PeerError>);
 
 /// What was asked and what came of it; dropped, what has not come is called off.
-pub(super) struct Asking<T> {
-    tasks: JoinSet<Answered<T>>,
+pub(super) struct Asking {
+    tasks: JoinSet<Answered>,
     runtime: Handle,
     /// How long the next answers may take, all together.
     left: Duration,
@@ -84,30 +84,15 @@ impl Link {
         Ok(())
     }
 
-    /// Asks several peers at once.
-    pub(super) fn ask(
-        &self,
-        asks: Vec<(Incarnation, Bytes)>,
-        method: Method,
-        patience: Duration,
-    ) -> Asking<Bytes> {
-        let mut tasks = JoinSet::new();
-        for (to, body) in asks {
-            let transport = Arc::clone(&self.transport);
-            let call = async move { (to, transport.call(to, method, body, patience).await) };
-            tasks.spawn_on(call, &self.runtime);
-        }
-        self.asking(tasks, patience)
-    }
-
     /// Opens streams of several peers at once, each up to its first message that says something.
+    /// Without `patience` a peer may take as long as it gives signs of life.
     pub(super) fn open(
         &self,
         asks: Vec<(Incarnation, Bytes)>,
         method: Method,
-        patience: Duration,
+        patience: Option<Duration>,
         silence: Duration,
-    ) -> Asking<Opened> {
+    ) -> Asking {
         let mut tasks = JoinSet::new();
         for (to, body) in asks {
             let transport = Arc::clone(&self.transport);
@@ -117,24 +102,23 @@ impl Link {
             };
             tasks.spawn_on(open, &self.runtime);
         }
-        self.asking(tasks, patience)
-    }
-
-    fn asking<T>(&self, tasks: JoinSet<Answered<T>>, left: Duration) -> Asking<T> {
         Asking {
             tasks,
             runtime: self.runtime.clone(),
-            left,
+            // The query's own time ends before.
+            left: patience.unwrap_or(Duration::from_secs(24 * 60 * 60)),
         }
     }
 }
 
-impl<T: Send + 'static> Asking<T> {
+impl Asking {
+    /// Waits no longer than this for the rest.
+    pub(super) fn hurry(&mut self, left: Duration) {
+        self.left = self.left.min(left);
+    }
+
     /// The next answer, of whoever it is; `None` when all have answered or the time is up.
-    pub(super) fn next(
-        &mut self,
-        cancel: &CancelToken,
-    ) -> Result<Option<Answered<T>>, SourceError> {
+    pub(super) fn next(&mut self, cancel: &CancelToken) -> Result<Option<Answered>, SourceError> {
         loop {
             let next = self.tasks.join_next();
             let ended = Link::wait(&self.runtime, cancel, &mut self.left, next)?;
@@ -154,7 +138,7 @@ pub(super) struct Opened {
     pub(super) messages: Incoming,
 }
 
-pub(super) fn garbled(peer: Incarnation, reason: &dyn std::fmt::Display) -> PeerError {
+fn garbled(peer: Incarnation, reason: &dyn std::fmt::Display) -> PeerError {
     PeerError::Garbled {
         peer: peer.to_string(),
         reason: reason.to_string(),
@@ -179,6 +163,9 @@ async fn open_one(
         }
         if let Some(state) = part.opened {
             let state = State::of_wire(state).map_err(|error| garbled(to, &error))?;
+            if state.member.incarnation != to {
+                return Err(garbled(to, &"it says that it is another"));
+            }
             return Ok(Opened { state, messages });
         }
     }

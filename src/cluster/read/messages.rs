@@ -528,6 +528,101 @@ mod tests {
         ]
     }
 
+    /// `CAIRN_CORPUS=seed` writes the seeds of the fuzz target `read` again.
+    #[test]
+    fn seeds_are_read() {
+        use crate::cluster::read::batch::BatchWriter;
+        use crate::model::{LabelSet, Samples, Value, stale_nan};
+        let arc = RingArc::all(FOUNDING_DEPTH).nth(3).unwrap();
+        let mut set = LeafSet::default();
+        (2..5).for_each(|slot| set.insert(Leaf::new(slot, 7).unwrap()));
+        let partitions = vec![Asked {
+            arc,
+            epoch: Epoch(4),
+            leaves: Leaves::from([(Window(236_111), set)]),
+        }];
+        let selection = Selection {
+            tenant: TenantId::anonymous(),
+            matchers: vec![Matcher::new("job", MatchOp::Regex, "a|b").unwrap()],
+            range: TimeRange::new(TimestampMs(0), TimestampMs(1_700_000_000_000)),
+        };
+        let sums = set
+            .iter()
+            .map(|leaf| (leaf, ContentSum(u128::MAX / 3)))
+            .collect();
+        let windows = [
+            (Window(1), WindowSums::Whole(ContentSum(5))),
+            (Window(236_111), WindowSums::Leaves(sums)),
+        ];
+        let answer = PartitionAnswer {
+            epoch: Epoch(4),
+            held: HeldHere {
+                version: 9,
+                heads: HeadSums(windows.into_iter().collect()),
+            },
+            sets: 3,
+        };
+        let state = State {
+            member: MemberId {
+                incarnation: Incarnation(u128::MAX / 7),
+                life: 1,
+            },
+            applied: 77,
+            run: 5,
+            partitions: BTreeMap::from([(arc, answer)]),
+        };
+        let mut samples = Samples::default();
+        for (i, value) in [1.0, 1.5, stale_nan()].into_iter().enumerate() {
+            let at = TimestampMs(1_700_000_000_000 + 15_000 * i64::try_from(i).unwrap());
+            samples.push(at, Value::Float(value), TimestampMs(0));
+        }
+        let labels = LabelSet::from_pairs(&[("__name__", "up"), ("job", "a")]).unwrap();
+        let mut writer = BatchWriter::default();
+        writer.add(&labels, &samples, |_| {});
+        samples.values.fill(2.0);
+        writer.add(&labels, &samples, |_| {});
+        let part = wire::Part {
+            opened: Some(state.to_wire()),
+            batch: Some(writer.take()),
+            texts: vec!["instance".to_owned()],
+            end: Some(wire::End { count: 2 }),
+            ..wire::Part::default()
+        };
+        let ask = StateRequest {
+            partitions: partitions.clone(),
+            selection: selection.clone(),
+        };
+        let select = SelectRequest {
+            selection: selection.clone(),
+            partitions: partitions.clone(),
+            heads_only: true,
+        };
+        let names = NamesRequest {
+            kind: NamesKind::LabelValues("job".to_owned()),
+            selection,
+            partitions,
+            limit: 10,
+        };
+        let part = Bytes::from(part.encode_to_vec());
+        let bodies = [
+            ask.encode(),
+            select.encode(),
+            names.encode(),
+            state.encode(),
+            part,
+        ];
+        for (kind, body) in (0u8..).zip(bodies) {
+            let seed = [&[kind][..], &body].concat();
+            assert!(crate::cluster::reread_message(&seed), "{kind}");
+            if std::env::var("CAIRN_CORPUS").is_ok_and(|value| value == "seed") {
+                let folder =
+                    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/read");
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(folder.join(format!("message-{kind}")), seed).unwrap();
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn messages_come_back(
@@ -538,20 +633,20 @@ mod tests {
             limit in 0usize..9,
             heads_only: bool,
         ) {
-            prop_assert_eq!(State::decode(state.encode()).as_ref(), Ok(&state));
+            prop_assert_eq!(State::decode(state.encode()), Ok(state.clone()));
             let ask = StateRequest {
                 partitions: partitions.clone(),
                 selection: selection.clone(),
             };
-            prop_assert_eq!(StateRequest::decode(ask.encode()).as_ref(), Ok(&ask));
+            prop_assert_eq!(StateRequest::decode(ask.encode()), Ok(ask.clone()));
             let ask = SelectRequest {
                 selection: selection.clone(),
                 partitions: partitions.clone(),
                 heads_only,
             };
-            prop_assert_eq!(SelectRequest::decode(ask.encode()).as_ref(), Ok(&ask));
+            prop_assert_eq!(SelectRequest::decode(ask.encode()), Ok(ask.clone()));
             let ask = NamesRequest { kind, selection, partitions, limit };
-            prop_assert_eq!(NamesRequest::decode(ask.encode()).as_ref(), Ok(&ask));
+            prop_assert_eq!(NamesRequest::decode(ask.encode()), Ok(ask.clone()));
         }
 
         #[test]

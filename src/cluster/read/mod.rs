@@ -21,6 +21,7 @@ mod metrics;
 mod names;
 mod peers;
 mod protocol;
+mod reread;
 mod resume;
 mod service;
 mod settings;
@@ -30,6 +31,7 @@ mod tests;
 mod view;
 
 pub use metrics::{Completion, ReadMetrics};
+pub use reread::reread;
 pub use service::ReadService;
 pub use settings::ReadSettings;
 pub use source::{ClusterSource, ReadParts};

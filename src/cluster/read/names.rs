@@ -133,12 +133,8 @@ impl<'a> Gathering<'a> {
             };
             bodies.push((member.incarnation, request.encode()));
         }
-        let settings = &self.core.settings;
-        let (patience, silence) = (settings.silence_max, settings.silence_max);
-        let mut opening = self
-            .core
-            .link
-            .open(bodies, Method::Names, patience, silence);
+        let (link, silence) = (&self.core.link, self.core.settings.silence_max);
+        let mut opening = link.open(bodies, Method::Names, None, silence);
         if let Some(partitions) = own {
             self.own(partitions, reads)?;
         }
@@ -206,11 +202,6 @@ impl<'a> Gathering<'a> {
         opened: Opened,
         reads: &mut BTreeMap<RingArc, PartitionRead>,
     ) -> Result<(), SourceError> {
-        if opened.state.member.incarnation != peer {
-            return Err(SourceError::Unavailable(
-                "it says that it is another".to_owned(),
-            ));
-        }
         let silence = self.core.settings.silence_max;
         let mut parts = Parts::new(&self.core.link, peer, opened.messages, silence);
         while let Some(part) = parts.next(&self.context.cancel)? {

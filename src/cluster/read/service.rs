@@ -129,7 +129,7 @@ impl ReadService {
         }
     }
 
-    async fn state(&self, body: Bytes) -> Result<Bytes, Refused> {
+    async fn state(&self, body: Bytes, answers: &Outgoing) -> Sending {
         let request = StateRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
         let (context, _call_off) = self.context();
@@ -137,20 +137,21 @@ impl ReadService {
         let job = move || {
             let mut viewed = holder.view(&request.partitions)?;
             viewed.sum_up(&request.selection, &context)?;
-            Ok::<_, SourceError>(viewed.state.encode())
+            Ok::<_, SourceError>(opened(&viewed.state))
         };
-        let answer = self.states.run(job).await;
-        let answer = answer.map_err(|error| unavailable(&error))?;
-        answer.map_err(|error| unavailable(&error))
+        let part = self.run(&self.states, answers, job).await?;
+        let part = part.unwrap_or_else(|error| failed(&error));
+        send(answers, &part).await
     }
 
     /// Runs a job and gives signs of life meanwhile.
     async fn run<T: Send + 'static>(
         &self,
+        pool: &Pool,
         answers: &Outgoing,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refused> {
-        let mut running = std::pin::pin!(self.selects.run(job));
+        let mut running = std::pin::pin!(pool.run(job));
         loop {
             match tokio::time::timeout(self.settings.sign_every, &mut running).await {
                 Ok(ended) => return ended.map_err(|error: PoolError| unavailable(&error)),
@@ -171,12 +172,14 @@ impl ReadService {
         // What the view holds is said before it is searched: the reader asks others meanwhile.
         send(answers, &opened(&viewed.state)).await?;
         let begin = move || begin_select(&viewed, &request, &context);
-        let mut reading = match self.run(answers, begin).await? {
+        let mut reading = match self.run(&self.selects, answers, begin).await? {
             Err(error) => return send(answers, &failed(&error)).await,
             Ok(reading) => reading,
         };
         loop {
-            let (back, part) = self.run(answers, move || reading.next_part()).await?;
+            let (back, part) = self
+                .run(&self.selects, answers, move || reading.next_part())
+                .await?;
             reading = back;
             let part = part.unwrap_or_else(|error| failed(&error));
             let is_last = part.end.is_some() || part.failure.is_some();
@@ -192,7 +195,9 @@ impl ReadService {
         self.catch_up(&request.partitions).await;
         let (context, _call_off) = self.context();
         let holder = self.holder.clone();
-        let found = self.run(answers, move || find_names(&holder, &request, &context));
+        let found = self.run(&self.selects, answers, move || {
+            find_names(&holder, &request, &context)
+        });
         match found.await? {
             Err(error) => send(answers, &failed(&error)).await,
             Ok(parts) => {
@@ -206,15 +211,6 @@ impl ReadService {
 }
 
 impl Service for ReadService {
-    fn call<'a>(&'a self, _: &'a Caller, method: Method, body: Bytes) -> Serving<'a, Bytes> {
-        Box::pin(async move {
-            match method {
-                Method::ReadState => self.state(body).await,
-                other => Err(Refused::Invalid(format!("{} is a stream", other.name()))),
-            }
-        })
-    }
-
     fn stream<'a>(
         &'a self,
         _: &'a Caller,
@@ -223,6 +219,9 @@ impl Service for ReadService {
         answers: Outgoing,
     ) -> Serving<'a, ()> {
         Box::pin(async move {
+            if method == Method::ReadState {
+                return self.state(body, &answers).await;
+            }
             let Ok(_permit) = self.open.try_acquire() else {
                 self.metrics.refused();
                 return Err(Refused::Unavailable(format!(

@@ -13,13 +13,12 @@ pub struct ReadSettings {
     pub running_max: usize,
     /// What one read of a peer may use here.
     pub limits: BudgetLimits,
-    /// How long the members of a partition have to say what they hold.
-    pub state_patience: Duration,
     /// A member that was to give data and is silent for so long is left for another one; the
     /// next one has twice as long.
     pub hedge_after: Duration,
-    /// A stream that is silent for so long has broken: peers give a sign of life every
-    /// [`ReadSettings::sign_every`].
+    /// A peer that is silent for so long while it is asked is taken for gone. One that works gives
+    /// a sign of life every [`ReadSettings::sign_every`], and is waited for as long as the query
+    /// may take.
     pub silence_max: Duration,
     /// How often a peer that has nothing to send yet gives a sign of life.
     pub sign_every: Duration,
@@ -36,7 +35,6 @@ impl Default for ReadSettings {
                 memory_bytes: 256 << 20,
                 samples: 50_000_000,
             },
-            state_patience: Duration::from_secs(2),
             hedge_after: Duration::from_millis(500),
             silence_max: Duration::from_secs(3),
             sign_every: Duration::from_millis(500),

@@ -57,15 +57,6 @@ impl Disturbed {
 }
 
 impl Service for Disturbed {
-    fn call<'a>(&'a self, from: &'a Caller, method: Method, body: Bytes) -> Serving<'a, Bytes> {
-        Box::pin(async move {
-            if self.begin(method) == Fault::Silent(method) {
-                std::future::pending::<()>().await;
-            }
-            self.inner.call(from, method, body).await
-        })
-    }
-
     fn stream<'a>(
         &'a self,
         from: &'a Caller,
@@ -78,8 +69,8 @@ impl Service for Disturbed {
                 Fault::Silent(silent) if silent == method => {
                     return std::future::pending().await;
                 }
-                Fault::StopsAfter(count) => (count, true),
-                Fault::BreaksAfter(count) => (count, false),
+                Fault::StopsAfter(count) if method == Method::Select => (count, true),
+                Fault::BreaksAfter(count) if method == Method::Select => (count, false),
                 _ => return self.inner.stream(from, method, body, answers).await,
             };
             let (out, made) = tokio::sync::mpsc::channel(1);

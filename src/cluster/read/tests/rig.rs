@@ -80,7 +80,6 @@ pub(super) fn id(number: usize) -> MemberId {
 
 pub(super) fn quick() -> ReadSettings {
     ReadSettings {
-        state_patience: Duration::from_millis(400),
         hedge_after: Duration::from_millis(150),
         silence_max: Duration::from_millis(600),
         sign_every: Duration::from_millis(50),
