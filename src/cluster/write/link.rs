@@ -28,6 +28,8 @@ use crate::runtime::Backoff;
 /// Pauses between attempts to reach a peer.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_secs(5);
+/// The same while somebody writes.
+const PAUSE_WANTED: Duration = Duration::from_millis(200);
 /// How often is looked whether answers still come, and whether there are hints.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -120,6 +122,7 @@ impl Link {
             }
             Stage::Away => {
                 drop(stage);
+                self.wanted.notify_one();
                 self.fail(&job, Said::Unreachable);
                 None
             }
@@ -230,8 +233,17 @@ impl Link {
             };
             tracing::debug!(peer = %self.peer, %why, "a peer takes no samples");
             self.away();
-            tokio::time::sleep(backoff.pause(chance.as_ref())).await;
+            self.pause(backoff.pause(chance.as_ref())).await;
         }
+    }
+
+    /// Waits before the next attempt: less when somebody writes, who will be short without this
+    /// peer perhaps.
+    async fn pause(&self, pause: Duration) {
+        let least = pause.min(PAUSE_WANTED);
+        tokio::time::sleep(least).await;
+        let rest = pause.saturating_sub(least);
+        let _ = tokio::time::timeout(rest, self.wanted.notified()).await;
     }
 
     async fn wait_until_wanted(&self) {

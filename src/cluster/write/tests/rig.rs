@@ -321,6 +321,17 @@ impl World {
         Ok(())
     }
 
+    /// Writes as a sender does: again and again, not for ever.
+    pub(super) async fn write_until_taken(&self, number: u128, samples: &[(u32, i64, f64)]) {
+        for _ in 0..40 {
+            if self.write(number, samples).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        self.write(number, samples).await.unwrap();
+    }
+
     /// The metric families that a node's store has metadata of.
     pub(super) fn families(&self, number: u128) -> Vec<String> {
         let store = &self.nodes[&number].replica.store;

@@ -67,6 +67,7 @@ async fn during_a_move_both_sets_must_have_it() {
     world.write(2, &samples(0..20, 1)).await.unwrap();
     world.until_held(4, 20).await;
     // Old: 2, 3. New: 2, 3.
+    world.until_held(3, 40).await;
     world.isolate(4, true);
     world.isolate(1, true);
     world.write(2, &samples(0..20, 2)).await.unwrap();
@@ -80,8 +81,13 @@ async fn during_a_move_both_sets_must_have_it() {
     world.isolate(4, false);
     world.isolate(1, true);
     let mut told = String::new();
-    for _ in 0..3 {
+    for _ in 0..20 {
         told = reason(world.write(2, &samples(0..20, 4)).await);
+        // It has found node 4 again.
+        if !told.contains(&incarnation(4).to_string()) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(told.contains(&incarnation(1).to_string()), "{told}");
     world.isolate(1, false);
@@ -91,7 +97,7 @@ async fn during_a_move_both_sets_must_have_it() {
     world.tell_all();
     let before = world.held(1).len();
     for round in 5..8 {
-        world.write(1, &samples(0..20, round)).await.unwrap();
+        world.write_until_taken(1, &samples(0..20, round)).await;
     }
     world.until_held(4, 80).await;
     assert!(

@@ -36,15 +36,7 @@ async fn all_members_get_everything_and_a_majority_is_enough() {
     // The others are back: writes are taken, and what they missed comes with hints.
     world.isolate(2, false);
     world.isolate(3, false);
-    let mut taken = false;
-    for _ in 0..20 {
-        taken |= world.write(1, &samples(0..200, 7)).await.is_ok();
-        if taken {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert!(taken);
+    world.write_until_taken(1, &samples(0..200, 7)).await;
     world.until_held(3, 1400).await;
     let acknowledged = |(key, _): &((u32, i64), f64)| key.1 != NOW + 6 * 15_000;
     let of = |node| {
@@ -129,7 +121,7 @@ async fn a_link_that_is_cut_one_way_hurts_only_that_way() {
     world.until_held(1, 60).await;
     world.cut(1, 3, true);
     assert!(world.write(1, &samples(0..20, 3)).await.is_err());
-    world.write(2, &samples(0..20, 4)).await.unwrap();
+    world.write_until_taken(2, &samples(0..20, 4)).await;
     world.cut(1, 2, false);
     world.cut(1, 3, false);
     world.until_held(2, 80).await;
