@@ -8,7 +8,7 @@ export CAIRN_SKIPPED="$CAIRN_CACHE/skipped.txt"
 : > "$CAIRN_SKIPPED"
 mkdir -p "$CAIRN_TOOLS_BIN"
 
-packages prometheus prometheus-node-exporter victoria-metrics chromium
+packages prometheus prometheus-node-exporter victoria-metrics chromium iproute2 faketime
 
 # Debian starts the services that it installs; the tests start their own.
 if command -v systemctl >/dev/null; then

@@ -4,38 +4,34 @@
 //! disk, seals what is due and lets go of what has expired. Closing goes the other way round.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::control::{
-    Command, Control, ControlError, ControlState, Drain, Introduction, Liveness, LocalControl,
-    join_or_found,
+    Command, Control, ControlError, ControlState, Drain, Liveness, LocalControl, join_or_found,
 };
-use super::discovery::{DiscoveryKind, DiscoverySettings};
+use super::discovery::DiscoveryKind;
 use super::error::Error;
 use super::metrics::ClusterMetrics;
 use super::moves::Follower;
+use super::opening::{MemberSettings, World};
 use super::retention::Retention;
 use super::ring::{Plan, plan};
 use super::seal::{Sealer, SealerParts};
-use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::together::{BuildParts, Joined, Together};
 use super::watch::Watch;
 use super::workers::{Rounds, Worker, start_worker};
 use super::write::{Gate, Refusing, Writer};
 use crate::model::{FOUNDING_DEPTH, Incarnation};
-use crate::runtime::{CancelToken, Chance, Clock};
+use crate::runtime::CancelToken;
 use crate::source::Source;
 use crate::store::{
-    self, DataDir, DiskSettings, Engine, HeadSettings, RetentionSettings, Store, StoreMetrics,
-    StoreParts, Watermark, WriteLogSettings,
+    self, DataDir, Engine, HeadSettings, Store, StoreMetrics, StoreParts, Watermark,
 };
 
 /// The worker looks so often whether anything is due. Seals are spread over minutes, so nothing
@@ -49,41 +45,6 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Block files that are open at a time; each costs a few KiB of memory and a descriptor.
 const OPEN_FILES_MAX: i32 = 512;
 
-/// What a member is opened with.
-#[derive(Clone, Debug, Default)]
-pub struct MemberSettings {
-    /// The data directory.
-    pub data_dir: PathBuf,
-    /// What the node says of itself.
-    pub introduction: Introduction,
-    /// The log.
-    pub log: WriteLogSettings,
-    /// The head.
-    pub head: HeadSettings,
-    /// Unsealed samples may take so many bytes of memory before they are sealed early.
-    pub head_bytes_max: u64,
-    /// How much of the blocks' files the engine keeps in memory.
-    pub engine_cache_bytes: u64,
-    /// How much of what queries have decoded is kept for the next ones.
-    pub decoded_cache_bytes: u64,
-    /// When windows are sealed.
-    pub seal: SealSettings,
-    /// What is kept.
-    pub retention: RetentionSettings,
-    /// What of the disk stays free.
-    pub disk: DiskSettings,
-    /// Who takes part.
-    pub cluster: ClusterSettings,
-    /// How peers are found.
-    pub discovery: DiscoverySettings,
-    /// Where peers are listened for.
-    pub peer: PeerSettings,
-    /// Their certificates.
-    pub peer_tls: PeerTlsSettings,
-    /// Where HTTP is served, for those who look this node up.
-    pub http_listen: String,
-}
-
 /// This node, open.
 pub struct LocalMember {
     store: Arc<Store>,
@@ -95,37 +56,6 @@ pub struct LocalMember {
     me: Incarnation,
     replication_factor: u32,
     workers: Mutex<Vec<Worker>>,
-}
-
-/// What a member is handed of the world.
-#[derive(Clone)]
-pub struct World {
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Randomness.
-    pub chance: Arc<dyn Chance>,
-    /// What drives connections to peers. It must have more threads than the one that opens.
-    pub runtime: Handle,
-    /// Ends the waiting for a cluster.
-    pub cancel: CancelToken,
-    /// Where the node says what its start waits for.
-    pub starting: Starting,
-}
-
-/// What a start waits for, in words.
-#[derive(Clone, Debug, Default)]
-pub struct Starting(Arc<Mutex<Option<String>>>);
-
-impl Starting {
-    pub(super) fn say(&self, reason: Option<String>) {
-        *self.0.lock() = reason;
-    }
-
-    /// What it is.
-    #[must_use]
-    pub fn reason(&self) -> Option<String> {
-        self.0.lock().clone()
-    }
 }
 
 impl LocalMember {
@@ -385,6 +315,7 @@ impl LocalMember {
     /// What watches memory and disk, on no thread.
     #[cfg(test)]
     pub(super) fn watch(&self) -> Watch {
+        use crate::store::DiskSettings;
         let directory = self.store.directory().path();
         Watch::new(
             Arc::clone(&self.store),

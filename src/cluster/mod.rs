@@ -3,6 +3,7 @@
 //! Knows nothing of PromQL or HTTP. On one node every rule of the replication protocol holds with
 //! n = 1: one member per partition, W = R = C = 1.
 
+mod clocks;
 mod control;
 mod data;
 mod discovery;
@@ -11,6 +12,7 @@ mod identity;
 mod member;
 mod metrics;
 mod moves;
+mod opening;
 mod peer;
 mod quorum;
 mod read;
@@ -25,6 +27,8 @@ mod together;
 mod watch;
 mod workers;
 mod write;
+
+use prometheus_client::registry::Registry;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use control::{
@@ -46,9 +50,10 @@ pub use discovery::{
     Surroundings, open as open_discovery,
 };
 pub use error::Error;
-pub use member::{LocalMember, MemberSettings, Starting, World};
+pub use member::LocalMember;
 pub use metrics::{ClusterMetrics, SealResult};
 pub use moves::{Progress, Report};
+pub use opening::{MemberSettings, Starting, World};
 pub use peer::{
     Answering, Blocking, Caller, Credentials, CredentialsError, Duplex, GrpcTransport, Identity,
     Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PROTOCOL, PeerError, PeerMetrics,
@@ -68,3 +73,12 @@ pub use write::{
     AppendService, Durable, Gate, Pending, Refusing, Replica, WriteError, WriteMetrics,
     WriteSettings, Writer, WriterParts,
 };
+
+/// Registers what a node counts of its peers, without any: for the reference of metrics.
+pub fn register_peer_metrics(registry: &mut Registry) {
+    drop(PeerMetrics::register(registry));
+    drop(DiscoveryMetrics::register(registry));
+    drop(ControlMetrics::register(registry));
+    drop(WriteMetrics::register(registry));
+    drop(ReadMetrics::register(registry));
+}

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::clocks::{ClockWatch, StatusService};
 use super::control::{
     ClusterId, Control, ControlMetrics, ControlState, GroupParts, Introduction, RaftControl,
     Timings, begin_session,
@@ -21,8 +22,8 @@ use super::control::{
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics, Endpoint};
 use super::error::Error;
-use super::member::{MemberSettings, World};
 use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts};
+use super::opening::{MemberSettings, World};
 use super::peer::{
     Blocking, Caller, GrpcTransport, Identity, Method, PeerMetrics, PeerServer, PeerTls,
     PeerWiring, Service, Services, Transport,
@@ -42,6 +43,8 @@ const RING_INTERVAL: Duration = Duration::from_millis(500);
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The leader looks so often at moves.
 const CONDUCT_INTERVAL: Duration = Duration::from_millis(500);
+/// Clocks are compared so often: they jump seldom, and drift slowly.
+const CLOCKS_INTERVAL: Duration = Duration::from_secs(5);
 /// A node that waits for its cluster looks so often whether it shall stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
 /// What a clean stop gives to each of those who want to be told.
@@ -73,6 +76,7 @@ pub(super) struct Together {
     pub(super) source: Arc<dyn Source>,
     mover: Arc<Mover>,
     pub(super) conducting: Arc<Conducting>,
+    clocks: ClockWatch,
     runtime: Handle,
     /// Why this node must end, once it must.
     ended: watch::Receiver<Option<String>>,
@@ -202,6 +206,15 @@ impl Joined {
             Some(Arc::clone(&peers)),
         ));
         let mover = self.moves(parts, &follower, &peers);
+        let status: Arc<dyn Service> = Arc::new(StatusService(Arc::clone(&parts.world.clock)));
+        self.services.enter(&[Method::Status], &status);
+        let clocks = ClockWatch {
+            control: self.control(),
+            peers: blocking.clone(),
+            gate: Arc::clone(parts.gate),
+            clock: Arc::clone(&parts.world.clock),
+            me: parts.me,
+        };
         let conducting = Arc::new(Conducting::new(
             self.control(),
             blocking,
@@ -224,6 +237,7 @@ impl Joined {
             source,
             mover,
             conducting,
+            clocks,
             runtime: parts.world.runtime.clone(),
             ended,
         };
@@ -430,7 +444,10 @@ impl Together {
         let moves = move |cancel: &CancelToken| moving.mover.round(cancel);
         let conducting = Arc::clone(self);
         let conduct = move |_: &CancelToken| conducting.conducting.round();
+        let watching = Arc::clone(self);
+        let clocks = move |_: &CancelToken| watching.clocks.round();
         Ok(vec![
+            start_worker("cairn-clocks", CLOCKS_INTERVAL, clocks)?,
             start_worker("cairn-ring", Duration::ZERO, follow)?,
             start_worker("cairn-move", MOVE_INTERVAL, moves)?,
             start_worker("cairn-conduct", CONDUCT_INTERVAL, conduct)?,

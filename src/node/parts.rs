@@ -230,6 +230,7 @@ pub fn metrics_registry(
     let member = ground.open_member(runtime.handle(), &mut registry)?;
     let _ = ground.engine(&mut registry);
     let _ = ground.receiver(&member, &mut registry);
+    crate::cluster::register_peer_metrics(&mut registry);
     member.close()?;
     Ok(registry)
 }

@@ -22,6 +22,12 @@ use crate::store::Store;
 /// A partition that nobody has asked for in so long is not coming.
 const WANTED_FOR: Duration = Duration::from_secs(120);
 
+/// Leftovers are looked for this seldom.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// A staged file that no catalog names for so long belongs to a seal that has failed: its round has
+/// passed, or it is begun anew with another file.
+const STAGED_FOR_MS: i64 = 60 * 60 * 1000;
+
 /// Moves content to and from this node.
 pub(in crate::cluster) struct Mover {
     store: Arc<Store>,
@@ -40,6 +46,8 @@ struct State {
     wanted: BTreeMap<RingArc, Duration>,
     /// What was gathered, and under which epoch. After a restart it is gathered again.
     gathered: BTreeMap<RingArc, Epoch>,
+    /// When leftovers were last swept.
+    swept: Duration,
 }
 
 /// What a mover is made from.
@@ -122,6 +130,28 @@ impl Mover {
             }
         }
         self.forget_old(&state);
+        if let Err(error) = self.sweep(&state, now) {
+            tracing::warn!(%error, "leftover files could not be removed and will be tried again");
+        }
+    }
+
+    /// Removes files that were staged for a seal that never came, an hour after.
+    fn sweep(&self, state: &ControlState, now: Duration) -> Result<(), Error> {
+        {
+            let mut own = self.state.lock();
+            if now.saturating_sub(own.swept) < SWEEP_EVERY {
+                return Ok(());
+            }
+            own.swept = now;
+        }
+        let oldest = self.clock.now().plus_ms(-STAGED_FOR_MS);
+        let is_named = |id| {
+            let mut partitions = state.partitions.values();
+            partitions.any(|partition| partition.recent.contains_key(&id))
+        };
+        self.store
+            .sweep_staged(|info| info.modified > oldest || is_named(info.id))?;
+        Ok(())
     }
 
     fn wanted(&self, now: Duration) -> BTreeSet<RingArc> {

@@ -12,7 +12,8 @@ use prometheus_client::registry::Registry;
 use world::{Key, START, World, context, drain, seeds, series, tenant};
 
 use crate::cluster::control::{Command, DAY_MS, SealCommit};
-use crate::cluster::member::{LocalMember, MemberSettings};
+use crate::cluster::member::LocalMember;
+use crate::cluster::opening::MemberSettings;
 use crate::model::{
     Buckets, Epoch, FOUNDING_DEPTH, Histogram, MatchOp, Matcher, RingArc, Samples, Span, TimeRange,
     TimestampMs, Value, Window, fingerprint,

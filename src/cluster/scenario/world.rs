@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::member::{LocalMember, MemberSettings};
+use crate::cluster::member::LocalMember;
+use crate::cluster::opening::MemberSettings;
 use crate::cluster::retention::Retention;
 use crate::model::*;
 use crate::runtime::{

@@ -27,6 +27,8 @@ pub struct Board {
 /// All boards.
 pub struct Lab {
     pub boards: Vec<Board>,
+    /// Where this machine is for the boards.
+    pub gateway: String,
     bridge: String,
     settings: Vec<String>,
     folder: PathBuf,
@@ -55,6 +57,7 @@ impl Lab {
         let network = format!("10.{second}.{third}");
         let mut lab = Self {
             boards: Vec::new(),
+            gateway: format!("{network}.1"),
             bridge: bridge.clone(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
             folder: folder.to_owned(),
@@ -124,6 +127,11 @@ impl Lab {
 
     /// Switches a board on; it need not be ready when this returns.
     pub fn start(&mut self, at: usize) {
+        self.start_with(at, &[]);
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_with(&mut self, at: usize, variables: &[(&str, &str)]) {
         let settings = self.settings.clone();
         let board = &mut self.boards[at];
         let mut command = Command::new("ip");
@@ -141,6 +149,7 @@ impl Lab {
             command.arg("--set").arg(setting);
         }
         Cairn::hide_test_variables(&mut command);
+        command.envs(variables.iter().copied());
         board.server = Some(Server::start(&board.name, command, &board.folder));
     }
 

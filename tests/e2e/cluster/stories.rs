@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use super::load::Load;
-use crate::servers::{Cairn, eventually, skip};
+use crate::servers::{Cairn, Consul, ConsulPorts, eventually, get, skip};
 
 /// Three boards that list each other, switched on; `None` when there can be no lab here.
 fn three(story: &str, folder: &Path, more: &[&str]) -> Option<Lab> {
@@ -158,6 +158,50 @@ fn sealed_together_every_board_holds_the_same_blocks() {
     agree(&lab);
 }
 
+/// Would catch a cluster that founds itself twice, one that needs Consul once it runs, and one that
+/// Consul does not find again after it has forgotten everything.
+#[test]
+fn boards_find_each_other_in_consul_and_do_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let story = "cluster::consul";
+    let settings = ["discovery.kind=consul", "cluster.bootstrap_expect=3"];
+    let mut lab = match Lab::new(folder.path(), 3, &settings) {
+        Ok(lab) => lab,
+        Err(reason) => return skip(story, &reason),
+    };
+    let everywhere = serde_json::json!({"client_addr": "0.0.0.0"});
+    let mut consul = match Consul::start(folder.path(), ConsulPorts::free(), everywhere) {
+        Ok(consul) => consul,
+        Err(reason) => return skip(story, reason),
+    };
+    lab.set(format!(
+        "discovery.consul.consul_http_addr=http://{}:{}",
+        lab.gateway, consul.ports.http
+    ));
+    lab.start_all();
+    let healthy = format!("{}/v1/health/service/cairn?passing", consul.url());
+    let registered = || {
+        let found = get(&healthy)?.json().as_array().map_or(0, Vec::len);
+        (found == 3)
+            .then_some(())
+            .ok_or_else(|| format!("{found} are healthy"))
+    };
+    eventually("Consul shows three", Duration::from_secs(60), registered);
+    under_load(&mut lab, |lab| {
+        consul.kill();
+        std::thread::sleep(Duration::from_secs(3));
+        lab.boards[2].kill();
+        lab.start(2);
+        lab.wait_ready(Duration::from_secs(60));
+    });
+    let _consul = consul.restart_empty();
+    eventually(
+        "Consul shows three again",
+        Duration::from_secs(90),
+        registered,
+    );
+}
+
 /// Would catch a ring that two halves change apart, and a reader or writer that stalls for longer
 /// than it takes to notice.
 #[test]
@@ -198,6 +242,65 @@ fn a_board_sleeps_and_wakes() {
             lab.boards[board].signal("CONT");
             std::thread::sleep(Duration::from_secs(3));
         }
+    });
+}
+
+/// The library that shows a program another time of day.
+fn libfaketime() -> Option<String> {
+    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu", "faketime"];
+    let paths = places.map(|place| format!("/usr/lib/{place}/faketime/libfaketime.so.1"));
+    paths.into_iter().find(|path| Path::new(path).exists())
+}
+
+/// Would catch a node whose wrong clock makes it refuse good samples for good (400), or keep them
+/// in a window of its own.
+#[test]
+fn a_board_whose_clock_is_wrong_refuses_until_it_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let story = "cluster::clocks";
+    let Some(library) = libfaketime() else {
+        return skip(story, "libfaketime is not installed (package faketime)");
+    };
+    let Some(mut lab) = three(story, folder.path(), &[]) else {
+        return;
+    };
+    lab.start_all();
+    lab.boards[0].terminate();
+    let an_hour_behind = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME", "-1h"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    lab.start_with(0, &an_hour_behind);
+    lab.wait_ready(Duration::from_secs(60));
+    let url = [lab.boards[0].url()];
+    eventually(
+        "the wrong clock is noticed",
+        Duration::from_secs(30),
+        || {
+            let cluster = lab.boards[0].cluster()?;
+            let trouble = cluster["trouble"].to_string();
+            let noticed = trouble.contains("s behind the other nodes'");
+            noticed.then_some(()).ok_or(trouble)
+        },
+    );
+    under_load(&mut lab, |lab| {
+        let load = Load::new();
+        assert!(
+            !load.send_one(&url, Duration::from_secs(2)),
+            "a wrong clock took a write"
+        );
+        lab.boards[0].kill();
+        lab.start(0);
+        lab.wait_ready(Duration::from_secs(60));
+        eventually(
+            "the right clock is believed",
+            Duration::from_secs(30),
+            || {
+                let sent = load.send_one(&url, Duration::from_secs(2));
+                sent.then_some(()).ok_or_else(|| "refused".to_owned())
+            },
+        );
     });
 }
 

@@ -1,0 +1,79 @@
+//! What a member is opened with: its settings, and what it is handed of the world.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use super::control::Introduction;
+use super::discovery::DiscoverySettings;
+use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
+use crate::runtime::{CancelToken, Chance, Clock};
+use crate::store::{DiskSettings, HeadSettings, RetentionSettings, WriteLogSettings};
+
+/// What a member is opened with.
+#[derive(Clone, Debug, Default)]
+pub struct MemberSettings {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// What the node says of itself.
+    pub introduction: Introduction,
+    /// The log.
+    pub log: WriteLogSettings,
+    /// The head.
+    pub head: HeadSettings,
+    /// Unsealed samples may take so many bytes of memory before they are sealed early.
+    pub head_bytes_max: u64,
+    /// How much of the blocks' files the engine keeps in memory.
+    pub engine_cache_bytes: u64,
+    /// How much of what queries have decoded is kept for the next ones.
+    pub decoded_cache_bytes: u64,
+    /// When windows are sealed.
+    pub seal: SealSettings,
+    /// What is kept.
+    pub retention: RetentionSettings,
+    /// What of the disk stays free.
+    pub disk: DiskSettings,
+    /// Who takes part.
+    pub cluster: ClusterSettings,
+    /// How peers are found.
+    pub discovery: DiscoverySettings,
+    /// Where peers are listened for.
+    pub peer: PeerSettings,
+    /// Their certificates.
+    pub peer_tls: PeerTlsSettings,
+    /// Where HTTP is served, for those who look this node up.
+    pub http_listen: String,
+}
+
+/// What a member is handed of the world.
+#[derive(Clone)]
+pub struct World {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub chance: Arc<dyn Chance>,
+    /// What drives connections to peers. It must have more threads than the one that opens.
+    pub runtime: Handle,
+    /// Ends the waiting for a cluster.
+    pub cancel: CancelToken,
+    /// Where the node says what its start waits for.
+    pub starting: Starting,
+}
+
+/// What a start waits for, in words.
+#[derive(Clone, Debug, Default)]
+pub struct Starting(Arc<Mutex<Option<String>>>);
+
+impl Starting {
+    pub(super) fn say(&self, reason: Option<String>) {
+        *self.0.lock() = reason;
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+}
