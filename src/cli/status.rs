@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::Node;
 use super::conclude;
 use super::graph::number;
+use super::ring;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,6 +82,7 @@ impl Status {
         let build = node.ask("status/buildinfo", &[])?.data;
         let runtime = node.ask("status/runtimeinfo", &[])?.data;
         let tsdb = node.ask("status/tsdb", &[])?.data;
+        let cluster = node.ask("status/cluster", &[])?.data;
         let own = own_labels(&node);
         let figure = |query: &str| figure(&node, &query.replace("OWN", &own));
         let figures: Vec<(&str, Unit, Option<f64>)> = FIGURES
@@ -95,7 +97,7 @@ impl Status {
                 .collect();
             let all = json!({
                 "build": build, "runtime": runtime, "tsdb": tsdb, "figures": figures,
-                "refusing_writes": refuses,
+                "refusing_writes": refuses, "cluster": cluster,
             });
             return Ok(all.to_string());
         }
@@ -126,6 +128,7 @@ impl Status {
                 "writes",
                 refuses.map_or("taken".to_owned(), |reason| format!("refused: {reason}")),
             ),
+            ("cluster", of_cluster(&cluster, refuses)),
             (
                 "active series",
                 text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries"),
@@ -141,6 +144,36 @@ impl Status {
             .collect::<Vec<_>>()
             .join("\n"))
     }
+}
+
+/// The cluster in one line, and what is wrong with it below, but for what was said already;
+/// `cairn ring` says more.
+fn of_cluster(cluster: &Value, said: Option<&str>) -> String {
+    let nodes = ring::list(cluster, "nodes");
+    let trouble = ring::list(cluster, "trouble").iter();
+    let trouble = trouble
+        .filter_map(Value::as_str)
+        .filter(|text| Some(*text) != said);
+    let lines = trouble.map(|text| format!("\n{:16}! {text}", ""));
+    if nodes.len() < 2 {
+        return "this node alone".to_owned() + &lines.collect::<String>();
+    }
+    let live = nodes.iter().filter(|n| ring::text(n, "health") == "live");
+    let leader = match ring::text(cluster, "leader") {
+        name if name.is_empty() => "nobody leads".to_owned(),
+        name => format!("{name} leads"),
+    };
+    let moves = match ring::list(cluster, "moves").len() {
+        0 => "nothing moves".to_owned(),
+        1 => "1 partition moves".to_owned(),
+        moves => format!("{moves} partitions move"),
+    };
+    let line = format!(
+        "{} of {} nodes live, {leader}, {moves}",
+        live.count(),
+        nodes.len()
+    );
+    line + &lines.collect::<String>()
 }
 
 /// A number with its unit.
@@ -205,6 +238,27 @@ fn figure(node: &Node, query: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cluster_is_one_line_and_its_trouble() {
+        let check =
+            |cluster: Value, want: &str| assert_eq!(of_cluster(&cluster, Some("full")), want);
+        check(
+            json!({"nodes": [{"health": "live"}], "leader": "a", "moves": [], "trouble": ["full"]}),
+            "this node alone",
+        );
+        check(
+            json!({
+                "nodes": [{"health": "live"}, {"health": "down"}, {"health": "live"}],
+                "leader": "a", "moves": [{}, {}], "trouble": ["down: b"],
+            }),
+            "2 of 3 nodes live, a leads, 2 partitions move\n                ! down: b",
+        );
+        check(
+            json!({"nodes": [{"health": "live"}, {"health": "live"}], "trouble": []}),
+            "2 of 2 nodes live, nobody leads, nothing moves",
+        );
+    }
 
     #[test]
     fn figures_have_units() {

@@ -2,6 +2,7 @@
 // somebody looks.
 
 import * as api from "./api.js";
+import * as cluster from "./cluster.js";
 import * as connect from "./connect.js";
 import { byId, el, say } from "./dom.js";
 import * as figures from "./figures.js";
@@ -40,14 +41,15 @@ async function look() {
   try {
     const { ready, reason } = await api.ready(signal);
     if (!ready) return waiting(reason, await replay(signal));
-    const [runtime, now] = await Promise.all([
+    const [runtime, around, now] = await Promise.all([
       api.get("status/runtimeinfo", {}, signal),
+      cluster.refresh(signal),
       figures.refresh(signal),
       build ?? api.get("status/buildinfo", {}, signal).then((body) => { build = body.data; }),
     ]);
-    identify(runtime.data);
+    identify(runtime.data, around);
     connect.told(now.requests);
-    state("ready", "ready", "");
+    state("ready", "ready", around.alarm);
     if (!wasReady) onReady();
     wasReady = true;
   } catch (failure) {
@@ -89,13 +91,14 @@ function state(name, text, reason) {
   say(notice, reason);
 }
 
-function identify(runtime) {
+function identify(runtime, { line, alarm }) {
   const up = (Date.parse(runtime.serverTime) - Date.parse(runtime.startTime)) / 1000;
   const rest = [
     build && `version ${build.cairnVersion}`,
     Number.isFinite(up) && `up ${format.lasting(Math.max(0, up))}`,
     runtime.storageRetention && `keeps ${runtime.storageRetention}`,
   ].filter(Boolean);
-  byId("identity").replaceChildren(el("b", {}, runtime.hostname), ` · ${rest.join(" · ")}`);
+  const nodes = line ? [" · ", el("a", { href: "#cluster", "data-alarm": alarm !== "" }, line)] : [];
+  byId("identity").replaceChildren(el("b", {}, runtime.hostname), ...nodes, ` · ${rest.join(" · ")}`);
   document.title = `${runtime.hostname} – Cairn`;
 }
