@@ -18,19 +18,21 @@ export async function refresh(signal) {
   const { data: cluster } = await api.get("status/cluster", {}, signal);
   const several = cluster.nodes.length > 1;
   byId("cluster").hidden = !several;
-  if (!several) return { line: "", alarm: "" };
+  if (!several) return { name: "", line: "", alarm: "" };
   const text = JSON.stringify(cluster);
   if (text !== shown) show(cluster);
   shown = text;
   const live = cluster.nodes.filter((node) => node.health === "live").length;
   const whole = live === cluster.nodes.length && cluster.unavailable === 0 && cluster.leader;
-  return { line: `${live} of ${cluster.nodes.length} nodes`, alarm: whole ? "" : cluster.trouble[0] ?? "" };
+  const name = cluster.nodes.find((node) => node.incarnation === cluster.incarnation)?.name ?? "";
+  return { name, line: `${live} of ${cluster.nodes.length} nodes`, alarm: whole ? "" : cluster.trouble[0] ?? "" };
 }
 
 function show(cluster) {
   byId("cluster-line").replaceChildren(...summary(cluster));
   byId("cluster-trouble").replaceChildren(...cluster.trouble.map((text) => el("li", {}, text)));
-  byId("nodes").replaceChildren(...cluster.nodes.map((node) => nodeItem(node, cluster)));
+  const nodes = [...cluster.nodes].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  byId("nodes").replaceChildren(...nodes.map((node) => nodeItem(node, cluster)));
   list("moves", "Moves", cluster.moves, moveItem);
   const wanted = Math.min(cluster.replicationFactor, cluster.nodes.length);
   list("short", "Short of replicas", cluster.partitions.filter((one) => one.live < wanted || !one.available), (one) => partitionItem(one, wanted));

@@ -91,7 +91,8 @@ function state(name, text, reason) {
   say(notice, reason);
 }
 
-function identify(runtime, { line, alarm }) {
+function identify(runtime, { name, line, alarm }) {
+  const called = name || runtime.hostname;
   const up = (Date.parse(runtime.serverTime) - Date.parse(runtime.startTime)) / 1000;
   const rest = [
     build && `version ${build.cairnVersion}`,
@@ -99,6 +100,6 @@ function identify(runtime, { line, alarm }) {
     runtime.storageRetention && `keeps ${runtime.storageRetention}`,
   ].filter(Boolean);
   const nodes = line ? [" · ", el("a", { href: "#cluster", "data-alarm": alarm !== "" }, line)] : [];
-  byId("identity").replaceChildren(el("b", {}, runtime.hostname), ...nodes, ` · ${rest.join(" · ")}`);
-  document.title = `${runtime.hostname} – Cairn`;
+  byId("identity").replaceChildren(el("b", {}, called), ...nodes, ` · ${rest.join(" · ")}`);
+  document.title = `${called} – Cairn`;
 }
