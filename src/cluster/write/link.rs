@@ -223,7 +223,7 @@ impl Link {
                     self.ground.metrics.streams.dec();
                     if self.closed() {
                         backoff.reset();
-                        tracing::info!(peer = %self.peer, %why, "an append stream has ended");
+                        tracing::info!(peer = %self.peer, error = %why, "an append stream has ended");
                         continue;
                     }
                     why
@@ -231,7 +231,7 @@ impl Link {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no connection was made in time".to_owned(),
             };
-            tracing::debug!(peer = %self.peer, %why, "a peer takes no samples");
+            tracing::debug!(peer = %self.peer, error = %why, "a peer takes no samples");
             self.away();
             self.pause(backoff.pause(chance.as_ref())).await;
         }
@@ -399,7 +399,7 @@ impl Link {
                 continue;
             }
             if let Err(why) = self.deliver().await {
-                tracing::debug!(peer = %self.peer, %why, "hints will be delivered later");
+                tracing::debug!(peer = %self.peer, error = %why, "hints will be delivered later");
                 tokio::time::sleep(PAUSE_LONGEST).await;
             }
         }

@@ -80,7 +80,7 @@ impl Service for AppendService {
         Box::pin(async move {
             let ended = serve(inner, messages, answers).await;
             if let Err(reason) = &ended {
-                tracing::info!(peer = %from.incarnation, %reason, "an append stream is ended");
+                tracing::info!(peer = %from.incarnation, error = %reason, "an append stream is ended");
             }
             ended
         })

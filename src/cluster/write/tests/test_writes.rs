@@ -1,7 +1,9 @@
 //! Majorities, nodes that are away and come back, links cut one way, duplicates.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::rig::*;
 use crate::cluster::write::{Refusing, WriteSettings};
