@@ -3,6 +3,7 @@
 //! Knows nothing of PromQL or HTTP. On one node every rule of the replication protocol holds with
 //! n = 1: one member per partition, W = R = C = 1.
 
+mod addresses;
 mod clocks;
 mod control;
 mod data;

@@ -14,13 +14,14 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::addresses::{advertised, http_endpoint, introduction};
 use super::clocks::{ClockWatch, StatusService};
 use super::control::{
-    ClusterId, Control, ControlMetrics, ControlState, GroupParts, Introduction, RaftControl,
-    Timings, begin_session,
+    ClusterId, Control, ControlMetrics, ControlState, GroupParts, RaftControl, Timings,
+    begin_session,
 };
 use super::data::{DataPeers, DataService};
-use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics, Endpoint};
+use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};
 use super::error::Error;
 use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts};
 use super::opening::{MemberSettings, World};
@@ -33,7 +34,7 @@ use super::settings::ClusterSettings;
 use super::workers::{Worker, start_worker};
 use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, WriterParts};
 use crate::model::Incarnation;
-use crate::runtime::{CancelToken, Throttle, outward_address};
+use crate::runtime::{CancelToken, Throttle};
 use crate::source::Source;
 use crate::store::{Engine, Store};
 
@@ -80,37 +81,6 @@ pub(super) struct Together {
     runtime: Handle,
     /// Why this node must end, once it must.
     ended: watch::Receiver<Option<String>>,
-}
-
-/// Where peers reach this node.
-fn advertised(settings: &MemberSettings) -> Result<Endpoint, Error> {
-    let named = settings.peer.advertise.as_deref();
-    let text = named.unwrap_or(&settings.peer.listen);
-    let endpoint = Endpoint::of_listen(text).ok_or_else(|| {
-        Error::Setting(format!(
-            "{} = {text:?} is no address with a port: write one such as \"10.0.0.1:9095\"",
-            if named.is_some() {
-                "peer.advertise"
-            } else {
-                "peer.listen"
-            }
-        ))
-    })?;
-    Ok(Endpoint {
-        host: endpoint.host.or_else(outward_address),
-        port: endpoint.port,
-    })
-}
-
-fn http_endpoint(settings: &MemberSettings, peer: &Endpoint) -> Endpoint {
-    let endpoint = Endpoint::of_listen(&settings.http_listen);
-    Endpoint {
-        host: endpoint
-            .as_ref()
-            .and_then(|e| e.host.clone())
-            .or_else(|| peer.host.clone()),
-        port: endpoint.map_or(9009, |endpoint| endpoint.port),
-    }
 }
 
 impl Joined {
@@ -351,14 +321,6 @@ pub(super) struct Built {
 )]
 const fn low_bits(nonce: u128) -> u64 {
     nonce as u64
-}
-
-fn introduction(settings: &MemberSettings, peer: &Endpoint) -> Introduction {
-    let host = peer.host.clone().unwrap_or_else(|| "127.0.0.1".to_owned());
-    Introduction {
-        addresses: vec![discovery::authority(&host, peer.port)],
-        ..settings.introduction.clone()
-    }
 }
 
 /// From the moment when the cluster is known everything is said in its name.

@@ -40,7 +40,7 @@ impl Store {
         for (info, path) in self.list_staged()? {
             let of_arc = info.properties.is_some_and(|own| own.arc == arc);
             if of_arc && !self.receipts.lock().contains(&info.id) {
-                super::staged::remove(&path)?;
+                super::files::remove(&path)?;
             }
         }
         self.reach("staged forgotten")?;

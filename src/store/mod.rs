@@ -9,6 +9,7 @@ mod engine;
 mod error;
 #[cfg(test)]
 mod faults;
+mod files;
 mod forget;
 mod head;
 mod lock;

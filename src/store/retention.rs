@@ -9,8 +9,9 @@ use std::fs;
 use std::sync::Arc;
 
 use super::error::Error;
+use super::files::remove;
 use super::settings::RetentionSettings;
-use super::staged::{id_of, remove};
+use super::staged::id_of;
 use super::whole::Store;
 use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 

@@ -19,10 +19,10 @@ use super::block::{BlockContent, BlockProperties, ContentSeries, build_block, di
 use super::digest::ContentSum;
 use super::engine::{Batch, Durability};
 use super::error::Error;
+use super::files::remove;
 use super::head::Cut;
 use super::pull::Pull;
 use super::remainder::Remainder;
-use super::staged::remove;
 use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;

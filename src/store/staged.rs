@@ -12,20 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use parking_lot::Mutex;
-
 use super::block::{BlockProperties, BlockReader};
 use super::engine::{FileAt, ReadAt, SstTable};
 use super::error::Error;
+use super::files::remove;
 use super::seal::Catalog;
-use super::whole::Store;
+use super::whole::{Receipts, Store};
 use crate::model::{BlockEntry, BlockId, Digest, RingArc, TimestampMs};
 
 /// Bytes that are read of a file at once.
 pub const FILE_READ_MAX: usize = 1 << 20;
-
-/// Which files are being received now.
-pub(super) type Receipts = Arc<Mutex<BTreeSet<BlockId>>>;
 
 /// A file in the staging directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -305,13 +301,6 @@ impl Store {
             found.push((info, path));
         }
         Ok(found)
-    }
-}
-
-pub(super) fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The store as one: engine, log and head, blocks, and the views through which they are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -15,12 +15,14 @@ use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
 use super::lock::DataDir;
 use super::log::{DirDisk, Mark, WriteLogSettings};
-use super::staged::Receipts;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
 use crate::model::{
     BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
 };
 use crate::runtime::{Chance, Clock};
+
+/// Which files are being received now.
+pub(super) type Receipts = Arc<Mutex<BTreeSet<BlockId>>>;
 
 /// What a store is opened with.
 pub struct StoreParts {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::core::{Core, Pin};
 use super::extent::{Extent, ShardLayers};
+use super::types::HeadSeries;
 use super::types::SeriesId;
-use super::view::HeadSeries;
 use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};
 use crate::source::FamilyMetadata;
 use crate::store::block::{BlockContent, ContentSeries};

@@ -13,8 +13,8 @@ use super::kept::Names;
 use super::layer::{Layer, add_unknown};
 use super::pieces::Bits;
 use super::roster::Roster;
+use super::types::HeadSeries;
 use super::types::SeriesId;
-use super::view::HeadSeries;
 use crate::model::{Metadata, RingArc, Samples, TenantId, TimeRange, Window};
 use crate::store::tree::{DigestTree, Leaves, TREE_SLOTS, slot_in_window, slot_range};
 

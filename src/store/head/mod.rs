@@ -35,6 +35,7 @@ mod tests;
 pub(super) use cut::Cut;
 pub(super) use extent::Extent;
 pub use settings::HeadSettings;
+pub(super) use types::HeadSeries;
 pub use types::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
-pub(super) use view::{HeadSeries, HeadView};
+pub(super) use view::HeadView;
 pub use whole::{Head, HeadStats};

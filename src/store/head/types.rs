@@ -1,6 +1,6 @@
 //! What goes into a head: ids of registered series and batches of samples for them.
 
-use crate::model::{Exemplar, Metadata, TenantId, TimestampMs, Value};
+use crate::model::{Exemplar, Fingerprint, LabelSet, Metadata, TenantId, TimestampMs, Value};
 
 /// A series registered in this process: eight bytes, opaque. An id whose series has been
 /// forgotten since is recognised, never taken for another series.
@@ -120,4 +120,19 @@ pub struct Appended {
     pub stale_others: Vec<u32>,
     /// The same for `exemplars`.
     pub stale_exemplars: Vec<u32>,
+}
+
+/// A series that a view found.
+#[derive(Clone, Debug)]
+pub struct HeadSeries {
+    /// Its id.
+    pub id: SeriesId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its labels.
+    pub labels: LabelSet,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    pub(super) local: u32,
+    pub(super) target: u32,
 }

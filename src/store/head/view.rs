@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use super::core::{Core, Pin};
 use super::extent::{Extent, ShardLayers};
 use super::layer::{Layer, add_unknown};
+use super::types::HeadSeries;
 use super::types::SeriesId;
 use crate::model::{
     Exemplar, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, Window,
@@ -25,21 +26,6 @@ pub struct HeadView {
     layers: Vec<Arc<[Arc<Layer>]>>,
     /// The arcs whose series are seen; `None`: all.
     only: Option<BTreeSet<RingArc>>,
-}
-
-/// A series that a view found.
-#[derive(Clone, Debug)]
-pub struct HeadSeries {
-    /// Its id.
-    pub id: SeriesId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Its labels.
-    pub labels: LabelSet,
-    /// Its fingerprint.
-    pub fingerprint: Fingerprint,
-    pub(super) local: u32,
-    pub(super) target: u32,
 }
 
 impl HeadView {

@@ -44,6 +44,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "reason",
         "what is missing, or why something was refused, in words",
     ),
+    ("refusal", "why a control command changed nothing"),
     ("records", "records of the log that are meant"),
     (
         "replayed_records",

@@ -221,8 +221,8 @@ impl PeerMetrics {
             metrics: self.clone(),
             method,
             side,
-            received: self.received.get_or_create(&label).clone(),
-            sent: self.sent.get_or_create(&label).clone(),
+            bytes_in: self.received.get_or_create(&label).clone(),
+            bytes_out: self.sent.get_or_create(&label).clone(),
             clock: Arc::clone(clock),
             began: clock.elapsed(),
             is_timed: true,
@@ -245,8 +245,8 @@ pub(super) struct Underway {
     metrics: PeerMetrics,
     method: Method,
     side: Side,
-    received: Counter,
-    sent: Counter,
+    bytes_in: Counter,
+    bytes_out: Counter,
     clock: Arc<dyn Clock>,
     began: Duration,
     is_timed: bool,
@@ -259,21 +259,21 @@ impl Underway {
     }
 
     pub(super) fn received(&self, bytes: usize) {
-        self.received.inc_by(bytes as u64);
+        self.bytes_in.inc_by(bytes as u64);
     }
 
     pub(super) fn sent(&self, bytes: usize) {
-        self.sent.inc_by(bytes as u64);
+        self.bytes_out.inc_by(bytes as u64);
     }
 
     /// For what comes in elsewhere.
     pub(super) fn received_counter(&self) -> Counter {
-        self.received.clone()
+        self.bytes_in.clone()
     }
 
     /// For what goes out elsewhere.
     pub(super) fn sent_counter(&self) -> Counter {
-        self.sent.clone()
+        self.bytes_out.clone()
     }
 
     /// It lives as long as the nodes do: its time says nothing.
