@@ -81,26 +81,39 @@ impl Store {
         result
     }
 
-    /// Removes files that no catalog names: staged blocks that were never committed, blocks that
-    /// were ingested for a step that never ended, retired blocks of an earlier start.
+    /// Removes files that no catalog names, of a node that is alone: nobody else can be about to
+    /// name what is staged here. Among others it is [`Store::sweep_ingested`] and
+    /// [`Store::sweep_staged`].
     ///
     /// # Errors
     /// When the disk fails.
     pub fn sweep(&self, named: &dyn Fn(BlockId) -> bool) -> Result<(), Error> {
-        let _one = self.applying.lock();
-        for file in self.engine.block_files()? {
-            let retired = self.retired.lock();
-            let waiting = retired.iter().any(|block| block.entry().id == file.id);
-            drop(retired);
-            if !waiting && !named(file.id) {
-                self.engine.drop_block(file.id)?;
-            }
-        }
+        self.sweep_ingested(named)?;
         let staging = self.staging();
         for entry in fs::read_dir(&staging).map_err(Error::io("list", &staging))? {
             let path = entry.map_err(Error::io("list", &staging))?.path();
             if !id_of(&path).is_some_and(named) {
                 remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes blocks of the engine that no catalog of a partition of this node names: ingested for
+    /// a step that never ended, retired or forgotten by an earlier start. To be called when this
+    /// node has applied what the control group had committed when it started, or what an older
+    /// state does not name yet would go.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn sweep_ingested(&self, named: &dyn Fn(BlockId) -> bool) -> Result<(), Error> {
+        let _one = self.applying.lock();
+        for file in self.engine.block_files()? {
+            let retired = self.retired.lock();
+            let waiting = retired.iter().any(|block| block.entry().id == file.id);
+            drop(retired);
+            if !waiting && !named(file.id) && !self.is_applied(file.id) {
+                self.engine.drop_block(file.id)?;
             }
         }
         Ok(())

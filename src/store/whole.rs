@@ -295,6 +295,13 @@ impl Store {
         self.views.read().get(&arc).cloned().unwrap_or_default()
     }
 
+    /// Whether any view has a block.
+    pub(super) fn is_applied(&self, id: BlockId) -> bool {
+        let views = self.views.read();
+        let mut blocks = views.values().flat_map(|view| &view.blocks);
+        blocks.any(|block| block.entry().id == id)
+    }
+
     /// Whether a partition has a view at all.
     pub(super) fn knows(&self, arc: RingArc) -> bool {
         self.views.read().contains_key(&arc)

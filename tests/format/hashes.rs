@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use cairn::model::{
-    Buckets, Fingerprint, Histogram, LabelSet, ResetHint, SCHEMA_CUSTOM, Span, TenantId,
-    TimestampMs, Value, fingerprint, stale_nan,
+    Buckets, Fingerprint, Histogram, LabelSet, Metadata, MetricKind, ResetHint, SCHEMA_CUSTOM,
+    Span, TenantId, TimestampMs, Value, fingerprint, stale_nan,
 };
 use cairn::store::{ContentHasher, ContentSum};
 
@@ -132,6 +132,13 @@ fn content_hashes() -> Vec<(String, String)> {
         ("hash of it with a start", 60_000, integer, 7),
         ("hash of a float histogram", 60_000, custom, 0),
     ];
+    let metadata = Metadata {
+        kind: MetricKind::Counter,
+        help: "Requests, since the start.".to_owned(),
+        unit: "requests".to_owned(),
+    };
+    let tenant = TenantId::new("team-a").unwrap();
+    let metadata = hasher.metadata(&tenant, "http_requests", &metadata);
     let mut sum = ContentSum::default();
     let mut lines: Vec<(String, String)> = cases
         .into_iter()
@@ -142,6 +149,7 @@ fn content_hashes() -> Vec<(String, String)> {
         })
         .collect();
     lines.push(("sum of the seven".to_owned(), format!("{:032x}", sum.0)));
+    lines.push(("hash of metadata".to_owned(), format!("{metadata:032x}")));
     lines
 }
 

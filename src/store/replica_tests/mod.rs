@@ -46,7 +46,7 @@ fn trees_are_those_of_what_is_shown_however_it_came() {
         proptest::collection::vec((writes(), 0u8..8), 1..12),
         any::<u64>(),
     );
-    proptest!(ProptestConfig::with_cases(48), |((batches, seed) in strategy)| {
+    proptest!(ProptestConfig::with_cases(32), |((batches, seed) in strategy)| {
         let (one, mut other) = (Node::new(seed), Node::new(!seed));
         for (batch, event) in &batches {
             one.write(batch);
@@ -73,6 +73,28 @@ fn trees_are_those_of_what_is_shown_however_it_came() {
             prop_assert_eq!(trees(&one), trees(&other));
         }
     });
+}
+
+/// Catches a tree that remembers what the late buffer added before a sample of the same time came
+/// to a chunk.
+#[test]
+fn a_live_sample_of_a_late_ones_time_is_counted_once() {
+    let key = series(1);
+    for (late, live) in [(1.0, 2.0), (2.0, 1.0), (2.0, 2.0)] {
+        for begun in [false, true] {
+            let node = Node::new(1);
+            if begun {
+                node.write(&[float(&key, 0, 1.0)]);
+                check_trees(&node);
+            }
+            node.write(&[(key.clone(), 1000, Value::Float(late), 5)]);
+            check_trees(&node);
+            node.write(&[float(&key, 1000, live)]);
+            check_trees(&node);
+            node.write(&[float(&key, 2000, live)]);
+            check_trees(&node);
+        }
+    }
 }
 
 /// Catches a pull or an absorb that leaves something out, or brings what was not asked for.
