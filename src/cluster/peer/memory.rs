@@ -28,6 +28,8 @@ struct State {
     cut: BTreeSet<(Incarnation, Incarnation)>,
     /// What nodes have come to belong to since they were connected.
     clusters: BTreeMap<Incarnation, ClusterId>,
+    /// Who has been told where whom is, if that matters.
+    known: Option<BTreeSet<(Incarnation, Incarnation)>>,
 }
 
 /// One node's access to the network.
@@ -46,11 +48,20 @@ impl MemoryNetwork {
         let mut state = self.0.lock();
         state.nodes.insert(me.incarnation, services);
         state.clusters.remove(&me.incarnation);
+        if let Some(known) = &mut state.known {
+            known.retain(|(who, _)| *who != me.incarnation);
+        }
         drop(state);
         Arc::new(Access {
             network: Arc::downgrade(self),
             me,
         })
+    }
+
+    /// From now on a node reaches by incarnation only whom it has been told about, as on a real
+    /// network.
+    pub(in crate::cluster) fn needs_addresses(&self) {
+        self.0.lock().known.get_or_insert_default();
     }
 
     /// Takes a node off the network.
@@ -89,10 +100,16 @@ impl MemoryNetwork {
 
 impl Access {
     fn reach(&self, to: Incarnation) -> Result<Arc<Services>, PeerError> {
-        let network = self.network.upgrade().ok_or(PeerError::Unreachable {
+        let unreachable = |reason: &str| PeerError::Unreachable {
             peer: to.to_string(),
-            reason: "the network is gone".to_owned(),
-        })?;
+            reason: reason.to_owned(),
+        };
+        let network = self.network.upgrade();
+        let network = network.ok_or_else(|| unreachable("the network is gone"))?;
+        let known = network.0.lock().known.clone();
+        if known.is_some_and(|known| !known.contains(&(self.me.incarnation, to))) {
+            return Err(unreachable("nobody has said where it is"));
+        }
         network.reach(self.me.incarnation, to)
     }
 
@@ -150,7 +167,17 @@ impl Transport for Access {
         patience: Duration,
     ) -> Answering<'_, Bytes> {
         let to = Incarnation(address.parse().unwrap_or_default());
-        self.call(to, method, body, patience)
+        let _ = patience;
+        Box::pin(async move {
+            let network = self.network.upgrade().ok_or(PeerError::Unreachable {
+                peer: to.to_string(),
+                reason: "the network is gone".to_owned(),
+            })?;
+            let services = network.reach(self.me.incarnation, to)?;
+            let service = services.of(method).map_err(refused(to))?;
+            let answer = service.call(&self.me(), method, body).await;
+            answer.map_err(refused(to))
+        })
     }
 
     fn stream(
@@ -214,7 +241,13 @@ impl Transport for Access {
         })
     }
 
-    fn know(&self, _: Incarnation, _: &[String]) {}
+    fn know(&self, peer: Incarnation, _: &[String]) {
+        let network = self.network.upgrade();
+        let mut state = network.as_ref().map(|network| network.0.lock());
+        if let Some(known) = state.as_mut().and_then(|state| state.known.as_mut()) {
+            known.insert((self.me.incarnation, peer));
+        }
+    }
 }
 
 #[cfg(test)]

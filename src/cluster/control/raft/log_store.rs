@@ -9,6 +9,7 @@
 //! node learns it again. In order means: whatever else this node makes durable because of an
 //! applied command brings with it that the command is committed.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use prost::Message;
 
 use super::types::{GroupEntry, GroupLogId, GroupVote, StorageError, Types};
 use super::wire::{decode, messages as pb};
-use crate::cluster::control::ControlError;
+use crate::cluster::control::{Command, ControlError};
 use crate::model::Incarnation;
 use crate::store::{self, Batch, Durability, Engine, Pairs, Space};
 
@@ -58,8 +59,8 @@ pub(super) async fn write(
 pub(super) struct LogStore {
     engine: Arc<dyn Engine>,
     ends: Arc<Mutex<Ends>>,
-    /// Who was in the group by the last membership that the log held when it was opened.
-    members: Vec<Incarnation>,
+    /// Who was in the group by what the log held when it was opened, and where they were.
+    members: Arc<BTreeMap<Incarnation, Vec<String>>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -83,7 +84,7 @@ impl LogStore {
         let mut log = Self {
             engine,
             ends: Arc::new(Mutex::new(ends)),
-            members: Vec::new(),
+            members: Arc::default(),
         };
         let mut next = next_index(ends.purged);
         loop {
@@ -98,18 +99,15 @@ impl LogStore {
                 let entry = read_entry(&value)
                     .map_err(|error| ControlError::Unreadable { index: next, error })?;
                 log.ends.lock().last = Some(entry.log_id);
-                if let EntryPayload::Membership(membership) = entry.payload {
-                    let nodes = membership.nodes();
-                    log.members = nodes.map(|(_, node)| node.incarnation).collect();
-                }
+                note_places(Arc::make_mut(&mut log.members), entry);
                 next = next.saturating_add(1);
             }
         }
     }
 
-    /// Who was in the group when the log was opened, as far as the log says it.
-    pub(super) fn members(&self) -> impl Iterator<Item = Incarnation> + '_ {
-        self.members.iter().copied()
+    /// Who was in the group when the log was opened and where, as far as the log says it.
+    pub(super) fn members(&self) -> &BTreeMap<Incarnation, Vec<String>> {
+        &self.members
     }
 
     /// Whether there has ever been anything in it.
@@ -141,6 +139,27 @@ impl LogStore {
         let read = wanted.map(|(_, value)| read_entry(value));
         let entries: Result<Vec<_>, _> = read.collect();
         entries.map_err(|error| AnyError::new(&error))
+    }
+}
+
+/// Where an entry says that nodes are: who is in the group, and who has started. It need not be
+/// committed for that.
+fn note_places(members: &mut BTreeMap<Incarnation, Vec<String>>, entry: GroupEntry) {
+    match entry.payload {
+        EntryPayload::Membership(membership) => {
+            for (_, node) in membership.nodes() {
+                let places = members.entry(node.incarnation).or_default();
+                if places.is_empty() {
+                    places.clone_from(&node.addresses);
+                }
+            }
+        }
+        EntryPayload::Normal(proposal) => {
+            if let Ok(Command::NodeUp(node)) = Command::decode(&proposal.0) {
+                members.insert(node.incarnation, node.addresses);
+            }
+        }
+        EntryPayload::Blank => {}
     }
 }
 

@@ -4,6 +4,7 @@
 //! Key: `raft/snapshot`, a message of `proto/control.proto`. The state between snapshots is in
 //! memory only; a start applies the committed entries after the snapshot again.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -142,10 +143,13 @@ impl Machine {
         Ok((machine, published))
     }
 
-    /// Who was in the group at the last snapshot.
-    pub(super) fn members(&self) -> impl Iterator<Item = Incarnation> + '_ {
+    /// Who was in the group at the last snapshot, and where.
+    pub(super) fn members(&self) -> BTreeMap<Incarnation, Vec<String>> {
         let nodes = self.membership.nodes();
-        nodes.map(|(_, node)| node.incarnation)
+        let places = nodes.map(|(_, node)| (node.incarnation, node.addresses.clone()));
+        let said = self.state.members.iter();
+        let said = said.map(|(incarnation, member)| (*incarnation, member.addresses.clone()));
+        places.chain(said).collect()
     }
 
     fn command(&mut self, at: GroupLogId, bytes: &[u8]) -> Result<Reply, WireError> {
@@ -296,10 +300,7 @@ pub(super) fn adopt(
     };
     let vote = GroupVote::new(1, me);
     let last = GroupLogId::new(vote.leader_id, state.applied);
-    let membership = GroupMembership::new(
-        vec![[me].into()],
-        std::collections::BTreeMap::from([(me, node)]),
-    );
+    let membership = GroupMembership::new(vec![[me].into()], BTreeMap::from([(me, node)]));
     let meta = GroupMeta {
         last_log_id: Some(last),
         last_membership: GroupStored::new(Some(last), membership),

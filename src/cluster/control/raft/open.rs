@@ -1,7 +1,6 @@
 //! Opening the group: what is on disk is read, peers are asked whether it is an old image, and only
 //! then does this node take part.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -179,12 +178,17 @@ async fn ask_back(
         control: log.last_index(),
         log: 0,
     };
-    let others: BTreeSet<Incarnation> = machine
-        .members()
-        .chain(log.members())
-        .filter(|incarnation| *incarnation != parts.incarnation)
-        .collect();
-    let to = others.into_iter().map(To::Node).collect();
+    let mut others = machine.members();
+    for (incarnation, places) in log.members() {
+        others.insert(*incarnation, places.clone());
+    }
+    others.remove(&parts.incarnation);
+    for (incarnation, places) in &others {
+        if !places.is_empty() {
+            parts.transport.know(*incarnation, places);
+        }
+    }
+    let to = others.into_keys().map(To::Node).collect();
     let patience = parts.timings.heartbeat.saturating_mul(2);
     let answers = hello::ask(&parts.transport, to, position, patience).await;
     look_back(parts.engine.as_ref(), position, answers)
@@ -206,11 +210,6 @@ impl RaftControl {
             Arc::clone(&parts.transport),
             Arc::clone(&parts.clock),
         ));
-        for (incarnation, member) in &published.state().members {
-            if *incarnation != parts.incarnation && !member.addresses.is_empty() {
-                parts.transport.know(*incarnation, &member.addresses);
-            }
-        }
         let remembered_log = ask_back(&parts, &log, &machine).await?;
         if let Some(cluster) = cluster {
             (parts.belong)(cluster);

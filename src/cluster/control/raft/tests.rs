@@ -124,8 +124,10 @@ struct World {
 
 impl World {
     fn new(way: Way) -> Self {
+        let network: Arc<MemoryNetwork> = Arc::default();
+        network.needs_addresses();
         Self {
-            network: Arc::default(),
+            network,
             board: Board::new(way),
             disks: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -903,6 +905,32 @@ fn seal(number: u64) -> Command {
     })
 }
 
+async fn propose_seal(control: Arc<RaftControl>, number: u64) -> (u64, bool) {
+    let outcome = control.propose_soon(&seal(number)).await;
+    let applied = outcome.is_ok_and(|outcome| outcome == Outcome::Applied);
+    (number, applied)
+}
+
+impl World {
+    /// Something fails or comes back, or nothing; gives a node at random.
+    async fn disturb(&mut self, chance: &SeededChance) -> u128 {
+        let (from, to) = (chance.below(3) + 1, chance.below(3) + 1);
+        let (from, to) = (u128::from(from), u128::from(to));
+        let away = (1..=3).find(|number| !self.nodes.contains_key(number));
+        match (chance.below(6), away) {
+            (0, _) => self.network.cut(Incarnation(from), Incarnation(to), true),
+            (1 | 2, _) => self.network.cut(Incarnation(from), Incarnation(to), false),
+            (3, None) => {
+                self.kill(from).await;
+                self.disks[&from].crash(0);
+            }
+            (4, Some(away)) => self.start(away).await,
+            _ => {}
+        }
+        to
+    }
+}
+
 /// Links fail in one direction or both, nodes lose power and come back; whatever was acknowledged
 /// is there in the end, on all nodes.
 #[test]
@@ -914,32 +942,10 @@ fn what_was_committed_stays_whatever_happens() {
             let mut acknowledged = Vec::new();
             let mut waiting = tokio::task::JoinSet::new();
             for number in 0..60u64 {
-                let (from, to) = (chance.below(3) + 1, chance.below(3) + 1);
-                let (from, to) = (u128::from(from), u128::from(to));
-                match chance.below(6) {
-                    0 => world.network.cut(Incarnation(from), Incarnation(to), true),
-                    1 | 2 => world.network.cut(Incarnation(from), Incarnation(to), false),
-                    3 if world.nodes.len() == 3 => {
-                        world.kill(from).await;
-                        world.disks[&from].crash(0);
-                    }
-                    4 => {
-                        let away = (1..=3).find(|number| !world.nodes.contains_key(number));
-                        if let Some(away) = away {
-                            world.start(away).await;
-                        }
-                    }
-                    _ => {}
-                }
-                if let Some(node) = world.nodes.get(&to) {
+                let asked = world.disturb(&chance).await;
+                if let Some(node) = world.nodes.get(&asked) {
                     let control = Arc::clone(&node.control);
-                    waiting.spawn(async move {
-                        let outcome = control.propose_soon(&seal(number)).await;
-                        (
-                            number,
-                            outcome.is_ok_and(|outcome| outcome == Outcome::Applied),
-                        )
-                    });
+                    waiting.spawn(propose_seal(control, number));
                 }
                 tokio::time::sleep(Duration::from_millis(chance.below(40))).await;
             }
@@ -971,4 +977,67 @@ fn what_was_committed_stays_whatever_happens() {
             }
         });
     }
+}
+
+/// Everybody has lost its memory of the others with the power, and one disk is an old image: that
+/// cannot be noticed, and it must not take the leader down with it.
+#[test]
+fn an_old_image_that_nobody_remembers_catches_up() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        let follower = world
+            .nodes
+            .keys()
+            .copied()
+            .find(|n| world.leader() != Some(*n));
+        let follower = follower.unwrap();
+        let image = copy(&world.disks[&follower]);
+        for _ in 0..10 {
+            world
+                .control(follower)
+                .propose_soon(&harmless())
+                .await
+                .unwrap();
+        }
+        for number in [1, 2, 3] {
+            world.kill(number).await;
+        }
+        world.disks.insert(follower, image);
+        for number in [1, 2, 3] {
+            world.start(number).await;
+        }
+        world.joined().await;
+        world.until("equal states", is_same).await;
+        // While it runs, too: its log is set back under the leader's eyes.
+        let leader = world.leader().unwrap();
+        let follower = world.nodes.keys().copied().find(|n| *n != leader).unwrap();
+        let image = copy(&world.disks[&follower]);
+        for _ in 0..10 {
+            world
+                .control(leader)
+                .propose_soon(&harmless())
+                .await
+                .unwrap();
+        }
+        world.kill(follower).await;
+        world.disks.insert(follower, image);
+        world
+            .network
+            .cut(Incarnation(follower), Incarnation(leader), true);
+        for other in [1, 2, 3] {
+            world
+                .network
+                .cut(Incarnation(follower), Incarnation(other), true);
+        }
+        world.start(follower).await;
+        for other in [1, 2, 3] {
+            world
+                .network
+                .cut(Incarnation(follower), Incarnation(other), false);
+        }
+        world.joined().await;
+        let outcome = world.control(leader).propose_soon(&harmless()).await;
+        assert_eq!(outcome.unwrap(), Outcome::Applied);
+        world.until("equal states", is_same).await;
+    });
 }
