@@ -158,6 +158,21 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// Bytes as people count them.
+pub(super) fn bytes(value: f64) -> String {
+    let (mut value, mut name) = (value, "B");
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, name) = (value / 1024.0, next);
+    }
+    match name {
+        "B" => format!("{value:.0} B"),
+        _ => format!("{value:.1} {name}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Node;
+use super::graph::bytes;
 use super::{conclude, table};
 
 const EXAMPLES: &str = "\
@@ -164,7 +165,7 @@ fn step(step: &Value) -> Vec<String> {
         or_nobody("leave"),
         or_nobody("join"),
         if begun { "moving" } else { "copying blocks" }.to_owned(),
-        missing.map_or_else(|| "-".to_owned(), super::status::bytes),
+        missing.map_or_else(|| "-".to_owned(), bytes),
     ]
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Node;
 use super::conclude;
-use super::graph::number;
+use super::graph::{bytes, number};
 use super::ring;
 
 const EXAMPLES: &str = "\
@@ -185,21 +185,6 @@ fn shown(value: f64, unit: Unit) -> String {
         Unit::Bytes => bytes(value),
         Unit::BytesPerSecond => format!("{}/s", bytes(value)),
         Unit::OfCore => format!("{:.1} % of a core", value * 100.0),
-    }
-}
-
-/// Bytes as people count them.
-pub(super) fn bytes(value: f64) -> String {
-    let (mut value, mut name) = (value, "B");
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        (value, name) = (value / 1024.0, next);
-    }
-    match name {
-        "B" => format!("{value:.0} B"),
-        _ => format!("{value:.1} {name}"),
     }
 }
 

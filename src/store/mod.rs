@@ -24,6 +24,7 @@ mod retention;
 mod seal;
 mod select;
 mod settings;
+mod sources;
 mod staged;
 mod texts;
 mod tree;
