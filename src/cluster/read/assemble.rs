@@ -13,15 +13,15 @@ use super::core::Core;
 use super::leaves::{Leaves, count};
 use super::link::{Opened, Parts, RemoteSeries};
 use super::merge::{Beyond, Merged};
-use super::messages::{Asked, SelectRequest, State, StateRequest};
+use super::messages::{Asked, SelectRequest, StateRequest};
 use super::metrics::Completion;
-use super::protocol::{Choice, HeldHere, PartitionRead, Verdict};
+use super::protocol::{HeldHere, PartitionRead};
 use super::resume::{Again, Resuming};
-use super::view::{Viewed, member_of};
-use crate::cluster::control::{ControlState, MemberId};
+use super::round::{Group, Round, judge, unfit};
+use super::view::member_of;
+use crate::cluster::control::MemberId;
 use crate::cluster::peer::Method;
-use crate::cluster::quorum::Sets;
-use crate::model::{Epoch, Incarnation, RingArc};
+use crate::model::{Incarnation, RingArc};
 use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
 
 /// A select that is being put together.
@@ -39,28 +39,6 @@ pub(super) struct Assembly<'a> {
 
 /// A stream that breaks off goes on elsewhere so often: more nodes do not die in one query.
 const RESUMES_MAX: u32 = 2;
-
-/// One attempt at the partitions that are left.
-struct Round {
-    number: u32,
-    ring: Arc<ControlState>,
-    reads: BTreeMap<RingArc, PartitionRead>,
-    local: Option<Viewed>,
-    /// The process that said what a member holds.
-    runs: BTreeMap<MemberId, u64>,
-}
-
-/// Partitions whose data come from one member.
-struct Group {
-    from: MemberId,
-    choices: BTreeMap<RingArc, Choice>,
-    /// The view's helds, once it is there.
-    data: BTreeMap<RingArc, HeldHere>,
-    /// What other heads may have beyond it.
-    fetch: BTreeMap<MemberId, BTreeMap<RingArc, Leaves>>,
-    /// `None`: this node's own view.
-    opened: Option<Opened>,
-}
 
 impl<'a> Assembly<'a> {
     pub(super) fn new(
@@ -174,7 +152,7 @@ impl<'a> Assembly<'a> {
                 again.extend(group.data.into_keys());
                 continue;
             }
-            self.settle(round, group)?;
+            again.extend(self.settle(round, group)?);
         }
         Ok(again)
     }
@@ -327,15 +305,15 @@ impl<'a> Assembly<'a> {
         RemoteSeries::new(parts, self.context.clone(), core.metrics.clone())
     }
 
-    /// A peer's series, which go on elsewhere if it breaks off.
+    /// A member's series, which go on elsewhere if it breaks off or its data are damaged.
     fn resuming(
         &self,
         peer: Incarnation,
-        stream: RemoteSeries,
+        stream: Box<dyn SeriesStream>,
         arcs: BTreeSet<RingArc>,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
         let Some(resumes_left) = self.resumes_left.checked_sub(1) else {
-            return Ok(Box::new(stream));
+            return Ok(stream);
         };
         let core = Arc::clone(self.core);
         let (selection, context) = (self.selection.clone(), self.context.clone());
@@ -343,7 +321,7 @@ impl<'a> Assembly<'a> {
             tracing::warn!(
                 peer = %peer,
                 error = reason,
-                "a peer broke off while it sent series: the rest is read elsewhere"
+                "a member could not send all of its series: the rest is read elsewhere"
             );
             core.metrics.partitions(Completion::Again, arcs.len());
             core.book.failed(peer, core.clock.elapsed());
@@ -351,198 +329,38 @@ impl<'a> Assembly<'a> {
             rest.resumes_left = resumes_left;
             rest.run(Some(arcs.clone()))
         });
-        let stream = Resuming::new(Box::new(stream), arcs, again, self.context)?;
+        let tenant = &self.selection.tenant;
+        let stream = Resuming::new(stream, arcs, again, tenant, self.context)?;
         Ok(Box::new(stream))
     }
 
-    /// The group's data are complete.
-    fn settle(&mut self, round: &Round, group: Group) -> Result<(), SourceError> {
+    /// The group's data are complete. Returns its partitions if they cannot be read after all.
+    fn settle(&mut self, round: &Round, group: Group) -> Result<Vec<RingArc>, SourceError> {
         let arcs: Vec<RingArc> = group.data.keys().copied().collect();
         let fetched = group.fetch.values().flat_map(BTreeMap::keys);
         let fetched: BTreeSet<RingArc> = fetched.copied().collect();
+        let peer = group.from.incarnation;
         let stream: Box<dyn SeriesStream> = match (group.opened, &round.local) {
-            (Some(opened), _) => {
-                let peer = group.from.incarnation;
-                self.resuming(
-                    peer,
-                    self.remote(peer, opened),
-                    arcs.iter().copied().collect(),
-                )?
-            }
+            (Some(opened), _) => Box::new(self.remote(peer, opened)),
             (None, Some(local)) => {
                 let pinned = local.pinned.only(&arcs);
-                pinned.select(self.selection, self.context)?
+                match pinned.select(self.selection, self.context) {
+                    Err(error @ (SourceError::Corrupt(_) | SourceError::Unavailable(_))) => {
+                        // This node's blocks are damaged or not to be had: the others have them.
+                        self.is_wrong(peer, &error);
+                        return Ok(arcs);
+                    }
+                    stream => stream?,
+                }
             }
             // Only this node's own groups have no stream.
-            (None, None) => return Ok(()),
+            (None, None) => return Ok(Vec::new()),
         };
+        let stream = self.resuming(peer, stream, arcs.iter().copied().collect())?;
         let metrics = &self.core.metrics;
         metrics.partitions(Completion::Merged, fetched.len());
         metrics.partitions(Completion::OneView, arcs.len() - fetched.len());
         self.streams.push_back(stream);
-        Ok(())
+        Ok(Vec::new())
     }
-}
-
-/// The partitions of which a raw answer does not make the data complete.
-fn unfit(
-    round: &Round,
-    state: &State,
-    member: MemberId,
-    arcs: &[RingArc],
-    data: &BTreeMap<RingArc, &HeldHere>,
-) -> Vec<RingArc> {
-    let fits = |arc: &RingArc| {
-        let answer = state.partitions.get(arc);
-        state.member == member
-            && state.answers(&round.asked(*arc))
-            && answer
-                .zip(data.get(arc))
-                .is_some_and(|(answer, data)| PartitionRead::may_merge(data, answer.held.version))
-    };
-    arcs.iter().copied().filter(|arc| !fits(arc)).collect()
-}
-
-/// Keeps the groups whose views are new enough, with what has to be fetched beside them.
-fn judge(round: &Round, groups: Vec<Group>, again: &mut BTreeSet<RingArc>) -> Vec<Group> {
-    let mut kept = Vec::new();
-    for mut group in groups {
-        if group.judge(round) {
-            kept.push(group);
-        } else {
-            again.extend(group.choices.into_keys());
-        }
-    }
-    kept
-}
-
-impl Group {
-    /// The view from which the data will come is there. It has at least what the member said
-    /// before that its head holds, if it is still the same process: what has left the head since
-    /// is in a block of the view, whose version it says.
-    fn saw(&mut self, round: &Round, state: &State) -> bool {
-        for arc in self.choices.keys() {
-            let before = round.reads.get(arc).and_then(|read| read.held(self.from));
-            let now = state.partitions.get(arc);
-            let is_current = state.answers(&round.asked(*arc));
-            let (Some(before), Some(now), true) = (before, now, is_current) else {
-                return false;
-            };
-            let data = HeldHere {
-                version: now.held.version,
-                heads: before.heads.clone(),
-            };
-            self.data.insert(*arc, data);
-        }
-        round.runs.get(&self.from) == Some(&state.run)
-    }
-
-    /// Whether the view can be used for all its partitions.
-    fn judge(&mut self, round: &Round) -> bool {
-        for (arc, choice) in &self.choices {
-            let (Some(data), Some(read)) = (self.data.get(arc), round.reads.get(arc)) else {
-                return false;
-            };
-            match read.judge(choice, data) {
-                Verdict::Again => return false,
-                Verdict::Fetch(fetch) => {
-                    for (member, leaves) in fetch {
-                        self.fetch.entry(member).or_default().insert(*arc, leaves);
-                    }
-                }
-            }
-        }
-        true
-    }
-}
-
-impl Round {
-    /// The partitions of the ring as it is now, or those of them that are left.
-    fn new(
-        number: u32,
-        ring: Arc<ControlState>,
-        left: Option<&BTreeSet<RingArc>>,
-    ) -> Result<Self, SourceError> {
-        if ring.partitions.is_empty() {
-            return Err(SourceError::Unavailable(
-                "this node knows no ring yet: try again in a moment".to_owned(),
-            ));
-        }
-        let is_left = |arc: &RingArc| left.is_none_or(|left| left.iter().any(|l| holds(*l, *arc)));
-        let wanted = ring.partitions.iter().filter(|(arc, _)| is_left(arc));
-        let reads = wanted
-            .map(|(arc, found)| (*arc, PartitionRead::new(found.epoch, Sets::of(found))))
-            .collect();
-        Ok(Self {
-            number,
-            ring,
-            reads,
-            local: None,
-            runs: BTreeMap::new(),
-        })
-    }
-
-    fn answered(&mut self, state: &State) {
-        self.runs.insert(state.member, state.run);
-        for (arc, answer) in &state.partitions {
-            if let Some(read) = self.reads.get_mut(arc) {
-                let answer = answer.clone().under(read.epoch());
-                read.answered(state.member, answer);
-            }
-        }
-    }
-
-    /// Whom to ask what, partition by partition.
-    fn worth_asking(&self, core: &Core) -> Vec<(MemberId, Asked)> {
-        let of = |(arc, read): (&RingArc, &PartitionRead)| {
-            let asked = self.asked(*arc);
-            let members = core.worth_asking(&self.ring, read, self.number);
-            members
-                .into_iter()
-                .map(move |member| (member, asked.clone()))
-        };
-        self.reads.iter().flat_map(of).collect()
-    }
-
-    fn asked(&self, arc: RingArc) -> Asked {
-        Asked {
-            arc,
-            epoch: self.reads.get(&arc).map_or(Epoch(0), PartitionRead::epoch),
-            leaves: Leaves::new(),
-        }
-    }
-
-    /// Whom to take the data of each partition from; and those of which too few have answered.
-    fn groups(&self, core: &Core) -> (Vec<Group>, BTreeSet<RingArc>) {
-        let now = core.clock.elapsed();
-        let mut again = BTreeSet::new();
-        let mut groups: BTreeMap<MemberId, Group> = BTreeMap::new();
-        for (arc, read) in &self.reads {
-            let rank = |member| {
-                core.book
-                    .rank(&self.ring, core.holder.me, now, *arc, member)
-            };
-            let Some(choice) = read.choose(rank) else {
-                again.insert(*arc);
-                continue;
-            };
-            let group = groups.entry(choice.from).or_insert_with(|| Group {
-                from: choice.from,
-                choices: BTreeMap::new(),
-                data: BTreeMap::new(),
-                fetch: BTreeMap::new(),
-                opened: None,
-            });
-            group.choices.insert(*arc, choice);
-        }
-        (groups.into_values().collect(), again)
-    }
-}
-
-/// Whether all fingerprints of one arc lie in another.
-fn holds(outer: RingArc, inner: RingArc) -> bool {
-    let mask = u32::MAX
-        .checked_shl(32 - u32::from(outer.depth()))
-        .unwrap_or(0);
-    outer.depth() <= inner.depth() && inner.prefix() & mask == outer.prefix()
 }

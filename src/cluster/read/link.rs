@@ -15,7 +15,7 @@ use super::answers::take_failure;
 use super::batch::{Piece, take_batch};
 use super::messages::{State, wire};
 use super::metrics::ReadMetrics;
-use crate::cluster::peer::{Incoming, Method, PeerError, Transport};
+use crate::cluster::peer::{Incoming, Method, PeerError, Refused, Transport};
 use crate::model::{Incarnation, LabelSet, Samples};
 use crate::runtime::{CancelToken, Reservation};
 use crate::source::{ReadContext, SeriesStream, SourceError};
@@ -39,9 +39,23 @@ impl std::fmt::Debug for Link {
 /// Who answered, and what.
 type Answered = (Incarnation, Result<Opened, PeerError>);
 
+/// Why a stream did not open.
+enum NotOpened {
+    /// Another peer may do better.
+    Peer(PeerError),
+    /// The query asks for too much, wherever it is asked.
+    Query(SourceError),
+}
+
+impl From<PeerError> for NotOpened {
+    fn from(error: PeerError) -> Self {
+        Self::Peer(error)
+    }
+}
+
 /// What was asked and what came of it; dropped, what has not come is called off.
 pub(super) struct Asking {
-    tasks: JoinSet<Answered>,
+    tasks: JoinSet<(Incarnation, Result<Opened, NotOpened>)>,
     runtime: Handle,
     /// How long the next answers may take, all together.
     left: Duration,
@@ -124,7 +138,11 @@ impl Asking {
             let ended = Link::wait(&self.runtime, cancel, &mut self.left, next)?;
             match ended.flatten() {
                 None => return Ok(None),
-                Some(Ok(answer)) => return Ok(Some(answer)),
+                Some(Ok((peer, Ok(opened)))) => return Ok(Some((peer, Ok(opened)))),
+                Some(Ok((peer, Err(NotOpened::Peer(error))))) => {
+                    return Ok(Some((peer, Err(error))));
+                }
+                Some(Ok((_, Err(NotOpened::Query(error))))) => return Err(error),
                 // A bug: its answer is missed like that of a silent peer.
                 Some(Err(error)) => tracing::error!(%error, "a call to a peer ended abnormally"),
             }
@@ -151,20 +169,27 @@ async fn open_one(
     method: Method,
     body: Bytes,
     silence: Duration,
-) -> Result<Opened, PeerError> {
+) -> Result<Opened, NotOpened> {
     let mut messages = transport.stream(to, method, body, silence).await?;
     loop {
         let Some(message) = messages.recv().await.transpose()? else {
-            return Err(garbled(to, &"the stream ended before it began"));
+            return Err(garbled(to, &"the stream ended before it began").into());
         };
         let part = wire::Part::decode(message).map_err(|error| garbled(to, &error))?;
         if let Some(failure) = part.failure {
-            return Err(garbled(to, &take_failure(failure)));
+            return Err(match take_failure(failure) {
+                error @ SourceError::Budget(_) => NotOpened::Query(error),
+                error => PeerError::Refused {
+                    peer: to.to_string(),
+                    refused: Refused::Unavailable(error.to_string()),
+                }
+                .into(),
+            });
         }
         if let Some(state) = part.opened {
             let state = State::of_wire(state).map_err(|error| garbled(to, &error))?;
             if state.member.incarnation != to {
-                return Err(garbled(to, &"it says that it is another"));
+                return Err(garbled(to, &"it says that it is another").into());
             }
             return Ok(Opened { state, messages });
         }

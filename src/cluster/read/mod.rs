@@ -23,6 +23,7 @@ mod peers;
 mod protocol;
 mod reread;
 mod resume;
+mod round;
 mod service;
 mod settings;
 mod source;

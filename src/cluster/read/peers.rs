@@ -46,9 +46,9 @@ impl PeerBook {
     ) -> Rank {
         let peer = member.incarnation;
         let failed = self.0.lock().get(&peer).is_some_and(|until| *until > now);
-        let class = if peer == me {
+        let class = if peer == me && !failed {
             0
-        } else if is_away(state, peer) {
+        } else if peer != me && is_away(state, peer) {
             3
         } else {
             1 + u8::from(failed)

@@ -29,7 +29,7 @@ pub struct ReadSettings {
 impl Default for ReadSettings {
     fn default() -> Self {
         Self {
-            open_max: 256,
+            open_max: 64,
             running_max: 8,
             limits: BudgetLimits {
                 memory_bytes: 256 << 20,
