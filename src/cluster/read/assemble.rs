@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -121,9 +122,12 @@ impl<'a> Assembly<'a> {
         loop {
             if !is_enough && round.reads.values().all(PartitionRead::has_majority) {
                 is_enough = true;
-                // Where something went wrong before, whoever else answers soon is a choice more.
-                let more = u32::from(round.number > 0);
-                asking.hurry(core.settings.hedge_after.saturating_mul(more));
+                // Where something went wrong before, whoever else answers is a choice more.
+                let patience = match round.number {
+                    0 => Duration::ZERO,
+                    number => core.settings.hedge_after.saturating_mul(1 << number.min(6)),
+                };
+                asking.hurry(patience);
             }
             let Some((peer, answer)) = asking.next(&self.context.cancel)? else {
                 break;
