@@ -123,7 +123,7 @@ impl PartitionRead {
     /// from whose view little else has to be fetched. `None`: not enough have answered.
     pub(super) fn choose<R: Ord>(&self, rank: impl Fn(MemberId) -> R) -> Option<Choice> {
         let choices = self.holdings.keys().filter_map(|from| {
-            let (choice, cost) = self.choice_of(*from)?;
+            let (choice, cost) = self.choice_of(*from, &rank)?;
             let unusual = cost.saturating_sub(DIFFERING_USUAL);
             Some(((unusual, rank(*from)), choice))
         });
@@ -131,14 +131,19 @@ impl PartitionRead {
         best.map(|(_, choice)| choice)
     }
 
-    /// Data from one member, and the cheapest others that make a majority with it; and how many
-    /// leaves would have to be fetched.
-    fn choice_of(&self, from: MemberId) -> Option<(Choice, usize)> {
+    /// Data from one member, and the cheapest others that make a majority with it, of equal ones the
+    /// best; and how many leaves would have to be fetched.
+    fn choice_of<R: Ord>(
+        &self,
+        from: MemberId,
+        rank: &impl Fn(MemberId) -> R,
+    ) -> Option<(Choice, usize)> {
         let own = self.holdings.get(&from)?;
-        let mut others: Vec<(usize, MemberId)> = self
-            .holdings
-            .iter()
-            .filter(|(member, other)| **member != from && other.version <= own.version)
+        let older = |(member, other): &(&MemberId, &HeldHere)| {
+            **member != from && other.version <= own.version
+        };
+        let candidates = self.holdings.iter().filter(older);
+        let mut others: Vec<(usize, MemberId)> = candidates
             .map(|(member, other)| (count(&other.heads.beyond(&own.heads)), *member))
             .collect();
         let is_enough = |others: &[(usize, MemberId)]| {
@@ -150,7 +155,7 @@ impl PartitionRead {
             return None;
         }
         // The dearest go first, as long as it is enough without them.
-        others.sort_unstable();
+        others.sort_by_key(|(cost, member)| (*cost, rank(*member)));
         for at in (0..others.len()).rev() {
             let mut fewer = others.clone();
             fewer.remove(at);
