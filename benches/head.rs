@@ -13,6 +13,7 @@
     reason = "a bench stops at the first surprise"
 )]
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 const BATCH: usize = 5000;
 const TARGET_SERIES: usize = 1000;
 const STEP_MS: i64 = 15_000;
+/// Scrapes of a window.
+const WINDOW_SCRAPES: i64 = 480;
 const BEGIN_MS: i64 = 1_700_006_400_000;
 
 /// Values of the kinds that scrapes have: constants, counters, gauges, and 8 % noise.
@@ -224,19 +227,22 @@ fn benches(criterion: &mut Criterion) {
         let dir = tempfile::tempdir().unwrap();
         let head = open(dir.path(), sync);
         let mut fleet = Fleet::register(&head, BATCH);
-        let (mut scrape, mut kept) = (0, false);
+        let (mut scrape, mut begun, asked) = (0, None, Cell::new(0));
         group.bench_function(name, |bench| {
             bench.iter_batched(
                 || {
                     fleet.advance();
                     scrape += 1;
+                    asked.set(scrape);
                     fleet.batches(scrape).remove(0)
                 },
                 |batch| {
                     let position = append(&head, &batch);
                     head.wait_durable(position).unwrap();
-                    if digests && !kept {
-                        kept = trees(&head) > 0;
+                    // Each window's layers begin to keep theirs when they are asked.
+                    if digests && begun != Some(asked.get() / WINDOW_SCRAPES) {
+                        begun = Some(asked.get() / WINDOW_SCRAPES);
+                        trees(&head);
                     }
                 },
                 BatchSize::PerIteration,
