@@ -81,7 +81,7 @@ pub(super) fn id(number: usize) -> MemberId {
 pub(super) fn quick() -> ReadSettings {
     ReadSettings {
         hedge_after: Duration::from_millis(150),
-        silence_max: Duration::from_millis(600),
+        silence_max: Duration::from_millis(2000),
         sign_every: Duration::from_millis(50),
         rounds_max: 4,
         ..ReadSettings::default()

@@ -368,7 +368,8 @@ impl World {
 
     /// Waits until a node holds so many samples.
     pub(super) async fn until_held(&self, number: u128, samples: usize) {
-        for _ in 0..100 {
+        // However loaded the machine: this waits, it does not measure.
+        for _ in 0..600 {
             if self.held(number).len() >= samples {
                 return;
             }

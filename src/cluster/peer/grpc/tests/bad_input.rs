@@ -116,7 +116,7 @@ async fn an_unknown_method_is_refused() {
     let identity = one.wiring.identity.clone();
     let wire = Wire::new(connection.into(), identity, Some(two.me));
     let mut client = Client::with_origin(wire, hyper::Uri::from_static("http://peer"));
-    for method in [0, 14, u32::MAX] {
+    for method in [0, 4000, u32::MAX] {
         let body = Bytes::new();
         let status = client.call(Message { method, body }).await.unwrap_err();
         assert!(status.message().contains("is not known here"), "{status:?}");
