@@ -125,6 +125,17 @@ fn cgroup_limit_files(groups: &str) -> Vec<String> {
     files
 }
 
+/// The address of this machine that leads outwards, as others may see it. Nothing is sent. `None`:
+/// there is no way out.
+#[must_use]
+pub fn outward_address() -> Option<String> {
+    // A documentation address: what matters is which interface the system would choose.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified()).then(|| address.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,15 +165,4 @@ mod tests {
             Some(12 * 1024)
         );
     }
-}
-
-/// The address of this machine that leads outwards, as others may see it. Nothing is sent. `None`:
-/// there is no way out.
-#[must_use]
-pub fn outward_address() -> Option<String> {
-    // A documentation address: what matters is which interface the system would choose.
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket.connect("192.0.2.1:9").ok()?;
-    let address = socket.local_addr().ok()?.ip();
-    (!address.is_unspecified()).then(|| address.to_string())
 }

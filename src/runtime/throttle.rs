@@ -56,6 +56,7 @@ impl Throttle {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a rate is tested against time")]
 mod tests {
     use super::*;
 
