@@ -528,11 +528,8 @@ mod tests {
         ]
     }
 
-    /// `CAIRN_CORPUS=seed` writes the seeds of the fuzz target `read` again.
-    #[test]
-    fn seeds_are_read() {
-        use crate::cluster::read::batch::BatchWriter;
-        use crate::model::{LabelSet, Samples, Value, stale_nan};
+    /// Partitions that are asked for, a selection, and a state.
+    fn seed() -> (Vec<Asked>, Selection, State) {
         let arc = RingArc::all(FOUNDING_DEPTH).nth(3).unwrap();
         let mut set = LeafSet::default();
         (2..5).for_each(|slot| set.insert(Leaf::new(slot, 7).unwrap()));
@@ -571,6 +568,15 @@ mod tests {
             run: 5,
             partitions: BTreeMap::from([(arc, answer)]),
         };
+        (partitions, selection, state)
+    }
+
+    /// `CAIRN_CORPUS=seed` writes the seeds of the fuzz target `read` again.
+    #[test]
+    fn seeds_are_read() {
+        use crate::cluster::read::batch::BatchWriter;
+        use crate::model::{LabelSet, Samples, Value, stale_nan};
+        let (partitions, selection, state) = seed();
         let mut samples = Samples::default();
         for (i, value) in [1.0, 1.5, stale_nan()].into_iter().enumerate() {
             let at = TimestampMs(1_700_000_000_000 + 15_000 * i64::try_from(i).unwrap());

@@ -17,21 +17,21 @@ pub fn reread(bytes: &[u8]) -> bool {
     };
     let rest = Bytes::copy_from_slice(rest);
     match kind {
-        0 => StateRequest::decode(rest).is_ok_and_same(|one| StateRequest::decode(one.encode())),
-        1 => SelectRequest::decode(rest).is_ok_and_same(|one| SelectRequest::decode(one.encode())),
-        2 => NamesRequest::decode(rest).is_ok_and_same(|one| NamesRequest::decode(one.encode())),
-        3 => State::decode(rest).is_ok_and_same(|one| State::decode(one.encode())),
+        0 => StateRequest::decode(rest).comes_back(|one| StateRequest::decode(one.encode())),
+        1 => SelectRequest::decode(rest).comes_back(|one| SelectRequest::decode(one.encode())),
+        2 => NamesRequest::decode(rest).comes_back(|one| NamesRequest::decode(one.encode())),
+        3 => State::decode(rest).comes_back(|one| State::decode(one.encode())),
         _ => reread_part(rest),
     }
 }
 
 trait Same<T> {
     /// Whether what was accepted, if anything was, is the same when it is read again.
-    fn is_ok_and_same<E>(self, again: impl FnOnce(&T) -> Result<T, E>) -> bool;
+    fn comes_back<E>(self, again: impl FnOnce(&T) -> Result<T, E>) -> bool;
 }
 
 impl<T: PartialEq, E> Same<T> for Result<T, E> {
-    fn is_ok_and_same<F>(self, again: impl FnOnce(&T) -> Result<T, F>) -> bool {
+    fn comes_back<F>(self, again: impl FnOnce(&T) -> Result<T, F>) -> bool {
         match self {
             Ok(one) => again(&one).is_ok_and(|other| other == one),
             Err(_) => true,
@@ -44,7 +44,7 @@ fn reread_part(bytes: Bytes) -> bool {
         return true;
     };
     let state = part.opened.map(State::of_wire);
-    let is_same = state.is_none_or(|state| state.is_ok_and_same(|one| State::decode(one.encode())));
+    let is_same = state.is_none_or(|state| state.comes_back(|one| State::decode(one.encode())));
     let batch = part.batch.unwrap_or_default();
     // Values that are no numbers are never the same: reading them is all that can be asked.
     let _ = part
@@ -52,7 +52,7 @@ fn reread_part(bytes: Bytes) -> bool {
         .iter()
         .map(take_exemplars)
         .all(|one| one.is_ok());
-    is_same && take_batch(&batch).is_ok_and_same(|pieces| take_batch(&written(pieces, &batch)))
+    is_same && take_batch(&batch).comes_back(|pieces| take_batch(&written(pieces, &batch)))
 }
 
 /// More samples are not written again: a message would not hold them.

@@ -333,11 +333,8 @@ fn data_that_break_off_come_from_elsewhere() {
         // The first to break has been chosen; from now on both members behave.
         let mut got = BTreeMap::new();
         let mut samples = Samples::default();
-        loop {
-            match stream.next(&mut samples).unwrap() {
-                Some(labels) => assert!(got.insert(labels, samples.clone()).is_none()),
-                None => break,
-            }
+        while let Some(labels) = stream.next(&mut samples).unwrap() {
+            assert!(got.insert(labels, samples.clone()).is_none());
             for number in 1..=2 {
                 *nodes.node(number).service.fault.lock() = Fault::None;
             }
