@@ -156,19 +156,23 @@ fn main() {
         let (messages, mut answers) = (duplex.messages, duplex.answers);
         measure(criterion, name, bytes, MESSAGES, || {
             runtime.block_on(async {
-                let say = async {
-                    for _ in 0..MESSAGES {
-                        messages.send(message.clone()).await.unwrap();
-                    }
-                };
-                let hear = async {
-                    for _ in 0..MESSAGES {
-                        answers.recv().await.unwrap().unwrap();
-                    }
-                };
-                tokio::join!(say, hear);
+                tokio::join!(send_all(&messages, &message), receive_all(&mut answers));
             });
         });
     }
     criterion.final_summary();
+}
+
+/// Sends a message over and over.
+async fn send_all(messages: &cairn::cluster::Outgoing, message: &Bytes) {
+    for _ in 0..MESSAGES {
+        messages.send(message.clone()).await.unwrap();
+    }
+}
+
+/// Waits for an answer to each.
+async fn receive_all(answers: &mut cairn::cluster::Incoming) {
+    for _ in 0..MESSAGES {
+        answers.recv().await.unwrap().unwrap();
+    }
 }

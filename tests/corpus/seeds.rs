@@ -244,6 +244,21 @@ fn exchanges() -> Vec<(&'static str, String, Vec<u8>)> {
         },
         release: vec![11],
     };
+    [
+        (0, "cut", cut.encode()),
+        (1, "held", one.encode()),
+        (2, "windows", windows.encode()),
+        (3, "pull", pull.encode()),
+        (4, "stage", stage.encode()),
+        (5, "content", content()),
+    ]
+    .into_iter()
+    .map(|(kind, name, body)| ("data", name.to_owned(), [&[kind], &body[..]].concat()))
+    .collect()
+}
+
+/// A message of series and metadata.
+fn content() -> bytes::Bytes {
     let mut writer = ContentWriter::default();
     let mut send = |_| Ok::<_, ()>(());
     for (at, series) in pages()
@@ -266,17 +281,7 @@ fn exchanges() -> Vec<(&'static str, String, Vec<u8>)> {
     };
     let family = Pulled::Metadata(TenantId::anonymous(), "up".to_owned(), vec![metadata]);
     writer.add(&family, &mut send).unwrap();
-    [
-        (0, "cut", cut.encode()),
-        (1, "held", one.encode()),
-        (2, "windows", windows.encode()),
-        (3, "pull", pull.encode()),
-        (4, "stage", stage.encode()),
-        (5, "content", writer.finish()),
-    ]
-    .into_iter()
-    .map(|(kind, name, body)| ("data", name.to_owned(), [&[kind], &body[..]].concat()))
-    .collect()
+    writer.finish()
 }
 
 /// Credentials of a member and of a stranger, and envelopes.
