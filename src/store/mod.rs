@@ -18,6 +18,7 @@ mod metrics;
 mod pinned;
 mod pull;
 mod remainder;
+mod remembered;
 #[cfg(test)]
 mod replica_tests;
 mod retention;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::head::{Extent, HeadSeries, HeadView};
 use super::pull::Pull;
+use super::remembered::Remembered;
 use super::tree::{DigestTree, Leaves};
 use super::view::{ArcView, ReadView};
 use super::whole::Store;
@@ -26,6 +27,7 @@ use crate::source::{ReadContext, Selection, SeriesStream, SourceError};
 pub struct Pinned {
     views: BTreeMap<RingArc, Arc<ArcView>>,
     head: Arc<HeadView>,
+    remembered: Arc<Remembered>,
 }
 
 impl std::fmt::Debug for Pinned {
@@ -43,6 +45,7 @@ impl Store {
         Pinned {
             views: arcs.iter().map(of).collect(),
             head: Arc::new(self.head.view_of(arcs)),
+            remembered: Arc::clone(&self.remembered),
         }
     }
 }
@@ -84,6 +87,7 @@ impl Pinned {
         Self {
             views: views.map(|(arc, view)| (*arc, Arc::clone(view))).collect(),
             head: Arc::new(self.head.only(arcs)),
+            remembered: Arc::clone(&self.remembered),
         }
     }
 
@@ -129,6 +133,7 @@ impl Pinned {
         let view = ReadView {
             head: Arc::clone(&self.head),
             blocks: Vec::new(),
+            remembered: Arc::clone(&self.remembered),
         };
         view.select(selection, context)
     }
@@ -146,6 +151,7 @@ impl Pinned {
         ReadView {
             head: Arc::clone(&self.head),
             blocks: blocks.cloned().collect(),
+            remembered: Arc::clone(&self.remembered),
         }
     }
 }

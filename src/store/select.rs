@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
 use super::head::{HeadSeries, HeadView};
+use super::remembered::{BlockSet, united};
 use super::texts::{Texts, TextsOf};
 use super::view::{AppliedBlock, ReadView};
 use crate::model::{LabelSet, METRIC_NAME, Metadata, Samples, TenantId, TimeRange};
@@ -300,32 +301,52 @@ fn limited<T>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> {
 }
 
 impl ReadView {
-    /// Collects texts from the head and from every block of the range, sorted.
+    /// Collects texts from the head and from every block of the range, sorted: label names, or the
+    /// values of a label.
     fn collect_texts(
         &self,
+        label: Option<&str>,
         selection: &Selection,
         context: &ReadContext,
         from_head: impl Fn(&HeadView) -> BTreeSet<String>,
         from_block: impl Fn(&mut TenantReader, &mut dyn FnMut(TextsOf<'_>)) -> Result<(), Error>,
     ) -> Result<Vec<String>, SourceError> {
         let mut reservation = context.budget.reserve(0, 0)?;
-        let mut texts = Texts::default();
-        for text in from_head(&self.head) {
-            texts.add(TextsOf::One(&text));
-        }
-        reservation.grow(texts.take_grown(), 0)?;
+        let mut set = BlockSet::default();
+        let mut meant = Vec::with_capacity(self.blocks.len());
         for block in &self.blocks {
-            context.cancel.check()?;
             let reader = block.reader()?;
-            if reader.overlaps(selection.range)
-                && let Some(mut data) = reader.tenant(&selection.tenant)?
-            {
-                from_block(&mut data, &mut |found| texts.add(found))?;
+            if reader.overlaps(selection.range) {
+                set.add(block.entry().id);
+                meant.push(reader);
             }
-            // A block at a time: what one has is bounded.
-            reservation.grow(texts.take_grown(), 0)?;
         }
-        Ok(texts.sorted())
+        let question = set.question(&selection.tenant, label);
+        let all = selection.matchers.is_empty();
+        let known = all.then(|| self.remembered.get(&question)).flatten();
+        let of_blocks = match known {
+            Some(list) => list,
+            None => {
+                let mut texts = Texts::default();
+                for reader in meant {
+                    context.cancel.check()?;
+                    if let Some(mut data) = reader.tenant(&selection.tenant)? {
+                        from_block(&mut data, &mut |found| texts.add(found))?;
+                    }
+                    // A block at a time: what one has is bounded.
+                    reservation.grow(texts.take_grown(), 0)?;
+                }
+                let list = Arc::new(texts.sorted());
+                if all {
+                    self.remembered.keep(question, &list);
+                }
+                list
+            }
+        };
+        let of_head = from_head(&self.head);
+        let more: usize = of_head.iter().map(String::len).sum();
+        reservation.grow(u64::try_from(more).unwrap_or(u64::MAX), 0)?;
+        Ok(united(&of_blocks, of_head))
     }
 
     /// As [`Source::select`].
@@ -371,6 +392,7 @@ impl ReadView {
         context: &ReadContext,
     ) -> Result<Vec<String>, SourceError> {
         let names = self.collect_texts(
+            None,
             selection,
             context,
             |head| head.label_names(selection),
@@ -388,6 +410,7 @@ impl ReadView {
         context: &ReadContext,
     ) -> Result<Vec<String>, SourceError> {
         let values = self.collect_texts(
+            Some(name),
             selection,
             context,
             |head| head.label_values(name, selection),

@@ -13,6 +13,7 @@ use super::block::{BlockReader, DecodedParts};
 use super::engine::Engine;
 use super::error::Error;
 use super::head::HeadView;
+use super::remembered::Remembered;
 use crate::model::{BlockEntry, RingArc, TimeRange};
 
 /// A block of the engine that is applied here; opened when it is first read.
@@ -91,4 +92,6 @@ pub(super) type ArcViews = BTreeMap<RingArc, Arc<ArcView>>;
 pub(super) struct ReadView {
     pub(super) head: Arc<HeadView>,
     pub(super) blocks: Vec<Arc<AppliedBlock>>,
+    /// What sets of blocks have given before.
+    pub(super) remembered: Arc<Remembered>,
 }

@@ -15,6 +15,7 @@ use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
 use super::lock::DataDir;
 use super::log::{DirDisk, Mark, WriteLogSettings};
+use super::remembered::Remembered;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
 use crate::model::{
     BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
@@ -67,6 +68,8 @@ pub struct Store {
     pub(super) engine: Arc<dyn Engine>,
     /// Decoded parts of the applied blocks.
     pub(super) decoded: Arc<DecodedParts>,
+    /// Lists that sets of blocks gave to reads.
+    pub(super) remembered: Arc<Remembered>,
     pub(super) head: Head,
     head_bytes_max: u64,
     pub(super) cluster_id: u128,
@@ -144,6 +147,7 @@ impl Store {
             directory: parts.directory,
             engine: parts.engine,
             decoded,
+            remembered: Arc::default(),
             head,
             head_bytes_max: parts.head_bytes_max,
             cluster_id: parts.cluster_id,
@@ -316,7 +320,11 @@ impl Store {
             .flat_map(|view| view.blocks_in(range))
             .cloned()
             .collect();
-        ReadView { head, blocks }
+        ReadView {
+            head,
+            blocks,
+            remembered: Arc::clone(&self.remembered),
+        }
     }
 
     pub(super) fn staging(&self) -> PathBuf {

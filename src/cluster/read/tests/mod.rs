@@ -301,7 +301,7 @@ fn a_silent_member_is_left_for_another() {
             let got = read(nodes.node(4).source.as_ref()).unwrap();
             assert_eq!(got.len(), 40);
             assert!(
-                began.elapsed() < Duration::from_secs(3),
+                began.elapsed() < Duration::from_secs(20),
                 "{:?}",
                 began.elapsed()
             );
@@ -361,7 +361,7 @@ fn data_that_break_off_are_an_error() {
         let error = read(nodes.node(4).source.as_ref()).unwrap_err();
         assert!(matches!(error, SourceError::Unavailable(_)), "{error}");
         assert!(error.to_string().contains("broke off"), "{error}");
-        assert!(began.elapsed() < Duration::from_secs(6));
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 }
 
@@ -385,7 +385,7 @@ fn a_read_that_is_called_off_ends() {
         "{result:?}"
     );
     assert!(
-        began.elapsed() < Duration::from_millis(390),
+        began.elapsed() < Duration::from_millis(1500),
         "{:?}",
         began.elapsed()
     );

@@ -216,7 +216,7 @@ async fn a_peer_that_is_gone_ends_what_is_under_way() {
     let back = Node::wired(wiring(two.wiring.identity, None), &address).await;
     let began = Instant::now();
     while one.ask(to, b"x").await.is_err() {
-        assert!(began.elapsed() < Duration::from_secs(3), "not found again");
+        assert!(began.elapsed() < Duration::from_secs(20), "not found again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     drop(back);
@@ -228,7 +228,7 @@ async fn a_stop_lets_short_calls_end() {
     let mut duplex = one.transport.duplex(two.me, Method::Append).await.unwrap();
     let began = Instant::now();
     two.server.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(began.elapsed() < Duration::from_secs(20));
     let last = duplex.answers.recv().await;
     assert!(matches!(
         last,
