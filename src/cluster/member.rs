@@ -177,10 +177,12 @@ impl LocalMember {
         }));
         match &together {
             // What is missing is fetched by the worker: nobody waits for it here.
-            Some(together) => together.follow_ring(),
-            None => sealer.catch_up(&world.cancel)?,
+            Some(together) => together.follow_ring()?,
+            None => {
+                sealer.catch_up(&world.cancel)?;
+                gate.set_ring(&state, me);
+            }
         }
-        gate.set_ring(&state, me);
         Ok(Self {
             store,
             control,

@@ -10,6 +10,7 @@ mod data;
 mod discovery;
 mod error;
 mod identity;
+mod in_force;
 mod member;
 mod metrics;
 mod moves;

@@ -18,11 +18,12 @@ use super::addresses::{advertised, http_endpoint, introduction};
 use super::clocks::{ClockWatch, StatusService};
 use super::control::{
     ClusterId, Control, ControlMetrics, ControlState, GroupParts, RaftControl, Timings,
-    begin_session,
+    Session, begin_session,
 };
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};
 use super::error::Error;
+use super::in_force::InForce;
 use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts};
 use super::opening::{MemberSettings, World};
 use super::peer::{
@@ -61,8 +62,8 @@ pub(super) struct Joined {
     server: PeerServer,
     discovery: Arc<dyn Discovery>,
     joining: JoinHandle<()>,
-    /// Tells this start from all others of this node.
-    run: u64,
+    in_force: InForce,
+    session: Session,
 }
 
 /// What a node has of its peers.
@@ -78,6 +79,9 @@ pub(super) struct Together {
     mover: Arc<Mover>,
     pub(super) conducting: Arc<Conducting>,
     clocks: ClockWatch,
+    gate: Arc<Gate>,
+    in_force: InForce,
+    me: Incarnation,
     runtime: Handle,
     /// Why this node must end, once it must.
     ended: watch::Receiver<Option<String>>,
@@ -152,6 +156,8 @@ impl Joined {
         let discovery = discovery::open(&settings.discovery, &announcement, &surroundings)?;
         let discovery: Arc<dyn Discovery> = Arc::from(discovery);
         let joining = wait_for_cluster(&raft, &discovery, incarnation, world)?;
+        let in_force = InForce::open(Arc::clone(engine))?;
+        in_force.check(&raft.state())?;
         Ok(Self {
             raft,
             identity,
@@ -161,7 +167,8 @@ impl Joined {
             server,
             discovery,
             joining,
-            run: low_bits(session.nonce),
+            in_force,
+            session,
         })
     }
 
@@ -208,6 +215,9 @@ impl Joined {
             mover,
             conducting,
             clocks,
+            gate: Arc::clone(parts.gate),
+            in_force: self.in_force,
+            me: parts.me,
             runtime: parts.world.runtime.clone(),
             ended,
         };
@@ -220,6 +230,11 @@ impl Joined {
 
     fn control(&self) -> Arc<dyn Control> {
         Arc::clone(&self.raft) as Arc<dyn Control>
+    }
+
+    /// Tells this start from all others of this node.
+    const fn run(&self) -> u64 {
+        low_bits(self.session.nonce)
     }
 
     /// Seals' and moves' side of the services.
@@ -237,6 +252,7 @@ impl Joined {
             follower: Arc::clone(follower),
             peers: Arc::clone(peers),
             me: parts.me,
+            session: self.session,
         }));
         let data: Arc<dyn Service> = Arc::new(DataService::new(
             Arc::clone(parts.store),
@@ -280,7 +296,7 @@ impl Joined {
             self.control(),
             Arc::clone(parts.store),
             parts.me,
-            self.run,
+            self.run(),
             ReadSettings::default(),
             metrics.clone(),
         );
@@ -291,7 +307,7 @@ impl Joined {
             control: self.control(),
             store: Arc::clone(parts.store),
             me: parts.me,
-            run: self.run,
+            run: self.run(),
             clock: Arc::clone(&parts.world.clock),
             settings: ReadSettings::default(),
             metrics,
@@ -400,7 +416,9 @@ impl Together {
             let _ = ring
                 .runtime
                 .block_on(async { timeout(RING_INTERVAL, changed.changed()).await });
-            ring.follow_ring();
+            if let Err(error) = ring.follow_ring() {
+                tracing::error!(%error, "the ring's epochs could not be brought to disk: those before stay in force");
+            }
         };
         let moving = Arc::clone(self);
         let moves = move |cancel: &CancelToken| moving.mover.round(cancel);
@@ -416,13 +434,21 @@ impl Together {
         ])
     }
 
-    /// Puts the ring of the present control state into force.
-    pub(super) fn follow_ring(&self) {
+    /// Puts the ring of the present control state into force, durably: after a crash this node
+    /// never takes part under an epoch that was over before.
+    ///
+    /// # Errors
+    /// When the disk fails; the ring before stays in force.
+    pub(super) fn follow_ring(&self) -> Result<(), Error> {
         let state = self.raft.state();
+        if self.gate.would_change(&state, self.me) {
+            self.in_force.secure(&state)?;
+        }
         self.writer.set_ring(&state);
         for (incarnation, member) in &state.members {
             self.identity.note_session(*incarnation, member.session);
         }
+        Ok(())
     }
 
     /// Ends with the reason why this node must end, if ever.

@@ -174,9 +174,20 @@ impl DataPeers {
         patience: Duration,
         take: impl Fn(Bytes) -> Result<T, DataError>,
     ) -> Vec<(MemberId, Result<T, Error>)> {
-        let asks = members
-            .iter()
-            .map(|member| (member.incarnation, body.clone()));
+        let bodies = vec![body.clone(); members.len()];
+        self.ask_each(members, method, bodies, patience, take)
+    }
+
+    fn ask_each<T>(
+        &self,
+        members: &[MemberId],
+        method: Method,
+        bodies: Vec<Bytes>,
+        patience: Duration,
+        take: impl Fn(Bytes) -> Result<T, DataError>,
+    ) -> Vec<(MemberId, Result<T, Error>)> {
+        let incarnations = members.iter().map(|member| member.incarnation);
+        let asks = incarnations.zip(bodies);
         let answers = self.peers.call_all(asks.collect(), method, patience);
         let each = members.iter().zip(answers);
         each.map(|(member, (from, answer))| {
@@ -243,21 +254,23 @@ impl DataPeers {
         })
     }
 
-    /// Has members fetch a block's file from this node and keep it durably.
+    /// Has members fetch a block's file from this node and keep it durably. Each is told by its own
+    /// order, because each has a cut of its own to release.
     pub(in crate::cluster) fn stage(
         &self,
-        members: &[MemberId],
-        order: &StageRequest,
+        orders: &[(MemberId, StageRequest)],
     ) -> Vec<(MemberId, Result<(), Error>)> {
-        let body = order.encode();
-        let answers = self.ask(
-            members,
+        let members: Vec<MemberId> = orders.iter().map(|(member, _)| *member).collect();
+        let bodies = orders.iter().map(|(_, order)| order.encode());
+        let answers = self.ask_each(
+            &members,
             Method::Stage,
-            &body,
+            bodies.collect(),
             STAGE_PATIENCE,
             StageAnswer::decode,
         );
-        let each = answers.into_iter().map(|(member, answer)| {
+        let each = answers.into_iter().zip(orders);
+        let each = each.map(|((member, answer), (_, order))| {
             let staged = answer.and_then(|answer| match answer.staged {
                 true => Ok(()),
                 false => Err(other_epoch(order.arc, order.epoch, answer.epoch)),

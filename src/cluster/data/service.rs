@@ -26,6 +26,11 @@ const CUTS_MAX: usize = 64;
 const CUT_AGE: Duration = Duration::from_secs(120);
 /// Answers that are worked on at once; others wait. Each reads disk or decodes.
 const BUSY_MAX: usize = 8;
+/// Files that are staged at once. Not among the others: staging asks whoever seals for the file,
+/// and must not hold what an answer to the same question needs, or two nodes that stage for each
+/// other wait for ever.
+const STAGING_MAX: usize = 4;
+
 /// Answers [`Method::Cut`], [`Method::Pull`], [`Method::Stage`] and [`Method::FetchBlock`].
 pub(in crate::cluster) struct DataService(Arc<Inner>);
 
@@ -36,6 +41,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     cuts: Mutex<Cuts>,
     busy: Arc<Semaphore>,
+    staging: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -88,16 +94,18 @@ impl DataService {
             clock,
             cuts: Mutex::default(),
             busy: Arc::new(Semaphore::new(BUSY_MAX)),
+            staging: Arc::new(Semaphore::new(STAGING_MAX)),
         }))
     }
 
     /// Does something on a thread that may block; it is told when nobody waits any more.
     async fn run<T: Send + 'static>(
         &self,
+        permits: &Arc<Semaphore>,
         work: impl FnOnce(&Inner, &CancelToken) -> Result<T, Refused> + Send + 'static,
     ) -> Result<T, Refused> {
         let inner = Arc::clone(&self.0);
-        let busy = Arc::clone(&inner.busy).acquire_owned().await;
+        let busy = Arc::clone(permits).acquire_owned().await;
         let busy = busy.map_err(unavailable)?;
         let cancel = CancelToken::new();
         let _call_off = CallOff(cancel.clone());
@@ -116,15 +124,15 @@ impl Service for DataService {
             match method {
                 Method::Cut => {
                     let request = CutRequest::decode(body).map_err(invalid)?;
-                    self.run(move |inner, _| inner.cut(&request)).await
+                    self.run(&self.0.busy, move |inner, _| inner.cut(&request)).await
                 }
                 Method::FetchBlock => {
                     let request = FetchRequest::decode(body).map_err(invalid)?;
-                    self.run(move |inner, _| inner.read_file(&request)).await
+                    self.run(&self.0.busy, move |inner, _| inner.read_file(&request)).await
                 }
                 _ => {
                     let request = StageRequest::decode(body).map_err(invalid)?;
-                    self.run(move |inner, cancel| inner.stage(&request, from, cancel))
+                    self.run(&self.0.staging, move |inner, cancel| inner.stage(&request, from, cancel))
                         .await
                 }
             }
@@ -140,7 +148,7 @@ impl Service for DataService {
     ) -> Serving<'a, ()> {
         Box::pin(async move {
             let request = PullRequest::decode(body).map_err(invalid)?;
-            self.run(move |inner, _| inner.pull(&request, &answers))
+            self.run(&self.0.busy, move |inner, _| inner.pull(&request, &answers))
                 .await
         })
     }

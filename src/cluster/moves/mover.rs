@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::conductor::Report;
 use super::follower::{Follower, catalog, role_of};
 use super::gather;
-use crate::cluster::control::{Control, ControlState, Partition};
+use crate::cluster::control::{Control, ControlState, Partition, Session};
 use crate::cluster::data::DataPeers;
 use crate::cluster::error::Error;
 use crate::cluster::quorum::{Role, Sets};
@@ -37,6 +37,7 @@ pub(in crate::cluster) struct Mover {
     follower: Arc<Follower>,
     peers: Arc<DataPeers>,
     me: Incarnation,
+    session: Session,
     state: Mutex<State>,
 }
 
@@ -59,6 +60,8 @@ pub(in crate::cluster) struct MoverParts {
     pub(in crate::cluster) follower: Arc<Follower>,
     pub(in crate::cluster) peers: Arc<DataPeers>,
     pub(in crate::cluster) me: Incarnation,
+    /// This start of the node.
+    pub(in crate::cluster) session: Session,
 }
 
 impl Mover {
@@ -71,6 +74,7 @@ impl Mover {
             follower,
             peers,
             me,
+            session,
         } = parts;
         Self {
             store,
@@ -80,6 +84,7 @@ impl Mover {
             follower,
             peers,
             me,
+            session,
             state: Mutex::default(),
         }
     }
@@ -111,6 +116,7 @@ impl Mover {
             tracing::warn!(%error, "the catalog could not be applied and will be tried again");
         }
         let wanted = self.wanted(now);
+        let is_recent = self.is_recent(&state);
         for (arc, partition) in &state.partitions {
             if cancel.check().is_err() {
                 return;
@@ -118,6 +124,7 @@ impl Mover {
             let role = role_of(partition, self.me);
             let done = match role {
                 Role::Outside if wanted.contains(arc) => self.follower.fetch(&state, *arc, cancel),
+                Role::Outside if !is_recent => Ok(()),
                 Role::Outside => self.forget(*arc),
                 Role::Joining | Role::Member => self.gather(*arc, partition, cancel),
                 Role::Leaving => Ok(()),
@@ -130,9 +137,20 @@ impl Mover {
             }
         }
         self.forget_old(&state);
+        if !is_recent {
+            return;
+        }
         if let Err(error) = self.sweep(&state, now) {
             tracing::warn!(%error, "leftover files could not be removed and will be tried again");
         }
+    }
+
+    /// Whether a control state is at least as new as any that this node acted on before it was
+    /// started: it knows of this start. An older one may take a partition for another's that is
+    /// this node's, or not name a block that is in the catalog, so nothing is removed on its word.
+    fn is_recent(&self, state: &ControlState) -> bool {
+        let me = state.members.get(&self.me);
+        me.is_some_and(|member| member.session == self.session)
     }
 
     /// Removes files that were staged for a seal that never came, an hour after.

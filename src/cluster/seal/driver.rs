@@ -383,13 +383,19 @@ impl Steps<'_> {
         }
         let others = self.others(members);
         if let (Some(peers), false) = (&self.sealer.peers, others.is_empty()) {
-            let order = StageRequest {
-                arc: self.target.arc,
-                epoch: self.target.epoch,
-                entry: entry.clone(),
-                release: Vec::new(),
+            let order = |member: MemberId| {
+                let cut = self.cuts.get(&member);
+                let order = StageRequest {
+                    arc: self.target.arc,
+                    epoch: self.target.epoch,
+                    entry: entry.clone(),
+                    // What was in it is in the file; a repeated seal cuts anew.
+                    release: cut.and_then(|cut| cut.token).into_iter().collect(),
+                };
+                (member, order)
             };
-            for (member, staged) in peers.stage(&others, &order) {
+            let orders: Vec<_> = others.into_iter().map(order).collect();
+            for (member, staged) in peers.stage(&orders) {
                 match staged {
                     Ok(()) => events.push(Event::Staged(member)),
                     Err(error) => tracing::debug!(

@@ -55,6 +55,8 @@ struct Part {
     arcs: BTreeMap<RingArc, (Epoch, Role)>,
     /// Nobody else is a member of anything.
     alone: bool,
+    /// The commands that the ring's control state had applied.
+    applied: u64,
 }
 
 impl Part {
@@ -67,6 +69,7 @@ impl Part {
         let mut part = Self {
             arcs: BTreeMap::new(),
             alone: true,
+            applied: state.applied,
         };
         for (arc, partition) in &state.partitions {
             let sets = Sets::of(partition);
@@ -127,6 +130,7 @@ impl Default for Gate {
                 part: Arc::new(Part {
                     arcs: BTreeMap::new(),
                     alone: true,
+                    applied: 0,
                 }),
                 refusing: BTreeMap::new(),
             }),
@@ -161,9 +165,11 @@ impl Inside<'_> {
         self.0.part.verdict(arc, epoch)
     }
 
-    /// Why nothing is taken here, if so.
+    /// Why this node takes nothing as a replica, if so. Its clock is no such reason: what a sample's
+    /// time means was decided by who coordinates the write.
     pub(super) fn refusing(&self) -> Option<(Refusing, &str)> {
-        let first = self.0.refusing.iter().next();
+        let mut reasons = self.0.refusing.iter();
+        let first = reasons.find(|(why, _)| **why != Refusing::Clock);
         first.map(|(why, reason)| (*why, reason.as_str()))
     }
 }
@@ -188,11 +194,24 @@ impl Gate {
 
     /// Puts the epochs of a control state into force, as far as they concern the node `me`; waits
     /// for the writes that are inside. What is read or handed to others under the new epochs must
-    /// be read after this has returned.
+    /// be read after this has returned. A state that is older than the one in force changes
+    /// nothing: an epoch that is over never counts again.
     pub fn set_ring(&self, state: &ControlState, me: Incarnation) {
         let part = Arc::new(Part::of(state, me));
-        self.state.write().part = part;
+        {
+            let mut inside = self.state.write();
+            if part.applied < inside.part.applied {
+                return;
+            }
+            inside.part = part;
+        }
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether a control state has other epochs than those in force, or other members.
+    pub(in crate::cluster) fn would_change(&self, state: &ControlState, me: Incarnation) -> bool {
+        let part = Part::of(state, me);
+        part.arcs != self.state.read().part.arcs
     }
 
     /// The epoch of a partition that is in force here; `None`: there is no such partition.
@@ -304,5 +323,31 @@ mod tests {
         gate.refuse(Refusing::Clock, Some("1970".to_owned()));
         assert!(gate.enter().is_err());
         assert!(gate.enter_as_replica().refusing().is_some());
+        gate.refuse(Refusing::Disk, None);
+        assert_eq!(gate.enter_as_replica().refusing(), None);
+    }
+
+    /// Would catch a start that captured the state, was overtaken by a change, and put the old
+    /// epochs into force again.
+    #[test]
+    fn an_older_state_never_comes_back_into_force() {
+        let gate = Gate::default();
+        let arc = RingArc::new(0, 0).unwrap();
+        let at = |applied, epoch| {
+            let mut state = ControlState {
+                applied,
+                ..ControlState::default()
+            };
+            let partition = Partition::new(Epoch(epoch), vec![member(1), member(2)]);
+            state.partitions.insert(arc, Arc::new(partition));
+            state
+        };
+        gate.set_ring(&at(7, 3), Incarnation(1));
+        assert!(gate.would_change(&at(8, 4), Incarnation(1)));
+        assert!(!gate.would_change(&at(8, 3), Incarnation(1)));
+        gate.set_ring(&at(6, 2), Incarnation(1));
+        assert_eq!(gate.epoch_of(arc), Some(Epoch(3)));
+        gate.set_ring(&at(8, 4), Incarnation(1));
+        assert_eq!(gate.epoch_of(arc), Some(Epoch(4)));
     }
 }
