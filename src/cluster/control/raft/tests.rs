@@ -96,12 +96,12 @@ impl Discovery for Board {
 
 fn timings() -> Timings {
     Timings {
-        heartbeat: Duration::from_millis(40),
-        election: (Duration::from_millis(120), Duration::from_millis(240)),
-        snapshot_chunk: Duration::from_secs(2),
-        patience: Duration::from_secs(2),
-        detection: Duration::from_millis(400),
-        replace_voter_after: Duration::from_millis(600),
+        heartbeat: Duration::from_millis(80),
+        election: (Duration::from_millis(320), Duration::from_millis(600)),
+        snapshot_chunk: Duration::from_secs(10),
+        patience: Duration::from_secs(20),
+        detection: Duration::from_millis(1200),
+        replace_voter_after: Duration::from_millis(1500),
     }
 }
 
@@ -208,7 +208,7 @@ impl World {
 
     async fn joined(&mut self) {
         for node in self.nodes.values_mut() {
-            let joined = tokio::time::timeout(Duration::from_secs(5), &mut node.joining).await;
+            let joined = tokio::time::timeout(Duration::from_secs(60), &mut node.joining).await;
             joined
                 .unwrap_or_else(|_| panic!("{:?}: {:?}", node.control, node.control.trouble()))
                 .unwrap()
@@ -220,7 +220,7 @@ impl World {
     async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let began = Instant::now();
         while !is_so(self) {
-            assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
+            assert!(began.elapsed() < Duration::from_secs(120), "never: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -131,7 +131,7 @@ fn store(path: &Path, number: u128) -> Store {
 
 pub(super) fn settings() -> WriteSettings {
     WriteSettings {
-        patience: Duration::from_secs(3),
+        patience: Duration::from_secs(5),
         answer_patience: Duration::from_secs(2),
         connect_patience: Duration::from_millis(300),
         ..WriteSettings::default()
