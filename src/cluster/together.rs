@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::addresses::{advertised, http_endpoint, introduction};
 use super::clocks::{ClockWatch, StatusService};
 use super::control::{
-    ClusterId, Control, ControlMetrics, ControlState, GroupParts, RaftControl, Timings,
-    Session, begin_session,
+    ClusterId, Control, ControlMetrics, ControlState, GroupParts, RaftControl, Session, Timings,
+    begin_session,
 };
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};

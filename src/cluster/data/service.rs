@@ -124,16 +124,20 @@ impl Service for DataService {
             match method {
                 Method::Cut => {
                     let request = CutRequest::decode(body).map_err(invalid)?;
-                    self.run(&self.0.busy, move |inner, _| inner.cut(&request)).await
+                    self.run(&self.0.busy, move |inner, _| inner.cut(&request))
+                        .await
                 }
                 Method::FetchBlock => {
                     let request = FetchRequest::decode(body).map_err(invalid)?;
-                    self.run(&self.0.busy, move |inner, _| inner.read_file(&request)).await
+                    self.run(&self.0.busy, move |inner, _| inner.read_file(&request))
+                        .await
                 }
                 _ => {
                     let request = StageRequest::decode(body).map_err(invalid)?;
-                    self.run(&self.0.staging, move |inner, cancel| inner.stage(&request, from, cancel))
-                        .await
+                    self.run(&self.0.staging, move |inner, cancel| {
+                        inner.stage(&request, from, cancel)
+                    })
+                    .await
                 }
             }
         })
