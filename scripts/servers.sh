@@ -1,6 +1,6 @@
 # Sourced by scripts/test and scripts/dev after setup.sh: makes the real servers that the end-to-end
-# tests start. Debian's come from its packages; Prometheus 3, the OpenTelemetry Collector and Consul
-# are built from the Go module proxy and kept in the cache.
+# tests start. Debian's come from its packages; Prometheus 3, the OpenTelemetry Collector, Consul
+# and Telegraf are built from the Go module proxy and kept in the cache.
 
 export CAIRN_TOOLS_BIN="${CAIRN_TOOLS_BIN:-$CAIRN_CACHE/tools/bin}"
 mkdir -p "$CAIRN_TOOLS_BIN"
@@ -29,21 +29,24 @@ go_tool() { # go_tool NAME FILE MINUTES: builds NAME into FILE unless it is ther
     scripts/build-go-tools "$name" || say "$name could not be built: what needs it does without"
 }
 
-# All that the tests use. A machine that has none yet leaves the last two to a later run when it is
+# All that the tests use. A machine that has none yet leaves the last three to a later run when it is
 # in a hurry (CI=true): its tests say then that they were skipped.
 servers_of_tests() {
     export CAIRN_SKIPPED="$CAIRN_CACHE/skipped.txt"
     : > "$CAIRN_SKIPPED"
-    debian_servers prometheus prometheus-node-exporter victoria-metrics
+    debian_servers prometheus prometheus-node-exporter victoria-metrics haproxy nginx
     packages chromium iproute2 faketime
+    # What tests/packaging checks our units, packages, modules and examples with.
+    packages nix-bin systemd strace dpkg-dev binutils python3 python3-yaml curl
     no_service vmagent
     local cold=""
     [ -x "$CAIRN_TOOLS_BIN/prometheus3" ] || cold=yes
     go_tool prometheus prometheus3 5
     if [ -n "$cold" ] && [ -n "${CI:-}" ]; then
-        say "cold CI run: the OpenTelemetry Collector and Consul are left to the next one"
+        say "cold CI run: the OpenTelemetry Collector, Consul and Telegraf are left to the next one"
     else
         go_tool otelcol otelcol 10
         go_tool consul consul 10
+        go_tool telegraf telegraf 6
     fi
 }

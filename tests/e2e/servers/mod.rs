@@ -9,5 +9,7 @@ mod process;
 pub use cairn::Cairn;
 pub use consul::{Consul, ConsulPorts};
 pub use http::{Answer, get, post, post_form};
-pub use others::{Chromium, NodeExporter, OtelCollector, Prometheus, PrometheusKind, VmAgent};
+pub use others::{
+    Chromium, NodeExporter, OtelCollector, Prometheus, PrometheusKind, VmAgent, built,
+};
 pub use process::{Server, eventually, free_port, skip};

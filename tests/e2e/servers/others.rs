@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Server, free_port, get};
 
 /// A server of the tools' folder (`scripts/build-go-tools`).
-pub(super) fn built(name: &str) -> Option<PathBuf> {
+pub fn built(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("CAIRN_TOOLS_BIN")
         .map(PathBuf::from)
         .or_else(|| {

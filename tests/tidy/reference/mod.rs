@@ -1,12 +1,14 @@
-//! `docs/reference` is written from the code, and is what the code says today. With
+//! `docs/reference` and `nixos/options.nix` are written from the code, and are what it says today. With
 //! `CAIRN_WRITE_REFERENCE` set (`scripts/check --write`) the pages are written instead of compared.
 
 mod functions;
 mod http;
 mod log_fields;
 mod metrics;
+mod nixos;
 
 use std::fs;
+use std::path::Path;
 
 use super::sources::root;
 
@@ -23,16 +25,20 @@ fn cell(text: &str) -> String {
 }
 
 fn check(page: &str, text: &str) {
-    let path = root().join("docs/reference").join(page);
+    check_at(&root().join("docs/reference").join(page), text);
+}
+
+fn check_at(path: &Path, text: &str) {
     if std::env::var_os("CAIRN_WRITE_REFERENCE").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
+        fs::write(path, text).unwrap();
         return;
     }
-    let written = fs::read_to_string(&path).unwrap_or_default();
+    let written = fs::read_to_string(path).unwrap_or_default();
     assert!(
         written == text,
-        "docs/reference/{page} is not what the code says: run scripts/check --write"
+        "{} is not what the code says: run scripts/check --write",
+        path.display()
     );
 }
 

@@ -1,0 +1,232 @@
+# Written by `scripts/check --write` from the code; do not edit it by hand.
+#
+# Every key of the configuration, as an option of services.cairn.settings.
+{ forms }:
+with forms;
+{
+  data_dir = key path "cairn-data" ''
+    The directory that holds everything this node keeps. It is created when it is not
+    there, and locked while the node runs.
+  '';
+  multitenancy_enabled = key flag "false" ''
+    Whether `X-Scope-OrgID` decides whose series a request is about. When it is off,
+    everything belongs to the tenant `anonymous` and the header is ignored; when it is on,
+    a request without the header is refused with 401.
+  '';
+  memory_limit = key share "25%" ''
+    The memory from which the head, every cache and every query are sized.
+  '';
+  node.name = key text "" ''
+    The name of this node, for people. Unset: the host's name.
+  '';
+  node.zone = key text "default" ''
+    Where it stands: replicas go to different zones.
+  '';
+  node.capacity = key size "" ''
+    How much of the cluster's data it can hold beside the others: replicas are dealt out in
+    proportion. Unset: all nodes that say nothing are equal.
+  '';
+  http.listen = key text "0.0.0.0:9009" ''
+    Where it listens.
+  '';
+  http.max_connections = key count "1024" ''
+    Connections at a time; further ones wait in the system's queue.
+  '';
+  http.read_timeout = key duration "1m" ''
+    How long a request's head or body may take to arrive.
+  '';
+  peer.listen = key text "0.0.0.0:9095" ''
+    The address and port on which peers are listened for.
+  '';
+  peer.advertise = key text "" ''
+    The address and port at which peers reach this node, such as `10.0.0.1:9095`. Unset:
+    the address of the interface that leads to the others, with the port of `peer.listen`.
+  '';
+  peer.tls.ca_file = key path "" ''
+    The file (PEM) with the authority that signs the certificates of all nodes, and of
+    nobody else.
+  '';
+  peer.tls.cert_file = key path "" ''
+    The file (PEM) with this node's certificate and what is between it and the authority.
+    It must be good for both ends of a connection.
+  '';
+  peer.tls.key_file = key path "" ''
+    The file (PEM) with that certificate's key. Changes of the three files are seen
+    without a restart.
+  '';
+  peer.tls.names = key texts "" ''
+    The names of which a peer's certificate must bear one. Empty: any certificate of the
+    authority's will do.
+  '';
+  cluster.bootstrap_expect = key count "3" ''
+    How many nodes found a new cluster together, once they see each other. Only for
+    discovery by Consul or DNS: with a list it is the list. Nodes that come later join.
+  '';
+  cluster.replication_factor = key count "3" ''
+    On how many nodes each sample is kept; on fewer while there are not so many. One of 1
+    to 5: 3 survives the loss of any node without interruption.
+  '';
+  cluster.replace_after = key duration "1h" ''
+    How long a node may be away before what it holds is made anew on others. When it comes
+    back it gets a share again.
+  '';
+  cluster.copy_bandwidth = key size "32MiB" ''
+    How fast this node fetches blocks from others, in bytes a second; 0: as fast as it can.
+  '';
+  discovery.kind = key (choice [ "consul" "static" "dns" "none" ]) "none" ''
+    What tells this node about its peers. With `none` it is a cluster of one.
+  '';
+  discovery.static.peers = key texts "" ''
+    Every node's `peer.advertise`, this one's too: the same list on all nodes. A new
+    cluster is founded by exactly these.
+  '';
+  discovery.dns.name = key text "" ''
+    The full name. One that begins with `_`, such as `_cairn-peer._tcp.lan`, is looked up
+    as SRV, with the ports that it says; any other as A and AAAA, on port 9095 unless it
+    ends in one of its own, such as `cairn-peer.lan:9195`.
+  '';
+  discovery.dns.server = key text "" ''
+    The name server to ask, such as Consul's `127.0.0.1:8600`. Unset: what
+    `/etc/resolv.conf` says.
+  '';
+  discovery.consul.consul_http_addr = key text "http://127.0.0.1:8500" ''
+    The HTTP interface of the Consul agent on this machine; `https://` for TLS.
+  '';
+  discovery.consul.service_name = key text "cairn" ''
+    The service that senders and Grafana look up; peers register as the same name with
+    `-peer` at its end. Letters, digits and hyphens.
+  '';
+  discovery.consul.ca_cert = key path "" ''
+    The file (PEM) with the authority that signed the agent's certificate. Unset: those
+    that the system trusts.
+  '';
+  discovery.consul.client_cert = key path "" ''
+    The file (PEM) with this node's certificate, where the agent asks for one.
+  '';
+  discovery.consul.client_key = key path "" ''
+    The file (PEM) with that certificate's key.
+  '';
+  discovery.consul.tls_skip_verify = key flag "false" ''
+    Whether to talk TLS to an agent whose certificate nobody has checked.
+  '';
+  discovery.consul.token = key text "" ''
+    The ACL token. It must be allowed to write both services, sessions, and keys below
+    `cairn/`.
+  '';
+  discovery.consul.token_file = key path "" ''
+    The file with the ACL token; it is read for each request, so that it may change.
+  '';
+  discovery.consul.tags = key texts "" ''
+    Tags of both services.
+  '';
+  discovery.consul.meta = key texts "" ''
+    Metadata of both services, each as `key=value`.
+  '';
+  discovery.consul.datacenters = key texts "" ''
+    The datacenters in which peers are looked for; the founding record is in the first.
+    Empty: the agent's own.
+  '';
+  discovery.consul.namespace = key text "" ''
+    The namespace, in Consul Enterprise.
+  '';
+  ingest.max_recv_msg_size = key size "32MiB" ''
+    The largest body of a write as it comes over the wire, compressed. A larger one is
+    answered with 413.
+  '';
+  ingest.max_decompressed_size = key size "64MiB" ''
+    The largest body of a write after decompression. A larger one is answered with 413
+    before memory is taken for it.
+  '';
+  ingest.creation_grace_period = key duration "10m" ''
+    How far ahead of this node's clock a sample may be. Beyond it, it is refused with 400.
+  '';
+  ingest.max_label_names_per_series = key count "128" ''
+    The most labels of one series.
+  '';
+  ingest.max_label_name_length = key count "1024" ''
+    The longest label name, in bytes.
+  '';
+  ingest.max_label_value_length = key count "8192" ''
+    The longest label value, in bytes.
+  '';
+  ingest.max_native_histogram_buckets = key count "10000" ''
+    The most buckets of one native histogram, both sides together.
+  '';
+  ingest.max_series = key count "10000000" ''
+    The most series that may be active at a time: those with samples that no block holds
+    yet. A new one beyond it is refused with 400, samples of known ones are taken. New
+    ones are also refused when labels and index take a fifth of `memory_limit`.
+  '';
+  ingest.series_cache_size = key count "4000000" ''
+    How many ways of spelling series are remembered, so that their labels need not be
+    parsed again: some 38 bytes each. Beyond it, ingest still works, and costs more CPU.
+  '';
+  ingest.self_scrape_interval = key duration "15s" ''
+    How often this node stores its own metrics. `0s`: never.
+  '';
+  query.timeout = key duration "2m" ''
+    A query that takes longer is ended. A request may ask for less.
+  '';
+  query.max_concurrency = key count "20" ''
+    Queries that run at a time; further ones wait their turn.
+  '';
+  query.max_samples = key count "50000000" ''
+    Samples that one query may hold in memory at a time.
+  '';
+  query.max_memory = key size "512MiB" ''
+    Memory that one query may hold at a time.
+  '';
+  query.max_points = key count "11000" ''
+    Points per series that a range query may ask for.
+  '';
+  query.lookback_delta = key duration "5m" ''
+    How far back an instant selector looks for the newest sample.
+  '';
+  query.default_evaluation_interval = key duration "1m" ''
+    The step of subqueries that name none.
+  '';
+  query.enable_feature = key texts "" ''
+    What to switch on, by the names that Prometheus' `--enable-feature` has for it, such as
+    `promql-experimental-functions`; `all` for everything.
+  '';
+  retention.total = key duration "" ''
+    Samples older than this are deleted, a block at a time. Unset: nothing is deleted by
+    age.
+  '';
+  retention.local_size = key size "" ''
+    When sealed blocks take more than this, the oldest are deleted. Unset: nothing is
+    deleted by size.
+  '';
+  disk.min_free = key size "256MiB" ''
+    With less than this free, writes are answered with 503 and the reason, until space is
+    free again. Reads go on.
+  '';
+  disk.reserve = key size "32MiB" ''
+    The size of the file `reserve` in the data directory. It is given up when others have
+    filled the disk in spite of `disk.min_free`, so that what is in memory can still be
+    sealed and the node can stop cleanly. 0: none.
+  '';
+  log.sync = key (choice [ "fsync" "interval" "os" ]) "fsync" ''
+    What an acknowledgement promises: `fsync`: the samples are on the disk; `interval`: they
+    are within `log.sync_interval` (a power cut loses what came since); `os`: they are when
+    the system decides. A crash of Cairn alone loses nothing in any of them.
+  '';
+  log.sync_interval = key duration "200ms" ''
+    How long samples may be in memory only when `log.sync` is `interval`.
+  '';
+  log.segment_size = key size "16MiB" ''
+    The size of a log file, 8 MiB to 1 GiB; what lies outside counts as the nearest. Files are
+    zeroed once and used again and again.
+  '';
+  seal.grace = key duration "10m" ''
+    How long after its end a window waits for late samples before its first seal. What
+    comes later is kept all the same and sealed in a further round.
+  '';
+  telemetry.format = key (choice [ "human" "json" ]) "human" ''
+    How log lines look: for people, or one JSON object a line for a log collector.
+  '';
+  telemetry.level = key text "info" ''
+    What is logged: `error`, `warn`, `info` or `debug`, also by part, such as
+    `info,cairn::query=debug`.
+  '';
+}
