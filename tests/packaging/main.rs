@@ -12,11 +12,18 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::print_stdout,
+    clippy::cast_possible_truncation,
     reason = "a test program: it reads the clock, and a panic is how it fails"
 )]
 
+mod collectors;
+mod dashboards;
 mod debian;
+mod homes;
 mod nix;
+#[path = "../e2e/remote_write.rs"]
+#[allow(dead_code, reason = "the end-to-end tests' sender and their own tests")]
+mod remote_write;
 #[path = "../e2e/servers/mod.rs"]
 #[allow(
     dead_code,

@@ -53,6 +53,11 @@ impl Fixed {
         Ok(Self::of(names))
     }
 
+    /// How many peers it names.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     fn of(names: Vec<String>) -> Self {
         let peer = |address: &String| Peer {
             address: address.clone(),

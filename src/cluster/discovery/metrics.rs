@@ -132,7 +132,7 @@ impl DiscoveryMetrics {
         );
         registry.register(
             "cairn_discovery_up",
-            "Whether everything that was last asked of Consul or DNS was answered",
+            "Whether everything that was last asked of Consul or DNS was answered; always 1 with a list",
             metrics.up.clone(),
         );
         metrics

@@ -109,7 +109,13 @@ pub fn open(
 ) -> Result<Box<dyn Discovery>, DiscoveryError> {
     Ok(match settings.main.kind {
         DiscoveryKind::None => Box::new(fixed::Fixed::alone()),
-        DiscoveryKind::Static => Box::new(fixed::Fixed::open(&settings.fixed)?),
+        DiscoveryKind::Static => {
+            let list = fixed::Fixed::open(&settings.fixed)?;
+            // It never changes and nobody has to answer.
+            surroundings.metrics.peers(list.len());
+            surroundings.metrics.up(true);
+            Box::new(list)
+        }
         DiscoveryKind::Dns => Box::new(dns::Dns::open(&settings.dns, surroundings)?),
         DiscoveryKind::Consul => Box::new(consul::Consul::open(
             &settings.consul,
