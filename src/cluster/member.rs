@@ -165,13 +165,17 @@ impl LocalMember {
                 (None, follower, None)
             }
         };
+        let metrics = ClusterMetrics::register(registry);
+        if let Some(together) = &together {
+            metrics.possible_loss(together.possible_loss(&settings.log));
+        }
         let sealer = Arc::new(Sealer::new(SealerParts {
             store: Arc::clone(&store),
             control: Arc::clone(&control),
             clock: Arc::clone(&world.clock),
             settings: settings.seal.clone(),
             me,
-            metrics: ClusterMetrics::register(registry),
+            metrics,
             follower,
             peers,
         }));
@@ -362,7 +366,10 @@ impl LocalMember {
         if let Some(together) = &self.together {
             together.close();
         }
-        Ok(self.store.close()?)
+        self.store.close()?;
+        self.together
+            .as_ref()
+            .map_or(Ok(()), |together| together.end_life())
     }
 }
 

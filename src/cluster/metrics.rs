@@ -1,5 +1,6 @@
 //! Metrics of the cluster layer.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
@@ -46,6 +47,7 @@ pub struct ClusterMetrics {
     due: Gauge,
     samples: Counter,
     bytes: Counter,
+    possible_loss: Gauge<f64, AtomicU64>,
 }
 
 impl ClusterMetrics {
@@ -57,6 +59,7 @@ impl ClusterMetrics {
             due: Gauge::default(),
             samples: Counter::default(),
             bytes: Counter::default(),
+            possible_loss: Gauge::default(),
         };
         for result in [SealResult::Sealed, SealResult::Nothing, SealResult::Failed] {
             drop(metrics.seals.get_or_create(&ResultLabel { result }));
@@ -65,6 +68,11 @@ impl ClusterMetrics {
             "cairn_seals",
             "Seals of one window of one partition, by how they ended",
             metrics.seals.clone(),
+        );
+        registry.register(
+            "cairn_possible_loss_seconds",
+            "Samples acknowledged within so long before the last stop may have been lost by this node, because the machine stopped while log.sync did not wait for the disk; 0: none",
+            metrics.possible_loss.clone(),
         );
         registry.register(
             "cairn_seal_duration_seconds",
@@ -87,6 +95,11 @@ impl ClusterMetrics {
             metrics.bytes.clone(),
         );
         metrics
+    }
+
+    /// How much of what was acknowledged this start may have lost.
+    pub(super) fn possible_loss(&self, loss: Duration) {
+        self.possible_loss.set(loss.as_secs_f64());
     }
 
     pub(super) fn sealed(&self, result: SealResult, took: Duration) {

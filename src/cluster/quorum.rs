@@ -50,6 +50,25 @@ pub enum Role {
     Leaving,
 }
 
+/// From whom a head is gathered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GatherFrom {
+    /// Those who count.
+    pub members: BTreeSet<MemberId>,
+    /// So many of them must give.
+    pub least: usize,
+    /// Acknowledged samples may be missing in all of them together.
+    pub remains: bool,
+}
+
+impl GatherFrom {
+    /// Whether what these gave is enough.
+    #[must_use]
+    pub fn is_enough(&self, given: &BTreeSet<MemberId>) -> bool {
+        self.members.intersection(given).count() >= self.least
+    }
+}
+
 /// The sets whose majorities a write or a read of one epoch needs: one, and two during a move.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sets {
@@ -105,11 +124,33 @@ impl Sets {
             .collect()
     }
 
-    /// Whether what these gave is enough to gather from: C of the old set, each of which has
-    /// applied the present epoch. Nobody outside the old set counts.
+    /// From whom heads are gathered, if `over` says which members' lives are over, and who is gone
+    /// for ever. C of the old set, each of which has applied the present epoch: nobody outside the
+    /// old set counts, and nobody who has lost a part of what it acknowledged. Where so many
+    /// have that waiting for C is in vain, what is left is united: everybody who is not gone gives.
     #[must_use]
-    pub fn can_gather_from(&self, members: &BTreeSet<MemberId>) -> bool {
-        count(&self.old, members) >= Quorum::of(self.old.len()).meeting()
+    pub fn sources(
+        &self,
+        over: impl Fn(MemberId) -> bool,
+        gone: impl Fn(MemberId) -> bool,
+    ) -> GatherFrom {
+        let (lost, whole): (BTreeSet<MemberId>, BTreeSet<MemberId>) =
+            self.old.iter().copied().partition(|member| over(*member));
+        let least = Quorum::of(self.old.len()).meeting();
+        if whole.len() >= least || lost.is_empty() {
+            return GatherFrom {
+                members: whole,
+                least,
+                remains: false,
+            };
+        }
+        let there = self.old.iter().copied().filter(|member| !gone(*member));
+        let members: BTreeSet<MemberId> = there.collect();
+        GatherFrom {
+            least: members.len(),
+            members,
+            remains: true,
+        }
     }
 }
 
@@ -189,7 +230,8 @@ mod tests {
                     that(&|m| joint.have_majority(m)),
                 );
                 let new = that(&|m| after.have_majority(m));
-                let gathered = that(&|m| joint.can_gather_from(m));
+                let sources = joint.sources(|_| false, |_| false);
+                let gathered = that(&|m| sources.is_enough(m));
                 assert!(meet(&old, &gathered) && meet(&old, &both));
                 assert!(meet(&both, &both) && meet(&both, &new) && meet(&both, &old));
                 // What W of the old set held, W of the new one hold once those who must have
@@ -204,6 +246,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Would catch a newcomer that gathers from members that have forgotten, and a partition that
+    /// can never be moved after the whole house lost power.
+    #[test]
+    fn who_has_lost_memory_counts_only_when_too_many_have() {
+        let three = sets(3, Some((Some(4), Some(1))));
+        let all: BTreeSet<MemberId> = (1..=3).map(member).collect();
+        let of = |lost: &[u128], gone: &[u128]| {
+            let has = |set: &[u128], m: MemberId| set.contains(&m.incarnation.0);
+            three.sources(|m| has(lost, m), |m| has(gone, m))
+        };
+        let one = of(&[1], &[]);
+        assert_eq!((one.least, one.remains), (2, false));
+        assert!(one.is_enough(&BTreeSet::from([member(2), member(3)])));
+        assert!(!one.is_enough(&BTreeSet::from([member(1), member(2)])));
+        let two = of(&[1, 2], &[]);
+        assert_eq!(
+            (two.members, two.least, two.remains),
+            (all.clone(), 3, true)
+        );
+        // Who is gone is not waited for, but only when nobody else is left to wait for.
+        let gone = of(&[1, 2], &[1]);
+        assert_eq!((gone.least, gone.remains), (2, true));
+        let none = of(&[], &[1, 2]);
+        assert_eq!((none.members, none.least), (all, 2));
     }
 
     #[test]

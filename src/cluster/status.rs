@@ -296,6 +296,7 @@ mod tests {
                 capacity_bytes: 0,
                 version: "1".to_owned(),
                 feature_level_max: 1,
+                life: 0,
             }));
         }
         state

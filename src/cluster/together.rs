@@ -17,13 +17,14 @@ use tokio::time::timeout;
 use super::addresses::{advertised, http_endpoint, introduction};
 use super::clocks::{ClockWatch, StatusService};
 use super::control::{
-    ClusterId, Control, ControlMetrics, ControlState, GroupParts, RaftControl, Session, Timings,
-    begin_session,
+    ClusterId, Control, ControlMetrics, GroupParts, Introduction, MemberId, RaftControl, Session,
+    Timings, begin_session,
 };
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};
 use super::error::Error;
 use super::in_force::InForce;
+use super::life::Life;
 use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts};
 use super::opening::{MemberSettings, World};
 use super::peer::{
@@ -32,12 +33,13 @@ use super::peer::{
 };
 use super::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
 use super::settings::ClusterSettings;
+use super::waiting::{wait_for_cluster, watch_end};
 use super::workers::{Worker, start_worker};
 use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, WriterParts};
 use crate::model::Incarnation;
-use crate::runtime::{CancelToken, Throttle};
+use crate::runtime::{CancelToken, Throttle, boot_id};
 use crate::source::Source;
-use crate::store::{Engine, Store};
+use crate::store::{Engine, Store, SyncMode, WriteLogSettings};
 
 /// The ring of a new control state is in force so soon after it is applied, at the latest.
 const RING_INTERVAL: Duration = Duration::from_millis(500);
@@ -47,8 +49,9 @@ const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 const CONDUCT_INTERVAL: Duration = Duration::from_millis(500);
 /// Clocks are compared so often: they jump seldom, and drift slowly.
 const CLOCKS_INTERVAL: Duration = Duration::from_secs(5);
-/// A node that waits for its cluster looks so often whether it shall stop.
-const STOP_POLL: Duration = Duration::from_millis(100);
+/// Linux writes what is older than 30 s, and looks every 5 s (vm.dirty_expire_centisecs,
+/// vm.dirty_writeback_centisecs).
+const SYSTEM_WRITES_WITHIN: Duration = Duration::from_secs(35);
 /// What a clean stop gives to each of those who want to be told.
 const FAREWELL: Duration = Duration::from_secs(8);
 
@@ -63,6 +66,7 @@ pub(super) struct Joined {
     discovery: Arc<dyn Discovery>,
     joining: JoinHandle<()>,
     in_force: InForce,
+    life: Life,
     session: Session,
 }
 
@@ -81,6 +85,7 @@ pub(super) struct Together {
     clocks: ClockWatch,
     gate: Arc<Gate>,
     in_force: InForce,
+    life: Life,
     me: Incarnation,
     runtime: Handle,
     /// Why this node must end, once it must.
@@ -96,6 +101,8 @@ impl Joined {
         world: &World,
         registry: &mut Registry,
     ) -> Result<Self, Error> {
+        let boot = boot_id();
+        let life = Life::open(Arc::clone(engine), settings.log.sync, boot.as_deref())?;
         let session = begin_session(engine.as_ref(), world.chance.as_ref())?;
         let identity = Identity::new(Caller {
             cluster: None,
@@ -127,7 +134,10 @@ impl Joined {
             engine: Arc::clone(engine),
             incarnation,
             session,
-            introduction: introduction(settings, &peer),
+            introduction: Introduction {
+                life: life.number(),
+                ..introduction(settings, &peer)
+            },
             transport: Arc::clone(&transport),
             belong: belonging(&identity),
             clock: Arc::clone(&world.clock),
@@ -155,7 +165,12 @@ impl Joined {
         };
         let discovery = discovery::open(&settings.discovery, &announcement, &surroundings)?;
         let discovery: Arc<dyn Discovery> = Arc::from(discovery);
-        let joining = wait_for_cluster(&raft, &discovery, incarnation, world)?;
+        let me = MemberId {
+            incarnation,
+            life: life.number(),
+        };
+        let joining = wait_for_cluster(&raft, &discovery, me, world)?;
+        life.begin()?;
         let in_force = InForce::open(Arc::clone(engine))?;
         in_force.check(&raft.state())?;
         Ok(Self {
@@ -168,6 +183,7 @@ impl Joined {
             discovery,
             joining,
             in_force,
+            life,
             session,
         })
     }
@@ -217,6 +233,7 @@ impl Joined {
             clocks,
             gate: Arc::clone(parts.gate),
             in_force: self.in_force,
+            life: self.life,
             me: parts.me,
             runtime: parts.world.runtime.clone(),
             ended,
@@ -349,63 +366,6 @@ fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId) + Send + Sync> {
     })
 }
 
-/// Lets the node found or join, and waits until it knows a ring: at once if it belonged to a
-/// cluster before. The task goes on until it has announced this start.
-fn wait_for_cluster(
-    raft: &Arc<RaftControl>,
-    discovery: &Arc<dyn Discovery>,
-    me: Incarnation,
-    world: &World,
-) -> Result<JoinHandle<()>, Error> {
-    let (failed, mut failure) = watch::channel(None);
-    let joining = {
-        let (raft, discovery) = (Arc::clone(raft), Arc::clone(discovery));
-        world.runtime.spawn(async move {
-            if let Err(error) = raft.found_or_join(discovery.as_ref()).await {
-                tracing::error!(%error, "this node cannot take part in its cluster");
-                failed.send_replace(Some(error.to_string()));
-            }
-        })
-    };
-    let mut changed = raft.changed();
-    // Somebody else may be needed to announce this node, but only the first time.
-    let is_known =
-        |state: &ControlState| !state.partitions.is_empty() && state.members.contains_key(&me);
-    while !is_known(&raft.state()) {
-        if let Err(error) = world.cancel.check() {
-            joining.abort();
-            return Err(Error::Store(error.into()));
-        }
-        if let Some(reason) = failure.borrow_and_update().clone() {
-            return Err(Error::Ended(reason));
-        }
-        world.starting.say(raft.trouble());
-        // Woken or not, the state is looked at again.
-        let wait = async { timeout(STOP_POLL, changed.changed()).await };
-        let _ = world.runtime.block_on(wait);
-    }
-    world.starting.say(None);
-    Ok(joining)
-}
-
-/// Learns why this session is over, if it is.
-fn watch_end(
-    raft: &Arc<RaftControl>,
-    identity: &Identity,
-    runtime: &Handle,
-) -> watch::Receiver<Option<String>> {
-    let (end, ended) = watch::channel(None);
-    let (raft, identity) = (Arc::clone(raft), identity.clone());
-    runtime.spawn(async move {
-        let reason = tokio::select! {
-            ending = raft.ended() => ending.to_string(),
-            reason = identity.superseded() => reason,
-        };
-        end.send_replace(Some(reason));
-    });
-    ended
-}
-
 impl Together {
     /// The threads that follow the control state. The gate must have its ring before it opens.
     pub(super) fn start(self: &Arc<Self>) -> Result<Vec<Worker>, Error> {
@@ -469,6 +429,20 @@ impl Together {
     /// Reads the peers' certificates again.
     pub(super) fn reload(&self) -> Result<(), Error> {
         self.tls.as_ref().map_or(Ok(()), |tls| Ok(tls.reload()?))
+    }
+
+    /// Seconds of acknowledged samples that this start may have lost.
+    pub(super) fn possible_loss(&self, log: &WriteLogSettings) -> Duration {
+        match log.sync {
+            _ if !self.life.has_lost() => Duration::ZERO,
+            SyncMode::Interval => log.sync_interval,
+            SyncMode::Fsync | SyncMode::Os => SYSTEM_WRITES_WITHIN,
+        }
+    }
+
+    /// All that was acknowledged is on the disk.
+    pub(super) fn end_life(&self) -> Result<(), Error> {
+        self.life.end()
     }
 
     /// Takes leave: of discovery, of the control group, of peers.

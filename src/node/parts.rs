@@ -71,6 +71,7 @@ impl Ground {
                 zone: settings.node.zone.clone(),
                 addresses: vec![settings.peer.listen.clone()],
                 capacity_bytes: settings.node.capacity.map_or(0, |capacity| capacity.0),
+                life: 0,
             },
             log: settings.log.clone(),
             head: HeadSettings {

@@ -37,6 +37,13 @@ pub fn host_name() -> String {
     }
 }
 
+/// Which start of the system this is. `None`: it does not say.
+#[must_use]
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 /// Bytes of memory that this process holds now and held at most: resident set and its peak.
 #[must_use]
 pub fn resident_memory() -> (u64, u64) {

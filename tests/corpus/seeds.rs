@@ -210,6 +210,7 @@ fn exchanges() -> Vec<(&'static str, String, Vec<u8>)> {
         epoch,
         range: Some(Window(-1).range()),
         round: 2,
+        remains: false,
     };
     let held = |held| CutAnswer::Held {
         epoch,

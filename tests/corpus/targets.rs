@@ -379,6 +379,7 @@ pub(super) fn data(bytes: &[u8]) {
         epoch: Epoch(7),
         range: range.filter(|_| *kind == 1),
         round: 0,
+        remains: false,
     };
     match kind {
         0 => {

@@ -94,6 +94,7 @@ fn commands() -> Vec<(&'static str, Command)> {
                 capacity_bytes: 1 << 40,
                 version: "0.1.0".to_owned(),
                 feature_level_max: 1,
+                life: 0,
             }),
         ),
         ("seal_commit", seal(range, 1, 0x51)),
@@ -154,6 +155,7 @@ fn changes_of_members() -> Vec<(&'static str, Command)> {
         capacity_bytes: 0,
         version: "0.1.0".to_owned(),
         feature_level_max: 1,
+        life: 0,
     };
     let begin = |epoch, join, leave| {
         Command::MoveBegin(MoveBegin {

@@ -48,6 +48,8 @@ pub struct NodeUp {
     pub version: String,
     /// The highest feature level that it understands.
     pub feature_level_max: u32,
+    /// Which life of its data directory it is in.
+    pub life: u32,
 }
 
 /// Somebody wants a node to hold nothing, so that it can be switched off for good.

@@ -28,6 +28,8 @@ pub struct Introduction {
     pub addresses: Vec<String>,
     /// Bytes it offers; 0: not said.
     pub capacity_bytes: u64,
+    /// Which life of its data directory it is in.
+    pub life: u32,
 }
 
 /// Founds a cluster of one if there is none, and announces this start.
@@ -66,6 +68,7 @@ pub fn join_or_found(
         capacity_bytes: introduction.capacity_bytes,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         feature_level_max: FEATURE_LEVEL,
+        life: introduction.life,
     };
     propose(control, &Command::NodeUp(node))?;
     if control.state().feature_level < FEATURE_LEVEL {

@@ -196,6 +196,8 @@ struct NodeUpMessage {
     version: String,
     #[prost(uint32, tag = "9")]
     feature_level_max: u32,
+    #[prost(uint32, tag = "10")]
+    life: u32,
 }
 
 impl From<&NodeUp> for NodeUpMessage {
@@ -210,6 +212,7 @@ impl From<&NodeUp> for NodeUpMessage {
             capacity_bytes: node.capacity_bytes,
             version: node.version.clone(),
             feature_level_max: node.feature_level_max,
+            life: node.life,
         }
     }
 }
@@ -237,6 +240,7 @@ impl NodeUpMessage {
             capacity_bytes: self.capacity_bytes,
             version: self.version,
             feature_level_max: self.feature_level_max,
+            life: self.life,
         })
     }
 }

@@ -21,6 +21,8 @@ pub struct CutRequest {
     pub range: Option<TimeRange>,
     /// The round of the range.
     pub round: u32,
+    /// Whether a member that has lost a part of its memory shall answer, too.
+    pub remains: bool,
 }
 
 /// What was asked for.
@@ -67,6 +69,7 @@ impl CutRequest {
             epoch: self.epoch.0,
             range: self.range.map(put_range),
             round: self.round,
+            remains: self.remains,
         };
         Bytes::from(message.encode_to_vec())
     }
@@ -82,6 +85,7 @@ impl CutRequest {
             epoch: Epoch(message.epoch),
             range: message.range.map(take_range).transpose()?,
             round: message.round,
+            remains: message.remains,
         })
     }
 }

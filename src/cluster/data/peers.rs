@@ -128,18 +128,21 @@ impl DataPeers {
         self.held(members, order, take)
     }
 
-    /// Asks members what their heads hold of a partition.
+    /// Asks members what their heads hold of a partition; with `remains` also those that have lost a
+    /// part of it.
     pub(in crate::cluster) fn heads(
         &self,
         members: &[MemberId],
         arc: RingArc,
         epoch: Epoch,
+        remains: bool,
     ) -> Vec<(MemberId, Result<Heads, Error>)> {
         let order = CutRequest {
             arc,
             epoch,
             range: None,
             round: 0,
+            remains,
         };
         let take = |held| match held {
             CutHeld::Windows(windows) => windows,

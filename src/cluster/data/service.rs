@@ -170,6 +170,14 @@ impl Inner {
         if mine != request.epoch {
             return Ok(CutAnswer::WrongEpoch(mine).encode());
         }
+        // ▲ A member that has lost a part of its memory is another one: it does not answer for
+        // what it was.
+        if !request.remains && !self.gate.is_member_of(request.arc) {
+            let arc = request.arc;
+            return Err(Refused::Unavailable(format!(
+                "this node is no member of partition {arc}, or not in its present life"
+            )));
+        }
         let (version, held) = match request.range {
             Some(range) => {
                 let cut = self.store.cut(request.arc, range).map_err(unavailable)?;

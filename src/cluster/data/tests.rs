@@ -27,7 +27,7 @@ proptest! {
         metadata in any::<u128>(), version in any::<u64>(), token in any::<u64>()
     ) {
         let range = Some(Window(-1).range());
-        let request = CutRequest { arc: arc(), epoch: Epoch(7), range, round: 3 };
+        let request = CutRequest { arc: arc(), epoch: Epoch(7), range, round: 3, remains: range.is_none() };
         prop_assert_eq!(CutRequest::decode(request.encode()).unwrap(), request);
         let tree = tree(&leaves, metadata);
         let all = CutRequest { range: None, ..request };

@@ -290,6 +290,7 @@ mod tests {
             capacity_bytes: 0,
             version: String::new(),
             feature_level_max: 1,
+            life: 0,
         };
         assert_eq!(state.apply(&Command::NodeUp(node)), Outcome::Applied);
     }

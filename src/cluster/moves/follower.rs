@@ -25,11 +25,12 @@ pub(in crate::cluster) fn catalog(partition: &Partition) -> Catalog<'_> {
     }
 }
 
-/// What a node is to a partition.
+/// What a node is to a partition, in the latest of its lives that takes part.
 pub(in crate::cluster) fn role_of(partition: &Partition, me: Incarnation) -> Role {
     let sets = Sets::of(partition);
     let everyone = sets.everyone();
-    let mine = everyone.iter().find(|member| member.incarnation == me);
+    let mine = everyone.iter().filter(|member| member.incarnation == me);
+    let mine = mine.max_by_key(|member| member.life);
     mine.map_or(Role::Outside, |member| sets.role(*member))
 }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::control::MemberId;
 use crate::cluster::data::{DataPeers, Heads};
 use crate::cluster::error::Error;
-use crate::cluster::quorum::Sets;
+use crate::cluster::quorum::GatherFrom;
 use crate::model::{Epoch, RingArc, TimeRange, Window};
 use crate::runtime::CancelToken;
 use crate::store::{DigestTree, Leaves, Store};
@@ -17,30 +17,32 @@ use crate::store::{DigestTree, Leaves, Store};
 pub(super) struct Sources<'a> {
     pub(super) arc: RingArc,
     pub(super) epoch: Epoch,
-    pub(super) sets: &'a Sets,
+    pub(super) from: &'a GatherFrom,
     pub(super) me: MemberId,
 }
 
 /// Takes into this store's head what the others' heads hold and it does not.
 ///
 /// # Errors
-/// When fewer than C old members, this one included if it is one, could be asked under the epoch;
-/// what was taken from some stays, and does no harm.
+/// When too few of those who count, this one included if it is one, could be asked under the
+/// epoch; what was taken from some stays, and does no harm.
 pub(super) fn gather(
     store: &Store,
     peers: &DataPeers,
     sources: &Sources<'_>,
     cancel: &CancelToken,
 ) -> Result<(), Error> {
-    let others: Vec<MemberId> = sources
-        .sets
-        .everyone()
-        .into_iter()
-        .filter(|member| *member != sources.me)
-        .collect();
-    let mut given: BTreeSet<MemberId> = BTreeSet::from([sources.me]);
+    // What this node holds it has given, in whichever life.
+    let (mine, others): (BTreeSet<MemberId>, BTreeSet<MemberId>) = sources
+        .from
+        .members
+        .iter()
+        .partition(|member| member.incarnation == sources.me.incarnation);
+    let others: Vec<MemberId> = others.into_iter().collect();
+    let mut given = mine;
     let mut failure = None;
-    for (member, heads) in peers.heads(&others, sources.arc, sources.epoch) {
+    let (arc, epoch) = (sources.arc, sources.epoch);
+    for (member, heads) in peers.heads(&others, arc, epoch, sources.from.remains) {
         cancel.check().map_err(crate::store::Error::from)?;
         let taken = heads.and_then(|heads| take(store, peers, sources, member, &heads));
         match taken {
@@ -52,7 +54,7 @@ pub(super) fn gather(
             }
         }
     }
-    if sources.sets.can_gather_from(&given) {
+    if sources.from.is_enough(&given) {
         return Ok(());
     }
     Err(failure.unwrap_or_else(|| {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::conductor::Report;
 use super::follower::{Follower, catalog, role_of};
 use super::gather;
-use crate::cluster::control::{Control, ControlState, Partition, Session};
+use crate::cluster::control::{Control, ControlState, Liveness, MemberId, Partition, Session};
 use crate::cluster::data::DataPeers;
 use crate::cluster::error::Error;
 use crate::cluster::quorum::{Role, Sets};
@@ -126,7 +126,7 @@ impl Mover {
                 Role::Outside if wanted.contains(arc) => self.follower.fetch(&state, *arc, cancel),
                 Role::Outside if !is_recent => Ok(()),
                 Role::Outside => self.forget(*arc),
-                Role::Joining | Role::Member => self.gather(*arc, partition, cancel),
+                Role::Joining | Role::Member => self.gather(*arc, &state, partition, cancel),
                 Role::Leaving => Ok(()),
             };
             if let Err(error) = done {
@@ -183,6 +183,7 @@ impl Mover {
     fn gather(
         &self,
         arc: RingArc,
+        state: &ControlState,
         partition: &Partition,
         cancel: &CancelToken,
     ) -> Result<(), Error> {
@@ -191,6 +192,11 @@ impl Mover {
         let Some(mine) = gatherers.iter().find(|m| m.incarnation == self.me) else {
             return Ok(());
         };
+        let known = |member: MemberId| state.members.get(&member.incarnation);
+        let from = sets.sources(
+            |member| known(member).is_some_and(|known| known.life > member.life),
+            |member| known(member).is_some_and(|known| known.liveness == Liveness::Gone),
+        );
         let done = self.state.lock().gathered.get(&arc) == Some(&partition.epoch);
         // Its own appends under the old epoch must be in its head before it counts as a source.
         if done || self.gate.epoch_of(arc) != Some(partition.epoch) {
@@ -199,10 +205,16 @@ impl Mover {
         let sources = gather::Sources {
             arc,
             epoch: partition.epoch,
-            sets: &sets,
+            from: &from,
             me: *mine,
         };
         gather::gather(&self.store, &self.peers, &sources, cancel)?;
+        if from.remains {
+            tracing::warn!(
+                partition = %arc, epoch = partition.epoch.0,
+                "too many members had lost a part of their memory: what was left of it is united, and acknowledged samples may be missing"
+            );
+        }
         self.state.lock().gathered.insert(arc, partition.epoch);
         tracing::info!(partition = %arc, epoch = partition.epoch.0, "heads are gathered");
         Ok(())

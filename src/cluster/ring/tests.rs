@@ -65,6 +65,7 @@ impl World {
             capacity_bytes,
             version: String::new(),
             feature_level_max: 1,
+            life: 0,
         }));
     }
 

@@ -303,6 +303,7 @@ impl Steps<'_> {
                 epoch: self.target.epoch,
                 range: Some(self.target.range),
                 round: self.target.round,
+                remains: false,
             };
             for (member, reply) in peers.cut(&others, &order) {
                 match reply {

@@ -22,6 +22,8 @@ pub struct Board {
     namespace: String,
     link: String,
     server: Option<Server>,
+    /// Counts its reboots; 0: it is seen under this machine's own boot id.
+    boots: u32,
 }
 
 /// All boards.
@@ -103,6 +105,7 @@ impl Lab {
             namespace,
             link: inside,
             server: None,
+            boots: 0,
         });
         Ok(())
     }
@@ -135,8 +138,13 @@ impl Lab {
         let settings = self.settings.clone();
         let board = &mut self.boards[at];
         let mut command = Command::new("ip");
+        command.args(["netns", "exec", &board.namespace]);
+        if board.boots > 0 {
+            // Each has a view of mounts of its own.
+            let over = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\"";
+            command.args(["sh", "-c", over]).arg(board.boot_file());
+        }
         command
-            .args(["netns", "exec", &board.namespace])
             .arg(Cairn::program())
             .arg("serve")
             .arg("--data-dir")
@@ -222,6 +230,25 @@ impl Board {
     pub fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill();
+        }
+    }
+
+    /// Its power goes: what it runs is killed, and the next start is one after a reboot.
+    pub fn cut_power(&mut self) {
+        self.kill();
+        self.boots += 1;
+        fs::write(self.boot_file(), format!("boot {}\n", self.boots)).unwrap();
+    }
+
+    fn boot_file(&self) -> PathBuf {
+        self.folder.join("boot-id")
+    }
+
+    /// Its newest samples had not reached the disk: the log is empty.
+    pub fn lose_log(&self) {
+        assert!(!self.is_on());
+        for entry in fs::read_dir(self.data_dir().join("log")).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
         }
     }
 

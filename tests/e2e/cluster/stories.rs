@@ -461,3 +461,53 @@ fn a_wiped_board_is_a_new_member_and_gets_its_share() {
     lab.boards[2].kill();
     load.read_back(&lab.boards);
 }
+
+/// Would catch a board that counts after a loss of power as if it still had what it acknowledged, and
+/// one that is never counted again.
+#[test]
+fn a_board_that_lost_power_before_its_disk_was_asked_is_a_member_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = three("cluster::lost_power", folder.path(), &["log.sync=interval"]) else {
+        return;
+    };
+    lab.start_all();
+    under_load(&mut lab, |lab| {
+        lab.boards[0].cut_power();
+        lab.boards[0].lose_log();
+        std::thread::sleep(Duration::from_secs(1));
+        lab.start(0);
+        lab.wait_ready(Duration::from_secs(60));
+        whole_again(lab);
+        let said = lab.boards[0].output();
+        assert!(said.contains("counts as a new member"), "{said}");
+        // What only this one and the first had must be with the first again.
+        lab.boards[1].kill();
+        std::thread::sleep(Duration::from_secs(2));
+    });
+    lab.start(1);
+    lab.wait_ready(Duration::from_secs(60));
+    // The whole house: nobody is left who surely has everything, so what there is is united.
+    let load = Load::new();
+    assert!(load.send_one(&lab.urls(), Duration::from_secs(30)));
+    (0..3).for_each(|at| lab.boards[at].cut_power());
+    (0..3).for_each(|at| lab.start(at));
+    lab.wait_ready(Duration::from_secs(60));
+    whole_again(&lab);
+    assert!(load.send_one(&lab.urls(), Duration::from_secs(30)));
+    load.read_back(&lab.boards);
+}
+
+/// All partitions have all their members, in their present lives.
+fn whole_again(lab: &Lab) {
+    let patience = Duration::from_secs(120);
+    eventually("all partitions are whole again", patience, || {
+        for board in &lab.boards {
+            let cluster = board.cluster()?;
+            let lacking = &cluster["underReplicated"];
+            if lacking.as_u64() != Some(0) {
+                return Err(format!("{}: {cluster}", board.name));
+            }
+        }
+        Ok(())
+    });
+}

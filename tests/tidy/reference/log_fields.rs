@@ -31,6 +31,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("index", "the number of a control command in its log"),
     ("keys", "keys of the configuration"),
     (
+        "life",
+        "how often a data directory has lost a part of what it had acknowledged",
+    ),
+    (
         "leader",
         "the incarnation of the node that leads the control group",
     ),

@@ -14,7 +14,8 @@ pub(super) fn node_up(state: &mut ControlState, node: &NodeUp) -> Result<(), Ref
         }
         check_session(member.session, node.session)?;
     }
-    let life = known.map_or(0, |member| member.life);
+    // A life that is over never comes back.
+    let life = known.map_or(0, |member| member.life).max(node.life);
     let draining = known.is_some_and(|member| member.draining);
     let member = Member {
         name: node.name.clone(),

@@ -30,6 +30,7 @@ fn node_up(starts: u64, nonce: u128) -> Command {
         capacity_bytes: 0,
         version: "test".to_owned(),
         feature_level_max: 3,
+        life: 0,
     })
 }
 

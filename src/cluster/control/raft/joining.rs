@@ -228,6 +228,7 @@ impl RaftControl {
             capacity_bytes: self.introduction.capacity_bytes,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             feature_level_max: FEATURE_LEVEL,
+            life: self.introduction.life,
         };
         self.propose_applied(&Command::NodeUp(node)).await?;
         if self.state().feature_level < FEATURE_LEVEL {

@@ -187,6 +187,7 @@ mod tests {
             capacity_bytes: 0,
             version: String::new(),
             feature_level_max: 1,
+            life: 0,
         })
     }
 

@@ -1,0 +1,78 @@
+//! What a start waits for: that this node belongs to a cluster; and what ends it later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::control::{Control, ControlState, MemberId, RaftControl};
+use super::discovery::Discovery;
+use super::error::Error;
+use super::opening::World;
+use super::peer::Identity;
+
+/// A node that waits for its cluster looks so often whether it shall stop.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// Lets the node found or join, and waits until it knows a ring: at once if it belonged to a
+/// cluster before. The task goes on until it has announced this start.
+pub(super) fn wait_for_cluster(
+    raft: &Arc<RaftControl>,
+    discovery: &Arc<dyn Discovery>,
+    me: MemberId,
+    world: &World,
+) -> Result<JoinHandle<()>, Error> {
+    let (failed, mut failure) = watch::channel(None);
+    let joining = {
+        let (raft, discovery) = (Arc::clone(raft), Arc::clone(discovery));
+        world.runtime.spawn(async move {
+            if let Err(error) = raft.found_or_join(discovery.as_ref()).await {
+                tracing::error!(%error, "this node cannot take part in its cluster");
+                failed.send_replace(Some(error.to_string()));
+            }
+        })
+    };
+    let mut changed = raft.changed();
+    // Others are needed to announce this node the first time, and when it has lost a part of its
+    // memory: before they know, it must not take part as who it was.
+    let is_known = |state: &ControlState| {
+        let known = state.members.get(&me.incarnation);
+        !state.partitions.is_empty() && known.is_some_and(|known| known.life >= me.life)
+    };
+    while !is_known(&raft.state()) {
+        if let Err(error) = world.cancel.check() {
+            joining.abort();
+            return Err(Error::Store(error.into()));
+        }
+        if let Some(reason) = failure.borrow_and_update().clone() {
+            return Err(Error::Ended(reason));
+        }
+        world.starting.say(raft.trouble());
+        // Woken or not, the state is looked at again.
+        let wait = async { timeout(STOP_POLL, changed.changed()).await };
+        let _ = world.runtime.block_on(wait);
+    }
+    world.starting.say(None);
+    Ok(joining)
+}
+
+/// Learns why this session is over, if it is.
+pub(super) fn watch_end(
+    raft: &Arc<RaftControl>,
+    identity: &Identity,
+    runtime: &Handle,
+) -> watch::Receiver<Option<String>> {
+    let (end, ended) = watch::channel(None);
+    let (raft, identity) = (Arc::clone(raft), identity.clone());
+    runtime.spawn(async move {
+        let reason = tokio::select! {
+            ending = raft.ended() => ending.to_string(),
+            reason = identity.superseded() => reason,
+        };
+        end.send_replace(Some(reason));
+    });
+    ended
+}
