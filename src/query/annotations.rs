@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::model::TimestampMs;
 
+use super::histogram_note::HistogramNote;
+
 /// How much it matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
@@ -77,8 +79,16 @@ pub enum Note {
         /// The metric.
         metric: String,
     },
+    /// About native histograms.
+    Histogram(HistogramNote),
     /// Something else, in its own words.
     Other(Severity, String),
+}
+
+impl From<HistogramNote> for Note {
+    fn from(note: HistogramNote) -> Self {
+        Self::Histogram(note)
+    }
 }
 
 impl Note {
@@ -95,6 +105,10 @@ impl Note {
             | Self::PossibleNonCounterLabel { .. }
             | Self::ForcedMonotonicity { .. }
             | Self::IncompatibleTypes { .. } => Severity::Info,
+            Self::Histogram(note) => match note.is_warning() {
+                true => Severity::Warning,
+                false => Severity::Info,
+            },
             Self::Other(severity, _) => *severity,
         }
     }
@@ -144,6 +158,7 @@ impl Note {
                 "sample has start time that overlaps with previous sample timestamp for metric \
                  {metric:?}"
             ),
+            Self::Histogram(note) => note.to_string(),
             Self::Other(_, text) => text.clone(),
         }
     }

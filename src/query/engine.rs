@@ -12,12 +12,13 @@ use crate::source::{ReadContext, Source};
 use super::annotations::Annotations;
 use super::error::Error;
 use super::exec::{Habits, Raw, Run, assemble, gather, raw_samples};
+use super::histogram::FloatHistogram;
 use super::limits::Gate;
 use super::metrics::QueryMetrics;
 use super::plan::{Node, NodeKind, plan};
 use super::settings::QuerySettings;
 use super::syntax::{ParseOptions, parse};
-use super::value::{StepSeries, Steps, ValueType, is_absent};
+use super::value::{SampleValue, StepSeries, Steps, ValueType, is_absent};
 
 /// A question about one moment.
 #[derive(Clone, Debug)]
@@ -74,7 +75,7 @@ pub enum QueryValue {
     /// A text.
     Text(TimestampMs, String),
     /// Series with one value each, all at the time of the question.
-    Vector(TimestampMs, Vec<(LabelSet, f64)>),
+    Vector(TimestampMs, Vec<(LabelSet, SampleValue)>),
     /// Series with many values.
     Matrix(Vec<MatrixSeries>),
 }
@@ -93,7 +94,7 @@ impl QueryValue {
 }
 
 /// One series of a matrix.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct MatrixSeries {
     /// Its labels.
     pub labels: LabelSet,
@@ -101,6 +102,8 @@ pub struct MatrixSeries {
     pub timestamps: Vec<i64>,
     /// As many values.
     pub values: Vec<f64>,
+    /// Native histograms with their times, rising; none of them where a value is.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
 }
 
 /// What a query took.
@@ -366,6 +369,7 @@ fn shape(evaluated: Evaluated, node: &Node, question: &Question<'_>) -> (QueryVa
                     labels: raw.labels,
                     timestamps: raw.timestamps,
                     values: raw.values,
+                    histograms: raw.histograms,
                 })
                 .collect();
             let (series, truncated) = cut(series, question.limit);
@@ -404,11 +408,17 @@ fn cut<T>(mut series: Vec<T>, limit: usize) -> (Vec<T>, bool) {
     (series, truncated)
 }
 
-fn vector(series: Vec<StepSeries>) -> Vec<(LabelSet, f64)> {
+fn vector(series: Vec<StepSeries>) -> Vec<(LabelSet, SampleValue)> {
     series
         .into_iter()
         .filter_map(|series| {
-            let value = series.values.first().copied().filter(|v| !is_absent(*v))?;
+            let value = match series.histograms.get(0) {
+                Some(histogram) => SampleValue::Histogram(Arc::clone(histogram)),
+                None => {
+                    let first = series.values.first().copied();
+                    SampleValue::Float(first.filter(|value| !is_absent(*value))?)
+                }
+            };
             Some((series.labels, value))
         })
         .collect()
@@ -430,10 +440,17 @@ fn matrix(series: Vec<StepSeries>, steps: &Steps) -> Vec<MatrixSeries> {
                     .collect()
             };
             series.values.retain(present);
-            (!timestamps.is_empty()).then_some(MatrixSeries {
+            let at = |step: usize| times.get(step).copied().unwrap_or(0);
+            let histograms: Vec<(i64, Arc<FloatHistogram>)> = series
+                .histograms
+                .iter()
+                .map(|(step, histogram)| (at(step), Arc::clone(histogram)))
+                .collect();
+            (!timestamps.is_empty() || !histograms.is_empty()).then_some(MatrixSeries {
                 labels: series.labels,
                 timestamps,
                 values: series.values,
+                histograms,
             })
         })
         .collect()

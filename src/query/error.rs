@@ -29,15 +29,6 @@ pub enum Error {
     /// It would use more memory or samples than it may.
     #[error(transparent)]
     Budget(#[from] BudgetError),
-    /// A native histogram where this build evaluates floats only.
-    #[error(
-        "the series {series} has native histogram samples: this build of Cairn stores native \
-         histograms but does not evaluate them in PromQL yet"
-    )]
-    NativeHistogram {
-        /// Which series.
-        series: String,
-    },
     /// Something of PromQL that this build lacks.
     #[error("{0} is not supported by this build of Cairn yet")]
     Unsupported(String),
@@ -78,10 +69,7 @@ impl Error {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Parse(_) | Self::Invalid(_) | Self::TooManyPoints(_) => ErrorClass::BadData,
-            Self::Execution(_)
-            | Self::Budget(_)
-            | Self::NativeHistogram { .. }
-            | Self::Unsupported(_) => ErrorClass::Execution,
+            Self::Execution(_) | Self::Budget(_) | Self::Unsupported(_) => ErrorClass::Execution,
             Self::TimedOut(_) => ErrorClass::Timeout,
             Self::Cancelled(_) => ErrorClass::Cancelled,
             Self::Unavailable(_) => ErrorClass::Unavailable,

@@ -9,10 +9,14 @@ mod engine;
 mod error;
 mod exec;
 pub mod function;
+mod histogram;
+mod histogram_note;
 mod limits;
 mod metrics;
+mod number;
 mod plan;
 mod settings;
+mod sum;
 pub mod syntax;
 pub mod value;
 
@@ -26,5 +30,8 @@ pub use engine::{
     Engine, InstantQuery, MatrixSeries, QueryOutput, QueryStats, QueryValue, RangeQuery,
 };
 pub use error::{Error, ErrorClass};
+pub use histogram::{Bucket, FloatHistogram};
+pub use histogram_note::{HistogramNote, Operation};
 pub use metrics::QueryMetrics;
 pub use settings::QuerySettings;
+pub use value::SampleValue;

@@ -1,6 +1,10 @@
 //! What expressions evaluate to, over all steps of a query at once.
 
+use std::sync::Arc;
+
 use crate::model::{LabelSet, STALE_NAN_BITS, TimestampMs};
+
+use super::histogram::FloatHistogram;
 
 /// The type of an expression.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -85,7 +89,7 @@ impl Steps {
     }
 
     /// The times of all steps, in milliseconds.
-    pub fn iter(&self) -> impl Iterator<Item = i64> + use<> {
+    pub fn iter(&self) -> impl Iterator<Item = i64> + Clone + use<> {
         let steps = *self;
         (0..steps.count).map(move |step| steps.at(step).0)
     }
@@ -101,6 +105,87 @@ pub const fn is_absent(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
 
+/// One sample of a result.
+#[derive(Clone, Debug)]
+pub enum SampleValue {
+    /// A number.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<FloatHistogram>),
+}
+
+/// The histograms of a series by step. Most series have none, and then nothing is held.
+#[derive(Clone, Debug, Default)]
+pub struct StepHistograms(Vec<Option<Arc<FloatHistogram>>>);
+
+impl StepHistograms {
+    /// None.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The one of a step.
+    #[must_use]
+    pub fn get(&self, step: usize) -> Option<&Arc<FloatHistogram>> {
+        self.0.get(step)?.as_ref()
+    }
+
+    /// Whether a step has one.
+    #[must_use]
+    pub fn has(&self, step: usize) -> bool {
+        self.get(step).is_some()
+    }
+
+    /// Puts one at a step of so many.
+    pub fn set(&mut self, step: usize, steps: usize, histogram: Arc<FloatHistogram>) {
+        if self.0.len() < steps {
+            self.0.resize(steps, None);
+        }
+        if let Some(slot) = self.0.get_mut(step) {
+            *slot = Some(histogram);
+        }
+    }
+
+    /// Keeps those of some steps.
+    pub fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let mut some = false;
+        for (step, slot) in self.0.iter_mut().enumerate() {
+            if slot.is_some() && !keep(step) {
+                *slot = None;
+            }
+            some |= slot.is_some();
+        }
+        if !some {
+            self.clear();
+        }
+    }
+
+    /// Removes all.
+    pub fn clear(&mut self) {
+        self.0 = Vec::new();
+    }
+
+    /// Changes each.
+    pub fn change(&mut self, change: impl Fn(&mut FloatHistogram)) {
+        for histogram in self.0.iter_mut().flatten() {
+            change(Arc::make_mut(histogram));
+        }
+    }
+
+    /// All with their steps.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Arc<FloatHistogram>)> {
+        let steps = self.0.iter().enumerate();
+        steps.filter_map(|(step, slot)| Some((step, slot.as_ref()?)))
+    }
+}
+
 /// One series of an instant vector, over all steps.
 #[derive(Clone, Debug)]
 pub struct StepSeries {
@@ -108,6 +193,37 @@ pub struct StepSeries {
     pub labels: LabelSet,
     /// The metric name is to be removed at the end (Prometheus' delayed name removal).
     pub drop_name: bool,
-    /// One value a step, [`ABSENT`] where there is none.
+    /// One value a step, [`ABSENT`] where there is none or a histogram.
     pub values: Vec<f64>,
+    /// The histograms.
+    pub histograms: StepHistograms,
+}
+
+impl StepSeries {
+    /// A series without histograms.
+    #[must_use]
+    pub fn floats(labels: LabelSet, drop_name: bool, values: Vec<f64>) -> Self {
+        Self {
+            labels,
+            drop_name,
+            values,
+            histograms: StepHistograms::default(),
+        }
+    }
+
+    /// Whether a step has a number or a histogram.
+    #[must_use]
+    pub fn has(&self, step: usize) -> bool {
+        let float = self
+            .values
+            .get(step)
+            .is_some_and(|value| !is_absent(*value));
+        float || self.histograms.has(step)
+    }
+
+    /// Whether no step has anything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.histograms.is_empty() && self.values.iter().all(|value| is_absent(*value))
+    }
 }

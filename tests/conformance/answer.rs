@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn::query::{Error, ErrorClass, QueryOutput, QueryValue, Severity};
+use cairn::query::{
+    Error, ErrorClass, FloatHistogram, QueryOutput, QueryValue, SampleValue, Severity,
+};
 use serde_json::Value;
 
-/// Labels as text, sorted, to points.
-type Points = BTreeMap<String, Vec<(i64, f64)>>;
+/// Labels as text, sorted, to points: a float is one number; a histogram is its count, its sum,
+/// and four numbers for each filled bucket, as in JSON.
+type Points = BTreeMap<String, Vec<(i64, Vec<f64>)>>;
 
 /// What came back.
 #[derive(Debug)]
@@ -27,6 +30,20 @@ pub enum Answer {
 fn named<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let all: BTreeMap<&str, &str> = labels.collect();
     format!("{all:?}")
+}
+
+fn numbers(histogram: &FloatHistogram) -> Vec<f64> {
+    let mut numbers = vec![histogram.count(), histogram.sum()];
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => 0.0,
+            (true, false) => 1.0,
+            (false, false) => 2.0,
+            (true, true) => 3.0,
+        };
+        numbers.extend([bounds, bucket.lower, bucket.upper, bucket.count]);
+    }
+    numbers
 }
 
 impl Answer {
@@ -62,24 +79,29 @@ impl Answer {
         let kind = output.value.type_name().to_owned();
         let mut text = String::new();
         let points: Points = match &output.value {
-            QueryValue::Scalar(at, value) => [("{}".to_owned(), vec![(at.0, *value)])].into(),
+            QueryValue::Scalar(at, value) => [("{}".to_owned(), vec![(at.0, vec![*value])])].into(),
             QueryValue::Text(_, said) => {
                 text.clone_from(said);
                 Points::new()
             }
             QueryValue::Vector(at, series) => series
                 .iter()
-                .map(|(labels, value)| (named(labels.iter()), vec![(at.0, *value)]))
+                .map(|(labels, value)| {
+                    let value = match value {
+                        SampleValue::Float(value) => vec![*value],
+                        SampleValue::Histogram(histogram) => numbers(histogram),
+                    };
+                    (named(labels.iter()), vec![(at.0, value)])
+                })
                 .collect(),
             QueryValue::Matrix(series) => series
                 .iter()
                 .map(|one| {
-                    let points = one
-                        .timestamps
-                        .iter()
-                        .copied()
-                        .zip(one.values.iter().copied());
-                    (named(one.labels.iter()), points.collect())
+                    let floats = one.timestamps.iter().zip(&one.values);
+                    let floats = floats.map(|(at, value)| (*at, vec![*value]));
+                    let histograms = one.histograms.iter();
+                    let histograms = histograms.map(|(at, one)| (*at, numbers(one)));
+                    (named(one.labels.iter()), floats.chain(histograms).collect())
                 })
                 .collect(),
         };
@@ -126,7 +148,11 @@ impl Answer {
                     );
                     let values = series["values"].as_array();
                     let all = values.into_iter().flatten().chain(series.get("value"));
-                    points.insert(labels, all.map(point).collect());
+                    let histograms = series["histograms"].as_array();
+                    let histograms = histograms.into_iter().flatten();
+                    let histograms = histograms.chain(series.get("histogram"));
+                    let all = all.map(point).chain(histograms.map(histogram_point));
+                    points.insert(labels, all.collect());
                 }
             }
         }
@@ -148,24 +174,43 @@ impl Answer {
     }
 }
 
-fn point(pair: &Value) -> (i64, f64) {
-    let seconds = pair[0].as_f64().unwrap();
-    let value = pair[1].as_str().unwrap();
-    (
-        (seconds * 1000.0).round() as i64,
-        value.parse().unwrap_or_else(|_| panic!("{value:?}")),
-    )
+fn time(pair: &Value) -> i64 {
+    (pair[0].as_f64().unwrap() * 1000.0).round() as i64
+}
+
+fn number(text: &Value) -> f64 {
+    let text = text.as_str().unwrap();
+    text.parse().unwrap_or_else(|_| panic!("{text:?}"))
+}
+
+fn point(pair: &Value) -> (i64, Vec<f64>) {
+    (time(pair), vec![number(&pair[1])])
+}
+
+fn histogram_point(pair: &Value) -> (i64, Vec<f64>) {
+    let histogram = &pair[1];
+    let mut numbers = vec![number(&histogram["count"]), number(&histogram["sum"])];
+    for bucket in histogram["buckets"].as_array().into_iter().flatten() {
+        numbers.push(bucket[0].as_f64().unwrap());
+        numbers.extend([1, 2, 3].map(|at: usize| number(&bucket[at])));
+    }
+    (time(pair), numbers)
 }
 
 impl Answer {
     /// With nothing but values and their times, in order.
     pub fn without_labels(mut self) -> Self {
         if let Self::Result { points, .. } = &mut self {
-            let mut all: Vec<(i64, f64)> = points.values().flatten().copied().collect();
+            let mut all: Vec<(i64, Vec<f64>)> = points.values().flatten().cloned().collect();
             all.iter_mut()
-                .filter(|point| point.1.is_nan())
-                .for_each(|point| point.1 = f64::NAN);
-            all.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+                .flat_map(|point| point.1.iter_mut())
+                .filter(|number| number.is_nan())
+                .for_each(|number| *number = f64::NAN);
+            let order = |a: &[f64], b: &[f64]| {
+                let pairs = a.iter().zip(b).map(|(a, b)| a.total_cmp(b));
+                pairs.fold(a.len().cmp(&b.len()), std::cmp::Ordering::then)
+            };
+            all.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| order(&a.1, &b.1)));
             *points = [("any".to_owned(), all)].into();
         }
         self
@@ -257,14 +302,16 @@ fn different_points(want: &Points, got: &Points, tolerance: f64) -> Option<Strin
                 ours.len()
             ));
         }
-        let differs = |((at, want), (when, got)): &(&(i64, f64), &(i64, f64))| {
-            let near = want.to_bits() == got.to_bits()
+        let near = |want: &f64, got: &f64| {
+            want.to_bits() == got.to_bits()
                 || want == got
                 || want.is_nan() && got.is_nan()
-                || (want - got).abs() <= tolerance * want.abs().max(got.abs());
-            at != when || !near
+                || (want - got).abs() <= tolerance * want.abs().max(got.abs())
         };
-        let found = points.iter().zip(ours).find(differs);
+        let found = points.iter().zip(ours).find(|(want, got)| {
+            let mut pairs = want.1.iter().zip(&got.1);
+            want.0 != got.0 || want.1.len() != got.1.len() || !pairs.all(|(a, b)| near(a, b))
+        });
         found.map(|(want, got)| format!("{labels}: want {want:?}, got {got:?}"))
     })
 }

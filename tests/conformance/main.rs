@@ -20,6 +20,7 @@ mod answer;
 mod depth;
 mod engine;
 mod memory;
+mod native;
 mod published;
 mod random_data;
 mod random_query;

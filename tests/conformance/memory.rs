@@ -1,12 +1,8 @@
 //! A source of series held in memory.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use cairn::model::{
-    Buckets, Histogram, LabelSet, Matcher, ResetHint, Samples, TenantId, TimeRange, TimestampMs,
-    Value,
-};
+use cairn::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs, Value};
 use cairn::query::syntax::parse_selector;
 use cairn::source::{
     FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
@@ -43,13 +39,6 @@ impl MemorySource {
         samples.merge(&one);
     }
 
-    /// Whether any sample is a native histogram.
-    pub(crate) fn has_histograms(&self) -> bool {
-        self.series
-            .values()
-            .any(|samples| !samples.histograms.is_empty())
-    }
-
     fn matching<'a>(
         &'a self,
         matchers: &'a [Matcher],
@@ -60,25 +49,6 @@ impl MemorySource {
                 .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
         })
     }
-}
-
-/// Any native histogram.
-pub(crate) fn some_histogram() -> Value {
-    Value::Histogram(Arc::new(Histogram {
-        schema: 0,
-        zero_threshold: 0.0,
-        sum: 1.0,
-        buckets: Buckets::Float {
-            count: 0.0,
-            zero_count: 0.0,
-            positive: Vec::new(),
-            negative: Vec::new(),
-        },
-        positive_spans: Vec::new(),
-        negative_spans: Vec::new(),
-        custom_values: Vec::new(),
-        reset_hint: ResetHint::Unknown,
-    }))
 }
 
 struct Stream(std::vec::IntoIter<(LabelSet, Samples)>);

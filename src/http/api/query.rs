@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::query::{
-    Error, ErrorClass, InstantQuery, MatrixSeries, QueryOutput, QueryStats, QueryValue, RangeQuery,
-    Severity,
+    Error, ErrorClass, FloatHistogram, InstantQuery, MatrixSeries, QueryOutput, QueryStats,
+    QueryValue, RangeQuery, SampleValue, Severity,
 };
 
 use super::super::answer::{Remarks, Sink};
@@ -149,8 +149,16 @@ fn write_value(sink: &mut Sink, value: QueryValue) -> Result<(), ApiError> {
                     b",{\"metric\":"
                 });
                 json::labels(out, &labels);
-                out.extend_from_slice(b",\"value\":");
-                json::point(out, at.0, value);
+                match value {
+                    SampleValue::Float(value) => {
+                        out.extend_from_slice(b",\"value\":");
+                        json::point(out, at.0, value);
+                    }
+                    SampleValue::Histogram(histogram) => {
+                        out.extend_from_slice(b",\"histogram\":");
+                        write_histogram(out, at.0, &histogram);
+                    }
+                }
                 out.push(b'}');
                 sink.breathe()?;
             }
@@ -174,12 +182,54 @@ fn write_value(sink: &mut Sink, value: QueryValue) -> Result<(), ApiError> {
 fn write_series(out: &mut Vec<u8>, series: &MatrixSeries) {
     out.extend_from_slice(b"{\"metric\":");
     json::labels(out, &series.labels);
-    out.extend_from_slice(b",\"values\":");
-    let points = series.timestamps.iter().zip(&series.values);
-    json::list(out, points, |out, (at, value)| {
-        json::point(out, *at, *value);
-    });
+    if !series.values.is_empty() {
+        out.extend_from_slice(b",\"values\":");
+        let points = series.timestamps.iter().zip(&series.values);
+        json::list(out, points, |out, (at, value)| {
+            json::point(out, *at, *value);
+        });
+    }
+    if !series.histograms.is_empty() {
+        out.extend_from_slice(b",\"histograms\":");
+        json::list(out, &series.histograms, |out, (at, histogram)| {
+            write_histogram(out, *at, histogram);
+        });
+    }
     out.push(b'}');
+}
+
+/// `[1435781451,{"count":"3","sum":"4.5","buckets":[[0,"1","2","3"]]}]`: filled buckets only, each
+/// with which of its bounds belong to it, its bounds, and its observations.
+fn write_histogram(out: &mut Vec<u8>, at: i64, histogram: &FloatHistogram) {
+    out.push(b'[');
+    json::timestamp(out, at);
+    out.push(b',');
+    let mut fields = Fields::new(out);
+    json::float(fields.field("count"), histogram.count());
+    json::float(fields.field("sum"), histogram.sum());
+    let mut filled = histogram
+        .buckets()
+        .filter(|bucket| bucket.count != 0.0)
+        .peekable();
+    if filled.peek().is_some() {
+        json::list(fields.field("buckets"), filled, |out, bucket| {
+            let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => b"[0,",
+                (true, false) => b"[1,",
+                (false, false) => b"[2,",
+                (true, true) => b"[3,",
+            };
+            out.extend_from_slice(bounds);
+            json::float(out, bucket.lower);
+            out.push(b',');
+            json::float(out, bucket.upper);
+            out.push(b',');
+            json::float(out, bucket.count);
+            out.push(b']');
+        });
+    }
+    fields.end();
+    out.push(b']');
 }
 
 fn write_stats(out: &mut Vec<u8>, stats: &QueryStats) {

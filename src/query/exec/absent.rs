@@ -1,13 +1,14 @@
 //! `absent` and `absent_over_time`: one series that is there where nothing else is, with the labels
 //! that the question fixed.
 
-use crate::model::{LabelSet, METRIC_NAME, MatchOp, Matcher, Samples};
+use crate::model::{LabelSet, METRIC_NAME, MatchOp, Matcher};
 use crate::query::error::Error;
 use crate::query::plan::{Node, NodeKind, RangeInput};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 
 use super::operator::{Input, Operator, Run};
-use super::range::{RangeSource, Walk, Windows};
+use super::range::RangeSource;
+use super::window::{RangeSamples, Walk, Windows};
 
 /// `absent`: 1 at the steps at which the vector is empty.
 pub(super) struct Absent {
@@ -34,16 +35,18 @@ impl Operator for Absent {
                     *slot = ABSENT;
                 }
             }
+            for (step, _) in series.histograms.iter() {
+                if let Some(slot) = values.get_mut(step) {
+                    *slot = ABSENT;
+                }
+            }
             run.recycle(series.values);
         }
         if values.iter().all(|value| is_absent(*value)) {
             return Ok(None);
         }
-        Ok(Some(StepSeries {
-            labels: self.labels.clone(),
-            drop_name: false,
-            values,
-        }))
+        let labels = self.labels.clone();
+        Ok(Some(StepSeries::floats(labels, false, values)))
     }
 }
 
@@ -66,26 +69,25 @@ impl Operator for AbsentOverTime {
         }
         let mut values = run.values(self.windows.steps.count)?;
         values.fill(1.0);
-        let mut samples = Samples::default();
+        let mut samples = RangeSamples::default();
         while self.source.next(run, &mut samples)?.is_some() {
             let mut walk = Walk::new(&self.windows, run.habits);
             let mut touched = 0;
             for (step, slot) in values.iter_mut().enumerate() {
-                if let Some(window) = walk.window(step, &samples) {
+                if walk.window(step, &samples).is_some() {
                     *slot = ABSENT;
-                    touched += window.values.len();
+                    touched += walk.touched(&samples);
                 }
             }
-            run.count(touched, samples.len());
+            let histograms = samples.histograms.values.len();
+            let read = samples.floats.len() + samples.histograms.weight(0, histograms);
+            run.count(touched, read);
         }
         if values.iter().all(|value| is_absent(*value)) {
             return Ok(None);
         }
-        Ok(Some(StepSeries {
-            labels: self.labels.clone(),
-            drop_name: true,
-            values,
-        }))
+        let labels = self.labels.clone();
+        Ok(Some(StepSeries::floats(labels, true, values)))
     }
 }
 

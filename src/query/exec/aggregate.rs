@@ -10,6 +10,7 @@ use crate::query::syntax::AggregateOp;
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 use crate::runtime::Reservation;
 
+use super::fold_histograms::Histograms;
 use super::labels::{KeyIndex, LabelKey};
 use super::operator::{Input, Operator, Run};
 
@@ -19,6 +20,8 @@ pub(super) struct Fold {
     input: Input,
     index: KeyIndex,
     steps: usize,
+    /// Where what is folded begins in the text.
+    position: usize,
     groups: Option<std::vec::IntoIter<Group>>,
     held: Option<Reservation>,
 }
@@ -28,6 +31,7 @@ struct Group {
     labels: LabelSet,
     drop_name: bool,
     cells: Cells,
+    histograms: Histograms,
 }
 
 /// What is kept of each step, by operator.
@@ -65,13 +69,19 @@ impl Spread {
 }
 
 impl Fold {
-    /// By a key, over so many steps.
-    pub(super) fn new(op: AggregateOp, input: Input, key: LabelKey, steps: usize) -> Self {
+    /// By a key, over so many steps; the input's text begins at a position.
+    pub(super) fn new(
+        op: AggregateOp,
+        (input, position): (Input, usize),
+        key: LabelKey,
+        steps: usize,
+    ) -> Self {
         Self {
             op,
             input,
             index: KeyIndex::new(key),
             steps,
+            position,
             groups: None,
             held: None,
         }
@@ -90,11 +100,22 @@ impl Fold {
                     labels,
                     drop_name: false,
                     cells: Cells::new(self.op, self.steps),
+                    histograms: Histograms::default(),
                 });
             }
             if let Some(group) = groups.get_mut(at) {
                 group.drop_name |= series.drop_name;
                 group.cells.fold(self.op, &series.values);
+                if !series.histograms.is_empty() {
+                    let place = (run, self.position);
+                    match &mut group.cells {
+                        // One is as good as another to be counted.
+                        Cells::Plain(cells) if counts(self.op) => {
+                            count_histograms(self.op, cells, &series);
+                        }
+                        _ => group.histograms.fold(self.op, &series, &mut held, place)?,
+                    }
+                }
             }
             run.recycle(series.values);
         }
@@ -109,10 +130,16 @@ impl Operator for Fold {
             Some(groups) => groups,
             None => self.fold_all(run)?.into_iter(),
         };
-        let next = groups.next().map(|group| StepSeries {
-            labels: group.labels,
-            drop_name: group.drop_name,
-            values: group.cells.finish(self.op),
+        let next = groups.next().map(|group| {
+            let mut values = group.cells.finish(self.op);
+            let histograms = group.histograms;
+            let histograms = histograms.finish(&mut values, (run, self.position));
+            StepSeries {
+                labels: group.labels,
+                drop_name: group.drop_name,
+                values,
+                histograms,
+            }
         });
         self.groups = Some(groups);
         Ok(next)
@@ -181,6 +208,22 @@ impl Cells {
                     _ => cell.squares / cell.count,
                 })
                 .collect(),
+        }
+    }
+}
+
+/// Whether a histogram is as good as a number.
+const fn counts(op: AggregateOp) -> bool {
+    matches!(op, AggregateOp::Count | AggregateOp::Group)
+}
+
+fn count_histograms(op: AggregateOp, cells: &mut [f64], series: &StepSeries) {
+    for (step, _) in series.histograms.iter() {
+        if let Some(cell) = cells.get_mut(step) {
+            *cell = match op {
+                AggregateOp::Count if !is_absent(*cell) => *cell + 1.0,
+                _ => 1.0,
+            };
         }
     }
 }

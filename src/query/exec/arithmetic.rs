@@ -3,10 +3,11 @@
 use crate::query::annotations::Note;
 use crate::query::error::Error;
 use crate::query::syntax::BinaryOp;
-use crate::query::value::{ABSENT, StepSeries, is_absent};
+use crate::query::value::{ABSENT, SampleValue, StepHistograms, StepSeries, is_absent};
 
 use super::constant::lose_name;
 use super::labels::Distinct;
+use super::mixed::combined;
 use super::operator::{Input, Operator, Run, earlier_failure, scalar_values};
 
 /// What an operator makes of two numbers; of a comparison whether it holds.
@@ -102,10 +103,110 @@ pub(super) struct Pairing {
     pub(super) position: usize,
 }
 
+/// The other operand of a series: a number, a histogram or nothing for every step.
+#[derive(Clone, Copy)]
+pub(super) struct Partner<'a> {
+    /// Its numbers, or one number at all steps.
+    pub(super) values: Result<&'a [f64], f64>,
+    /// Its histograms.
+    pub(super) histograms: &'a StepHistograms,
+}
+
+impl Partner<'_> {
+    fn at(&self, step: usize) -> Option<SampleValue> {
+        sample(self.value(step), self.histograms, step)
+    }
+
+    fn value(&self, step: usize) -> f64 {
+        match self.values {
+            Ok(values) => values.get(step).copied().unwrap_or(ABSENT),
+            Err(number) => number,
+        }
+    }
+}
+
+fn sample(value: f64, histograms: &StepHistograms, step: usize) -> Option<SampleValue> {
+    match histograms.get(step) {
+        Some(histogram) => Some(SampleValue::Histogram(histogram.clone())),
+        None => (!is_absent(value)).then_some(SampleValue::Float(value)),
+    }
+}
+
 impl Pairing {
+    /// Calculates in place: every step of a series, which stands left (or right, if `swapped`),
+    /// with its partner's. A filter lets the left operand through, or the right one.
+    pub(super) fn join(
+        self,
+        series: &mut StepSeries,
+        partner: &Partner<'_>,
+        (swapped, keeps_right): (bool, bool),
+        run: &Run<'_>,
+    ) {
+        let kept = |left, right| if keeps_right { right } else { left };
+        let mixed = if series.histograms.is_empty() && partner.histograms.is_empty() {
+            Vec::new()
+        } else {
+            self.mixed(series, partner, swapped, run)
+        };
+        match partner.values {
+            Ok(values) => {
+                let partners = values.iter().copied();
+                self.apply(&mut series.values, partners, swapped, kept, run);
+            }
+            Err(number) => {
+                let partners = std::iter::repeat(number);
+                self.apply(&mut series.values, partners, swapped, kept, run);
+            }
+        }
+        let steps = series.values.len();
+        for (step, sample) in mixed {
+            match sample {
+                SampleValue::Histogram(histogram) => series.histograms.set(step, steps, histogram),
+                SampleValue::Float(value) => {
+                    if let Some(slot) = series.values.get_mut(step) {
+                        *slot = value;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The steps at which one of both is a histogram: taken out of the series, and what becomes of
+    /// them.
+    fn mixed(
+        self,
+        series: &mut StepSeries,
+        partner: &Partner<'_>,
+        swapped: bool,
+        run: &Run<'_>,
+    ) -> Vec<(usize, SampleValue)> {
+        let mut results = Vec::new();
+        let ours = std::mem::take(&mut series.histograms);
+        for (step, slot) in series.values.iter_mut().enumerate() {
+            if !ours.has(step) && !partner.histograms.has(step) {
+                continue;
+            }
+            let one = sample(std::mem::replace(slot, ABSENT), &ours, step);
+            let (Some(one), Some(other)) = (one, partner.at(step)) else {
+                continue;
+            };
+            let (left, right) = if swapped { (other, one) } else { (one, other) };
+            let made = combined(self.op, &left, &right);
+            if let Some(note) = made.note {
+                run.note(note, self.position);
+            }
+            let result = match (self.return_bool, made.failed) {
+                (true, false) => Some(SampleValue::Float(truth(made.kept.is_some()))),
+                _ => made.kept,
+            };
+            results.extend(result.map(|result| (step, result)));
+        }
+        results
+    }
+
     /// Calculates in place: each of `values`, which stand left (or right, if `swapped`), with its
     /// partner. `kept` is what a filter lets through.
-    pub(super) fn apply(
+    fn apply(
         self,
         values: &mut [f64],
         partners: impl Iterator<Item = f64>,
@@ -177,16 +278,19 @@ impl Operator for WithScalar {
         let Some(scalars) = &self.scalars else {
             return Ok(None);
         };
+        let none = StepHistograms::none();
         loop {
             let Some(mut series) = self.vector.next(run)? else {
                 return Ok(None);
             };
+            let partner = Partner {
+                values: Ok(scalars),
+                histograms: &none,
+            };
             // A filter lets the vector's value through, on whichever side it stands.
-            let kept = |left, right| if self.scalar_left { right } else { left };
-            let partners = scalars.iter().copied();
-            self.pairing
-                .apply(&mut series.values, partners, self.scalar_left, kept, run);
-            if series.values.iter().all(|value| is_absent(*value)) {
+            let sides = (self.scalar_left, self.scalar_left);
+            self.pairing.join(&mut series, &partner, sides, run);
+            if series.is_empty() {
                 run.recycle(series.values);
                 continue;
             }

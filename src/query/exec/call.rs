@@ -4,7 +4,8 @@
 use crate::model::LabelSet;
 use crate::query::error::Error;
 use crate::query::function::{LabelJoin, LabelReplace};
-use crate::query::value::{StepSeries, Steps, is_absent};
+use crate::query::histogram::FloatHistogram;
+use crate::query::value::{ABSENT, StepSeries, Steps, is_absent};
 
 use super::constant::lose_name;
 use super::labels::Distinct;
@@ -17,8 +18,10 @@ pub(super) enum Change {
     Sample(fn(f64, &[f64]) -> f64),
     /// A function of it alone.
     Value(fn(f64) -> f64),
-    /// The step's time takes its place.
+    /// The step's time takes its place, also of a histogram.
     StepTime,
+    /// A number of every histogram; floats go.
+    Histogram(fn(&FloatHistogram) -> f64),
 }
 
 /// A function of every value.
@@ -38,6 +41,24 @@ pub(super) struct Map {
 }
 
 impl Map {
+    /// What becomes of histograms. Most functions know nothing of them: they go.
+    fn apply_to_histograms(&self, series: &mut StepSeries) {
+        if matches!(self.change, Change::Histogram(_)) {
+            series.values.fill(ABSENT);
+        }
+        for (step, histogram) in series.histograms.iter() {
+            let value = match self.change {
+                Change::Histogram(function) => function(histogram),
+                Change::StepTime => super::scan::seconds(self.steps.at(step).0),
+                Change::Sample(_) | Change::Value(_) => continue,
+            };
+            if let Some(slot) = series.values.get_mut(step) {
+                *slot = value;
+            }
+        }
+        series.histograms.clear();
+    }
+
     fn apply(&self, values: &mut [f64]) {
         let width = self.scalars.len();
         let rows = self.rows.as_deref().unwrap_or_default();
@@ -47,6 +68,7 @@ impl Map {
             }
             *value = match self.change {
                 Change::Value(function) => function(*value),
+                Change::Histogram(_) => ABSENT,
                 Change::StepTime => super::scan::seconds(self.steps.at(step).0),
                 Change::Sample(function) => {
                     let row = rows.get(step * width..(step + 1) * width);
@@ -67,7 +89,14 @@ impl Operator for Map {
             let Some(mut series) = self.vector.next(run)? else {
                 return Ok(None);
             };
-            self.apply(&mut series.values);
+            if series.histograms.is_empty() {
+                self.apply(&mut series.values);
+            } else {
+                if !matches!(self.change, Change::Histogram(_)) {
+                    self.apply(&mut series.values);
+                }
+                self.apply_to_histograms(&mut series);
+            }
             if series.values.iter().all(|value| is_absent(*value)) {
                 run.recycle(series.values);
                 continue;
@@ -125,11 +154,7 @@ impl Operator for Only {
         for value in values.iter_mut().filter(|value| is_absent(**value)) {
             *value = f64::NAN;
         }
-        Ok(Some(StepSeries {
-            labels: LabelSet::empty(),
-            drop_name: false,
-            values,
-        }))
+        Ok(Some(StepSeries::floats(LabelSet::empty(), false, values)))
     }
 }
 
@@ -166,12 +191,12 @@ impl Operator for Labels {
             series.labels = labels;
             series.drop_name &= !names;
         }
-        self.distinct.check(&series.labels, &series.values)?;
+        self.distinct.check_series(&series)?;
         Ok(Some(series))
     }
 }
 
-/// Functions of native histograms only: floats go in and nothing comes out.
+/// What nothing comes out of, whatever goes in.
 pub(super) struct Swallow {
     /// The vector.
     pub(super) vector: Input,

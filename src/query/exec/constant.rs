@@ -1,6 +1,8 @@
 //! What needs no series: numbers, functions of the time or of other scalars; what is evaluated at
 //! one step and stands for all; and the changed sign.
 
+use std::sync::Arc;
+
 use crate::model::LabelSet;
 use crate::query::error::Error;
 use crate::query::value::{StepSeries, Steps, is_absent};
@@ -59,11 +61,7 @@ impl Operator for Scalar {
                 }
             }
         }
-        Ok(Some(StepSeries {
-            labels: LabelSet::empty(),
-            drop_name: false,
-            values,
-        }))
+        Ok(Some(StepSeries::floats(LabelSet::empty(), false, values)))
     }
 }
 
@@ -84,6 +82,12 @@ impl Operator for Once {
         let mut values = run.values(self.count)?;
         values.fill(value.unwrap_or(crate::query::value::ABSENT));
         run.recycle(std::mem::replace(&mut series.values, values));
+        if let Some(histogram) = series.histograms.get(0).cloned() {
+            for step in 0..self.count {
+                let histogram = Arc::clone(&histogram);
+                series.histograms.set(step, self.count, histogram);
+            }
+        }
         Ok(Some(series))
     }
 }
@@ -104,6 +108,9 @@ impl Operator for Negate {
         for value in series.values.iter_mut().filter(|value| !is_absent(**value)) {
             *value = -*value;
         }
+        series
+            .histograms
+            .change(|histogram| histogram.multiply(-1.0));
         lose_name(&mut series, run, self.distinct.as_mut())?;
         Ok(Some(series))
     }
@@ -121,7 +128,7 @@ pub(super) fn lose_name(
     }
     series.labels = drop_metric(&series.labels);
     match distinct {
-        Some(distinct) => distinct.check(&series.labels, &series.values),
+        Some(distinct) => distinct.check_series(series),
         None => Ok(()),
     }
 }

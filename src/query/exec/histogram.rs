@@ -1,5 +1,6 @@
-//! Functions of classic histograms: the series of one histogram, told apart by `le`, are brought
-//! together and evaluated at every step at which they have values.
+//! Functions of histograms. The series of a classic one, told apart by `le`, are brought together
+//! and evaluated at every step at which they have values; a native one is a series by itself. Where
+//! both stand under one name, neither is evaluated.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,9 @@ use crate::query::function::{
     BUCKET_LABEL, ClassicBucket, bucket_bound, bucket_fraction, bucket_quantile,
     format_open_metrics,
 };
-use crate::query::value::{ABSENT, StepSeries, Steps, is_absent};
+use crate::query::histogram::{FloatHistogram, NanRemark, fraction, quantile};
+use crate::query::histogram_note::HistogramNote;
+use crate::query::value::{ABSENT, StepHistograms, StepSeries, Steps, is_absent};
 
 use super::labels::{Distinct, KeyIndex, LabelKey, drop_metric};
 use super::operator::{Held, Input, Operator, Run};
@@ -44,10 +47,47 @@ pub(super) struct Histograms {
     pub(super) done: Option<std::vec::IntoIter<StepSeries>>,
 }
 
-/// One histogram: its labels without `le`, and its series with their upper bounds.
-struct Classic {
+/// One histogram in both forms: its labels without `le`, the classic series with their upper
+/// bounds, the native ones.
+struct OneHistogram {
     labels: LabelSet,
     series: Vec<(f64, StepSeries)>,
+    native: StepHistograms,
+}
+
+impl OneHistogram {
+    /// Takes in another piece of the native one.
+    fn take(&mut self, other: Self) {
+        for (step, histogram) in other.native.iter() {
+            self.native.set(step, step + 1, histogram.clone());
+        }
+    }
+
+    /// Removes what stands in both forms at one step; whether there was any.
+    fn drop_conflicts(&mut self) -> bool {
+        let both: Vec<usize> = self
+            .native
+            .iter()
+            .map(|(step, _)| step)
+            .filter(|step| self.series.iter().any(|(_, one)| one.has(*step)))
+            .collect();
+        for step in &both {
+            let slots = self.series.iter_mut().map(|(_, one)| &mut one.values);
+            for slot in slots.filter_map(|values| values.get_mut(*step)) {
+                *slot = ABSENT;
+            }
+        }
+        self.native.retain(|step| !both.contains(&step));
+        !both.is_empty()
+    }
+}
+
+/// The metric that a remark is about: its name, as long as it stays.
+fn shown_metric<'a>(labels: &'a LabelSet, run: &Run<'_>) -> &'a str {
+    match run.habits.delayed_names {
+        true => labels.metric_name().unwrap_or_default(),
+        false => "",
+    }
 }
 
 impl Histograms {
@@ -61,8 +101,13 @@ impl Histograms {
         let histograms = self.bring_together(&mut held, run)?;
         let mut results = Vec::new();
         let mut distinct = Distinct::default();
-        for histogram in histograms {
+        for mut histogram in histograms {
             run.check()?;
+            if !histogram.native.is_empty() && histogram.drop_conflicts() {
+                let metric = shown_metric(&histogram.labels, run).to_owned();
+                let note = HistogramNote::MixedClassicNative(metric);
+                run.note(note.into(), self.vector_position);
+            }
             let made = match &self.asked {
                 Asked::Quantiles(label) => self.quantiles(&histogram, &rows, width, label, run)?,
                 Asked::Quantile | Asked::Fraction => {
@@ -74,10 +119,10 @@ impl Histograms {
                 if !run.habits.delayed_names {
                     series.labels = drop_metric(&series.labels);
                 }
-                if series.values.iter().all(|value| is_absent(*value)) {
+                if series.is_empty() {
                     continue;
                 }
-                distinct.check(&series.labels, &series.values)?;
+                distinct.check_series(&series)?;
                 results.push(series);
             }
         }
@@ -94,18 +139,44 @@ impl Histograms {
         }
     }
 
-    fn bring_together(&mut self, held: &mut Held, run: &Run<'_>) -> Result<Vec<Classic>, Error> {
+    fn bring_together(
+        &mut self,
+        held: &mut Held,
+        run: &Run<'_>,
+    ) -> Result<Vec<OneHistogram>, Error> {
         let mut index = KeyIndex::new(LabelKey::all_but(BUCKET_LABEL));
-        let mut histograms: Vec<Classic> = Vec::new();
-        while let Some(series) = self.vector.next(run)? {
+        let mut histograms: Vec<OneHistogram> = Vec::new();
+        let mut lone: Vec<OneHistogram> = Vec::new();
+        while let Some(mut series) = self.vector.next(run)? {
+            if !series.histograms.is_empty() {
+                held.push(StepSeries {
+                    values: Vec::new(),
+                    ..series.clone()
+                })?;
+                let native = OneHistogram {
+                    labels: series.labels.clone(),
+                    series: Vec::new(),
+                    native: std::mem::take(&mut series.histograms),
+                };
+                if series.labels.get(BUCKET_LABEL).is_some() {
+                    // No classic histogram has these labels.
+                    lone.push(native);
+                } else {
+                    let at = index.number(&series.labels);
+                    match histograms.get_mut(at) {
+                        None => histograms.push(native),
+                        Some(known) => known.take(native),
+                    }
+                }
+                if series.is_empty() {
+                    run.recycle(series.values);
+                    continue;
+                }
+            }
             let le = series.labels.get(BUCKET_LABEL).unwrap_or_default();
             let Some(bound) = bucket_bound(le) else {
-                let metric = match run.habits.delayed_names {
-                    true => series.labels.metric_name().unwrap_or_default(),
-                    false => "",
-                };
                 let note = Note::BadBucketLabel {
-                    metric: metric.to_owned(),
+                    metric: shown_metric(&series.labels, run).to_owned(),
                     label: le.to_owned(),
                 };
                 run.note(note, self.vector_position);
@@ -113,9 +184,10 @@ impl Histograms {
             };
             let at = index.number(&series.labels);
             if at == histograms.len() {
-                histograms.push(Classic {
+                histograms.push(OneHistogram {
                     labels: index.key().project(&series.labels),
                     series: Vec::new(),
+                    native: StepHistograms::none(),
                 });
             }
             // The values move on; what they take stays accounted for.
@@ -127,10 +199,11 @@ impl Histograms {
                 histogram.series.push((bound, series));
             }
         }
+        histograms.append(&mut lone);
         Ok(histograms)
     }
 
-    fn buckets(histogram: &Classic, step: usize, buckets: &mut Vec<ClassicBucket>) {
+    fn buckets(histogram: &OneHistogram, step: usize, buckets: &mut Vec<ClassicBucket>) {
         buckets.clear();
         let present = histogram.series.iter().filter_map(|(bound, series)| {
             let count = *series.values.get(step)?;
@@ -152,12 +225,8 @@ impl Histograms {
     ) -> f64 {
         let (value, forced) = bucket_quantile(quantile, buckets);
         if let Some(forced) = forced {
-            let metric = match run.habits.delayed_names {
-                true => labels.metric_name().unwrap_or_default(),
-                false => "",
-            };
             let note = Note::ForcedMonotonicity {
-                metric: metric.to_owned(),
+                metric: shown_metric(labels, run).to_owned(),
                 at: TimestampMs(self.steps.at(step).0),
                 bucket_min: forced.bucket_min,
                 bucket_max: forced.bucket_max,
@@ -170,7 +239,7 @@ impl Histograms {
 
     fn single(
         &self,
-        histogram: &Classic,
+        histogram: &OneHistogram,
         rows: &[f64],
         width: usize,
         run: &Run<'_>,
@@ -178,12 +247,25 @@ impl Histograms {
         let mut values = run.values(self.steps.count)?;
         let mut buckets = Vec::with_capacity(histogram.series.len());
         for (step, slot) in values.iter_mut().enumerate() {
+            let row = rows.get(step * width..(step + 1) * width);
+            let row = row.unwrap_or_default();
+            if let Some(native) = histogram.native.get(step) {
+                *slot = match row {
+                    [lower, upper] => {
+                        let (value, remark) = fraction(*lower, *upper, native);
+                        self.remark(remark, &histogram.labels, run);
+                        value
+                    }
+                    [asked] => self.native_quantile(*asked, native, &histogram.labels, run),
+                    _ => ABSENT,
+                };
+                continue;
+            }
             Self::buckets(histogram, step, &mut buckets);
             if buckets.is_empty() {
                 continue;
             }
-            let row = rows.get(step * width..(step + 1) * width);
-            *slot = match row.unwrap_or_default() {
+            *slot = match row {
                 [lower, upper] => bucket_fraction(*lower, *upper, &mut buckets),
                 [quantile] => {
                     self.quantile_at(*quantile, &mut buckets, step, &histogram.labels, run)
@@ -191,16 +273,36 @@ impl Histograms {
                 _ => ABSENT,
             };
         }
-        Ok(StepSeries {
-            labels: histogram.labels.clone(),
-            drop_name: true,
-            values,
-        })
+        Ok(StepSeries::floats(histogram.labels.clone(), true, values))
+    }
+
+    /// Says what observations that are no numbers did.
+    fn remark(&self, remark: Option<NanRemark>, labels: &LabelSet, run: &Run<'_>) {
+        let note: fn(String) -> HistogramNote = match remark {
+            None => return,
+            Some(NanRemark::Result) => HistogramNote::QuantileNan,
+            Some(NanRemark::Skew) => HistogramNote::QuantileSkew,
+            Some(NanRemark::Fraction) => HistogramNote::FractionNan,
+        };
+        let metric = shown_metric(labels, run).to_owned();
+        run.note(note(metric).into(), self.vector_position);
+    }
+
+    fn native_quantile(
+        &self,
+        asked: f64,
+        native: &FloatHistogram,
+        labels: &LabelSet,
+        run: &Run<'_>,
+    ) -> f64 {
+        let (value, remark) = quantile(asked, native);
+        self.remark(remark, labels, run);
+        value
     }
 
     fn quantiles(
         &self,
-        histogram: &Classic,
+        histogram: &OneHistogram,
         rows: &[f64],
         width: usize,
         label: &str,
@@ -210,25 +312,29 @@ impl Histograms {
         let mut at: HashMap<u64, usize> = HashMap::new();
         let mut buckets = Vec::with_capacity(histogram.series.len());
         for step in 0..self.steps.count {
+            let native = histogram.native.get(step);
             Self::buckets(histogram, step, &mut buckets);
-            if buckets.is_empty() {
+            if buckets.is_empty() && native.is_none() {
                 continue;
             }
             let whole = buckets.clone();
+            let labels = &histogram.labels;
             let row = rows.get(step * width..(step + 1) * width);
             for quantile in row.unwrap_or_default() {
-                buckets.clone_from(&whole);
-                let value = self.quantile_at(*quantile, &mut buckets, step, &histogram.labels, run);
+                let value = if let Some(native) = native {
+                    self.native_quantile(*quantile, native, labels, run)
+                } else {
+                    buckets.clone_from(&whole);
+                    self.quantile_at(*quantile, &mut buckets, step, labels, run)
+                };
                 let place = match at.get(&quantile.to_bits()) {
                     Some(place) => *place,
                     None => {
                         let text = format_open_metrics(*quantile);
                         let mut labels = histogram.labels.to_builder();
-                        made.push(StepSeries {
-                            labels: labels.set(label, &text).build(),
-                            drop_name: true,
-                            values: run.values(self.steps.count)?,
-                        });
+                        let labels = labels.set(label, &text).build();
+                        let values = run.values(self.steps.count)?;
+                        made.push(StepSeries::floats(labels, true, values));
                         at.insert(quantile.to_bits(), made.len() - 1);
                         made.len() - 1
                     }

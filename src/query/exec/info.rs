@@ -5,6 +5,7 @@
 //! for. Of several info series with one name and identity the newest counts, at every step.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::model::{LabelSet, LabelSetBuilder, METRIC_NAME, MatchOp, Matcher};
 use crate::query::error::Error;
@@ -58,7 +59,7 @@ impl Info {
             let input = self.info_scan(&names, &identities)?;
             let mut present = StepSet::default();
             for series in &base.series {
-                present.add(&StepSet::of(&series.values));
+                present.add(&StepSet::of_series(series));
             }
             Some(known.read(input, &identities, &present, self.steps.count, run)?)
         };
@@ -72,7 +73,7 @@ impl Info {
                 self.enrich(series, &known, run)?
             };
             for one in made {
-                distinct.check(&one.labels, &one.values)?;
+                distinct.check_series(&one)?;
                 results.push(one);
             }
         }
@@ -126,6 +127,7 @@ impl Info {
             matchers,
             moment: self.moment,
             edges: Edges::Plain,
+            no_buckets: true,
         };
         Ok(Box::new(Scan::new(selector, self.steps, Wanted::Taken)))
     }
@@ -141,7 +143,8 @@ impl Info {
         let mut at: HashMap<Vec<usize>, Option<usize>> = HashMap::new();
         let mut made: Vec<StepSeries> = Vec::new();
         for (step, value) in series.values.iter().enumerate() {
-            if is_absent(*value) {
+            let histogram = series.histograms.get(step);
+            if is_absent(*value) && histogram.is_none() {
                 continue;
             }
             let partners: Vec<usize> = keys
@@ -154,11 +157,8 @@ impl Info {
                     let place = match self.labels(&series.labels, &partners, known)? {
                         None => None,
                         Some(labels) => {
-                            made.push(StepSeries {
-                                labels,
-                                drop_name: series.drop_name,
-                                values: run.values(self.steps.count)?,
-                            });
+                            let values = run.values(self.steps.count)?;
+                            made.push(StepSeries::floats(labels, series.drop_name, values));
                             Some(made.len() - 1)
                         }
                     };
@@ -166,11 +166,15 @@ impl Info {
                     place
                 }
             };
-            let slot = place
-                .and_then(|place| made.get_mut(place))
-                .and_then(|one| one.values.get_mut(step));
-            if let Some(slot) = slot {
+            let Some(one) = place.and_then(|place| made.get_mut(place)) else {
+                continue;
+            };
+            if let Some(slot) = one.values.get_mut(step) {
                 *slot = *value;
+            }
+            if let Some(histogram) = histogram {
+                let histogram = Arc::clone(histogram);
+                one.histograms.set(step, self.steps.count, histogram);
             }
         }
         Ok(made)
@@ -283,6 +287,9 @@ impl Known {
         for (step, (best, taken)) in newest.iter_mut().zip(&series.values).enumerate() {
             if is_absent(*taken) || !present.has(step) {
                 continue;
+            }
+            if series.histograms.has(step) {
+                return Err(Error::Execution("info sample should be float".to_owned()));
             }
             let known = best.and_then(|best| self.series.get(best));
             let other = known.and_then(|known| Some((known, *known.values.get(step)?)));

@@ -11,10 +11,10 @@ use crate::model::LabelSet;
 use crate::query::annotations::Annotations;
 use crate::query::error::Error;
 use crate::query::syntax::{Cardinality, Matching};
-use crate::query::value::{StepSeries, is_absent};
+use crate::query::value::{StepHistograms, StepSeries};
 use crate::runtime::Reservation;
 
-use super::arithmetic::{Pairing, changes_quantity};
+use super::arithmetic::{Pairing, Partner, changes_quantity};
 use super::labels::{KeyIndex, LabelKey, StepSet, braces, drop_metric};
 use super::operator::{Input, Operator, Run, account, earlier_failure};
 
@@ -121,7 +121,7 @@ impl Join {
                 continue;
             };
             for known in &slot.series {
-                let both = StepSet::of_both(&known.values, &series.values);
+                let both = StepSet::of_both(known, &series);
                 if both.is_empty() {
                     continue;
                 }
@@ -153,7 +153,7 @@ impl Join {
     /// Joins a series of the "many" side.
     fn join(&mut self, series: StepSeries, run: &Run<'_>) -> Result<(), Error> {
         if self.doubt.is_some() {
-            self.many_present.add(&StepSet::of(&series.values));
+            self.many_present.add(&StepSet::of_series(&series));
             self.judge(false)?;
         }
         let fill = self.matching.fill_right;
@@ -173,11 +173,17 @@ impl Join {
         };
         for partner in &slot.series {
             let labels = self.result_labels(&series.labels, &partner.labels, run);
-            let both = StepSet::of_both(&series.values, &partner.values);
+            let both = StepSet::of_both(&series, partner);
             self.claim(&mut slot.matched, &mut slot.results, &labels, &both)?;
             let mut values = run.values(series.values.len())?;
             values.copy_from_slice(&series.values);
-            self.finish(labels, values, partner.values.iter().copied(), run);
+            let joined = StepSeries {
+                labels,
+                drop_name: false,
+                values,
+                histograms: series.histograms.clone(),
+            };
+            self.finish(joined, &of_series(partner), run);
         }
         if let Some(fill) = fill {
             self.fill_one(&series, &mut slot, fill, run)?;
@@ -198,20 +204,24 @@ impl Join {
         run: &Run<'_>,
     ) -> Result<(), Error> {
         let mut values = run.values(series.values.len())?;
+        let alone = |step| !slot.series.iter().any(|one| one.has(step));
         for (step, (slot_value, value)) in values.iter_mut().zip(&series.values).enumerate() {
-            let partner = slot
-                .series
-                .iter()
-                .any(|one| one.values.get(step).is_some_and(|value| !is_absent(*value)));
-            if !partner {
+            if alone(step) {
                 *slot_value = *value;
             }
         }
+        let mut histograms = series.histograms.clone();
+        histograms.retain(alone);
         let group = self.index.key().project(&series.labels);
-        let labels = self.result_labels(&series.labels, &group, run);
-        let steps = StepSet::of(&values);
-        self.claim(&mut slot.matched, &mut slot.results, &labels, &steps)?;
-        self.finish(labels, values, std::iter::repeat(fill), run);
+        let filled = StepSeries {
+            labels: self.result_labels(&series.labels, &group, run),
+            drop_name: false,
+            values,
+            histograms,
+        };
+        let steps = StepSet::of_series(&filled);
+        self.claim(&mut slot.matched, &mut slot.results, &filled.labels, &steps)?;
+        self.finish(filled, &number(fill), run);
         Ok(())
     }
 
@@ -220,13 +230,13 @@ impl Join {
         for slot in std::mem::take(&mut self.slots) {
             for series in slot.series {
                 let mut values = run.values(series.values.len())?;
-                let pairs = values.iter_mut().zip(&series.values).enumerate();
-                let left = pairs
-                    .filter(|(step, (_, known))| !is_absent(**known) && !slot.matched.has(*step));
-                left.for_each(|(_, (value, _))| *value = fill);
+                let steps = values.iter_mut().enumerate();
+                let left = steps.filter(|(step, _)| series.has(*step) && !slot.matched.has(*step));
+                left.for_each(|(_, value)| *value = fill);
                 let group = self.index.key().project(&series.labels);
                 let labels = self.result_labels(&group, &series.labels, run);
-                self.finish(labels, values, series.values.iter().copied(), run);
+                let filled = StepSeries::floats(labels, false, values);
+                self.finish(filled, &of_series(&series), run);
             }
         }
         Ok(())
@@ -260,25 +270,15 @@ impl Join {
     }
 
     /// Calculates, and keeps what has a value at all.
-    fn finish(
-        &mut self,
-        labels: LabelSet,
-        mut values: Vec<f64>,
-        partners: impl Iterator<Item = f64>,
-        run: &Run<'_>,
-    ) {
-        let kept = |left, _| left;
-        self.pairing
-            .apply(&mut values, partners, self.swapped(), kept, run);
-        if values.iter().all(|value| is_absent(*value)) {
-            run.recycle(values);
+    fn finish(&mut self, mut joined: StepSeries, partner: &Partner<'_>, run: &Run<'_>) {
+        let sides = (self.swapped(), false);
+        self.pairing.join(&mut joined, partner, sides, run);
+        if joined.is_empty() {
+            run.recycle(joined.values);
             return;
         }
-        self.ready.push_back(StepSeries {
-            labels,
-            drop_name: self.pairing.return_bool,
-            values,
-        });
+        joined.drop_name = self.pairing.return_bool;
+        self.ready.push_back(joined);
     }
 
     fn result_labels(&self, many: &LabelSet, one: &LabelSet, run: &Run<'_>) -> LabelSet {
@@ -300,6 +300,23 @@ impl Join {
             builder.set(name, one.get(name).unwrap_or_default());
         }
         builder.build()
+    }
+}
+
+/// A series as the other operand.
+fn of_series(series: &StepSeries) -> Partner<'_> {
+    Partner {
+        values: Ok(&series.values),
+        histograms: &series.histograms,
+    }
+}
+
+/// A number as the other operand.
+const fn number(value: f64) -> Partner<'static> {
+    static NONE: StepHistograms = StepHistograms::none();
+    Partner {
+        values: Err(value),
+        histograms: &NONE,
     }
 }
 

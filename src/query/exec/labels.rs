@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{LabelSet, METRIC_NAME};
 use crate::query::error::Error;
-use crate::query::value::is_absent;
+use crate::query::value::{StepHistograms, StepSeries, is_absent};
 
 /// Which labels count.
 #[derive(Clone, Debug)]
@@ -128,8 +128,23 @@ impl KeyIndex {
 pub(super) struct StepSet(Vec<u64>);
 
 impl StepSet {
-    /// The steps with values.
-    pub(super) fn of(values: &[f64]) -> Self {
+    /// The steps at which a series has something.
+    pub(super) fn of_series(series: &StepSeries) -> Self {
+        Self::of(&series.values, &series.histograms)
+    }
+
+    /// The steps with values or histograms.
+    pub(super) fn of(values: &[f64], histograms: &StepHistograms) -> Self {
+        let mut steps = Self::of_values(values);
+        for (step, _) in histograms.iter() {
+            if let Some(word) = steps.0.get_mut(step / 64) {
+                *word |= 1 << (step % 64);
+            }
+        }
+        steps
+    }
+
+    fn of_values(values: &[f64]) -> Self {
         let word = |chunk: &[f64]| {
             chunk
                 .iter()
@@ -139,15 +154,14 @@ impl StepSet {
         Self(values.chunks(64).map(word).collect())
     }
 
-    /// The steps at which both have values.
-    pub(super) fn of_both(one: &[f64], other: &[f64]) -> Self {
-        let word = |(one, other): (&[f64], &[f64])| {
-            let pairs = one.iter().zip(other).rev();
-            pairs.fold(0, |word, (one, other)| {
-                word << 1 | u64::from(!is_absent(*one) && !is_absent(*other))
-            })
-        };
-        Self(one.chunks(64).zip(other.chunks(64)).map(word).collect())
+    /// The steps at which both have something.
+    pub(super) fn of_both(one: &StepSeries, other: &StepSeries) -> Self {
+        let mut steps = Self::of_series(one);
+        let theirs = Self::of_series(other);
+        for (ours, theirs) in steps.0.iter_mut().zip(theirs.0) {
+            *ours &= theirs;
+        }
+        steps
     }
 
     /// Whether a step is in it.
@@ -204,9 +218,8 @@ impl Distinct {
     /// Takes a series in.
     ///
     /// # Errors
-    /// When it has a value at a step at which an earlier one with its labels had one.
-    pub(super) fn check(&mut self, labels: &LabelSet, values: &[f64]) -> Result<(), Error> {
-        let steps = StepSet::of(values);
+    /// When it has something at a step at which an earlier one with its labels had.
+    pub(super) fn check(&mut self, labels: &LabelSet, steps: StepSet) -> Result<(), Error> {
         match self.seen.get_mut(labels) {
             None => {
                 self.seen.insert(labels.clone(), steps);
@@ -219,6 +232,14 @@ impl Distinct {
                 Ok(())
             }
         }
+    }
+
+    /// Takes a series in.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub(super) fn check_series(&mut self, series: &StepSeries) -> Result<(), Error> {
+        self.check(&series.labels, StepSet::of_series(series))
     }
 }
 
@@ -269,9 +290,10 @@ mod tests {
     #[test]
     fn two_values_at_one_step_are_refused() {
         let mut distinct = Distinct::default();
-        distinct.check(&set(&[]), &[1.0, ABSENT]).unwrap();
-        distinct.check(&set(&[]), &[ABSENT, 1.0]).unwrap();
-        assert!(distinct.check(&set(&[]), &[ABSENT, 1.0]).is_err());
+        let mut check = |values: &[f64]| distinct.check(&set(&[]), StepSet::of_values(values));
+        check(&[1.0, ABSENT]).unwrap();
+        check(&[ABSENT, 1.0]).unwrap();
+        assert!(check(&[ABSENT, 1.0]).is_err());
     }
 
     #[test]
@@ -279,7 +301,7 @@ mod tests {
         let mut values = vec![ABSENT; 130];
         values[0] = 1.0;
         values[129] = f64::NAN;
-        let steps = StepSet::of(&values);
+        let steps = StepSet::of_values(&values);
         let has: Vec<usize> = (0..130).filter(|step| steps.has(*step)).collect();
         assert_eq!(has, [0, 129]);
     }

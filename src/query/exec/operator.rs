@@ -224,8 +224,12 @@ impl Held {
 
 /// Takes what a series needs.
 pub(super) fn account(reservation: &mut Reservation, series: &StepSeries) -> Result<(), Error> {
-    let present = series.values.iter().filter(|v| !is_absent(**v)).count();
-    let bytes = series.values.capacity() * size_of::<f64>() + series.labels.text_len() + 128;
+    let mut present = series.values.iter().filter(|v| !is_absent(**v)).count();
+    let mut bytes = series.values.capacity() * size_of::<f64>() + series.labels.text_len() + 128;
+    for (_, histogram) in series.histograms.iter() {
+        present += histogram.weight();
+        bytes += histogram.bytes() + size_of::<usize>();
+    }
     Ok(reservation.grow(wide(bytes), wide(present))?)
 }
 

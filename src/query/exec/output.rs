@@ -1,15 +1,19 @@
 //! The last step: names that were to be dropped go, and pieces of one label set become one series.
 
-use crate::model::{LabelSet, Samples};
+use std::sync::Arc;
+
+use crate::model::LabelSet;
 use crate::query::error::Error;
 use crate::query::function::{RangeWindow, Reach};
-use crate::query::value::StepSeries;
+use crate::query::histogram::FloatHistogram;
+use crate::query::value::{StepHistograms, StepSeries};
 
-use super::labels::{Distinct, drop_metric};
+use super::labels::{Distinct, StepSet, drop_metric};
 use super::operator::{Held, Input, Run};
 use super::pieces::joined;
-use super::range::{RangeSource, Walk, Windows};
+use super::range::RangeSource;
 use super::scan::between;
+use super::window::{RangeSamples, Walk, Windows};
 
 /// All series that an operator has, each label set once, in the order in which they came.
 pub(in crate::query) fn gather(mut input: Input, run: &Run<'_>) -> Result<Vec<StepSeries>, Error> {
@@ -31,6 +35,8 @@ pub(in crate::query) struct Raw {
     pub(in crate::query) timestamps: Vec<i64>,
     /// The values.
     pub(in crate::query) values: Vec<f64>,
+    /// The histograms with their times.
+    pub(in crate::query) histograms: Vec<(i64, Arc<FloatHistogram>)>,
 }
 
 /// The samples of a range vector at one step: what an instant query for a range answers with.
@@ -42,14 +48,14 @@ pub(super) fn collect(
 ) -> Result<Vec<Raw>, Error> {
     let mut all: Vec<Raw> = Vec::new();
     let mut reservation = run.reservation()?;
-    let mut samples = Samples::default();
+    let mut samples = RangeSamples::default();
     let mut distinct = Distinct::default();
     while let Some((labels, drop)) = source.next(run, &mut samples)? {
         let mut walk = Walk::new(&windows, run.habits);
         let Some(window) = walk.window(0, &samples) else {
             continue;
         };
-        let count = window.values.len();
+        let count = walk.touched(&samples);
         let wide = u64::try_from(count).unwrap_or(u64::MAX);
         reservation.grow(wide.saturating_mul(16), wide)?;
         run.count(count, if stored { count } else { 0 });
@@ -58,18 +64,32 @@ pub(super) fn collect(
         } else {
             labels
         };
-        distinct.check(&labels, &[0.0])?;
+        let one_step = StepSet::of(&[0.0], &StepHistograms::default());
+        distinct.check(&labels, one_step)?;
+        let modifier = match window.reach {
+            Reach::Within => None,
+            Reach::Anchored => Some("anchored"),
+            Reach::Smoothed => Some("smoothed"),
+        };
+        if let (Some(modifier), false) = (modifier, window.histograms.values.is_empty()) {
+            return Err(Error::Execution(format!(
+                "{modifier} modifier is not supported with histograms"
+            )));
+        }
         let points = match window.reach {
             Reach::Within => (window.timestamps.to_vec(), window.values.to_vec()),
             Reach::Anchored | Reach::Smoothed => extended(&window),
         };
-        if points.0.is_empty() {
+        let histograms = window.histograms;
+        if points.0.is_empty() && histograms.values.is_empty() {
             continue;
         }
+        let times = histograms.timestamps.iter().copied();
         all.push(Raw {
             labels,
             timestamps: points.0,
             values: points.1,
+            histograms: times.zip(histograms.values.iter().cloned()).collect(),
         });
     }
     all.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -135,6 +155,7 @@ mod tests {
                 range_end_ms: 20,
                 step_time_ms: 20,
                 reach,
+                histograms: Default::default(),
             });
             let got: Vec<(i64, f64)> = at.into_iter().zip(found).collect();
             assert_eq!(got, want, "{reach:?}");

@@ -12,8 +12,9 @@ use crate::model::LabelSet;
 use crate::query::annotations::Note;
 use crate::query::error::Error;
 use crate::query::function::compare_values;
+use crate::query::histogram_note::HistogramNote;
 use crate::query::syntax::AggregateOp;
-use crate::query::value::{ABSENT, StepSeries, is_absent};
+use crate::query::value::{StepHistograms, StepSeries, is_absent};
 
 use super::labels::{KeyIndex, LabelKey};
 use super::operator::{Held, Input, Operator, Run, scalar_values};
@@ -24,18 +25,20 @@ pub(super) struct Pick {
     input: Input,
     param: Input,
     param_position: usize,
+    /// Where the whole begins in the text.
+    position: usize,
     key: Option<LabelKey>,
     picked: Option<std::vec::IntoIter<StepSeries>>,
     held: Option<Held>,
 }
 
 impl Pick {
-    /// By a key; the parameter's text begins at a position.
+    /// By a key; the whole's text and the parameter's begin at positions.
     pub(super) const fn new(
         op: AggregateOp,
         input: Input,
         param: Input,
-        param_position: usize,
+        (position, param_position): (usize, usize),
         key: LabelKey,
     ) -> Self {
         Self {
@@ -43,6 +46,7 @@ impl Pick {
             input,
             param,
             param_position,
+            position,
             key: Some(key),
             picked: None,
             held: None,
@@ -55,6 +59,7 @@ impl Pick {
         if !self.sensible(&params, run)? || held.series.is_empty() {
             return Ok(Vec::new());
         }
+        self.leave_histograms_out(&mut held.series, &params, run);
         held.series.sort_by(|a, b| a.labels.cmp(&b.labels));
         let Some(key) = self.key.take() else {
             return Ok(Vec::new());
@@ -78,6 +83,25 @@ impl Pick {
         held.series.clear();
         self.held = Some(held);
         Ok(picked)
+    }
+
+    /// Histograms are neither large nor small.
+    fn leave_histograms_out(&self, all: &mut [StepSeries], params: &[f64], run: &Run<'_>) {
+        let name = match self.op {
+            AggregateOp::Topk => "topk",
+            AggregateOp::Bottomk => "bottomk",
+            _ => return,
+        };
+        let asked = |step: usize| params.get(step).is_some_and(|param| *param >= 1.0);
+        let mut met = false;
+        for series in all.iter_mut().filter(|one| !one.histograms.is_empty()) {
+            met |= series.histograms.iter().any(|(step, _)| asked(step));
+            series.histograms.clear();
+        }
+        if met {
+            let note = HistogramNote::IgnoredInAggregation(name);
+            run.note(note.into(), self.position);
+        }
     }
 
     /// Looks at the parameter of all steps at once; false if nothing can be picked.
@@ -128,7 +152,7 @@ impl Pick {
         run: &Run<'_>,
         picked: &mut Vec<StepSeries>,
     ) -> Result<(), Error> {
-        let mut out: Vec<Option<Vec<f64>>> = vec![None; group.len()];
+        let mut out: Vec<Option<(Vec<f64>, StepHistograms)>> = vec![None; group.len()];
         let offsets: Vec<f64> = match self.op {
             AggregateOp::LimitRatio => group
                 .iter()
@@ -140,22 +164,28 @@ impl Pick {
         let mut present: Vec<(usize, f64)> = Vec::with_capacity(group.len());
         for (step, param) in params.iter().enumerate() {
             present.clear();
-            let values = group
-                .iter()
-                .enumerate()
-                .filter_map(|(member, at)| Some((member, *all.get(*at)?.values.get(step)?)));
-            present.extend(values.filter(|(_, value)| !is_absent(*value)));
+            let members = group.iter().enumerate();
+            present.extend(members.filter_map(|(member, at)| {
+                let series = all.get(*at)?;
+                let value = *series.values.get(step)?;
+                let there = !is_absent(value) || series.histograms.has(step);
+                there.then_some((member, value))
+            }));
             self.keep(&mut present, *param, &offsets);
             for (member, value) in &present {
                 let Some(slot) = out.get_mut(*member) else {
                     continue;
                 };
-                let values = match slot {
-                    Some(values) => values,
-                    None => slot.insert(run.values(params.len())?),
+                let (values, histograms) = match slot {
+                    Some(picked) => picked,
+                    None => slot.insert((run.values(params.len())?, StepHistograms::none())),
                 };
                 if let Some(value_slot) = values.get_mut(step) {
                     *value_slot = *value;
+                }
+                let series = group.get(*member).and_then(|at| all.get(*at));
+                if let Some(histogram) = series.and_then(|one| one.histograms.get(step)) {
+                    histograms.set(step, params.len(), histogram.clone());
                 }
             }
         }
@@ -166,13 +196,14 @@ impl Pick {
             (0..group.len()).collect()
         };
         for member in order {
-            let values = out.get_mut(member).and_then(Option::take);
+            let picked_ones = out.get_mut(member).and_then(Option::take);
             let series = group.get(member).and_then(|at| all.get(*at));
-            if let (Some(values), Some(series)) = (values, series) {
+            if let (Some((values, histograms)), Some(series)) = (picked_ones, series) {
                 picked.push(StepSeries {
                     labels: series.labels.clone(),
                     drop_name: series.drop_name,
                     values,
+                    histograms,
                 });
             }
         }
@@ -250,11 +281,6 @@ impl Operator for Pick {
         };
         let next = picked.next();
         self.picked = Some(picked);
-        Ok(next.filter(|series| {
-            series
-                .values
-                .iter()
-                .any(|v| v.to_bits() != ABSENT.to_bits())
-        }))
+        Ok(next.filter(|series| !series.is_empty()))
     }
 }

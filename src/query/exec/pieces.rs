@@ -1,6 +1,7 @@
 //! Pieces of one label set, each with values at other steps, become one series.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::model::LabelSet;
 use crate::query::error::Error;
@@ -26,14 +27,22 @@ pub(super) fn joined(series: Vec<StepSeries>) -> Result<Vec<StepSeries>, Error> 
 }
 
 fn join(known: &mut StepSeries, piece: &StepSeries) -> Result<(), Error> {
-    for (ours, theirs) in known.values.iter_mut().zip(&piece.values) {
+    let refuse = || Err(Error::Execution(SAME_LABELSET.to_owned()));
+    for (step, (ours, theirs)) in known.values.iter_mut().zip(&piece.values).enumerate() {
         if is_absent(*theirs) {
             continue;
         }
-        if !is_absent(*ours) {
-            return Err(Error::Execution(SAME_LABELSET.to_owned()));
+        if !is_absent(*ours) || known.histograms.has(step) {
+            return refuse();
         }
         *ours = *theirs;
+    }
+    for (step, histogram) in piece.histograms.iter() {
+        if known.has(step) {
+            return refuse();
+        }
+        let histogram = Arc::clone(histogram);
+        known.histograms.set(step, piece.values.len(), histogram);
     }
     Ok(())
 }

@@ -1,23 +1,26 @@
 //! Functions over ranges: for each series a window slides over its samples, and the function sees
 //! one window a step. Left-open, right-closed, without stale markers.
 //!
-//! The samples are stored ones, or those of a subquery. Each series is decoded once; a window is
-//! a pair of positions that only move forward.
+//! The samples are stored ones, or those of a subquery. Each series is decoded once.
 
-use crate::model::{LabelSet, Samples, TimeRange, TimestampMs, is_stale};
+use std::sync::Arc;
+
+use crate::model::{LabelSet, ResetHint, TimeRange};
 use crate::query::annotations::{Note, Notes};
 use crate::query::error::Error;
-use crate::query::function::{RangeWindow, Reach, Workspace};
-use crate::query::plan::{Moment, Selector};
-use crate::query::syntax::Edges;
-use crate::query::value::{StepSeries, Steps, is_absent};
+use crate::query::function::{MixedResult, OverFloats, OverMixed, RangeWindow, Workspace};
+use crate::query::histogram::Reader;
+use crate::query::histogram_note::HistogramNote;
+use crate::query::plan::Selector;
+use crate::query::value::{SampleValue, StepHistograms, StepSeries, Steps, is_absent};
 use crate::runtime::Reservation;
 use crate::source::SeriesStream;
 
-use super::labels::{Distinct, braces, drop_metric};
-use super::operator::{Habits, Held, Input, Operator, Run, scalar_values};
+use super::labels::{Distinct, StepSet, drop_metric};
+use super::neighbours::Neighbours;
+use super::operator::{Held, Input, Operator, Run, scalar_values};
 use super::pieces::joined;
-use super::scan::{floats_only, reach};
+use super::window::{RangeSamples, Walk, Windows};
 
 /// Series with the samples of a range.
 pub(super) trait RangeSource {
@@ -26,56 +29,8 @@ pub(super) trait RangeSource {
     fn next(
         &mut self,
         run: &Run<'_>,
-        samples: &mut Samples,
+        samples: &mut RangeSamples,
     ) -> Result<Option<(LabelSet, bool)>, Error>;
-}
-
-/// Which windows are wanted.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Windows {
-    /// The end of the window of each step.
-    pub(super) moment: Moment,
-    /// Its length.
-    pub(super) range_ms: i64,
-    /// What else than the range it covers.
-    pub(super) reach: Reach,
-    /// At which steps.
-    pub(super) steps: Steps,
-}
-
-impl Windows {
-    /// The first and the last time that some window covers, at both ends one lookback further
-    /// where the reach asks for it.
-    pub(super) fn span(&self, lookback_ms: i64) -> TimeRange {
-        let (first, last) = reach(self.moment, &self.steps);
-        let (before, after) = self.margins(lookback_ms);
-        TimeRange::new(
-            TimestampMs(
-                first
-                    .saturating_sub(self.range_ms)
-                    .saturating_sub(before)
-                    .saturating_add(1),
-            ),
-            TimestampMs(last.saturating_add(after)),
-        )
-    }
-
-    const fn margins(&self, lookback_ms: i64) -> (i64, i64) {
-        match self.reach {
-            Reach::Within => (0, 0),
-            Reach::Anchored => (lookback_ms, 0),
-            Reach::Smoothed => (lookback_ms, lookback_ms),
-        }
-    }
-}
-
-/// What a selector's edges mean to functions.
-pub(super) const fn reach_of(edges: Edges) -> Reach {
-    match edges {
-        Edges::Plain => Reach::Within,
-        Edges::Anchored => Reach::Anchored,
-        Edges::Smoothed => Reach::Smoothed,
-    }
 }
 
 /// Stored samples.
@@ -83,16 +38,21 @@ pub(super) struct Stored {
     selector: Selector,
     span: TimeRange,
     stream: Option<Box<dyn SeriesStream>>,
+    reader: Reader,
+    /// It matters what was before the first histogram.
+    neighbours: Option<Neighbours>,
     held: Option<Reservation>,
 }
 
 impl Stored {
-    /// Of a selector, within a span.
-    pub(super) fn new(selector: Selector, span: TimeRange) -> Self {
+    /// Of a selector, within a span. `neighbours`: it matters what was before a first histogram.
+    pub(super) fn new(selector: Selector, span: TimeRange, neighbours: bool) -> Self {
         Self {
             selector,
             span,
             stream: None,
+            reader: Reader::default(),
+            neighbours: neighbours.then(Neighbours::default),
             held: None,
         }
     }
@@ -102,7 +62,7 @@ impl RangeSource for Stored {
     fn next(
         &mut self,
         run: &Run<'_>,
-        samples: &mut Samples,
+        samples: &mut RangeSamples,
     ) -> Result<Option<(LabelSet, bool)>, Error> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
@@ -112,32 +72,21 @@ impl RangeSource for Stored {
         };
         run.check()?;
         self.held = None;
-        let Some(labels) = stream.next(samples)? else {
+        let Some(labels) = stream.next(&mut samples.floats)? else {
             return Ok(None);
         };
-        floats_only(samples, || braces(&labels))?;
-        without_stale(samples);
-        self.held = Some(run.reserve(samples.len() * 16, samples.len())?);
+        let neighbour = match &mut self.neighbours {
+            Some(neighbours) if !samples.floats.histograms.is_empty() => {
+                neighbours.of(&labels, (&self.selector, self.span.start.0), run)?
+            }
+            _ => None,
+        };
+        let no_buckets = self.selector.no_buckets;
+        samples.sort_out(&mut self.reader, neighbour.as_deref(), no_buckets);
+        let (floats, histograms) = (samples.floats.len(), &samples.histograms);
+        let weight = histograms.weight(0, histograms.values.len());
+        self.held = Some(run.reserve(floats * 16 + histograms.bytes(), floats + weight)?);
         Ok(Some((labels, false)))
-    }
-}
-
-/// Takes stale markers out, in place.
-fn without_stale(samples: &mut Samples) {
-    if !samples.values.iter().any(|value| is_stale(*value)) {
-        return;
-    }
-    let stale: Vec<bool> = samples.values.iter().map(|v| is_stale(*v)).collect();
-    let mut gone = stale.iter();
-    samples.values.retain(|value| !is_stale(*value));
-    samples
-        .timestamps
-        .retain(|_| !gone.next().copied().unwrap_or(false));
-    if !samples.starts.is_empty() {
-        let mut gone = stale.iter();
-        samples
-            .starts
-            .retain(|_| !gone.next().copied().unwrap_or(false));
     }
 }
 
@@ -184,18 +133,29 @@ impl RangeSource for Computed {
     fn next(
         &mut self,
         run: &Run<'_>,
-        samples: &mut Samples,
+        samples: &mut RangeSamples,
     ) -> Result<Option<(LabelSet, bool)>, Error> {
         run.check()?;
         let Some(series) = self.next_series(run)? else {
             return Ok(None);
         };
-        samples.clear();
+        samples.floats.clear();
+        samples.histograms.clear();
         for (at, value) in self.steps.iter().zip(&series.values) {
             if !is_absent(*value) {
-                samples.timestamps.push(at);
-                samples.values.push(*value);
+                samples.floats.timestamps.push(at);
+                samples.floats.values.push(*value);
             }
+        }
+        for (step, histogram) in series.histograms.iter() {
+            let mut histogram = Arc::clone(histogram);
+            // What a hint says of the neighbour in storage is not true of the neighbour here.
+            if matches!(histogram.hint(), ResetHint::Yes | ResetHint::No) {
+                Arc::make_mut(&mut histogram).set_hint(ResetHint::Unknown);
+            }
+            samples
+                .histograms
+                .push(self.steps.at(step).0, None, histogram);
         }
         run.recycle(series.values);
         Ok(Some((series.labels, series.drop_name)))
@@ -206,20 +166,23 @@ impl RangeSource for Computed {
 pub(super) struct Nothing;
 
 impl RangeSource for Nothing {
-    fn next(&mut self, _: &Run<'_>, _: &mut Samples) -> Result<Option<(LabelSet, bool)>, Error> {
+    fn next(
+        &mut self,
+        _: &Run<'_>,
+        _: &mut RangeSamples,
+    ) -> Result<Option<(LabelSet, bool)>, Error> {
         Ok(None)
     }
 }
-
-/// What is called for every window.
-pub(super) type OverWindow = fn(&RangeWindow<'_>, &[f64], &mut Workspace) -> Option<f64>;
 
 /// A function over the windows of each series.
 pub(super) struct RangeCall {
     /// The function's name: two of them have a remark of their own.
     pub(super) name: &'static str,
-    /// What is called.
-    pub(super) evaluate: OverWindow,
+    /// What is called for windows of floats.
+    pub(super) evaluate: OverFloats,
+    /// What is called for windows that hold histograms.
+    pub(super) evaluate_mixed: OverMixed,
     /// The result keeps the metric name.
     pub(super) keeps_name: bool,
     /// Names that are dropped may leave equal label sets.
@@ -241,7 +204,7 @@ pub(super) struct Range {
     call: RangeCall,
     /// The scalar arguments of all steps, those of one step side by side.
     scalars: Option<Vec<f64>>,
-    samples: Samples,
+    samples: RangeSamples,
     workspace: Workspace,
     distinct: Distinct,
 }
@@ -253,7 +216,7 @@ impl Range {
         Self {
             call,
             scalars: None,
-            samples: Samples::default(),
+            samples: RangeSamples::default(),
             workspace,
             distinct: Distinct::strict(),
         }
@@ -271,38 +234,45 @@ impl Range {
         Ok(())
     }
 
-    fn evaluate(&mut self, run: &Run<'_>, values: &mut [f64]) -> bool {
+    fn evaluate(&mut self, run: &Run<'_>, values: &mut [f64]) -> Found {
         let mut walk = Walk::new(&self.call.windows, run.habits);
         let width = self.call.scalars.len();
         let scalars = self.scalars.as_deref().unwrap_or_default();
-        let mut some = false;
+        let mut found = Found::default();
         let (mut touched, mut fresh) = (0, 0);
         for (step, slot) in values.iter_mut().enumerate() {
-            let seen = walk.to;
+            let seen = walk.seen();
             let Some(window) = walk.window(step, &self.samples) else {
                 continue;
             };
-            touched += window.values.len();
-            fresh += walk.to - seen.max(walk.from);
+            touched += walk.touched(&self.samples);
+            fresh += walk.fresh(seen, &self.samples);
             let own = scalars.get(step * width..(step + 1) * width);
-            let result =
-                (self.call.evaluate)(&window, own.unwrap_or_default(), &mut self.workspace);
+            let own = own.unwrap_or_default();
+            let result = if window.histograms.values.is_empty() {
+                (self.call.evaluate)(&window, own, &mut self.workspace)
+            } else {
+                let steps = self.call.windows.steps.count;
+                mixed(&self.call, &window, own, &mut self.workspace, |histogram| {
+                    found.histograms.set(step, steps, histogram);
+                })
+            };
             if let Some(result) = result {
                 *slot = result;
-                some = true;
+                found.floats = true;
             }
         }
         run.count(touched, if self.call.stored { fresh } else { 0 });
-        some
+        found
     }
 
-    fn remark(&mut self, run: &Run<'_>, labels: &LabelSet, some: bool) -> Result<(), Error> {
+    fn remark(&mut self, run: &Run<'_>, labels: &LabelSet, floats: bool) -> Result<(), Error> {
         let name = labels.metric_name().unwrap_or_default();
         if let Some(reason) = self.workspace.failure() {
             return Err(Error::Execution(reason.to_owned()));
         }
         run.notes(&mut self.workspace.notes);
-        if some
+        if floats
             && !name.is_empty()
             && matches!(self.call.name, "rate" | "increase")
             && let Some(note) = doubt_counter(run, labels, name)
@@ -310,6 +280,42 @@ impl Range {
             run.note(note, self.call.positions.first().copied().unwrap_or(0));
         }
         Ok(())
+    }
+}
+
+/// What a series comes to.
+#[derive(Default)]
+struct Found {
+    /// Some step has a float.
+    floats: bool,
+    histograms: StepHistograms,
+}
+
+/// What comes of a window that holds histograms.
+fn mixed(
+    call: &RangeCall,
+    window: &RangeWindow<'_>,
+    scalars: &[f64],
+    workspace: &mut Workspace,
+    mut found: impl FnMut(Arc<crate::query::FloatHistogram>),
+) -> Option<f64> {
+    match (call.evaluate_mixed)(window, scalars, workspace) {
+        MixedResult::Nothing => None,
+        MixedResult::OfFloatsAlone => (call.evaluate)(window, scalars, workspace),
+        MixedResult::OfFloats => {
+            let result = (call.evaluate)(window, scalars, workspace);
+            if !window.values.is_empty() {
+                let metric = workspace.notes.metric().to_owned();
+                let note = HistogramNote::IgnoredInMixedRange(metric);
+                workspace.notes.add(0, note.into());
+            }
+            result
+        }
+        MixedResult::Is(SampleValue::Float(value)) => Some(value),
+        MixedResult::Is(SampleValue::Histogram(histogram)) => {
+            found(histogram);
+            None
+        }
     }
 }
 
@@ -362,9 +368,9 @@ impl Operator for Range {
             let name = labels.metric_name().unwrap_or_default();
             self.workspace.notes.about(name);
             let mut values = run.values(self.call.windows.steps.count)?;
-            let some = self.evaluate(run, &mut values);
-            self.remark(run, &labels, some)?;
-            if !some {
+            let found = self.evaluate(run, &mut values);
+            self.remark(run, &labels, found.floats)?;
+            if !found.floats && found.histograms.is_empty() {
                 run.recycle(values);
                 continue;
             }
@@ -372,7 +378,8 @@ impl Operator for Range {
             let labels = if drop && !run.habits.delayed_names {
                 let dropped = drop_metric(&labels);
                 if self.call.mixes_names {
-                    self.distinct.check(&dropped, &values)?;
+                    let steps = StepSet::of(&values, &found.histograms);
+                    self.distinct.check(&dropped, steps)?;
                 }
                 dropped
             } else {
@@ -382,69 +389,8 @@ impl Operator for Range {
                 labels,
                 drop_name: drop,
                 values,
+                histograms: found.histograms,
             }));
         }
-    }
-}
-
-/// Slides a window over one series.
-pub(super) struct Walk<'a> {
-    windows: &'a Windows,
-    before: i64,
-    after: i64,
-    starts: bool,
-    from: usize,
-    to: usize,
-}
-
-impl<'a> Walk<'a> {
-    /// From the first step on.
-    pub(super) const fn new(windows: &'a Windows, habits: Habits) -> Self {
-        let (before, after) = windows.margins(habits.lookback_ms);
-        Self {
-            windows,
-            before,
-            after,
-            starts: habits.start_timestamps,
-            from: 0,
-            to: 0,
-        }
-    }
-
-    /// The window of a step, which must not be before the last one's; `None` if it is empty.
-    pub(super) fn window<'s>(
-        &mut self,
-        step: usize,
-        samples: &'s Samples,
-    ) -> Option<RangeWindow<'s>> {
-        let step_time_ms = self.windows.steps.at(step).0;
-        let range_end_ms = self.windows.moment.of(step_time_ms);
-        let range_start_ms = range_end_ms.saturating_sub(self.windows.range_ms);
-        let first = range_start_ms.saturating_sub(self.before);
-        let last = range_end_ms.saturating_add(self.after);
-        let timestamps = samples.timestamps.as_slice();
-        while timestamps.get(self.to).is_some_and(|at| *at <= last) {
-            self.to += 1;
-        }
-        while self.from < self.to && timestamps.get(self.from).is_some_and(|at| *at <= first) {
-            self.from += 1;
-        }
-        if self.from >= self.to {
-            return None;
-        }
-        let starts = if self.starts {
-            samples.starts.get(self.from..self.to).unwrap_or_default()
-        } else {
-            &[]
-        };
-        Some(RangeWindow {
-            timestamps: timestamps.get(self.from..self.to)?,
-            values: samples.values.get(self.from..self.to)?,
-            starts,
-            range_start_ms,
-            range_end_ms,
-            step_time_ms,
-            reach: self.windows.reach,
-        })
     }
 }

@@ -5,13 +5,15 @@
 
 use crate::model::{Samples, TimeRange, TimestampMs, is_stale, stale_nan};
 use crate::query::error::Error;
+use crate::query::histogram::Reader;
 use crate::query::plan::{Moment, Selector};
 use crate::query::syntax::Edges;
-use crate::query::value::{StepSeries, Steps, is_absent};
+use crate::query::value::{StepHistograms, StepSeries, Steps, is_absent};
 use crate::source::SeriesStream;
 
-use super::labels::braces;
+use super::neighbours::Neighbours;
 use super::operator::{Operator, Run};
+use super::scan_mixed::{Chooser, SmoothMixed};
 
 /// What of a sample is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +33,12 @@ pub(super) struct Scan {
     selector: Selector,
     steps: Steps,
     wanted: Wanted,
+    /// Where it stands in the text.
+    position: usize,
     stream: Option<Box<dyn SeriesStream>>,
     samples: Samples,
+    reader: Reader,
+    neighbours: Neighbours,
 }
 
 impl Scan {
@@ -42,12 +48,26 @@ impl Scan {
             selector,
             steps,
             wanted,
+            position: 0,
             stream: None,
             samples: Samples::default(),
+            reader: Reader::default(),
+            neighbours: Neighbours::default(),
         }
     }
 
+    /// Says where it stands in the text.
+    pub(super) fn at(mut self, position: usize) -> Self {
+        self.position = position;
+        self
+    }
+
     fn open(&self, run: &Run<'_>) -> Result<Box<dyn SeriesStream>, Error> {
+        run.select(&self.selector.matchers, self.reach(run))
+    }
+
+    /// The times that are read.
+    fn reach(&self, run: &Run<'_>) -> TimeRange {
         let moment = self.selector.moment;
         let (first, last) = reach(moment, &self.steps);
         let lookback = run.habits.lookback_ms;
@@ -55,11 +75,77 @@ impl Scan {
             Edges::Smoothed => lookback,
             Edges::Plain | Edges::Anchored => 0,
         };
-        let range = TimeRange::new(
+        TimeRange::new(
             TimestampMs(first.saturating_sub(lookback).saturating_add(1)),
             TimestampMs(last.saturating_add(after)),
-        );
-        run.select(&self.selector.matchers, range)
+        )
+    }
+
+    /// Of a series that holds histograms.
+    fn fill_mixed(&mut self, series: &mut StepSeries, run: &Run<'_>) -> Result<(), Error> {
+        let lookback_ms = run.habits.lookback_ms;
+        let moment = self.selector.moment;
+        let moments = self.steps.iter().map(move |at| moment.of(at));
+        if self.selector.edges == Edges::Smoothed {
+            let metric = series.labels.metric_name().unwrap_or_default().to_owned();
+            let reader = (&mut self.reader, self.selector.no_buckets);
+            let mut smooth = SmoothMixed::new(&mut self.samples, reader, lookback_ms);
+            smooth.fill(series, moments);
+            for note in smooth.notes(&metric) {
+                run.note(note.into(), self.position);
+            }
+            return Ok(());
+        }
+        if self.wanted != Wanted::Value {
+            self.fill(&mut series.values, lookback_ms);
+        }
+        // Info series must not be histograms: it is told where they would be.
+        if !matches!(self.wanted, Wanted::Value | Wanted::Taken) {
+            return Ok(());
+        }
+        let (wanted, no_buckets) = (self.wanted, self.selector.no_buckets);
+        // Only where the first sample is chosen does it matter what was before it.
+        let mut first_chosen = false;
+        if self
+            .samples
+            .histograms
+            .first()
+            .is_some_and(|(at, _)| *at == 0)
+        {
+            choose(moments.clone(), &self.samples, lookback_ms, |found| {
+                first_chosen |= found.is_some_and(|(at, _)| at == 0);
+            });
+        }
+        let neighbour = if first_chosen {
+            let from = (&self.selector, self.reach(run).start.0);
+            self.neighbours.of(&series.labels, from, run)?
+        } else {
+            None
+        };
+        let reader = (&mut self.reader, no_buckets);
+        let mut chooser = Chooser::new(&self.samples, reader, neighbour.as_deref());
+        let (values, histograms) = (&mut series.values, &mut series.histograms);
+        let steps = self.steps.count;
+        let mut step_of = 0;
+        choose(moments, &self.samples, lookback_ms, |found| {
+            let step = step_of;
+            step_of += 1;
+            let Some((at, _)) = found else {
+                return;
+            };
+            match chooser.histogram(at) {
+                Some(histogram) => histograms.set(step, steps, histogram),
+                None if wanted == Wanted::Value => {
+                    if let (Some(slot), Some(value)) =
+                        (values.get_mut(step), self.samples.values.get(at))
+                    {
+                        *slot = *value;
+                    }
+                }
+                None => {}
+            }
+        });
+        Ok(())
     }
 
     fn fill(&self, values: &mut [f64], lookback_ms: i64) {
@@ -102,22 +188,25 @@ impl Operator for Scan {
                 self.stream = Some(stream);
                 return Ok(None);
             };
-            floats_only(&mut self.samples, || braces(&labels))?;
             let _held = run.reserve(self.samples.len() * 16, self.samples.len())?;
-            let mut values = run.values(self.steps.count)?;
-            self.fill(&mut values, run.habits.lookback_ms);
-            let present = values.iter().filter(|value| !is_absent(**value)).count();
+            let mut series = StepSeries::floats(labels, false, run.values(self.steps.count)?);
+            if !self.samples.histograms.is_empty() {
+                unmask_stale(&mut self.samples);
+            }
+            if self.samples.histograms.is_empty() {
+                self.fill(&mut series.values, run.habits.lookback_ms);
+            } else {
+                self.fill_mixed(&mut series, run)?;
+            }
+            let floats = series.values.iter().filter(|value| !is_absent(**value));
+            let present = floats.count() + weight(&series.histograms);
             if present == 0 {
-                run.recycle(values);
+                run.recycle(series.values);
                 continue;
             }
             run.count(present, present);
             self.stream = Some(stream);
-            return Ok(Some(StepSeries {
-                labels,
-                drop_name: false,
-                values,
-            }));
+            return Ok(Some(series));
         }
     }
 }
@@ -127,22 +216,22 @@ pub(super) fn reach(moment: Moment, steps: &Steps) -> (i64, i64) {
     (moment.of(steps.start.0), moment.of(steps.end().0))
 }
 
-/// Turns stale markers in a histogram's clothes into those of floats, and refuses real histograms.
-pub(super) fn floats_only(samples: &mut Samples, name: impl Fn() -> String) -> Result<(), Error> {
-    if samples.histograms.is_empty() {
-        return Ok(());
-    }
-    for (at, histogram) in &samples.histograms {
-        if !histogram.is_stale() {
-            return Err(Error::NativeHistogram { series: name() });
-        }
+/// Turns stale markers in a histogram's clothes into those of floats.
+fn unmask_stale(samples: &mut Samples) {
+    let values = &mut samples.values;
+    samples.histograms.retain(|(at, histogram)| {
+        let stale = histogram.is_stale();
         let at = usize::try_from(*at).unwrap_or(usize::MAX);
-        if let Some(value) = samples.values.get_mut(at) {
+        if let (true, Some(value)) = (stale, values.get_mut(at)) {
             *value = stale_nan();
         }
-    }
-    samples.histograms.clear();
-    Ok(())
+        !stale
+    });
+}
+
+/// How many samples histograms count for.
+fn weight(histograms: &StepHistograms) -> usize {
+    histograms.iter().map(|(_, one)| one.weight()).sum()
 }
 
 /// Fills in the newest sample at or before each moment, within the lookback and not stale.
@@ -153,26 +242,39 @@ fn newest(
     lookback_ms: i64,
     value_of: impl Fn(usize, i64) -> Option<f64>,
 ) {
+    let mut slots = values.iter_mut();
+    choose(moments, samples, lookback_ms, |found| {
+        let slot = slots.next();
+        if let (Some(slot), Some((newest, taken))) = (slot, found)
+            && let Some(value) = value_of(newest, taken)
+        {
+            *slot = value;
+        }
+    });
+}
+
+/// Says for each moment which sample is the newest at or before it, and when it was taken, if it
+/// lies within the lookback and is not stale.
+#[inline]
+fn choose(
+    moments: impl Iterator<Item = i64>,
+    samples: &Samples,
+    lookback_ms: i64,
+    mut found: impl FnMut(Option<(usize, i64)>),
+) {
     let timestamps = samples.timestamps.as_slice();
     // Samples at or before the moment; moments never go back.
     let mut passed = 0;
-    for (slot, moment) in values.iter_mut().zip(moments) {
+    for moment in moments {
         while timestamps.get(passed).is_some_and(|at| *at <= moment) {
             passed += 1;
         }
-        let Some(newest) = passed.checked_sub(1) else {
-            continue;
-        };
-        let Some(taken) = timestamps.get(newest).copied() else {
-            continue;
-        };
-        let stale = samples.values.get(newest).is_some_and(|v| is_stale(*v));
-        if taken <= moment.saturating_sub(lookback_ms) || stale {
-            continue;
-        }
-        if let Some(value) = value_of(newest, taken) {
-            *slot = value;
-        }
+        let newest = passed.checked_sub(1);
+        let chosen = newest.and_then(|newest| Some((newest, *timestamps.get(newest)?)));
+        found(chosen.filter(|(newest, taken)| {
+            let stale = samples.values.get(*newest).is_some_and(|v| is_stale(*v));
+            *taken > moment.saturating_sub(lookback_ms) && !stale
+        }));
     }
 }
 

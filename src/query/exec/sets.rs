@@ -40,7 +40,7 @@ impl Sets {
 
     fn take_in(&mut self, series: &StepSeries) {
         let at = self.index.number(&series.labels);
-        let steps = StepSet::of(&series.values);
+        let steps = StepSet::of_series(series);
         match self.present.get_mut(at) {
             Some(present) => {
                 present.add(&steps);
@@ -66,7 +66,8 @@ impl Sets {
             }
             some |= !is_absent(*value);
         }
-        some
+        series.histograms.retain(|step| steps.has(step) == wanted);
+        some || !series.histograms.is_empty()
     }
 
     /// The right side decides what is let through.

@@ -42,6 +42,8 @@ impl Sort {
         let value = |series: &StepSeries| series.values.first().copied().unwrap_or(f64::NAN);
         match &self.order {
             Order::Value => {
+                // Histograms have no order.
+                series.retain(|series| series.histograms.is_empty());
                 series.sort_by(|a, b| {
                     compare_values(value(a), value(b), self.descending)
                         .then_with(|| a.labels.cmp(&b.labels))
@@ -60,11 +62,17 @@ impl Sort {
 impl Operator for Sort {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         if !self.instant {
-            let next = self.vector.next(run)?;
-            if next.is_none() {
-                run.note(Note::SortInRangeQuery, self.position);
+            while let Some(mut series) = self.vector.next(run)? {
+                if matches!(self.order, Order::Value) {
+                    series.histograms.clear();
+                }
+                if !series.is_empty() {
+                    return Ok(Some(series));
+                }
+                run.recycle(series.values);
             }
-            return Ok(next);
+            run.note(Note::SortInRangeQuery, self.position);
+            return Ok(None);
         }
         let mut sorted = match self.sorted.take() {
             Some(sorted) => sorted,

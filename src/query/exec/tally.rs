@@ -6,6 +6,7 @@ use crate::model::LabelSet;
 use crate::query::annotations::Note;
 use crate::query::error::Error;
 use crate::query::function::quantile;
+use crate::query::histogram_note::HistogramNote;
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 
 use super::labels::{KeyIndex, LabelKey};
@@ -25,18 +26,26 @@ pub(super) struct Gather {
     input: Input,
     key: Option<LabelKey>,
     steps: usize,
+    /// Where what is gathered begins in the text.
+    position: usize,
     done: Option<std::vec::IntoIter<StepSeries>>,
     held: Option<Held>,
 }
 
 impl Gather {
-    /// By a key, over so many steps.
-    pub(super) const fn new(tally: Tally, input: Input, key: LabelKey, steps: usize) -> Self {
+    /// By a key, over so many steps; the input's text begins at a position.
+    pub(super) fn new(
+        tally: Tally,
+        (input, position): (Input, usize),
+        key: LabelKey,
+        steps: usize,
+    ) -> Self {
         Self {
             tally,
             input,
             key: Some(key),
             steps,
+            position,
             done: None,
             held: None,
         }
@@ -55,6 +64,10 @@ impl Gather {
                 let params = scalar_values(param, run)?;
                 let held = Held::all(&mut self.input, run)?;
                 remark_quantiles(&params, *position, run);
+                if held.series.iter().any(|one| !one.histograms.is_empty()) {
+                    let note = HistogramNote::IgnoredInAggregation("quantile");
+                    run.note(note.into(), self.position);
+                }
                 let series = quantiles(&held.series, key, &params, run);
                 self.held = Some(held);
                 series
@@ -112,11 +125,9 @@ fn quantiles(
         let Some(first) = group.first() else {
             continue;
         };
-        results.push(StepSeries {
-            labels: index.key().project(&first.labels),
-            drop_name: group.iter().any(|one| one.drop_name),
-            values,
-        });
+        let labels = index.key().project(&first.labels);
+        let drop_name = group.iter().any(|one| one.drop_name);
+        results.push(StepSeries::floats(labels, drop_name, values));
     }
     Ok(results)
 }
@@ -135,26 +146,26 @@ fn count_values(
         // The same value usually stands for many steps: its labels are made once.
         let mut last: Option<(u64, usize)> = None;
         for (step, value) in series.values.iter().enumerate() {
-            if is_absent(*value) {
+            let histogram = series.histograms.get(step);
+            if is_absent(*value) && histogram.is_none() {
                 continue;
             }
             let place = match last {
-                Some((bits, place)) if bits == value.to_bits() => place,
+                Some((bits, place)) if bits == value.to_bits() && histogram.is_none() => place,
                 _ => {
-                    let text = plain(*value);
+                    let text = match histogram {
+                        Some(histogram) => histogram.to_string(),
+                        None => plain(*value),
+                    };
                     let mut builder = series.labels.to_builder();
                     let labels = key.project(&builder.set(label, &text).build());
                     *at.entry(labels.clone()).or_insert_with(|| {
-                        results.push(StepSeries {
-                            labels,
-                            drop_name: false,
-                            values: Vec::new(),
-                        });
+                        results.push(StepSeries::floats(labels, false, Vec::new()));
                         results.len() - 1
                     })
                 }
             };
-            last = Some((value.to_bits(), place));
+            last = histogram.is_none().then_some((value.to_bits(), place));
             let Some(result) = results.get_mut(place) else {
                 continue;
             };

@@ -1,6 +1,6 @@
 //! Quantiles and fractions of classic histograms: one series per upper bound, told apart by `le`.
 
-use super::number::parse_float;
+use crate::query::number::parse_float;
 
 /// The label with the upper bound.
 pub const BUCKET_LABEL: &str = "le";

@@ -11,21 +11,26 @@ mod calendar;
 mod histogram;
 mod label;
 mod math;
-mod number;
+mod native;
+mod native_rate;
 mod over_time;
 mod rate;
 mod registry;
 mod shape;
 mod sort;
-mod sum;
+
+pub use super::number::{format_general, format_open_metrics, parse_float};
+pub use super::sum::{Mean, Neumaier, Variance};
+pub(super) use native_rate::interpolated;
 
 pub use histogram::{
     BUCKET_LABEL, ClassicBucket, ForcedMonotonicity, bucket_bound, bucket_fraction, bucket_quantile,
 };
 pub use label::{LabelJoin, LabelReplace};
-pub use number::{format_general, format_open_metrics, parse_float};
 pub use over_time::quantile;
 pub use registry::{Function, all, lookup};
-pub use shape::{Evaluate, QueryContext, RangeWindow, Reach, Special, Workspace};
+pub use shape::{
+    Evaluate, HistogramWindow, MixedResult, OverFloats, OverMixed, QueryContext, RangeWindow,
+    Reach, Special, Workspace,
+};
 pub use sort::{compare_labels, compare_values};
-pub use sum::{Mean, Neumaier, Variance};

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use super::shape::{RangeWindow, Workspace};
-use super::sum::{Mean, Neumaier, Variance};
 use crate::query::Note;
+use crate::query::sum::{Mean, Neumaier, Variance};
 
 pub(super) fn avg(window: &RangeWindow<'_>, _: &[f64], _: &mut Workspace) -> Option<f64> {
     let (first, rest) = window.values.split_first()?;
@@ -169,7 +169,6 @@ pub(super) fn double_exponential_smoothing(
     workspace: &mut Workspace,
 ) -> Option<f64> {
     let (&smoothing, &trending) = (scalars.first()?, scalars.get(1)?);
-    window.values.first()?;
     for (factor, what, short) in [(smoothing, "smoothing", "sf"), (trending, "trend", "tf")] {
         if factor <= 0.0 || factor >= 1.0 {
             workspace.fail(|| {
@@ -286,6 +285,7 @@ mod tests {
             range_end_ms: 2,
             step_time_ms: 2,
             reach: super::super::shape::Reach::Within,
+            histograms: super::super::shape::HistogramWindow::default(),
         };
         assert!(double_exponential_smoothing(&window, &[1.0, 0.5], &mut workspace).is_none());
         assert_eq!(

@@ -5,24 +5,38 @@
 //! interval, and a counter is never extrapolated below zero.
 
 use super::shape::{RangeWindow, Reach, Workspace};
-use super::sum::Neumaier;
 use crate::query::Note;
+use crate::query::sum::Neumaier;
 
 /// What a rate function makes of a window.
 #[derive(Clone, Copy)]
-struct Kind {
+pub(super) struct Kind {
     /// Falls are resets.
-    counter: bool,
+    pub(super) counter: bool,
     /// The result is per second.
-    per_second: bool,
+    pub(super) per_second: bool,
 }
 
+/// Of `rate`.
+pub(super) const RATE: Kind = Kind {
+    counter: true,
+    per_second: true,
+};
+
+/// Of `increase`.
+pub(super) const INCREASE: Kind = Kind {
+    counter: true,
+    per_second: false,
+};
+
+/// Of `delta`.
+pub(super) const DELTA: Kind = Kind {
+    counter: false,
+    per_second: false,
+};
+
 pub(super) fn rate(window: &RangeWindow<'_>, _: &[f64], workspace: &mut Workspace) -> Option<f64> {
-    let kind = Kind {
-        counter: true,
-        per_second: true,
-    };
-    extrapolated(window, kind, workspace)
+    extrapolated(window, RATE, workspace)
 }
 
 pub(super) fn increase(
@@ -30,19 +44,11 @@ pub(super) fn increase(
     _: &[f64],
     workspace: &mut Workspace,
 ) -> Option<f64> {
-    let kind = Kind {
-        counter: true,
-        per_second: false,
-    };
-    extrapolated(window, kind, workspace)
+    extrapolated(window, INCREASE, workspace)
 }
 
 pub(super) fn delta(window: &RangeWindow<'_>, _: &[f64], workspace: &mut Workspace) -> Option<f64> {
-    let kind = Kind {
-        counter: false,
-        per_second: false,
-    };
-    extrapolated(window, kind, workspace)
+    extrapolated(window, DELTA, workspace)
 }
 
 fn extrapolated(window: &RangeWindow<'_>, kind: Kind, workspace: &mut Workspace) -> Option<f64> {
@@ -60,54 +66,76 @@ fn extrapolated(window: &RangeWindow<'_>, kind: Kind, workspace: &mut Workspace)
             add_resets_by_start(change, window, workspace)
         };
     }
-    let mut to_start = (first_at - window.range_start_ms) as f64 / 1000.0;
-    let mut to_end = (window.range_end_ms - last_at) as f64 / 1000.0;
-    let mut sampled = (last_at - first_at) as f64 / 1000.0;
-    let average = if intervals > 0 {
-        sampled / intervals as f64
-    } else {
-        0.0
-    };
-    let threshold = average * 1.1;
-
     let started_at = window.start_at(0);
-    if kind.counter
-        && started_at != 0
-        && started_at > window.range_start_ms
-        && started_at < first_at
-    {
+    let started = kind.counter && window.has_start(started_at, first_at);
+    if started {
         // The counter is known to have started, from zero, within the range.
-        to_start = 0.0;
-        sampled = (last_at - started_at) as f64 / 1000.0;
         change += first;
     } else if intervals == 0 {
         return None;
-    } else {
-        if to_start >= threshold {
-            to_start = average / 2.0;
-        }
-        if kind.counter {
-            // Going back at this slope, the counter was at zero so long ago.
-            let mut to_zero = to_start;
-            if change > 0.0 && first >= 0.0 {
-                to_zero = sampled * (first / change);
+    }
+    let zero_share = kind.counter && change > 0.0 && first >= 0.0;
+    let covered = Covered {
+        first_at,
+        last_at,
+        intervals,
+        started_at: started.then_some(started_at),
+        zero_share: zero_share.then(|| first / change),
+    };
+    Some(change * covered.factor(window, kind.per_second))
+}
+
+/// What samples of a window cover, and what is known of the time before them.
+pub(super) struct Covered {
+    pub(super) first_at: i64,
+    pub(super) last_at: i64,
+    /// Between samples.
+    pub(super) intervals: usize,
+    /// When the counter started, if that lies within the range.
+    pub(super) started_at: Option<i64>,
+    /// Going back at its slope, a counter was at zero so many times its samples' time ago.
+    pub(super) zero_share: Option<f64>,
+}
+
+impl Covered {
+    /// By how much the change between the samples is to be extended, per second or not.
+    #[inline]
+    pub(super) fn factor(&self, window: &RangeWindow<'_>, per_second: bool) -> f64 {
+        let mut to_start = (self.first_at - window.range_start_ms) as f64 / 1000.0;
+        let mut to_end = (window.range_end_ms - self.last_at) as f64 / 1000.0;
+        let mut sampled = (self.last_at - self.first_at) as f64 / 1000.0;
+        let average = if self.intervals > 0 {
+            sampled / self.intervals as f64
+        } else {
+            0.0
+        };
+        let threshold = average * 1.1;
+        if let Some(started_at) = self.started_at {
+            to_start = 0.0;
+            sampled = (self.last_at - started_at) as f64 / 1000.0;
+        } else {
+            if to_start >= threshold {
+                to_start = average / 2.0;
             }
-            if to_zero < to_start {
-                to_start = to_zero;
+            if let Some(share) = self.zero_share {
+                let to_zero = sampled * share;
+                if to_zero < to_start {
+                    to_start = to_zero;
+                }
             }
         }
+        if to_end >= threshold {
+            to_end = average / 2.0;
+        }
+        let mut factor = 1.0;
+        if sampled != 0.0 {
+            factor = (sampled + to_start + to_end) / sampled;
+        }
+        if per_second {
+            factor /= window.range_seconds();
+        }
+        factor
     }
-    if to_end >= threshold {
-        to_end = average / 2.0;
-    }
-    let mut factor = 1.0;
-    if sampled != 0.0 {
-        factor = (sampled + to_start + to_end) / sampled;
-    }
-    if kind.per_second {
-        factor /= window.range_seconds();
-    }
-    Some(change * factor)
 }
 
 /// Adds to a difference what was lost at each fall, in order.
@@ -153,7 +181,7 @@ fn add_resets_by_start(
 
 /// Whether start timestamps say that a counter began again between two samples, each given as
 /// (start, time).
-fn starts_anew(before: (i64, i64), now: (i64, i64)) -> bool {
+pub(super) fn starts_anew(before: (i64, i64), now: (i64, i64)) -> bool {
     if now.0 == 0 || now.0 >= now.1 || now.0 < before.1 {
         // Unknown, invalid, or already running at the sample before.
         return false;

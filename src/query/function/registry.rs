@@ -1,8 +1,9 @@
 //! Every PromQL function: one row each. Parser, type check, evaluation, reference page and
 //! completion all read this table. State: Prometheus 3.14 with what 3.15 adds.
 
-use super::shape::{Evaluate, QueryContext, RangeWindow, Reach, Special, Workspace};
-use super::{calendar, math, over_time, rate};
+use super::shape::{Evaluate, OverFloats, OverMixed, QueryContext, Reach, Special};
+use super::{calendar, math, native, native_rate, over_time, rate};
+use crate::query::histogram::FloatHistogram;
 use crate::query::value::ValueType::{self, Matrix, Scalar, String, Vector};
 
 /// What is known of a function.
@@ -127,11 +128,29 @@ const fn date(name: &'static str, f: fn(f64) -> f64, doc: &'static str) -> Funct
         .time_dependent()
 }
 
-type OverRange = fn(&RangeWindow<'_>, &[f64], &mut Workspace) -> Option<f64>;
+/// A number for every window of a range vector; histograms in it are ignored.
+const fn range(name: &'static str, f: OverFloats, doc: &'static str) -> Function {
+    mixed(name, f, native::ignored, doc)
+}
 
-/// A number for every window of a range vector.
-const fn range(name: &'static str, f: OverRange, doc: &'static str) -> Function {
-    row(name, &[Matrix], Vector, Evaluate::Range(f), doc)
+/// A sample for every window of a range vector.
+const fn mixed(
+    name: &'static str,
+    floats: OverFloats,
+    histograms: OverMixed,
+    doc: &'static str,
+) -> Function {
+    let evaluate = Evaluate::Range(floats, histograms);
+    row(name, &[Matrix], Vector, evaluate, doc)
+}
+
+/// A number of every histogram of a vector.
+const fn histogram(
+    name: &'static str,
+    f: fn(&FloatHistogram) -> f64,
+    doc: &'static str,
+) -> Function {
+    row(name, &[Vector], Vector, Evaluate::Histogram(f), doc)
 }
 
 /// Vector in, vector out, by an operator of its own.
@@ -149,7 +168,6 @@ const fn context(name: &'static str, context: QueryContext, doc: &'static str) -
 
 const ANY_REACH: &[Reach] = &[Reach::Within, Reach::Anchored, Reach::Smoothed];
 const ANCHORED: &[Reach] = &[Reach::Within, Reach::Anchored];
-const NATIVE: Special = Special::NativeHistogramOnly;
 
 /// All of them, sorted by name. A line or two each: a table that can be read at a glance.
 #[rustfmt::skip]
@@ -164,31 +182,31 @@ static FUNCTIONS: &[Function] = &[
     sample("asinh", math::asinh, "Inverse hyperbolic sine."),
     sample("atan", math::atan, "Arc tangent, in radians."),
     sample("atanh", math::atanh, "Inverse hyperbolic tangent."),
-    range("avg_over_time", over_time::avg, "Mean of the samples in the range."),
+    mixed("avg_over_time", over_time::avg, native::avg_over_time, "Mean of the samples in the range."),
     sample("ceil", math::ceil, "Values rounded up to whole numbers."),
-    range("changes", rate::changes, "How often the value changed in the range.").reaching(ANCHORED),
+    mixed("changes", rate::changes, native::changes, "How often the value changed in the range.").reaching(ANCHORED),
     sample("clamp", math::clamp, "Values limited to min and max.").with_args(&[Vector, Scalar, Scalar]),
     sample("clamp_max", math::clamp_max, "Values limited to max.").with_args(&[Vector, Scalar]),
     sample("clamp_min", math::clamp_min, "Values limited to min.").with_args(&[Vector, Scalar]),
     sample("cos", math::cos, "Cosine of radians."),
     sample("cosh", math::cosh, "Hyperbolic cosine."),
-    range("count_over_time", over_time::count, "How many samples the range holds."),
+    mixed("count_over_time", over_time::count, native::count_over_time, "How many samples the range holds."),
     date("day_of_month", calendar::day_of_month, "Day of the month, 1 to 31, in UTC."),
     date("day_of_week", calendar::day_of_week, "Day of the week, 0 (Sunday) to 6, in UTC."),
     date("day_of_year", calendar::day_of_year, "Day of the year, 1 to 366, in UTC."),
     date("days_in_month", calendar::days_in_month, "Days that the month has, in UTC."),
     sample("deg", math::deg, "Radians as degrees."),
-    range("delta", rate::delta, "Difference over the range, extrapolated; for gauges.").reaching(ANY_REACH),
+    mixed("delta", rate::delta, native_rate::delta, "Difference over the range, extrapolated; for gauges.").reaching(ANY_REACH),
     range("deriv", rate::deriv, "Slope per second by linear regression; for gauges."),
     range("double_exponential_smoothing", over_time::double_exponential_smoothing,
         "Value smoothed by level (sf) and trend (tf); for gauges.")
         .with_args(&[Matrix, Scalar, Scalar]).experimental(),
     context("end", QueryContext::End, "Time of the last step, in seconds."),
     sample("exp", math::exp, "e to the power of the values."),
-    range("first_over_time", over_time::first, "Oldest sample of the range.").keeps_name(),
+    mixed("first_over_time", over_time::first, native::first_over_time, "Oldest sample of the range.").keeps_name(),
     sample("floor", math::floor, "Values rounded down to whole numbers."),
-    special("histogram_avg", NATIVE, "Mean of the observations in native histograms."),
-    special("histogram_count", NATIVE, "Number of observations in native histograms."),
+    histogram("histogram_avg", native::mean, "Mean of the observations in native histograms."),
+    histogram("histogram_count", native::count, "Number of observations in native histograms."),
     special("histogram_fraction", Special::HistogramFraction, "Share of observations between two values.")
         .with_args(&[Scalar, Scalar, Vector]),
     special("histogram_quantile", Special::HistogramQuantile, "Quantile of the observations in histograms.")
@@ -196,20 +214,20 @@ static FUNCTIONS: &[Function] = &[
     special("histogram_quantiles", Special::HistogramQuantiles,
         "Several quantiles of histograms, told apart by a label.")
         .with_args(&[Vector, String, Scalar, Scalar]).variadic(9).experimental(),
-    special("histogram_stddev", NATIVE, "Standard deviation of the observations in native histograms."),
-    special("histogram_stdvar", NATIVE, "Variance of the observations in native histograms."),
-    special("histogram_sum", NATIVE, "Sum of the observations in native histograms."),
+    histogram("histogram_stddev", native::stddev, "Standard deviation of the observations in native histograms."),
+    histogram("histogram_stdvar", native::stdvar, "Variance of the observations in native histograms."),
+    histogram("histogram_sum", native::sum, "Sum of the observations in native histograms."),
     date("hour", calendar::hour, "Hour of the day, 0 to 23, in UTC."),
-    range("idelta", rate::idelta, "Difference of the last two samples; for gauges."),
-    range("increase", rate::increase, "Growth over the range, extrapolated; for counters.").reaching(ANY_REACH),
+    mixed("idelta", rate::idelta, native_rate::idelta, "Difference of the last two samples; for gauges."),
+    mixed("increase", rate::increase, native_rate::increase, "Growth over the range, extrapolated; for counters.").reaching(ANY_REACH),
     special("info", Special::Info, "Adds labels of matching info series.")
         .with_args(&[Vector, Vector]).variadic(1).experimental().keeps_name(),
-    range("irate", rate::irate, "Growth per second between the last two samples; for counters."),
+    mixed("irate", rate::irate, native_rate::irate, "Growth per second between the last two samples; for counters."),
     special("label_join", Special::LabelJoin, "Sets a label to the values of others, joined.")
         .with_args(&[Vector, String, String, String]).variadic(-1).keeps_name(),
     special("label_replace", Special::LabelReplace, "Sets a label from another one by a regular expression.")
         .with_args(&[Vector, String, String, String, String]).keeps_name(),
-    range("last_over_time", over_time::last, "Newest sample of the range.").keeps_name(),
+    mixed("last_over_time", over_time::last, native::last_over_time, "Newest sample of the range.").keeps_name(),
     sample("ln", math::ln, "Natural logarithm."),
     sample("log10", math::log10, "Decimal logarithm."),
     sample("log2", math::log2, "Binary logarithm."),
@@ -225,13 +243,13 @@ static FUNCTIONS: &[Function] = &[
     row("pi", &[], Scalar, Evaluate::Scalar(math::pi), "The number pi."),
     range("predict_linear", rate::predict_linear, "Value in t seconds by linear regression; for gauges.")
         .with_args(&[Matrix, Scalar]).time_dependent(),
-    range("present_over_time", over_time::present, "1 where the range holds a sample."),
+    mixed("present_over_time", over_time::present, native::present_over_time, "1 where the range holds a sample."),
     range("quantile_over_time", over_time::quantile_over_time, "Quantile of the samples in the range.")
         .with_args(&[Scalar, Matrix]),
     sample("rad", math::rad, "Degrees as radians."),
     context("range", QueryContext::Range, "Time from the first step to the last, in seconds."),
-    range("rate", rate::rate, "Growth per second, extrapolated; for counters.").reaching(ANY_REACH),
-    range("resets", rate::resets, "How often the counter fell in the range.").reaching(ANCHORED),
+    mixed("rate", rate::rate, native_rate::rate, "Growth per second, extrapolated; for counters.").reaching(ANY_REACH),
+    mixed("resets", rate::resets, native::resets, "How often the counter fell in the range.").reaching(ANCHORED),
     sample("round", math::round, "Values rounded to the nearest multiple of a number (1).")
         .with_args(&[Vector, Scalar]).variadic(1),
     special("scalar", Special::Scalar, "The value of a vector's only series, else NaN.").returning(Scalar),
@@ -252,14 +270,14 @@ static FUNCTIONS: &[Function] = &[
     range("stddev_over_time", over_time::stddev, "Standard deviation of the samples in the range."),
     range("stdvar_over_time", over_time::stdvar, "Variance of the samples in the range."),
     context("step", QueryContext::Step, "Time between two steps, in seconds."),
-    range("sum_over_time", over_time::sum, "Sum of the samples in the range."),
+    mixed("sum_over_time", over_time::sum, native::sum_over_time, "Sum of the samples in the range."),
     sample("tan", math::tan, "Tangent of radians."),
     sample("tanh", math::tanh, "Hyperbolic tangent."),
     row("time", &[], Scalar, Evaluate::Step(math::time), "The step's time, in seconds.").time_dependent(),
     special("timestamp", Special::Timestamp, "When each sample was taken, in seconds.").time_dependent(),
-    range("ts_of_first_over_time", over_time::ts_of_first, "When the oldest sample of the range was taken.")
+    mixed("ts_of_first_over_time", over_time::ts_of_first, native::ts_of_first, "When the oldest sample of the range was taken.")
         .experimental(),
-    range("ts_of_last_over_time", over_time::ts_of_last, "When the newest sample of the range was taken.")
+    mixed("ts_of_last_over_time", over_time::ts_of_last, native::ts_of_last, "When the newest sample of the range was taken.")
         .experimental(),
     range("ts_of_max_over_time", over_time::ts_of_max, "When the largest sample of the range was last taken.")
         .experimental(),
@@ -340,8 +358,10 @@ mod tests {
         for function in all() {
             let count = |kind| function.args.iter().filter(|arg| **arg == kind).count();
             let fits = match function.evaluate {
-                Evaluate::Sample(_) | Evaluate::Calendar(_) => count(Vector) == 1,
-                Evaluate::Range(_) => count(Matrix) == 1,
+                Evaluate::Sample(_) | Evaluate::Calendar(_) | Evaluate::Histogram(_) => {
+                    count(Vector) == 1
+                }
+                Evaluate::Range(..) => count(Matrix) == 1,
                 Evaluate::Scalar(_) | Evaluate::Step(_) => function.returns == Scalar,
                 Evaluate::Special(_) => true,
             };

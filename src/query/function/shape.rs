@@ -4,7 +4,11 @@
 //! Functions are pure: they see numbers and times, never series, sources or steps. `exec` brings
 //! the numbers and carries the results.
 
-use crate::query::Notes;
+use std::sync::Arc;
+
+use crate::query::histogram::FloatHistogram;
+use crate::query::value::SampleValue;
+use crate::query::{HistogramNote, Notes};
 
 /// How a function is evaluated.
 #[derive(Clone, Copy, Debug)]
@@ -15,14 +19,50 @@ pub enum Evaluate {
     /// On every sample of the vector argument, taken as seconds since the epoch; without the
     /// argument once on the step's time, as a vector with one series without labels.
     Calendar(fn(f64) -> f64),
-    /// On one window of one series, with the scalar arguments of the same step in their order.
-    Range(fn(&RangeWindow<'_>, &[f64], &mut Workspace) -> Option<f64>),
+    /// On one window of one series, with the scalar arguments of the same step in their order:
+    /// where all samples are floats, and where some are histograms.
+    Range(OverFloats, OverMixed),
+    /// On every histogram of the one vector argument; floats are left out.
+    Histogram(fn(&FloatHistogram) -> f64),
     /// On the scalar arguments of a step.
     Scalar(fn(&[f64]) -> f64),
     /// On the step's time in milliseconds.
     Step(fn(i64) -> f64),
     /// By an operator of its own.
     Special(Special),
+}
+
+/// What a function makes of a window that holds floats only.
+pub type OverFloats = fn(&RangeWindow<'_>, &[f64], &mut Workspace) -> Option<f64>;
+
+/// What a function makes of a window that holds histograms, and perhaps floats.
+pub type OverMixed = fn(&RangeWindow<'_>, &[f64], &mut Workspace) -> MixedResult;
+
+/// What comes of a window with histograms.
+#[derive(Clone, Debug)]
+pub enum MixedResult {
+    /// Nothing.
+    Nothing,
+    /// What the function makes of the floats alone, which is to be remarked if there are any.
+    OfFloats,
+    /// The same without a remark.
+    OfFloatsAlone,
+    /// This.
+    Is(SampleValue),
+}
+
+impl From<Option<f64>> for MixedResult {
+    fn from(value: Option<f64>) -> Self {
+        value.map_or(Self::Nothing, |value| Self::Is(SampleValue::Float(value)))
+    }
+}
+
+impl From<Option<FloatHistogram>> for MixedResult {
+    fn from(value: Option<FloatHistogram>) -> Self {
+        value.map_or(Self::Nothing, |histogram| {
+            Self::Is(SampleValue::Histogram(Arc::new(histogram)))
+        })
+    }
 }
 
 /// Functions that need an operator of their own.
@@ -56,8 +96,6 @@ pub enum Special {
     HistogramQuantiles,
     /// `histogram_fraction`; see [`bucket_fraction`](super::bucket_fraction).
     HistogramFraction,
-    /// Functions that read native histograms only: floats are left out of the result.
-    NativeHistogramOnly,
     /// `timestamp`: when the sample was taken, for a selector; else the step's time.
     Timestamp,
     /// `start_timestamp`: empty unless start timestamps take part in queries.
@@ -94,7 +132,31 @@ pub enum Reach {
     Smoothed,
 }
 
-/// The samples of one series in one range, oldest first, floats only and without stale markers.
+/// The histograms of one series in one range, oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HistogramWindow<'a> {
+    /// Milliseconds, strictly rising.
+    pub timestamps: &'a [i64],
+    /// As many histograms.
+    pub values: &'a [Arc<FloatHistogram>],
+    /// Start timestamps (0: none), as many; empty unless they take part in queries.
+    pub starts: &'a [i64],
+}
+
+impl HistogramWindow<'_> {
+    /// Time and histogram at a position.
+    pub(super) fn get(&self, at: usize) -> Option<(i64, &Arc<FloatHistogram>)> {
+        Some((*self.timestamps.get(at)?, self.values.get(at)?))
+    }
+
+    /// The start timestamp of a histogram, 0 when it has none.
+    pub(super) fn start_at(&self, at: usize) -> i64 {
+        self.starts.get(at).copied().unwrap_or(0)
+    }
+}
+
+/// The samples of one series in one range, oldest first and without stale markers: floats, and
+/// the histograms beside them.
 #[derive(Clone, Copy, Debug)]
 pub struct RangeWindow<'a> {
     /// Milliseconds, strictly rising, as many as `values`.
@@ -112,6 +174,8 @@ pub struct RangeWindow<'a> {
     pub step_time_ms: i64,
     /// What else than the range the samples cover.
     pub reach: Reach,
+    /// The histograms.
+    pub histograms: HistogramWindow<'a>,
 }
 
 impl RangeWindow<'_> {
@@ -125,6 +189,11 @@ impl RangeWindow<'_> {
     /// The start timestamp of a sample, 0 when it has none.
     pub(super) fn start_at(&self, at: usize) -> i64 {
         self.starts.get(at).copied().unwrap_or(0)
+    }
+
+    /// Whether a start lies within the range and before the first sample.
+    pub(super) fn has_start(&self, started_at: i64, first_at: i64) -> bool {
+        started_at != 0 && started_at > self.range_start_ms && started_at < first_at
     }
 }
 
@@ -153,6 +222,12 @@ impl Workspace {
             scratch: Vec::new(),
             failure: None,
         }
+    }
+
+    /// Says something about the metric at hand, at the first argument.
+    pub(super) fn note(&mut self, note: impl FnOnce(String) -> HistogramNote) {
+        let metric = self.notes.metric().to_owned();
+        self.notes.add(0, note(metric).into());
     }
 
     /// Makes the whole query fail.
@@ -194,6 +269,7 @@ pub(super) mod tests {
             range_end_ms: end,
             step_time_ms: end,
             reach: Reach::Within,
+            histograms: HistogramWindow::default(),
         };
         function(&window, scalars, &mut Workspace::default())
     }

@@ -7,8 +7,8 @@
 use crate::query::error::Error;
 use crate::query::function::{Evaluate, Function, QueryContext, Special};
 use crate::query::syntax::{
-    Aggregate, At, Binary, Call, DurationExpr, Expr, ExprKind, LEVELS_MAX, MatrixSelector, Span,
-    Subquery, VectorSelector,
+    Aggregate, At, Binary, BinaryOp, Call, DurationExpr, Expr, ExprKind, LEVELS_MAX,
+    MatrixSelector, Span, Subquery, VectorSelector,
 };
 use crate::query::value::Steps;
 
@@ -24,6 +24,10 @@ struct Builder {
     step_ms: i64,
     default_step_ms: i64,
     depth: usize,
+    /// How many functions around this part look at counts and sums of histograms only.
+    counting: usize,
+    /// How many parts around this one need the buckets of histograms.
+    in_buckets: usize,
 }
 
 /// A part of the plan in the making.
@@ -77,6 +81,8 @@ pub(in crate::query) fn plan(
         step_ms: if range_query { steps.step_ms } else { 0 },
         default_step_ms,
         depth: 0,
+        counting: 0,
+        in_buckets: 0,
     };
     Ok(builder.part(expr)?.wrapped())
 }
@@ -146,6 +152,7 @@ impl Builder {
             matchers: selector.matchers.clone(),
             moment: self.moment(selector.at, selector.offset.as_ref())?,
             edges: selector.edges,
+            no_buckets: self.counting > 0 && self.in_buckets == 0,
         })
     }
 
@@ -166,7 +173,10 @@ impl Builder {
             Some(step) => self.positive(step)?,
             None => self.default_step_ms,
         };
+        // What a subquery leaves out may have been a reset.
+        self.in_buckets += 1;
         let inner = self.part(&subquery.expr)?;
+        self.in_buckets -= 1;
         let expr = if inner.invariant {
             once(inner.node)
         } else {
@@ -183,8 +193,11 @@ impl Builder {
     }
 
     fn binary(&mut self, binary: &Binary, span: Span) -> Result<Part, Error> {
+        let trims = matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower);
+        self.in_buckets += usize::from(trims);
         let left = self.part(&binary.left)?;
         let right = self.part(&binary.right)?;
+        self.in_buckets -= usize::from(trims);
         let invariant = left.invariant && right.invariant;
         let (left, right) = if invariant {
             (left.node, right.node)
@@ -229,10 +242,26 @@ impl Builder {
             let kind = NodeKind::Number(self.context(context));
             return Ok(Part::new(kind, span, true, false));
         }
+        let counts = matches!(
+            function.name,
+            "histogram_count" | "histogram_sum" | "histogram_avg"
+        );
+        let looks = matches!(
+            function.evaluate,
+            Evaluate::Special(
+                Special::HistogramQuantile
+                    | Special::HistogramQuantiles
+                    | Special::HistogramFraction
+            )
+        );
+        self.counting += usize::from(counts);
+        self.in_buckets += usize::from(looks);
         let mut parts = Vec::with_capacity(call.args.len());
         for arg in &call.args {
             parts.push(self.part(arg)?);
         }
+        self.counting -= usize::from(counts);
+        self.in_buckets -= usize::from(looks);
         let all_invariant = parts.iter().all(|part| part.invariant);
         let of_selector = is_timestamp(function)
             && parts

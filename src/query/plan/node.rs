@@ -62,6 +62,8 @@ pub(in crate::query) struct Selector {
     pub(in crate::query) moment: Moment,
     /// How the edges of a range are treated.
     pub(in crate::query) edges: Edges,
+    /// Nobody looks at the buckets of native histograms.
+    pub(in crate::query) no_buckets: bool,
 }
 
 impl Selector {
