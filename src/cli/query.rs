@@ -171,16 +171,40 @@ fn show_instant(data: &Value) -> String {
             let rows: Vec<Vec<String>> = result(data)
                 .iter()
                 .map(|series| {
-                    let value = series
-                        .get("value")
-                        .and_then(pair)
-                        .map_or("(histogram)", |(_, value)| value);
-                    vec![value.to_owned(), labels(series)]
+                    let float = series.get("value").and_then(pair);
+                    let value = match float {
+                        Some((_, value)) => value.to_owned(),
+                        None => histogram(series.get("histogram").and_then(|pair| pair.get(1))),
+                    };
+                    vec![value, labels(series)]
                 })
                 .collect();
             table::render(&["VALUE", "SERIES"], &rows)
         }
     }
+}
+
+/// A native histogram on a line, as Prometheus writes one: `{count:3, sum:4.5, (1,2]:3}`.
+fn histogram(value: Option<&Value>) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("?").to_owned();
+    let Some(value) = value else {
+        return "?".to_owned();
+    };
+    let mut line = format!(
+        "{{count:{}, sum:{}",
+        text(value.get("count")),
+        text(value.get("sum"))
+    );
+    let buckets = value.get("buckets").and_then(Value::as_array);
+    for bucket in buckets.into_iter().flatten() {
+        let bounds = bucket.get(0).and_then(Value::as_u64).unwrap_or(2);
+        let begin = if matches!(bounds, 1 | 3) { '[' } else { '(' };
+        let end = if matches!(bounds, 0 | 3) { ']' } else { ')' };
+        let [lower, upper, count] = [1, 2, 3].map(|at| text(bucket.get(at)));
+        line.push_str(&format!(", {begin}{lower},{upper}{end}:{count}"));
+    }
+    line.push('}');
+    line
 }
 
 fn points(series: &Value) -> Vec<(f64, &str)> {
@@ -200,13 +224,22 @@ fn show_range(data: &Value) -> String {
     let mut rows = Vec::new();
     for series in result(data) {
         let name = labels(series);
-        for (at, value) in points(series) {
+        let floats = points(series).into_iter();
+        let floats = floats.map(|(at, value)| (at, value.to_owned()));
+        let histograms = series.get("histograms").and_then(Value::as_array);
+        let histograms = histograms
+            .into_iter()
+            .flatten()
+            .filter_map(|pair| Some((pair.get(0)?.as_f64()?, histogram(pair.get(1)))));
+        let mut all: Vec<(f64, String)> = floats.chain(histograms).collect();
+        all.sort_by(|one, other| one.0.total_cmp(&other.0));
+        for (at, value) in all {
             #[allow(
                 clippy::cast_possible_truncation,
                 reason = "a float to integer cast saturates"
             )]
             let at = TimestampMs((at * 1000.0).round() as i64);
-            rows.push(vec![time::show(at), value.to_owned(), name.clone()]);
+            rows.push(vec![time::show(at), value, name.clone()]);
         }
     }
     table::render(&["TIME", "VALUE", "SERIES"], &rows)
@@ -257,5 +290,24 @@ mod tests {
             "{}",
             show_range(&matrix)
         );
+    }
+
+    #[test]
+    fn native_histograms_are_a_line_each() {
+        let one = serde_json::json!({"count": "3", "sum": "4.5",
+            "buckets": [[3, "-1", "1", "2"], [0, "1", "2", "1"]]});
+        let vector = serde_json::json!({"resultType": "vector", "result": [
+            {"metric": {"__name__": "sizes"}, "histogram": [1.5, one]}]});
+        let line = "{count:3, sum:4.5, [-1,1]:2, (1,2]:1}";
+        assert!(
+            show_instant(&vector).contains(line),
+            "{}",
+            show_instant(&vector)
+        );
+        let matrix = serde_json::json!({"resultType": "matrix", "result": [
+            {"metric": {}, "values": [[120, "1"]], "histograms": [[60, one]]}]});
+        let table = show_range(&matrix);
+        let (early, late) = (table.find(line), table.find("1970-01-01T00:02:00Z"));
+        assert!(early.is_some() && early < late, "{table}");
     }
 }

@@ -107,20 +107,32 @@ impl Fold {
                 group.drop_name |= series.drop_name;
                 group.cells.fold(self.op, &series.values);
                 if !series.histograms.is_empty() {
-                    let place = (run, self.position);
-                    match &mut group.cells {
-                        // One is as good as another to be counted.
-                        Cells::Plain(cells) if counts(self.op) => {
-                            count_histograms(self.op, cells, &series);
-                        }
-                        _ => group.histograms.fold(self.op, &series, &mut held, place)?,
-                    }
+                    group.fold_histograms(self.op, &series, &mut held, (run, self.position))?;
                 }
             }
             run.recycle(series.values);
         }
         self.held = Some(held);
         Ok(groups)
+    }
+}
+
+impl Group {
+    fn fold_histograms(
+        &mut self,
+        op: AggregateOp,
+        series: &StepSeries,
+        held: &mut Reservation,
+        place: (&Run<'_>, usize),
+    ) -> Result<(), Error> {
+        match &mut self.cells {
+            // One is as good as another to be counted.
+            Cells::Plain(cells) if counts(op) => {
+                count_histograms(op, cells, series);
+                Ok(())
+            }
+            _ => self.histograms.fold(op, series, held, place),
+        }
     }
 }
 

@@ -106,7 +106,7 @@ fn summed(
             result.compact();
             let note = outcome
                 .reconciled
-                .then(|| HistogramNote::Reconciled(operation));
+                .then_some(HistogramNote::Reconciled(operation));
             Made {
                 note: note.map(Note::from),
                 ..Made::kept(result)

@@ -223,7 +223,7 @@ impl<'a> Edges<'a> {
             _ => FloatHistogram::clone(last_one),
         };
         let is_gauge = |one: &FloatHistogram| one.hint() == ResetHint::Gauge;
-        if !kind.counter && !(is_gauge(&left) && is_gauge(&right)) {
+        if !(kind.counter || is_gauge(&left) && is_gauge(&right)) {
             space.note(HistogramNote::NotGauge);
         }
         Some(Self {
@@ -287,10 +287,13 @@ impl<'a> Edges<'a> {
     }
 }
 
+/// A histogram and its time.
+type Point<'a> = (i64, &'a Arc<FloatHistogram>);
+
 /// The histogram at a time on the line between two; of a counter that began anew, on the line from
 /// zero. `remark` decides whether a combination counts.
 pub(in crate::query) fn interpolated(
-    ((one_at, one), (other_at, other)): ((i64, &Arc<FloatHistogram>), (i64, &Arc<FloatHistogram>)),
+    ((one_at, one), (other_at, other)): (Point<'_>, Point<'_>),
     at: i64,
     counter: bool,
     mut remark: impl FnMut(Result<Outcome, Incompatible>, Operation) -> Option<()>,

@@ -21,3 +21,6 @@ pub(super) use combine::{Incompatible, Outcome};
 pub(super) use kahan::{HistogramMean, HistogramSum};
 pub(super) use read::{NanRemark, fraction, quantile, variance};
 pub(super) use stored::Reader;
+
+#[cfg(test)]
+mod tests;

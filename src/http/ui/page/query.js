@@ -131,6 +131,9 @@ export class Answer {
     say(byId("summary"), this.summary(series.length, drawn.length, alone));
     if (drawn.some((one) => one.values.some(Number.isFinite))) {
       this.graph.draw(drawn, lines, grid);
+    } else if (drawn.some((one) => one.histograms)) {
+      remarks.over("These are native histograms",
+        el("p", {}, "Ask for a number of them: histogram_quantile(0.9, …), histogram_count(…), histogram_avg(…)."));
     } else {
       remarks.over("Nothing can be drawn", el("p", {}, "All values are NaN or infinite: the table lists them."));
     }

@@ -11,9 +11,9 @@ function parse(text) {
 export function seriesOf(data) {
   switch (data.resultType) {
     case "matrix":
-      return data.result.map((one) => summed(one.metric, one.values ?? []));
+      return data.result.map((one) => summed(one.metric, one.values ?? [], one.histograms?.length > 0));
     case "vector":
-      return data.result.map((one) => summed(one.metric, one.value ? [one.value] : []));
+      return data.result.map((one) => summed(one.metric, one.value ? [one.value] : [], Boolean(one.histogram)));
     case "scalar":
       return [summed({}, [data.result])];
     default:
@@ -21,7 +21,8 @@ export function seriesOf(data) {
   }
 }
 
-function summed(labels, points) {
+/// `histograms`: some of its samples are native histograms, which are no numbers.
+function summed(labels, points, histograms = false) {
   const times = points.map((point) => point[0]);
   const values = points.map((point) => parse(point[1]));
   let [min, max, sum] = [Infinity, -Infinity, 0];
@@ -34,6 +35,7 @@ function summed(labels, points) {
   const real = any && min <= max;
   return {
     labels,
+    histograms,
     times,
     values,
     last: any ? values[values.length - 1] : null,

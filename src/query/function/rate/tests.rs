@@ -146,6 +146,7 @@ fn window<'a>(
         range_end_ms: 20_000,
         step_time_ms: 20_000,
         reach,
+        histograms: Default::default(),
     }
 }
 
