@@ -37,15 +37,42 @@ pub struct Lab {
 }
 
 fn ip(arguments: &str) -> Result<(), String> {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
+    run(&format!("ip {arguments}"))
+}
+
+fn run(command: &str) -> Result<(), String> {
+    let mut words = command.split_whitespace();
+    let program = words.next().unwrap_or_default();
+    let output = Command::new(program)
+        .args(words)
         .output()
-        .map_err(|error| format!("ip: {error}"))?;
+        .map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(format!("ip {arguments}: {said}"))
+    Err(format!("{command}: {said}"))
+}
+
+fn without_offloads(device: &str) -> String {
+    format!("ethtool -K {device} tx off tso off gso off gro off")
+}
+
+/// A link that is bad as long as this lives.
+pub struct Worse {
+    undo: Vec<String>,
+    program: Option<Server>,
+}
+
+impl Drop for Worse {
+    fn drop(&mut self) {
+        drop(self.program.take());
+        for undo in &self.undo {
+            if let Err(error) = ip(undo) {
+                println!("the link could not be mended: {error}");
+            }
+        }
+    }
 }
 
 impl Lab {
@@ -196,15 +223,63 @@ impl Lab {
         self.cut(other, one, cut);
     }
 
-    /// Delays and loses what a board sends; `None`: no longer. Says when the kernel cannot.
-    pub fn worsen(&self, at: usize, netem: Option<&str>) -> Result<(), String> {
+    /// Delays and loses what a board sends, until the answer is dropped: by the kernel's netem, or
+    /// where it has none by a program between the board and the others.
+    pub fn worsen(&self, at: usize, delay_ms: u32, loss_percent: u32) -> Result<Worse, String> {
         let board = &self.boards[at];
-        let what = match netem {
-            Some(netem) => format!("replace dev {} root netem {netem}", board.link),
-            None => format!("del dev {} root", board.link),
+        let (namespace, link) = (&board.namespace, &board.link);
+        let netem = format!("root netem delay {delay_ms}ms loss {loss_percent}%");
+        if ip(&format!(
+            "netns exec {namespace} tc qdisc add dev {link} {netem}"
+        ))
+        .is_ok()
+        {
+            let undo = format!("netns exec {namespace} tc qdisc del dev {link} root");
+            return Ok(Worse {
+                undo: vec![undo],
+                program: None,
+            });
+        }
+        // Who forwards frames himself needs them whole, with their checksums.
+        for board in &self.boards {
+            let (namespace, link) = (&board.namespace, &board.link);
+            ip(&format!(
+                "netns exec {namespace} {}",
+                without_offloads(link)
+            ))?;
+        }
+        run(&without_offloads(&self.bridge))?;
+        let outside = link.replacen("ci", "co", 1);
+        let (near, far) = (link.replacen("ci", "cn", 1), link.replacen("ci", "cf", 1));
+        ip(&format!("link add {near} type veth peer name {far}"))?;
+        let undo = vec![
+            format!("link set {outside} master {}", self.bridge),
+            format!("link del {near}"),
+        ];
+        let mut worse = Worse {
+            undo,
+            program: None,
         };
-        let arguments = format!("netns exec {} tc qdisc {what}", board.namespace);
-        ip(&arguments)
+        run(&without_offloads(&far))?;
+        ip(&format!("link set {near} up"))?;
+        ip(&format!("link set {outside} nomaster"))?;
+        ip(&format!("link set {far} master {} up", self.bridge))?;
+        let mut command = Command::new("python3");
+        command
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/e2e/cluster/slow_link.py"
+            ))
+            .args([&outside, &near])
+            .args([delay_ms.to_string(), loss_percent.to_string()]);
+        let name = format!("slow-link-{outside}");
+        let said = board.folder.join(format!("{name}.log"));
+        let mut program = Server::start(&name, command, &board.folder);
+        program.wait_until(Duration::from_secs(30), || {
+            fs::read_to_string(&said).is_ok_and(|said| said.contains("ready"))
+        });
+        worse.program = Some(program);
+        Ok(worse)
     }
 
     /// The boards' addresses for a sender, in turn.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lab::Lab;
 use super::load::Load;
@@ -312,15 +312,31 @@ fn a_slow_network_that_loses_packets_loses_nothing() {
         return;
     };
     lab.start_all();
-    if let Err(reason) = lab.worsen(2, Some("delay 300ms loss 5%")) {
-        skip("cluster::slow_network", &reason);
-        return;
-    }
+    // The leader's link, and then that of one who follows.
+    let leader = leader(&lab);
     under_load(&mut lab, |lab| {
-        std::thread::sleep(Duration::from_secs(10));
-        lab.worsen(2, None).unwrap();
-        std::thread::sleep(Duration::from_secs(2));
+        for at in [leader, (leader + 1) % 3] {
+            let worse = lab.worsen(at, 300, 5).unwrap();
+            let asked = Instant::now();
+            get(&format!("{}/-/healthy", lab.boards[at].url())).unwrap();
+            let took = asked.elapsed();
+            assert!(
+                took >= Duration::from_millis(600),
+                "the link is as it was: {took:?}"
+            );
+            std::thread::sleep(Duration::from_secs(8));
+            drop(worse);
+            std::thread::sleep(Duration::from_secs(2));
+        }
     });
+}
+
+/// Which board leads the control group.
+fn leader(lab: &Lab) -> usize {
+    let cluster = lab.boards[0].cluster().unwrap();
+    let leader = cluster["leader"].clone();
+    let is_leader = |board: &super::lab::Board| leader.as_str() == Some(board.name.as_str());
+    lab.boards.iter().position(is_leader).unwrap()
 }
 
 /// Would catch a cluster that cannot come back from where it stood.
