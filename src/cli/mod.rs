@@ -6,6 +6,7 @@
 mod check_config;
 mod client;
 mod completions;
+mod doctor;
 mod drain;
 mod graph;
 mod query;
@@ -50,6 +51,8 @@ enum Command {
     Serve(serve::Serve),
     /// Say whether a configuration can be used, and what it amounts to.
     CheckConfig(check_config::CheckConfig),
+    /// Examine a machine and a configuration, before and after the start.
+    Doctor(doctor::Doctor),
     /// Ask a node a PromQL query.
     Query(query::Query),
     /// Say what a node is, holds and receives.
@@ -125,6 +128,7 @@ pub fn run() -> ExitCode {
         Command::Ring(command) => command.run(),
         Command::Drain(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Query(command) => command.run(),
         Command::Completions(command) => command.run(),
     }

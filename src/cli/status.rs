@@ -27,6 +27,9 @@ enum Unit {
     SamplesPerSecond,
     Bytes,
     BytesPerSecond,
+    CommitsPerSecond,
+    /// Bytes a second, shown as what they make of a flash card.
+    Wear,
     /// Of one processor core.
     OfCore,
 }
@@ -46,6 +49,16 @@ const FIGURES: &[(&str, Unit, &str)] = &[
         "writes to disk",
         Unit::BytesPerSecond,
         "rate(cairn_device_written_bytes_total{OWN}[5m])",
+    ),
+    (
+        "commits to disk",
+        Unit::CommitsPerSecond,
+        "rate(cairn_log_syncs_total{OWN}[5m])",
+    ),
+    (
+        "wear",
+        Unit::Wear,
+        "rate(cairn_device_written_bytes_total{OWN}[1h])",
     ),
     ("disk free", Unit::Bytes, "cairn_disk_free_bytes{OWN}"),
     ("memory", Unit::Bytes, "process_resident_memory_bytes{OWN}"),
@@ -184,8 +197,31 @@ fn shown(value: f64, unit: Unit) -> String {
         Unit::SamplesPerSecond => format!("{} samples/s", number(value)),
         Unit::Bytes => bytes(value),
         Unit::BytesPerSecond => format!("{}/s", bytes(value)),
+        Unit::CommitsPerSecond => format!("{value:.1} commits/s"),
+        Unit::Wear => wear(value),
         Unit::OfCore => format!("{:.1} % of a core", value * 100.0),
     }
+}
+
+/// What bytes a second make of a flash card. What the file system and the card write on top is not known here.
+fn wear(bytes_per_second: f64) -> String {
+    /// What a small card is often said to endure: ten terabytes written.
+    const ENDURES: f64 = 10e12;
+    const DAY: f64 = 86_400.0;
+    let a_day = bytes_per_second * DAY;
+    if a_day < 1.0 {
+        return "nothing is written".to_owned();
+    }
+    let years = ENDURES / a_day / 365.0;
+    let years = if years > 100.0 {
+        "more than 100".to_owned()
+    } else {
+        format!("{years:.1}")
+    };
+    format!(
+        "{} a day: a card that endures 10 TB lasts {years} years",
+        bytes(a_day)
+    )
 }
 
 /// The labels by which the node stores its own metrics, as a selector has them.
@@ -255,5 +291,17 @@ mod tests {
         check(25_300.0, Unit::SamplesPerSecond, "25.30k samples/s");
         check(0.25, Unit::SamplesPerSecond, "0.2 samples/s");
         check(12_345.0, Unit::Count, "12345");
+        check(2.04, Unit::CommitsPerSecond, "2.0 commits/s");
+        check(0.0, Unit::Wear, "nothing is written");
+        let (day, lasts) = (
+            "823.6 MiB a day",
+            "a card that endures 10 TB lasts 31.7 years",
+        );
+        check(9_996.0, Unit::Wear, &format!("{day}: {lasts}"));
+        check(
+            1.0,
+            Unit::Wear,
+            "84.4 KiB a day: a card that endures 10 TB lasts more than 100 years",
+        );
     }
 }

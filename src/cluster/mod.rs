@@ -51,7 +51,7 @@ pub use discovery::{
     Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,
     DiscoverySettings, DnsSettings, Endpoint, Founding, FoundingRecord, KindSettings, Later,
     Operation as DiscoveryOperation, Peer, PeerSaid, Secret, Sighting, StaticSettings,
-    Surroundings, open as open_discovery,
+    Surroundings, look as look_for_peers, open as open_discovery,
 };
 pub use error::Error;
 pub use member::LocalMember;

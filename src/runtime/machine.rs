@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
 /// Memory to count with when nothing can be read: a small board's.
 const MEMORY_UNKNOWN: u64 = 1 << 30;
@@ -90,6 +91,53 @@ pub fn open_files() -> u64 {
     fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
 
+/// The most file descriptors that this process may open; `None`: no bound, or it cannot be read.
+#[must_use]
+pub fn open_files_max() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Bytes of a page of memory, as the kernel told this process at its start.
+#[must_use]
+pub fn page_bytes() -> Option<u64> {
+    /// The entry of the auxiliary vector that says so (`AT_PAGESZ`).
+    const PAGE_SIZE: u64 = 6;
+    let auxiliary = fs::read("/proc/self/auxv").ok()?;
+    let word = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_ne_bytes);
+    auxiliary.chunks_exact(16).find_map(|entry| {
+        let (key, value) = entry.split_at(8);
+        (word(key)? == PAGE_SIZE).then(|| word(value)).flatten()
+    })
+}
+
+/// The kind of the file system in which a path lies, such as `ext4`.
+#[must_use]
+pub fn file_system(path: &Path) -> Option<String> {
+    let path = fs::canonicalize(path).ok()?;
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    kind_of_mount(&mounts, &path)
+}
+
+/// Of the mounts above a path the longest, and of equals the last, which hides the others.
+fn kind_of_mount(mounts: &str, path: &Path) -> Option<String> {
+    let mut best: Option<(usize, &str)> = None;
+    for line in mounts.lines() {
+        let mut fields = line.split(' ').skip(1);
+        let (Some(place), Some(kind)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let place = place.replace("\\040", " ");
+        if path.starts_with(&place) && best.is_none_or(|(longest, _)| place.len() >= longest) {
+            best = Some((place.len(), kind));
+        }
+    }
+    best.map(|(_, kind)| kind.to_owned())
+}
+
 /// A field of `/proc/meminfo` or `/proc/self/status`, in bytes.
 fn kib_field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -164,7 +212,22 @@ mod tests {
     }
 
     #[test]
+    fn the_mount_that_is_seen_is_the_longest_and_the_last() {
+        let mounts = "/dev/a / ext4 rw 0 0\ntmpfs /var tmpfs rw 0 0\n/dev/b /var/lib ext4 rw 0 0\n\
+                      nas:/x /var/lib/my\\040data nfs4 rw 0 0\n/dev/c /var/lib xfs rw 0 0\n";
+        let kind = |path: &str| kind_of_mount(mounts, Path::new(path)).unwrap();
+        assert_eq!(kind("/home/x"), "ext4");
+        assert_eq!(kind("/var/log"), "tmpfs");
+        assert_eq!(kind("/var/lib/cairn"), "xfs");
+        assert_eq!(kind("/var/lib/my data/a"), "nfs4");
+        assert_eq!(kind("/var/library"), "tmpfs");
+    }
+
+    #[test]
     fn this_machine_can_be_read() {
+        assert!(page_bytes().unwrap().is_power_of_two());
+        assert!(open_files_max().is_none_or(|most| most > 10));
+        assert!(file_system(Path::new("/")).is_some());
         assert!(memory_total() > 1 << 20);
         assert!(resident_memory().0 > 0 && cores() > 0 && open_files() > 0);
         assert_eq!(

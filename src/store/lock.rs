@@ -19,7 +19,13 @@ const IDENTITY_NEW: &str = "identity.new";
 
 /// What may lie in a directory that nobody has used yet: what a file system puts there, and what
 /// a first start that was killed leaves behind.
-const HARMLESS: [&str; 4] = ["lost+found", LOCK_FILE, IDENTITY_NEW, ".snapshots"];
+const HARMLESS: [&str; 5] = [
+    "lost+found",
+    LOCK_FILE,
+    IDENTITY_NEW,
+    ".snapshots",
+    super::probe::FILE,
+];
 
 /// The first line of `identity`.
 const IDENTITY_HEADER: &str = "cairn data directory 1";
@@ -67,6 +73,12 @@ impl DataDir {
             new,
             _lock: lock,
         })
+    }
+
+    /// Whether a file of this name may lie in a directory that is nobody's yet.
+    #[must_use]
+    pub fn is_harmless(name: &str) -> bool {
+        HARMLESS.contains(&name)
     }
 
     /// The directory.
@@ -140,7 +152,7 @@ fn refuse_foreign(path: &Path) -> Result<(), Error> {
         let name = entry.map_err(Error::io("list", path))?.file_name();
         let name = name.to_string_lossy().into_owned();
         let earlier = foreign.as_ref().is_none_or(|other| name < *other);
-        if !HARMLESS.contains(&name.as_str()) && earlier {
+        if !DataDir::is_harmless(&name) && earlier {
             foreign = Some(name);
         }
     }

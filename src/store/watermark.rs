@@ -128,7 +128,10 @@ fn make_reserve(path: &Path, size: u64) -> io::Result<()> {
 }
 
 /// Bytes that this process may still write below a directory.
-fn free_bytes(directory: &Path) -> io::Result<u64> {
+///
+/// # Errors
+/// When the system does not say.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(directory)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -226,6 +226,9 @@ fn told(test: &str, outcome: Result<(), String>) {
 fn every_example_is_shown() {
     for entry in std::fs::read_dir(super::tools::root().join("docs/examples")).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        section(&name);
+        // The one for moving is tests/packaging/start.rs'.
+        if name != "moving.yml" {
+            section(&name);
+        }
     }
 }

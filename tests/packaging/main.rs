@@ -19,6 +19,7 @@
 mod collectors;
 mod dashboards;
 mod debian;
+mod doctor;
 mod homes;
 mod nix;
 #[path = "../e2e/remote_write.rs"]
@@ -31,5 +32,6 @@ mod remote_write;
     reason = "the end-to-end tests' servers, of which this program starts some"
 )]
 mod servers;
+mod start;
 mod tools;
 mod unit;

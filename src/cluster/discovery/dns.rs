@@ -106,6 +106,19 @@ impl Drop for Dns {
     }
 }
 
+/// Who stands behind the name now.
+pub(super) async fn look(
+    settings: &DnsSettings,
+    surroundings: &Surroundings,
+) -> Result<Vec<Peer>, DiscoveryError> {
+    let asking = Asking {
+        question: Question::parse(&settings.name)?,
+        server: server(settings)?,
+        metrics: surroundings.metrics.clone(),
+    };
+    Ok(asking.resolve().await?.peers)
+}
+
 async fn run(asking: Asking, sightings: Arc<Sightings>, chance: Arc<dyn Chance>) {
     let mut backoff = Backoff::new(AWAY_FIRST, AWAY_MAX);
     loop {

@@ -98,6 +98,25 @@ pub struct Surroundings {
     pub metrics: DiscoveryMetrics,
 }
 
+/// Asks once who is there, without announcing anybody: for a look from outside.
+///
+/// # Errors
+/// When a setting cannot be used, or the backend gives no answer.
+pub async fn look(
+    settings: &DiscoverySettings,
+    surroundings: &Surroundings,
+) -> Result<Vec<Peer>, DiscoveryError> {
+    match settings.main.kind {
+        DiscoveryKind::None => Ok(Vec::new()),
+        DiscoveryKind::Static => {
+            let list = fixed::Fixed::open(&settings.fixed)?;
+            Ok(list.sightings().borrow().peers.to_vec())
+        }
+        DiscoveryKind::Dns => dns::look(&settings.dns, surroundings).await,
+        DiscoveryKind::Consul => consul::look(&settings.consul, surroundings).await,
+    }
+}
+
 /// Starts what the settings say, inside a Tokio runtime.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ use self::keep::Keep;
 use self::watch::Watch;
 use super::sightings::Sightings;
 use super::{
-    Announcement, ConsulSettings, Discovery, DiscoveryError, Founding, Later, Sighting,
+    Announcement, ConsulSettings, Discovery, DiscoveryError, Founding, Later, Peer, Sighting,
     Surroundings,
 };
 
@@ -113,6 +113,22 @@ impl Consul {
             ),
         }
     }
+}
+
+/// Who is registered and healthy now.
+pub(super) async fn look(
+    settings: &ConsulSettings,
+    surroundings: &Surroundings,
+) -> Result<Vec<Peer>, DiscoveryError> {
+    let client = Client::new(settings, surroundings)?;
+    let api = Api::new(client, settings.namespace.clone());
+    let service = registration::peer_service(settings);
+    let mut peers = Vec::new();
+    for datacenter in datacenters(settings)? {
+        let found = api.watch(&service, datacenter.as_deref(), None).await?;
+        peers.extend(found.peers);
+    }
+    Ok(peers)
 }
 
 /// The datacenters to watch; one `None` is the agent's own.

@@ -40,7 +40,10 @@ const FIGURES = [
     title: "Written to disk",
     query: 'sum(rate(cairn_device_written_bytes_total{OWN}[1m]))',
     show: (number) => rate(bytes(number)),
-    aside: ({ free }) => (free > 0 ? `${bytes(free).join(" ")} free` : ""),
+    aside: ({ free, commits }) => [
+      commits === undefined ? "" : `${format.scaled(commits).join("")} commits/s`,
+      free > 0 ? `${bytes(free).join(" ")} free` : "",
+    ].filter(Boolean).join(", "),
   },
   {
     id: "memory",
@@ -63,6 +66,7 @@ const ASIDES = {
   requests: "sum(rate(cairn_ingest_requests_total{OWN}[1m]))",
   unsealed: "sum(cairn_unsealed_samples{OWN})",
   count: "sum(cairn_blocks{OWN})",
+  commits: "sum(rate(cairn_log_syncs_total{OWN}[1m]))",
   free: "min(cairn_disk_free_bytes{OWN})",
   head: "sum(cairn_unsealed_bytes{OWN})",
   queries: "sum(rate(cairn_query_queries_total{OWN}[1m]))",
