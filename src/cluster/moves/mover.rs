@@ -153,7 +153,8 @@ impl Mover {
         me.is_some_and(|member| member.session == self.session)
     }
 
-    /// Removes files that were staged for a seal that never came, an hour after.
+    /// Removes files that were staged for a seal that never came, an hour after, and blocks that a
+    /// crash left behind while a partition was forgotten.
     fn sweep(&self, state: &ControlState, now: Duration) -> Result<(), Error> {
         {
             let mut own = self.state.lock();
@@ -169,6 +170,7 @@ impl Mover {
         };
         self.store
             .sweep_staged(|info| info.modified > oldest || is_named(info.id))?;
+        self.store.sweep_ingested(&is_named)?;
         Ok(())
     }
 
@@ -220,7 +222,9 @@ impl Mover {
         Ok(())
     }
 
-    /// Forgets what this node holds of a partition in none of whose sets it is.
+    /// Forgets what this node holds of a partition in none of whose sets it is. Should it become a
+    /// member meanwhile, what it then takes may be forgotten too: this node's rounds follow one
+    /// another, so it gathers after this, from members that were sent the same.
     fn forget(&self, arc: RingArc) -> Result<(), Error> {
         // A write that was let in under an older epoch is in the head only when the gate has
         // the new one.
