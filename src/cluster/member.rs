@@ -14,14 +14,16 @@ use tokio::sync::watch;
 use super::control::{
     Command, Control, ControlError, ControlState, Drain, Liveness, LocalControl, join_or_found,
 };
+use super::data::DataPeers;
 use super::discovery::DiscoveryKind;
 use super::error::Error;
+use super::merging::{MergeMetrics, Merger, MergerParts, Pace};
 use super::metrics::ClusterMetrics;
 use super::moves::Follower;
 use super::opening::{MemberSettings, World};
 use super::retention::Retention;
 use super::ring::{Plan, plan};
-use super::seal::{Sealer, SealerParts};
+use super::seal::{Busy, Sealer, SealerParts};
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::together::{BuildParts, Joined, Together};
 use super::watch::Watch;
@@ -38,6 +40,9 @@ use crate::store::{
 /// is gained by looking more often.
 const WORKER_INTERVAL: Duration = Duration::from_secs(2);
 
+/// The plan of merges is made so often: what is due has a whole day.
+const MERGE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Memory and disk are looked at so often: the disk can fill by some 100 MB a second, the head by
 /// some 30, and their bounds are wide enough for one interval of that.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,6 +55,7 @@ pub struct LocalMember {
     store: Arc<Store>,
     control: Arc<dyn Control>,
     sealer: Arc<Sealer>,
+    merger: Arc<Merger>,
     gate: Arc<Gate>,
     /// `None` on a node that is alone.
     together: Option<Arc<Together>>,
@@ -119,6 +125,11 @@ impl LocalMember {
             .map_or(Ok(Vec::new()), Together::start)?;
         let each_round = move |cancel: &CancelToken| rounds.once(cancel);
         workers.push(start_worker("cairn-seal", WORKER_INTERVAL, each_round)?);
+        let merger = Arc::clone(&member.merger);
+        let merges = move |cancel: &CancelToken| {
+            merger.pass(Pace::Gentle, cancel);
+        };
+        workers.push(start_worker("cairn-merge", MERGE_INTERVAL, merges)?);
         let watching = move |_: &CancelToken| watch.once();
         workers.push(start_worker("cairn-watch", WATCH_INTERVAL, watching)?);
         *member.workers.lock() = workers;
@@ -154,21 +165,14 @@ impl LocalMember {
             settings,
             world,
         };
-        let (together, follower, peers) = match joined {
-            Some(joined) => {
-                let built = joined.build(&parts, registry);
-                let together = Some(Arc::new(built.together));
-                (together, built.follower, Some(built.peers))
-            }
-            None => {
-                let follower = Arc::new(Follower::new(Arc::clone(&store), me, None));
-                (None, follower, None)
-            }
-        };
+        let (together, follower, peers) = among_others(joined, &parts, registry);
         let metrics = ClusterMetrics::register(registry);
         if let Some(together) = &together {
             metrics.possible_loss(together.possible_loss(&settings.log));
         }
+        let busy = Busy::default();
+        let merges = MergeMetrics::register(registry);
+        let merger = new_merger(&parts, &control, &follower, peers.as_ref(), &busy, merges);
         let sealer = Arc::new(Sealer::new(SealerParts {
             store: Arc::clone(&store),
             control: Arc::clone(&control),
@@ -178,6 +182,7 @@ impl LocalMember {
             metrics,
             follower,
             peers,
+            busy,
         }));
         match &together {
             // What is missing is fetched by the worker: nobody waits for it here.
@@ -191,6 +196,7 @@ impl LocalMember {
             store,
             control,
             sealer,
+            merger: Arc::new(merger),
             gate,
             together,
             me,
@@ -341,6 +347,11 @@ impl LocalMember {
         &self.sealer
     }
 
+    #[cfg(test)]
+    pub(super) fn merger(&self) -> &Merger {
+        &self.merger
+    }
+
     /// Why writes are refused now, if they are.
     #[must_use]
     pub fn refusing(&self) -> Option<String> {
@@ -384,6 +395,48 @@ impl Drop for LocalMember {
     fn drop(&mut self) {
         self.end_workers();
     }
+}
+
+/// The parts that talk to peers; on a node that is alone, what does without them.
+fn among_others(
+    joined: Option<Joined>,
+    parts: &BuildParts<'_>,
+    registry: &mut Registry,
+) -> (Option<Arc<Together>>, Arc<Follower>, Option<Arc<DataPeers>>) {
+    match joined {
+        Some(joined) => {
+            let built = joined.build(parts, registry);
+            let together = Some(Arc::new(built.together));
+            (together, built.follower, Some(built.peers))
+        }
+        None => {
+            let follower = Arc::new(Follower::new(Arc::clone(parts.store), parts.me, None));
+            (None, follower, None)
+        }
+    }
+}
+
+/// What merges blocks, from what seals are made from too.
+fn new_merger(
+    parts: &BuildParts<'_>,
+    control: &Arc<dyn Control>,
+    follower: &Arc<Follower>,
+    peers: Option<&Arc<DataPeers>>,
+    busy: &Busy,
+    metrics: MergeMetrics,
+) -> Merger {
+    Merger::new(MergerParts {
+        store: Arc::clone(parts.store),
+        control: Arc::clone(control),
+        clock: Arc::clone(&parts.world.clock),
+        me: parts.me,
+        grace: parts.settings.seal.grace,
+        retention: parts.settings.retention.total,
+        metrics,
+        follower: Arc::clone(follower),
+        peers: peers.cloned(),
+        busy: Arc::clone(busy),
+    })
 }
 
 /// The control log of a cluster of one.

@@ -13,6 +13,7 @@ mod identity;
 mod in_force;
 mod life;
 mod member;
+mod merging;
 mod metrics;
 mod moves;
 mod opening;
@@ -55,6 +56,7 @@ pub use discovery::{
 };
 pub use error::Error;
 pub use member::LocalMember;
+pub use merging::{MergeMetrics, MergeResult, Merger, Merges, Pace};
 pub use metrics::{ClusterMetrics, SealResult};
 pub use moves::{Progress, Report};
 pub use opening::{MemberSettings, Starting, World};

@@ -14,6 +14,7 @@ mod forget;
 mod head;
 mod lock;
 mod log;
+mod merging;
 mod metrics;
 mod pinned;
 mod probe;
@@ -51,6 +52,7 @@ pub use head::{
 };
 pub use lock::DataDir;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
+pub use merging::{MergeOrder, MergedFile};
 pub use metrics::StoreMetrics;
 pub use pinned::Pinned;
 pub use probe::{DiskProbe, probe_disk};

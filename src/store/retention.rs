@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Removes files that no catalog names, of a node that is alone: nobody else can be about to
-    /// name what is staged here. Among others it is [`Store::sweep_ingested`] and
+    /// name what is staged here, and what is being made here is kept without asking. Among others it is [`Store::sweep_ingested`] and
     /// [`Store::sweep_staged`].
     ///
     /// # Errors
@@ -92,7 +92,9 @@ impl Store {
         let staging = self.staging();
         for entry in fs::read_dir(&staging).map_err(Error::io("list", &staging))? {
             let path = entry.map_err(Error::io("list", &staging))?.path();
-            if !id_of(&path).is_some_and(named) {
+            let id = id_of(&path);
+            let in_use = id.is_some_and(|id| self.receipts.lock().contains(&id));
+            if !in_use && !id.is_some_and(named) {
                 remove(&path)?;
             }
         }

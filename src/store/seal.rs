@@ -236,7 +236,9 @@ impl Store {
         }
         let step = Step::new(self, &view, catalog)?;
         let cuts = match sealed {
-            Some((cut, block)) if step.is_only(block) && cut.version == view.version => cut.cuts,
+            Some((cut, block)) if step.is_only_fresh(block) && cut.version == view.version => {
+                cut.cuts
+            }
             _ => self.leave_over(arc, &view, &step)?,
         };
         self.commit_view(arc, catalog.version, step, cuts)
@@ -266,9 +268,12 @@ impl Store {
         let mut blocks = view.blocks.clone();
         blocks.extend(step.new.iter().cloned());
         let cuts = self.cut_where(arc, |window| {
-            let mut new = step.new.iter();
-            new.any(|block| block.entry().range.overlaps(window.range()))
+            let mut fresh = step.fresh();
+            fresh.any(|block| block.entry().range.overlaps(window.range()))
         })?;
+        if cuts.is_empty() {
+            return Ok(cuts);
+        }
         // Where the head holds just what the one new block does, only metadata can be left: no
         // sample has to be read.
         let mut sum = ContentSum::default();
@@ -412,8 +417,31 @@ impl Step {
         Ok(Self { kept, new, gone })
     }
 
-    fn is_only(&self, block: BlockId) -> bool {
-        matches!(self.new.as_slice(), [new] if new.entry().id == block)
+    /// The new blocks that may hold what this node had in no block yet. The others are merged from
+    /// just what goes for them, so that nothing of the head has moved into them.
+    fn fresh(&self) -> impl Iterator<Item = &Arc<AppliedBlock>> {
+        self.new
+            .iter()
+            .filter(|block| !self.is_merged_from_gone(block.entry()))
+    }
+
+    fn is_merged_from_gone(&self, new: &BlockEntry) -> bool {
+        let within = |block: &&Arc<AppliedBlock>| {
+            let range = block.entry().range;
+            new.range.contains(range.start) && new.range.contains(range.end)
+        };
+        let (mut samples, mut sum) = (0u64, 0u128);
+        for block in self.gone.iter().filter(within) {
+            samples = samples.saturating_add(block.entry().samples);
+            sum = sum.wrapping_add(block.entry().content_sum);
+        }
+        new.level > Level(0) && samples == new.samples && sum == new.content_sum
+    }
+
+    fn is_only_fresh(&self, block: BlockId) -> bool {
+        let mut fresh = self.fresh();
+        let is_it = |new: &Arc<AppliedBlock>| new.entry().id == block;
+        fresh.next().is_some_and(is_it) && fresh.next().is_none()
     }
 }
 

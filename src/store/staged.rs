@@ -233,7 +233,7 @@ impl Store {
     }
 
     /// A file may move between looking and opening: from staged to ingested.
-    fn open_file(&self, id: BlockId) -> Result<Option<FileAt>, Error> {
+    pub(super) fn open_file(&self, id: BlockId) -> Result<Option<FileAt>, Error> {
         let known = |paths: &std::collections::BTreeMap<BlockId, PathBuf>| paths.get(&id).cloned();
         if let Some(file) = open_if_there(Some(self.staged(id)))? {
             return Ok(Some(file));

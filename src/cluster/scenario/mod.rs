@@ -1,6 +1,7 @@
 //! Scenarios over the real store: whatever happens in whatever order, every read agrees with a
 //! model bit for bit. A failure names its seed; `CAIRN_SEED=n cargo test scenario` repeats it.
 
+mod merging;
 mod world;
 
 use std::collections::BTreeSet;
@@ -36,6 +37,8 @@ fn every_read_agrees_with_the_model() {
         }
         world.check_all();
         world.flush();
+        world.check_all();
+        world.merge();
         world.check_all();
         world.open();
         world.check_all();

@@ -409,7 +409,7 @@ impl World {
     }
 
     pub(super) fn any_step(&mut self) {
-        match self.chance.below(24) {
+        match self.chance.below(27) {
             0..=11 => {
                 let count = self.chance.below(60) + 1;
                 let samples: Vec<_> = (0..count).map(|_| self.any_sample()).collect();
@@ -433,6 +433,15 @@ impl World {
                 let step = i64::try_from(self.chance.below(40)).unwrap() + 1;
                 self.die_while_sealing(step);
             }
+            24 => drop(self.merge()),
+            25 => {
+                let step = i64::try_from(self.chance.below(30)).unwrap() + 1;
+                self.die_while_merging(step);
+            }
+            26 => {
+                let hours = self.chance.below(60);
+                self.clock.advance(Duration::from_secs(hours * 3600));
+            }
             21 if self.chance.below(6) == 0 => self.retain(RetentionSettings {
                 total: Some(Duration::from_secs(6 * 86_400)),
                 local_size: None,
@@ -448,9 +457,17 @@ impl World {
 
     /// Lets the process die at the n-th step of sealing everything. `None`: it lived.
     pub(super) fn die_while_sealing(&mut self, step: i64) -> Option<&'static str> {
+        self.die_while(step, |member| drop(member.flush()))
+    }
+
+    pub(super) fn die_while(
+        &mut self,
+        step: i64,
+        work: impl FnOnce(&LocalMember),
+    ) -> Option<&'static str> {
         let member = self.member();
         member.store().faults.die_at(step);
-        let _ = member.flush();
+        work(member);
         let died = member.store().faults.died_at();
         if died.is_some() {
             self.crash();

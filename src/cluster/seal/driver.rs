@@ -35,9 +35,12 @@ pub struct Sealer {
     follower: Arc<Follower>,
     /// `None` on a node that has no peers.
     peers: Option<Arc<DataPeers>>,
-    /// Held while anything is sealed.
-    busy: Mutex<()>,
+    busy: Busy,
 }
+
+/// Held while anything is sealed, and by whoever else changes what a seal relies on: which blocks
+/// are applied here.
+pub(in crate::cluster) type Busy = Arc<Mutex<()>>;
 
 /// What a sealer is made from.
 pub(in crate::cluster) struct SealerParts {
@@ -49,6 +52,7 @@ pub(in crate::cluster) struct SealerParts {
     pub(in crate::cluster) metrics: ClusterMetrics,
     pub(in crate::cluster) follower: Arc<Follower>,
     pub(in crate::cluster) peers: Option<Arc<DataPeers>>,
+    pub(in crate::cluster) busy: Busy,
 }
 
 /// What a pass did.
@@ -75,6 +79,7 @@ impl Sealer {
             metrics,
             follower,
             peers,
+            busy,
         } = parts;
         Self {
             store,
@@ -85,7 +90,7 @@ impl Sealer {
             metrics,
             follower,
             peers,
-            busy: Mutex::new(()),
+            busy,
         }
     }
 
@@ -430,8 +435,10 @@ impl Steps<'_> {
             .cut
             .take()
             .zip(self.built.as_ref().map(|entry| entry.id));
-        let store = &self.sealer.store;
-        store.apply(self.target.arc, &catalog(partition), sealed)?;
+        // Somebody may have merged blocks meanwhile, and this node have missed the file.
+        let (arc, follower) = (self.target.arc, &self.sealer.follower);
+        follower.fetch(&state, arc, self.cancel)?;
+        self.sealer.store.apply(arc, &catalog(partition), sealed)?;
         if let Some(entry) = &self.built {
             self.sealer.metrics.block(entry);
         }

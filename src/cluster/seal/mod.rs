@@ -4,5 +4,5 @@ mod driver;
 mod protocol;
 mod schedule;
 
-pub(super) use driver::SealerParts;
+pub(super) use driver::{Busy, SealerParts};
 pub use driver::{Pass, Sealer};

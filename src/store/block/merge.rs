@@ -1,14 +1,15 @@
 //! Several blocks of one partition as the content of a new one: longer in time, or narrower in arc.
 //!
-//! Nothing is held but the label sets: samples are read when the writer asks for them, page by page
-//! from each block, since all blocks order their pages alike. Where two blocks have a value for one
-//! timestamp, the one that wins is kept (`model::settle`).
+//! Nothing is held but the label sets and where the samples lie: samples are read when the writer
+//! asks for them, page by page from each block, since all blocks order their pages alike. Where two
+//! blocks have a value for one timestamp, the one that wins is kept (`model::settle`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::content::{BlockContent, ContentSeries};
 use super::reader::{BlockReader, Ordinal, TenantReader};
+use crate::codec::series_entry::Place;
 use crate::model::{
     Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
 };
@@ -18,12 +19,15 @@ use crate::store::error::Error;
 /// How many different metadata of one family are kept, the newest first.
 const METADATA_KEPT: usize = 4;
 
-/// A series and which readers have it under which ordinals, the oldest block first.
+/// Where samples of a series lie: in which reader, and where there.
+type Part = (u32, Place);
+
+/// A series and where its samples lie, the oldest block first.
 struct Merged {
     tenant: TenantId,
     labels: LabelSet,
     fingerprint: Fingerprint,
-    parts: Vec<(usize, Ordinal)>,
+    parts: Box<[Part]>,
 }
 
 /// The union of blocks.
@@ -32,6 +36,7 @@ pub struct MergedBlocks {
     series: Vec<Merged>,
     range: TimeRange,
     scratch: Samples,
+    settled: u64,
 }
 
 impl MergedBlocks {
@@ -45,17 +50,15 @@ impl MergedBlocks {
         range: TimeRange,
     ) -> Result<Self, Error> {
         let mut readers = Vec::new();
-        let mut found: BTreeMap<(TenantId, LabelSet), Vec<(usize, Ordinal)>> = BTreeMap::new();
+        let mut found = Found::new();
         for block in blocks {
             for tenant in block.tenants()? {
-                let Some(mut reader) = block.tenant(&tenant)? else {
-                    continue;
-                };
-                for ordinal in (0..reader.series_len()).map(Ordinal) {
-                    let key = (tenant.clone(), reader.labels(ordinal)?);
-                    found.entry(key).or_default().push((readers.len(), ordinal));
+                if let Some(mut reader) = block.tenant(&tenant)? {
+                    let number = u32::try_from(readers.len())
+                        .map_err(|_| Error::Bug("too many blocks are merged at once".to_owned()))?;
+                    list(&mut reader, number, &mut found)?;
+                    readers.push(reader);
                 }
-                readers.push(reader);
             }
         }
         let series = found
@@ -64,7 +67,7 @@ impl MergedBlocks {
                 fingerprint: fingerprint(&tenant, &labels),
                 tenant,
                 labels,
-                parts,
+                parts: parts.into_boxed_slice(),
             })
             .filter(|merged| arc.contains(merged.fingerprint))
             .collect();
@@ -73,8 +76,31 @@ impl MergedBlocks {
             series,
             range,
             scratch: Samples::default(),
+            settled: 0,
         })
     }
+
+    /// How many samples were left out of what was read so far because another block has one of the
+    /// same time.
+    #[must_use]
+    pub const fn settled(&self) -> u64 {
+        self.settled
+    }
+}
+
+/// Series, and where their samples lie.
+type Found = BTreeMap<(TenantId, LabelSet), Vec<Part>>;
+
+/// Adds a reader's series. In order of the labels each run of entries is decoded once; in order of
+/// the pages it would be once for each series.
+fn list(reader: &mut TenantReader, number: u32, found: &mut Found) -> Result<(), Error> {
+    for ordinal in (0..reader.series_len()).map(Ordinal) {
+        if let Some(place) = reader.place(ordinal)? {
+            let key = (reader.tenant().clone(), reader.labels(ordinal)?);
+            found.entry(key).or_default().push((number, place));
+        }
+    }
+    Ok(())
 }
 
 impl BlockContent for MergedBlocks {
@@ -94,12 +120,15 @@ impl BlockContent for MergedBlocks {
     fn read(&mut self, index: usize, samples: &mut Samples) -> Result<(), Error> {
         samples.clear();
         let merged = self.series.get(index).ok_or_else(|| no_series(index))?;
-        for (reader, ordinal) in &merged.parts {
-            let reader = self.readers.get_mut(*reader);
+        let mut read = 0;
+        for (reader, place) in &merged.parts {
+            let reader = self.readers.get_mut(*reader as usize);
             let reader = reader.ok_or_else(|| no_series(index))?;
-            reader.read(*ordinal, self.range, &mut self.scratch)?;
+            reader.read_at(*place, self.range, &mut self.scratch)?;
+            read += self.scratch.len();
             samples.merge(&self.scratch);
         }
+        self.settled += read.saturating_sub(samples.len()) as u64;
         Ok(())
     }
 

@@ -309,9 +309,20 @@ impl TenantReader {
         samples: &mut Samples,
     ) -> Result<(), Error> {
         samples.clear();
-        let Some(place) = self.place(ordinal)? else {
-            return Ok(());
-        };
+        match self.place(ordinal)? {
+            Some(place) => self.read_at(place, range, samples),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a place that is known: nothing is looked up.
+    pub(super) fn read_at(
+        &mut self,
+        place: Place,
+        range: TimeRange,
+        samples: &mut Samples,
+    ) -> Result<(), Error> {
+        samples.clear();
         let page = self.page(place.group, place.page)?;
         let part = || page_name(place);
         let rows = page
