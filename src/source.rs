@@ -3,6 +3,11 @@
 //! A local store, a whole cluster and a test's vector all implement [`Source`]. The query engine
 //! knows nothing of blocks, heads, peers or replicas; a source knows nothing of PromQL.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
 use crate::model::{Exemplar, LabelSet, Matcher, Metadata, Samples, TenantId, TimeRange};
 use crate::runtime::{Budget, BudgetError, CancelToken, Cancelled};
 
@@ -25,6 +30,31 @@ pub struct ReadContext {
     pub cancel: CancelToken,
     /// To be charged for what is held.
     pub budget: Budget,
+    /// Where it is noted what an answer lacks, if it may lack anything; `None`: it must be whole.
+    pub partial: Option<Partial>,
+}
+
+/// Different lacks that are noted; a read names several partitions in one.
+const LACKS_MAX: usize = 16;
+
+/// What an answer lacks that may be partial: texts for a person. Clones are the same notes.
+#[derive(Clone, Debug, Default)]
+pub struct Partial(Arc<Mutex<BTreeSet<String>>>);
+
+impl Partial {
+    /// Notes what is lacking: which data, and where they are.
+    pub fn lacks(&self, what: String) {
+        let mut lacks = self.0.lock();
+        if lacks.len() < LACKS_MAX {
+            lacks.insert(what);
+        }
+    }
+
+    /// What has been noted.
+    #[must_use]
+    pub fn noted(&self) -> Vec<String> {
+        self.0.lock().iter().cloned().collect()
+    }
 }
 
 /// Why a source cannot answer.
@@ -64,6 +94,23 @@ pub type FamilyMetadata = (String, Vec<Metadata>);
 
 /// Exemplars of one series, oldest first.
 pub type SeriesExemplars = (LabelSet, Vec<Exemplar>);
+
+/// How many series there are, and how many of them have each label pair.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LabelPairs {
+    /// Series.
+    pub series: u64,
+    /// Series by name and value.
+    pub pairs: BTreeMap<(Arc<str>, Arc<str>), u64>,
+}
+
+impl LabelPairs {
+    /// Counts further series, none of which was counted before.
+    pub fn add(&mut self, name: &Arc<str>, value: &Arc<str>, series: u64) {
+        let pair = (Arc::clone(name), Arc::clone(value));
+        *self.pairs.entry(pair).or_default() += series;
+    }
+}
 
 /// Where samples come from.
 pub trait Source: Send + Sync + 'static {
@@ -121,6 +168,16 @@ pub trait Source: Send + Sync + 'static {
         family: Option<&str>,
         context: &ReadContext,
     ) -> Result<Vec<FamilyMetadata>, SourceError>;
+
+    /// The label pairs of the series that heads hold: of what is being written.
+    ///
+    /// # Errors
+    /// As [`SourceError`] says.
+    fn label_pairs(
+        &self,
+        tenant: &TenantId,
+        context: &ReadContext,
+    ) -> Result<LabelPairs, SourceError>;
 
     /// Exemplars of the series that match, sorted by label set.
     ///

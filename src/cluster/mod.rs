@@ -59,7 +59,7 @@ pub use member::LocalMember;
 pub use merging::{MergeMetrics, MergeResult, Merger, Merges, Pace};
 pub use metrics::{ClusterMetrics, SealResult};
 pub use moves::{Progress, Report};
-pub use opening::{MemberSettings, Starting, World};
+pub use opening::{MemberSettings, PeerMemory, Starting, World};
 pub use peer::{
     Answering, Blocking, Caller, Credentials, CredentialsError, Duplex, GrpcTransport, Identity,
     Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PROTOCOL, PeerError, PeerMetrics,

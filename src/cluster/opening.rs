@@ -12,6 +12,24 @@ use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettin
 use crate::runtime::{CancelToken, Chance, Clock};
 use crate::store::{DiskSettings, HeadSettings, RetentionSettings, WriteLogSettings};
 
+/// Memory that is used on behalf of peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerMemory {
+    /// What their reads may hold, all together.
+    pub reads_bytes: u64,
+    /// Samples for those that are away, all together.
+    pub hints_bytes: u64,
+}
+
+impl Default for PeerMemory {
+    fn default() -> Self {
+        Self {
+            reads_bytes: 512 << 20,
+            hints_bytes: 48 << 20,
+        }
+    }
+}
+
 /// What a member is opened with.
 #[derive(Clone, Debug, Default)]
 pub struct MemberSettings {
@@ -29,6 +47,8 @@ pub struct MemberSettings {
     pub engine_cache_bytes: u64,
     /// How much of what queries have decoded is kept for the next ones.
     pub decoded_cache_bytes: u64,
+    /// What is held here for peers.
+    pub peer_memory: PeerMemory,
     /// When windows are sealed.
     pub seal: SealSettings,
     /// What is kept.

@@ -286,13 +286,14 @@ impl Joined {
 
     fn writes(&self, parts: &BuildParts<'_>, registry: &mut Registry) -> Writer {
         let metrics = WriteMetrics::register(registry);
+        let settings = WriteSettings::within(parts.settings.peer_memory.hints_bytes);
         let writer = Writer::of_cluster(WriterParts {
             me: parts.me,
             replica: parts.store.clone(),
             gate: Arc::clone(parts.gate),
             transport: Arc::clone(&self.transport),
             runtime: parts.world.runtime.clone(),
-            settings: WriteSettings::default(),
+            settings: settings.clone(),
             metrics: metrics.clone(),
             clock: Arc::clone(&parts.world.clock),
             chance: Arc::clone(&parts.world.chance),
@@ -300,7 +301,7 @@ impl Joined {
         let appends: Arc<dyn Service> = Arc::new(AppendService::new(
             parts.store.clone(),
             Arc::clone(parts.gate),
-            WriteSettings::default(),
+            settings,
             metrics,
         ));
         self.services.enter(&[Method::Append], &appends);
@@ -308,13 +309,14 @@ impl Joined {
     }
 
     fn reads(&self, parts: &BuildParts<'_>, registry: &mut Registry) -> Arc<dyn Source> {
+        let settings = ReadSettings::within(parts.settings.peer_memory.reads_bytes);
         let metrics = ReadMetrics::register(registry);
         let service = ReadService::new(
             self.control(),
             Arc::clone(parts.store),
             parts.me,
             self.run(),
-            ReadSettings::default(),
+            settings.clone(),
             metrics.clone(),
         );
         service.enter(&self.services);
@@ -326,7 +328,7 @@ impl Joined {
             me: parts.me,
             run: self.run(),
             clock: Arc::clone(&parts.world.clock),
-            settings: ReadSettings::default(),
+            settings,
             metrics,
         }))
     }

@@ -38,6 +38,18 @@ impl Params {
             .map_or("", |(_, value)| value.as_str())
     }
 
+    /// Whether something is wanted that is off unless it is asked for.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            "" | "false" | "0" => Ok(false),
+            "true" | "1" => Ok(true),
+            other => Err(ApiError::parameter(
+                name,
+                format!("{other:?} is neither true nor false"),
+            )),
+        }
+    }
+
     /// All values of a name.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0

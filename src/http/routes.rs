@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::ingest::{RECEIVERS, Receiver};
 use crate::runtime::CancelToken;
+use crate::source::Partial;
 
 use super::answer::answer;
 use super::api;
@@ -126,7 +127,7 @@ const API: &[ApiRoute] = &[
     by_get("/status/runtimeinfo", api::status::runtime, "since when it runs, what it holds, the last reading of the configuration"),
     by_get("/status/flags", api::status::flags, "settings under the names of Prometheus' flags"),
     by_get("/status/config", api::status::config, "the configuration in force"),
-    by_get("/status/tsdb", api::status::tsdb, "what the head holds, and where most series are"),
+    by_get("/status/tsdb", api::status::tsdb, "what the heads of all nodes hold, and where most series are"),
     by_get("/status/tsdb/blocks", api::status::blocks, "the blocks"),
     by_get("/status/cluster", api::cluster::status, "nodes, partitions, moves, and what is wrong"),
     by_post("/admin/cluster/drain", api::cluster::drain, "empties `node`, or takes it back with `drain=false`"),
@@ -270,16 +271,23 @@ async fn serve(state: State, route: ApiRoute, request: Request) -> Result<Respon
     let params = Params::parse(&form, parts.uri.query().unwrap_or_default())?;
     let cancel = CancelToken::with_timeout(timeout(&params, state.engine.settings().timeout)?);
     let encoding = Encoding::accepted(&parts.headers);
+    let partial = params.flag("partial_response")?.then(Partial::default);
     let call = Call {
         tenant,
         params,
         name: open_part(&mut parts).await,
         cancel: cancel.clone(),
+        partial,
         state,
     };
     let pool = call.state.pool.clone();
     let endpoint = route.endpoint;
-    let run = move |sink: &mut super::answer::Sink| endpoint(&call, sink);
+    let run = move |sink: &mut super::answer::Sink| {
+        let mut remarks = endpoint(&call, sink)?;
+        let lacks = call.partial.as_ref().map(Partial::noted);
+        remarks.warnings.extend(lacks.into_iter().flatten());
+        Ok(remarks)
+    };
     Ok(answer(&pool, encoding, cancel, run).await)
 }
 

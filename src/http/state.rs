@@ -9,7 +9,7 @@ use crate::cluster::ClusterStatus;
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
-use crate::source::Source;
+use crate::source::{ReadContext, Source, SourceError};
 
 use super::metrics::HttpMetrics;
 
@@ -54,8 +54,17 @@ pub trait StatusProvider: Send + Sync + 'static {
     /// The configuration in force, as a text.
     fn config(&self) -> String;
 
-    /// What a tenant's head holds; at most `limit` entries a list. Must be cheap.
-    fn head(&self, tenant: &TenantId, limit: usize) -> HeadStatus;
+    /// What the heads of all nodes hold of a tenant; at most `limit` entries a list. Chunks and
+    /// times are this node's.
+    ///
+    /// # Errors
+    /// When other nodes do not say what they hold.
+    fn head(
+        &self,
+        tenant: &TenantId,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<HeadStatus, SourceError>;
 
     /// The blocks held, with their arcs.
     fn blocks(&self) -> Vec<(RingArc, BlockEntry)>;

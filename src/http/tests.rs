@@ -23,7 +23,8 @@ use crate::model::{
 use crate::query::{Engine, QueryMetrics, QuerySettings};
 use crate::runtime::{Clock, ManualClock, Pool};
 use crate::source::{
-    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
+    SourceError,
 };
 
 /// Series with their samples.
@@ -104,8 +105,11 @@ impl Source for Fixture {
         &self,
         selection: &Selection,
         limit: usize,
-        _: &ReadContext,
+        context: &ReadContext,
     ) -> Result<Vec<String>, SourceError> {
+        if let Some(partial) = &context.partial {
+            partial.lacks("board-2 is away".to_owned());
+        }
         let mut names: Vec<String> = Vec::new();
         for (labels, _) in self.matching(selection) {
             names.extend(labels.iter().map(|(name, _)| name.to_owned()));
@@ -155,6 +159,10 @@ impl Source for Fixture {
         ];
         all.retain(|(name, _)| family.is_none_or(|family| family == name));
         Ok(all)
+    }
+
+    fn label_pairs(&self, _: &TenantId, _: &ReadContext) -> Result<LabelPairs, SourceError> {
+        Ok(LabelPairs::default())
     }
 
     fn exemplars(
@@ -228,15 +236,15 @@ impl StatusProvider for Node {
         "http.listen = \"x\"\n".to_owned()
     }
 
-    fn head(&self, _: &TenantId, limit: usize) -> HeadStatus {
-        HeadStatus {
+    fn head(&self, _: &TenantId, limit: usize, _: &ReadContext) -> Result<HeadStatus, SourceError> {
+        Ok(HeadStatus {
             series: 3,
             series_by_metric: [("up".to_owned(), 2), ("http.x".to_owned(), 1)]
                 .into_iter()
                 .take(limit)
                 .collect(),
             ..HeadStatus::default()
-        }
+        })
     }
 
     fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {
@@ -566,6 +574,28 @@ async fn status_and_what_is_not_there() {
     assert_eq!(got.status, StatusCode::OK);
     let got = server.post("/-/reload", "").await;
     assert_eq!(got.text(), "failed to reload config: unknown key\n");
+}
+
+/// Would catch an answer that lacks something and does not say so, and one that may lack something
+/// without having been asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partial_answer_is_asked_for_and_carries_a_warning() {
+    let server = start(false).await;
+    let whole = server.get("/api/v1/labels").await.text().to_owned();
+    let warned = whole.replace("]}", r#"],"warnings":["board-2 is away"]}"#);
+    for (asked, status, want) in [
+        ("false", 200, whole.as_str()),
+        ("", 200, whole.as_str()),
+        ("true", 200, warned.as_str()),
+        (
+            "maybe",
+            400,
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"partial_response\": \"maybe\" is neither true nor false"}"#,
+        ),
+    ] {
+        let path = format!("/api/v1/labels?partial_response={asked}");
+        server.check(&path, status, want).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,12 +17,20 @@ const CACHE_PERCENT: u64 = 6;
 const DECODED_PERCENT: u64 = 3;
 /// The most that one query may take, in hundredths, whatever `query.max_memory` says.
 const QUERY_PERCENT: u64 = 50;
+/// What reads of peers may hold here, all together, in hundredths.
+const PEER_READS_PERCENT: u64 = 15;
+/// What is kept for peers that are away, in hundredths.
+const HINTS_PERCENT: u64 = 5;
 /// Below these a node does not work well, however small the machine.
 const HEAD_BYTES_MIN: u64 = 32 << 20;
 const REGISTRY_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MIN: u64 = 4 << 20;
 const DECODED_BYTES_MIN: u64 = 2 << 20;
 const QUERY_BYTES_MIN: u64 = 32 << 20;
+const PEER_READS_BYTES_MIN: u64 = 32 << 20;
+const HINTS_BYTES_MIN: u64 = 4 << 20;
+/// Some minutes of a peer's samples; what a longer absence misses, repair brings.
+const HINTS_BYTES_MAX: u64 = 256 << 20;
 /// More cache than this gains little: what is read again is in the system's page cache.
 const CACHE_BYTES_MAX: u64 = 256 << 20;
 /// What a dashboard's queries have in common over a day of 5,000 series fits several times.
@@ -43,6 +51,10 @@ pub(super) struct Shares {
     pub decoded: u64,
     /// One query.
     pub query: u64,
+    /// Reads of peers.
+    pub peer_reads: u64,
+    /// Samples for peers that are away.
+    pub hints: u64,
 }
 
 impl Shares {
@@ -61,6 +73,8 @@ impl Shares {
             cache: share(CACHE_PERCENT).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
             decoded: share(DECODED_PERCENT).clamp(DECODED_BYTES_MIN, DECODED_BYTES_MAX),
             query: share(QUERY_PERCENT).max(QUERY_BYTES_MIN).min(query_max.0),
+            peer_reads: share(PEER_READS_PERCENT).max(PEER_READS_BYTES_MIN),
+            hints: share(HINTS_PERCENT).clamp(HINTS_BYTES_MIN, HINTS_BYTES_MAX),
         }
     }
 }
@@ -85,5 +99,10 @@ mod tests {
         let server = Shares::within(64 << 30, ByteSize::mib(512));
         assert_eq!((server.cache, server.query), (256 << 20, 512 << 20));
         assert_eq!((tiny.decoded, server.decoded), (2 << 20, 32 << 20));
+        let mib = |shares: Shares| (shares.peer_reads >> 20, shares.hints >> 20);
+        assert_eq!(
+            [mib(tiny), mib(board), mib(server)],
+            [(32, 4), (153, 51), (9830, 256)]
+        );
     }
 }

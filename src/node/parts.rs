@@ -7,7 +7,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 
-use crate::cluster::{Introduction, LocalMember, MemberSettings, Starting, World};
+use crate::cluster::{Introduction, LocalMember, MemberSettings, PeerMemory, Starting, World};
 use crate::config::Settings;
 use crate::http::{self, Front, HttpMetrics, State};
 use crate::ingest::{Exposed, Receiver, SelfScrape};
@@ -85,6 +85,10 @@ impl Ground {
             head_bytes_max: self.shares.head,
             engine_cache_bytes: self.shares.cache,
             decoded_cache_bytes: self.shares.decoded,
+            peer_memory: PeerMemory {
+                reads_bytes: self.shares.peer_reads,
+                hints_bytes: self.shares.hints,
+            },
             seal: settings.seal.clone(),
             retention: settings.retention.clone(),
             disk: settings.disk.clone(),

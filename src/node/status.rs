@@ -9,6 +9,8 @@ use crate::config::Settings;
 use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::runtime::{Clock, Setting, cores, host_name, show_duration, threads};
+use crate::source::{ReadContext, SourceError};
+use crate::store::Cardinality;
 
 use super::REVISION;
 use super::reload::Reload;
@@ -91,14 +93,20 @@ impl StatusProvider for NodeStatus {
             .collect()
     }
 
-    fn head(&self, tenant: &TenantId, limit: usize) -> HeadStatus {
+    fn head(
+        &self,
+        tenant: &TenantId,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<HeadStatus, SourceError> {
         let store = self.member.store();
-        let found = store.cardinality(tenant, limit);
+        let pairs = self.member.source().label_pairs(tenant, context)?;
+        let found = Cardinality::of(&pairs, limit);
         let now = self.clock.now();
         let held = store.held();
         let starts = held.iter().map(|held| held.window.start());
         let ends = held.iter().map(|held| held.window.end());
-        HeadStatus {
+        Ok(HeadStatus {
             series: found.series,
             label_pairs: found.label_pairs,
             chunks: store.head_stats().chunks,
@@ -108,7 +116,7 @@ impl StatusProvider for NodeStatus {
             values_by_label: found.values_by_label,
             bytes_by_label: found.bytes_by_label,
             series_by_pair: found.series_by_pair,
-        }
+        })
     }
 
     fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {

@@ -192,6 +192,7 @@ impl Engine {
                 memory_bytes: self.settings.max_memory.0,
                 samples: self.settings.max_samples,
             }),
+            partial: None,
         }
     }
 

@@ -19,9 +19,33 @@ pub struct Budget(Arc<Account>);
 #[derive(Debug)]
 struct Account {
     limits: BudgetLimits,
+    /// What it shares with others, if there is such.
+    shared: Option<SharedBudget>,
     memory: Peak,
     samples: Peak,
     samples_read: AtomicU64,
+}
+
+/// Memory that several accounts share. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct SharedBudget(Arc<(u64, Peak)>);
+
+impl SharedBudget {
+    /// So many bytes for all of them together.
+    #[must_use]
+    pub fn new(memory_bytes: u64) -> Self {
+        Self(Arc::new((memory_bytes, Peak::default())))
+    }
+
+    /// An empty account under limits of its own and this one.
+    #[must_use]
+    pub fn account(&self, limits: BudgetLimits) -> Budget {
+        Budget::made(limits, Some(self.clone()))
+    }
+
+    fn add(&self, bytes: u64) -> bool {
+        self.0.1.add(bytes, self.0.0)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -66,14 +90,27 @@ pub enum BudgetError {
         /// The limit.
         limit: u64,
     },
+    /// Memory that it shares with others.
+    #[error(
+        "all queries that are answered here for peers together need more than {limit} bytes of memory: try again, or raise memory_limit"
+    )]
+    Shared {
+        /// The limit.
+        limit: u64,
+    },
 }
 
 impl Budget {
     /// An empty account under these limits.
     #[must_use]
     pub fn new(limits: BudgetLimits) -> Self {
+        Self::made(limits, None)
+    }
+
+    fn made(limits: BudgetLimits, shared: Option<SharedBudget>) -> Self {
         Self(Arc::new(Account {
             limits,
+            shared,
             memory: Peak::default(),
             samples: Peak::default(),
             samples_read: AtomicU64::new(0),
@@ -153,6 +190,13 @@ impl Reservation {
                 limit: account.limits.memory_bytes,
             });
         }
+        if let Some(shared) = &account.shared
+            && !shared.add(memory_bytes)
+        {
+            account.samples.sub(samples);
+            account.memory.sub(memory_bytes);
+            return Err(BudgetError::Shared { limit: shared.0.0 });
+        }
         self.memory_bytes += memory_bytes;
         self.samples += samples;
         Ok(())
@@ -161,6 +205,9 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        if let Some(shared) = &self.budget.0.shared {
+            shared.0.1.sub(self.memory_bytes);
+        }
         self.budget.0.memory.sub(self.memory_bytes);
         self.budget.0.samples.sub(self.samples);
     }
@@ -169,6 +216,29 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Would catch accounts that together take more than there is, and memory that does not come back.
+    #[test]
+    fn accounts_share_what_they_are_told_to() {
+        let shared = SharedBudget::new(100);
+        let limits = BudgetLimits {
+            memory_bytes: 80,
+            samples: 10,
+        };
+        let (one, other) = (shared.account(limits), shared.account(limits));
+        let held = one.reserve(70, 1).unwrap();
+        let refused = other.reserve(40, 7).unwrap_err();
+        assert_eq!(refused, BudgetError::Shared { limit: 100 });
+        assert!(other.reserve(30, 10).is_ok());
+        drop(held);
+        let held = other.reserve(80, 10).unwrap();
+        assert_eq!(
+            one.reserve(81, 1).unwrap_err(),
+            BudgetError::Memory { limit: 80 }
+        );
+        drop(held);
+        assert!(one.reserve(80, 10).is_ok());
+    }
 
     #[test]
     fn what_is_reserved_comes_back_and_limits_hold() {

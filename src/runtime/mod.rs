@@ -14,7 +14,7 @@ mod telemetry;
 mod throttle;
 
 pub use backoff::{Backoff, jittered};
-pub use budget::{Budget, BudgetError, BudgetLimits, Reservation};
+pub use budget::{Budget, BudgetError, BudgetLimits, Reservation, SharedBudget};
 pub use cancel::{CancelToken, Cancelled};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::head::HeadView;
-use super::whole::Store;
 use crate::model::TenantId;
+use crate::source::{LabelPairs, ReadContext, SourceError};
 
 /// The label of a metric's name.
 const METRIC_NAME: &str = "__name__";
@@ -28,51 +28,53 @@ pub struct Cardinality {
     pub series_by_pair: Vec<(String, u64)>,
 }
 
-impl Store {
-    /// What a tenant's series in the head consist of; at most `limit` entries a list. It looks at
-    /// every label pair once.
-    #[must_use]
-    pub fn cardinality(&self, tenant: &TenantId, limit: usize) -> Cardinality {
-        of(&self.head.view(), tenant, limit)
-    }
+/// The label pairs of a tenant's series in a head. It looks at every pair once.
+pub(super) fn label_pairs(
+    view: &HeadView,
+    tenant: &TenantId,
+    context: &ReadContext,
+) -> Result<LabelPairs, SourceError> {
+    context.cancel.check()?;
+    let mut found = LabelPairs::default();
+    // A pair may be in several shards.
+    found.series = view.each_pair(tenant, |name, value, series| found.add(name, value, series));
+    Ok(found)
 }
 
-pub(super) fn of(view: &HeadView, tenant: &TenantId, limit: usize) -> Cardinality {
-    // A pair may be in several shards.
-    let mut pairs: BTreeMap<(Arc<str>, Arc<str>), u64> = BTreeMap::new();
-    let series = view.each_pair(tenant, |name, value, series| {
-        *pairs
-            .entry((Arc::clone(name), Arc::clone(value)))
-            .or_default() += series;
-    });
-    let mut labels: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
-    for (name, value) in pairs.keys() {
-        let (values, bytes) = labels.entry(Arc::clone(name)).or_default();
-        *values += 1;
-        *bytes += value.len() as u64;
-    }
-    let metrics = pairs.iter().filter(|((name, _), _)| &**name == METRIC_NAME);
-    Cardinality {
-        series,
-        label_pairs: pairs.len() as u64,
-        series_by_metric: top(
-            limit,
-            metrics.map(|((_, value), n)| (value.to_string(), *n)),
-        ),
-        values_by_label: top(
-            limit,
-            labels.iter().map(|(name, n)| (name.to_string(), n.0)),
-        ),
-        bytes_by_label: top(
-            limit,
-            labels.iter().map(|(name, n)| (name.to_string(), n.1)),
-        ),
-        series_by_pair: top(
-            limit,
-            pairs
-                .iter()
-                .map(|((name, value), n)| (format!("{name}={value}"), *n)),
-        ),
+impl Cardinality {
+    /// What these label pairs say; at most `limit` entries a list.
+    #[must_use]
+    pub fn of(found: &LabelPairs, limit: usize) -> Self {
+        let (series, pairs) = (found.series, &found.pairs);
+        let mut labels: BTreeMap<Arc<str>, (u64, u64)> = BTreeMap::new();
+        for (name, value) in pairs.keys() {
+            let (values, bytes) = labels.entry(Arc::clone(name)).or_default();
+            *values += 1;
+            *bytes += value.len() as u64;
+        }
+        let metrics = pairs.iter().filter(|((name, _), _)| &**name == METRIC_NAME);
+        Self {
+            series,
+            label_pairs: pairs.len() as u64,
+            series_by_metric: top(
+                limit,
+                metrics.map(|((_, value), n)| (value.to_string(), *n)),
+            ),
+            values_by_label: top(
+                limit,
+                labels.iter().map(|(name, n)| (name.to_string(), n.0)),
+            ),
+            bytes_by_label: top(
+                limit,
+                labels.iter().map(|(name, n)| (name.to_string(), n.1)),
+            ),
+            series_by_pair: top(
+                limit,
+                pairs
+                    .iter()
+                    .map(|((name, value), n)| (format!("{name}={value}"), *n)),
+            ),
+        }
     }
 }
 

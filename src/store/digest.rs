@@ -27,6 +27,11 @@ const KIND_FLOAT: u8 = 0;
 const KIND_HISTOGRAM: u8 = 1;
 /// The first byte of metadata.
 const KIND_METADATA: u8 = 2;
+/// The first bytes of what only reads compare and no format keeps: a series' chunk with the times of
+/// its rows, those times, a series that was decoded.
+const KIND_CHUNK: u8 = 3;
+const KIND_TIMES: u8 = 4;
+const KIND_SHOWN: u8 = 5;
 
 impl ContentHasher {
     /// The hasher of a cluster: its secret is the first 192 bytes that BLAKE3 puts out for the
@@ -98,6 +103,32 @@ impl ContentHasher {
             bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
             bytes.extend_from_slice(text.as_bytes());
         }
+        xxh3_128_with_secret(&bytes, &self.secret)
+    }
+
+    /// The hash of a series as it stands encoded: its chunk, and the hash of its rows' times.
+    pub(super) fn encoded(&self, fingerprint: Fingerprint, times: u128, chunk: &[u8]) -> u128 {
+        let mut bytes = Vec::with_capacity(chunk.len() + 33);
+        bytes.push(KIND_CHUNK);
+        bytes.extend_from_slice(&fingerprint.0.to_be_bytes());
+        bytes.extend_from_slice(&times.to_be_bytes());
+        bytes.extend_from_slice(chunk);
+        xxh3_128_with_secret(&bytes, &self.secret)
+    }
+
+    /// The hash of the times of rows.
+    pub(super) fn times(&self, offsets: &[u8]) -> u128 {
+        let mut bytes = Vec::with_capacity(offsets.len() + 1);
+        bytes.push(KIND_TIMES);
+        bytes.extend_from_slice(offsets);
+        xxh3_128_with_secret(&bytes, &self.secret)
+    }
+
+    /// The hash of a series by the sum of its samples' hashes.
+    pub(super) fn shown(&self, fingerprint: Fingerprint, sum: ContentSum) -> u128 {
+        let mut bytes = vec![KIND_SHOWN];
+        bytes.extend_from_slice(&fingerprint.0.to_be_bytes());
+        bytes.extend_from_slice(&sum.0.to_be_bytes());
         xxh3_128_with_secret(&bytes, &self.secret)
     }
 

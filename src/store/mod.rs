@@ -48,7 +48,8 @@ pub use engine::{
 };
 pub use error::{Error, ErrorClass};
 pub use head::{
-    AppendBatch, Appended, FloatSample, Head, HeadSettings, HeadStats, OtherSample, SeriesId,
+    AppendBatch, Appended, EncodedSums, FloatSample, Head, HeadSettings, HeadStats, OtherSample,
+    SeriesId,
 };
 pub use lock::DataDir;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};

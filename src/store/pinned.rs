@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::head::{Extent, HeadSeries, HeadView};
+use super::head::{EncodedSums, Extent, HeadSeries, HeadView};
 use super::pull::Pull;
 use super::remembered::Remembered;
 use super::tree::{DigestTree, Leaves};
@@ -92,22 +92,35 @@ impl Pinned {
     }
 
     /// The series that match, with what the head holds of them in the selection's range and in
-    /// the leaves wanted of their partition and window. Nothing of blocks.
+    /// the leaves wanted of their partition and window; `None`: in all. Nothing of blocks.
     ///
     /// # Errors
     /// When called off.
     pub fn select_heads(
         &self,
-        leaves: &BTreeMap<RingArc, BTreeMap<Window, Leaves>>,
+        leaves: Option<&BTreeMap<RingArc, BTreeMap<Window, Leaves>>>,
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
         context.cancel.check()?;
         let mut wanted: BTreeMap<RingArc, Vec<(Leaves, Extent)>> = BTreeMap::new();
-        for (arc, windows) in leaves {
-            let of = |extent: Extent| Some((*windows.get(&extent.window())?, extent));
-            let extents = self.extents(*arc, selection.range).into_iter();
-            wanted.insert(*arc, extents.filter_map(of).collect());
+        for arc in self.arcs() {
+            let windows = match leaves {
+                None => None,
+                Some(all) => match all.get(&arc) {
+                    None => continue,
+                    some => some,
+                },
+            };
+            let of = |extent: Extent| {
+                let leaves = match windows {
+                    None => Leaves::ALL,
+                    Some(windows) => *windows.get(&extent.window())?,
+                };
+                Some((leaves, extent))
+            };
+            let extents = self.extents(arc, selection.range).into_iter();
+            wanted.insert(arc, extents.filter_map(of).collect());
         }
         let mut series = self.head.select(selection);
         series.retain(|one| wanted.contains_key(&self.head.arc_of(one)));
@@ -120,22 +133,19 @@ impl Pinned {
         }))
     }
 
-    /// The series that match, with what the head alone holds of them: to be summed up and compared
-    /// with another replica's, before anything is read that the sums are to speak for.
+    /// Sums over the series that match, as the head holds them encoded: by partition, window and
+    /// sub-arc, of the windows that overlap the selection's range. Equal sums are equal contents;
+    /// different ones say nothing. To be taken before anything is read that they are to speak for.
     ///
     /// # Errors
-    /// As [`SourceError`] says.
-    pub fn select_head(
+    /// When called off.
+    pub fn encoded_sums(
         &self,
         selection: &Selection,
         context: &ReadContext,
-    ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let view = ReadView {
-            head: Arc::clone(&self.head),
-            blocks: Vec::new(),
-            remembered: Arc::clone(&self.remembered),
-        };
-        view.select(selection, context)
+    ) -> Result<EncodedSums, SourceError> {
+        let go_on = || context.cancel.check().map_err(SourceError::from);
+        self.head.encoded_sums(selection, go_on)
     }
 
     fn extents(&self, arc: RingArc, range: TimeRange) -> Vec<Extent> {

@@ -1,11 +1,16 @@
 //! A store and a pin of it as sources: each read has a view of its own.
 
+use super::cardinality::label_pairs;
 use super::pinned::Pinned;
 use super::whole::Store;
-use crate::model::{LabelSet, TenantId, TimeRange};
+use crate::model::{LabelSet, TenantId, TimeRange, TimestampMs};
 use crate::source::{
-    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
+    SourceError,
 };
+
+/// No block overlaps it that has samples of today: only the head is meant.
+const NO_TIME: TimeRange = TimeRange::new(TimestampMs::MIN, TimestampMs::MIN);
 
 /// Whatever hands out views for a read is a source.
 macro_rules! source_of_views {
@@ -58,6 +63,14 @@ macro_rules! source_of_views {
             ) -> Result<Vec<FamilyMetadata>, SourceError> {
                 let view = self.read_view(TimeRange::ALL);
                 view.metadata(tenant, family, context)
+            }
+
+            fn label_pairs(
+                &self,
+                tenant: &TenantId,
+                context: &ReadContext,
+            ) -> Result<LabelPairs, SourceError> {
+                label_pairs(&self.read_view(NO_TIME).head, tenant, context)
             }
 
             fn exemplars(

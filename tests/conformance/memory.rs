@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use cairn::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs, Value};
 use cairn::query::syntax::parse_selector;
 use cairn::source::{
-    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
+    SourceError,
 };
 
 #[derive(Clone, Default)]
@@ -119,6 +120,10 @@ impl Source for MemorySource {
         _: &ReadContext,
     ) -> Result<Vec<FamilyMetadata>, SourceError> {
         Ok(Vec::new())
+    }
+
+    fn label_pairs(&self, _: &TenantId, _: &ReadContext) -> Result<LabelPairs, SourceError> {
+        Ok(LabelPairs::default())
     }
 
     fn exemplars(

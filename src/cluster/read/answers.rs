@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::messages::{Unreadable, wire};
 use crate::model::{Exemplar, LabelSet, Metadata, MetricKind, TimestampMs};
 use crate::runtime::{BudgetError, Cancelled};
-use crate::source::{FamilyMetadata, SeriesExemplars, SourceError};
+use crate::source::{FamilyMetadata, LabelPairs, SeriesExemplars, SourceError};
 
 /// An error as a message, and back: a query is told the same wherever it happened.
 pub(super) fn put_failure(error: &SourceError) -> wire::Failure {
@@ -16,7 +16,8 @@ pub(super) fn put_failure(error: &SourceError) -> wire::Failure {
         }
         SourceError::Budget(BudgetError::Samples { limit }) => (3, *limit),
         SourceError::Budget(BudgetError::Memory { limit }) => (4, *limit),
-        SourceError::Unavailable(_) => (5, 0),
+        // The query asks for no more than it may: others do, here and now.
+        SourceError::Unavailable(_) | SourceError::Budget(BudgetError::Shared { .. }) => (5, 0),
         SourceError::Corrupt(_) => (6, 0),
     };
     wire::Failure {
@@ -73,6 +74,27 @@ pub(super) fn take_family(family: wire::Family) -> FamilyMetadata {
         unit: one.unit,
     });
     (family.name, metadata.collect())
+}
+
+/// Label pairs of one message: some 40 bytes each.
+const PAIRS: usize = 4096;
+
+/// Messages with label pairs.
+pub(super) fn put_pairs(found: &LabelPairs) -> Vec<wire::Part> {
+    let each = found
+        .pairs
+        .iter()
+        .map(|((name, value), series)| wire::LabelPair {
+            name: name.to_string(),
+            value: value.to_string(),
+            series: *series,
+        });
+    let all: Vec<wire::LabelPair> = each.collect();
+    let part = |some: &[wire::LabelPair]| wire::Part {
+        pairs: some.to_vec(),
+        ..wire::Part::default()
+    };
+    all.chunks(PAIRS).map(part).collect()
 }
 
 pub(super) fn put_exemplars((labels, list): &SeriesExemplars) -> wire::SeriesExemplars {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::core::Core;
+use super::core::{Core, lacking};
 use super::leaves::{Leaves, count};
 use super::link::{Opened, Parts, RemoteSeries};
 use super::merge::{Beyond, Merged};
@@ -18,7 +18,7 @@ use super::messages::{Asked, SelectRequest, StateRequest};
 use super::metrics::Completion;
 use super::protocol::{HeldHere, PartitionRead};
 use super::resume::{Again, Resuming};
-use super::round::{Group, Round, judge, unfit};
+use super::round::{Asks, Group, Round, judge, unfit};
 use super::view::member_of;
 use crate::cluster::control::MemberId;
 use crate::cluster::peer::Method;
@@ -68,6 +68,8 @@ impl<'a> Assembly<'a> {
             let mut round = Round::new(number, ring, left.as_ref())?;
             self.trouble.clear();
             self.ask(&mut round)?;
+            self.make_do(&mut round);
+            self.refine(&mut round)?;
             let again = self.collect(&mut round)?;
             if again.is_empty() {
                 return Ok(Box::new(Merged::new(self.streams, self.beyond)));
@@ -75,9 +77,13 @@ impl<'a> Assembly<'a> {
             let metrics = &self.core.metrics;
             if number + 1 == self.core.settings.rounds_max {
                 metrics.partitions(Completion::Short, again.len());
-                return Err(self
-                    .core
-                    .short(&round.ring, &round.reads, &again, &self.trouble));
+                let core = self.core;
+                let short = core.short(&round.ring, &round.reads, &again, &self.trouble);
+                let Some(partial) = &self.context.partial else {
+                    return Err(short);
+                };
+                partial.lacks(lacking(&short));
+                return Ok(Box::new(Merged::new(self.streams, self.beyond)));
             }
             metrics.partitions(Completion::Again, again.len());
             self.core.rest(number, &round.reads, self.context)?;
@@ -86,52 +92,132 @@ impl<'a> Assembly<'a> {
         Err(SourceError::Unavailable("no read was attempted".to_owned()))
     }
 
-    /// Asks the members what they hold, until enough have answered of every partition.
+    /// Asks members what they hold, until enough have answered of every partition: as many as are
+    /// needed, and the others when one of these fails or takes its time.
     fn ask(&mut self, round: &mut Round) -> Result<(), SourceError> {
         let core = self.core;
-        let me = member_of(&round.ring, core.holder.me);
-        let (mut own, mut others) = (Vec::new(), BTreeMap::<Incarnation, Vec<Asked>>::new());
-        for (member, asked) in round.worth_asking(core) {
-            if member == me {
-                own.push(asked);
-            } else if member.incarnation != core.holder.me {
-                let peer = others.entry(member.incarnation).or_default();
-                // Two lives of one node are asked once.
-                if peer.last() != Some(&asked) {
-                    peer.push(asked);
-                }
-            }
-        }
-        let asks = others.into_iter().map(|(peer, partitions)| {
-            let request = StateRequest {
-                partitions,
-                selection: self.selection.clone(),
-            };
-            (peer, request.encode())
-        });
-        let silence = core.settings.silence_max;
-        let asks = asks.collect();
-        let mut asking = core.link.open(asks, Method::ReadState, None, silence);
-        if !own.is_empty() {
+        let mut asked = round.asked_first(core);
+        let own = asked.get(&member_of(&round.ring, core.holder.me)).cloned();
+        let (silence, hedge) = (core.settings.silence_max, core.settings.state_hedge_after);
+        let asks = self.state_requests(&asked, true);
+        let mut asking = core
+            .link
+            .open(asks, Method::ReadState, Some(hedge), silence);
+        if let Some(own) = own {
             let mut viewed = core.holder.view(&own)?;
-            viewed.sum_up(self.selection, &core.summing(self.context))?;
+            viewed.sum_up(&own, true, self.selection, &core.summing(self.context))?;
             round.answered(&viewed.state);
             round.local = Some(viewed);
         }
-        let mut is_enough = false;
+        let (mut is_enough, mut is_wide) = (false, false);
+        let mut answered = BTreeSet::new();
         loop {
             if !is_enough && round.reads.values().all(PartitionRead::has_majority) {
                 is_enough = true;
                 // Where something went wrong before, whoever else answers is a choice more.
-                let patience = match round.number {
+                asking.hurry(match round.number {
                     0 => Duration::ZERO,
                     number => core.settings.hedge_after.saturating_mul(1 << number.min(6)),
-                };
-                asking.hurry(patience);
+                });
             }
-            let Some((peer, answer)) = asking.next(&self.context.cancel)? else {
-                break;
+            let is_late = match asking.next(&self.context.cancel)? {
+                Some((peer, answer)) => {
+                    answered.insert(peer);
+                    match answer {
+                        Ok(said) => {
+                            round.answered(&said.state);
+                            false
+                        }
+                        Err(error) => {
+                            self.is_wrong(peer, &error);
+                            true
+                        }
+                    }
+                }
+                None if is_wide || is_enough => break,
+                None => true,
             };
+            if is_late && !is_wide && !is_enough {
+                is_wide = true;
+                let more = round.asked_besides(core, &asked);
+                let asks = self.state_requests(&more, true);
+                core.link
+                    .open_more(&mut asking, asks, Method::ReadState, None, silence);
+                for (member, partitions) in more {
+                    asked.entry(member).or_default().extend(partitions);
+                }
+            }
+        }
+        if is_wide {
+            let silent = asked.keys().map(|member| member.incarnation);
+            for peer in silent.filter(|peer| *peer != core.holder.me && !answered.contains(peer)) {
+                core.metrics.silent();
+                core.book.failed(peer, core.clock.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Where an answer may be partial and a second attempt found no majority, whoever has answered
+    /// will do.
+    fn make_do(&mut self, round: &mut Round) {
+        let Some(partial) = self.context.partial.as_ref().filter(|_| round.number > 0) else {
+            return;
+        };
+        let short = round.reads.iter().filter(|(_, read)| !read.has_majority());
+        let short: BTreeSet<RingArc> = short.map(|(arc, _)| *arc).collect();
+        if short.is_empty() {
+            return;
+        }
+        let core = self.core;
+        let error = core.short(&round.ring, &round.reads, &short, &self.trouble);
+        core.metrics.partitions(Completion::Short, short.len());
+        partial.lacks(lacking(&error));
+        round.make_do();
+    }
+
+    /// What peers are asked for their states; this node is none.
+    fn state_requests(&self, asks: &Asks, encoded: bool) -> Vec<(Incarnation, Bytes)> {
+        let mut by_peer: BTreeMap<Incarnation, Vec<Asked>> = BTreeMap::new();
+        let me = self.core.holder.me;
+        for (member, partitions) in asks.iter().filter(|(member, _)| member.incarnation != me) {
+            // Two lives of one node are asked once.
+            let known = by_peer.entry(member.incarnation).or_default();
+            for one in partitions {
+                if !known.iter().any(|other| other.arc == one.arc) {
+                    known.push(one.clone());
+                }
+            }
+        }
+        let request = |(peer, partitions)| {
+            let request = StateRequest {
+                partitions,
+                selection: self.selection.clone(),
+                encoded,
+            };
+            (peer, request.encode())
+        };
+        by_peer.into_iter().map(request).collect()
+    }
+
+    /// Asks those that are compared for sums of samples, where the sums over encoded series differ.
+    fn refine(&mut self, round: &mut Round) -> Result<(), SourceError> {
+        let core = self.core;
+        let asks = round.refine(core);
+        if asks.is_empty() {
+            return Ok(());
+        }
+        core.metrics.refined(asks.values().map(Vec::len).sum());
+        let own = asks.get(&member_of(&round.ring, core.holder.me));
+        let requests = self.state_requests(&asks, false);
+        let silence = core.settings.silence_max;
+        let mut asking = core.link.open(requests, Method::ReadState, None, silence);
+        if let (Some(own), Some(mut local)) = (own, round.local.take()) {
+            local.sum_up(own, false, self.selection, &core.summing(self.context))?;
+            round.answered(&local.state);
+            round.local = Some(local);
+        }
+        while let Some((peer, answer)) = asking.next(&self.context.cancel)? {
             match answer {
                 Ok(said) => round.answered(&said.state),
                 Err(error) => self.is_wrong(peer, &error),

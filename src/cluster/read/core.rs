@@ -32,6 +32,11 @@ pub(super) struct Core {
     pub(super) book: PeerBook,
 }
 
+/// What a partial answer's warning says.
+pub(super) fn lacking(error: &SourceError) -> String {
+    format!("the answer may lack samples: {error}")
+}
+
 impl Core {
     /// What summing up heads may use: an account of its own, because the query's says what was
     /// read for its answer.
@@ -39,6 +44,7 @@ impl Core {
         ReadContext {
             cancel: context.cancel.clone(),
             budget: Budget::new(self.settings.limits),
+            partial: context.partial.clone(),
         }
     }
 
@@ -58,6 +64,35 @@ impl Core {
         } else {
             everyone
         }
+    }
+
+    /// Whom to ask of a partition first: in the first round the best that are a majority together,
+    /// of equal ones those who are asked anyway, so that few nodes are asked.
+    pub(super) fn asked_first<T>(
+        &self,
+        ring: &ControlState,
+        (arc, read): (RingArc, &PartitionRead),
+        round: u32,
+        anyway: &BTreeMap<MemberId, T>,
+    ) -> BTreeSet<MemberId> {
+        let worth = self.worth_asking(ring, read, round);
+        if round > 0 {
+            return worth;
+        }
+        let now = self.clock.elapsed();
+        let mut ranked: Vec<MemberId> = worth.into_iter().collect();
+        ranked.sort_by_cached_key(|member| {
+            let rank = self.book.rank(ring, self.holder.me, now, arc, *member);
+            rank.if_equal(anyway.contains_key(member))
+        });
+        let mut first = BTreeSet::new();
+        for member in ranked {
+            if read.sets().have_majority(&first) {
+                break;
+            }
+            first.insert(member);
+        }
+        first
     }
 
     /// Before a read is begun anew: waits for the control log when somebody is ahead of it, and a

@@ -98,6 +98,12 @@ impl LeafSet {
         Self(slots)
     }
 
+    /// All slots of every sub-arc of which there is one.
+    fn of_whole_windows(&self) -> Self {
+        let sub_arcs = self.0.iter().fold(0, |all, slot| all | slot);
+        Self([sub_arcs; SLOTS as usize])
+    }
+
     fn unite(&mut self, other: &Self) {
         for (slot, more) in self.0.iter_mut().zip(other.0) {
             *slot |= more;
@@ -214,6 +220,22 @@ impl HeadSums {
         }
         all
     }
+}
+
+/// The leaves of every sub-arc and window in which sums over encoded series differ.
+pub(super) fn encoded_otherwise(one: &HeadSums, other: &HeadSums) -> Leaves {
+    let mut leaves = one.beyond(other);
+    unite(&mut leaves, &other.beyond(one));
+    for set in leaves.values_mut() {
+        *set = set.of_whole_windows();
+    }
+    leaves
+}
+
+/// All leaves of the windows of which either holds something.
+pub(super) fn everything_of(one: &HeadSums, other: &HeadSums) -> Leaves {
+    let windows = one.0.keys().chain(other.0.keys());
+    windows.map(|window| (*window, LeafSet::ALL)).collect()
 }
 
 /// Leaves of both.

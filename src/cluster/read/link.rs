@@ -107,21 +107,34 @@ impl Link {
         patience: Option<Duration>,
         silence: Duration,
     ) -> Asking {
-        let mut tasks = JoinSet::new();
+        let mut asking = Asking {
+            tasks: JoinSet::new(),
+            runtime: self.runtime.clone(),
+            left: Duration::ZERO,
+        };
+        self.open_more(&mut asking, asks, method, patience, silence);
+        asking
+    }
+
+    /// Opens streams of further peers beside those, with new patience for all.
+    pub(super) fn open_more(
+        &self,
+        asking: &mut Asking,
+        asks: Vec<(Incarnation, Bytes)>,
+        method: Method,
+        patience: Option<Duration>,
+        silence: Duration,
+    ) {
         for (to, body) in asks {
             let transport = Arc::clone(&self.transport);
             let open = async move {
                 let opened = open_one(transport, to, method, body, silence).await;
                 (to, opened)
             };
-            tasks.spawn_on(open, &self.runtime);
+            asking.tasks.spawn_on(open, &self.runtime);
         }
-        Asking {
-            tasks,
-            runtime: self.runtime.clone(),
-            // The query's own time ends before.
-            left: patience.unwrap_or(Duration::from_secs(24 * 60 * 60)),
-        }
+        // The query's own time ends before.
+        asking.left = patience.unwrap_or(Duration::from_secs(24 * 60 * 60));
     }
 }
 

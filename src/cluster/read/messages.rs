@@ -68,8 +68,11 @@ pub(super) struct Asked {
 /// Asks for what is held.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct StateRequest {
+    /// Of those with leaves only these are meant.
     pub(super) partitions: Vec<Asked>,
     pub(super) selection: Selection,
+    /// Sums over encoded series will do for the others.
+    pub(super) encoded: bool,
 }
 
 /// Who answers, and of each partition what it holds.
@@ -125,6 +128,8 @@ pub(super) enum NamesKind {
     Metadata(Option<String>),
     /// Of the series that match.
     Exemplars,
+    /// How many series of heads have them.
+    LabelPairs,
 }
 
 /// Asks for what has no samples.
@@ -249,6 +254,7 @@ impl StateRequest {
         let message = wire::StateRequest {
             partitions: put_asked(&self.partitions),
             selection: put_selection(&self.selection),
+            encoded: self.encoded,
         };
         Bytes::from(message.encode_to_vec())
     }
@@ -258,6 +264,7 @@ impl StateRequest {
         Ok(Self {
             partitions: take_asked(message.partitions)?,
             selection: take_selection(message.selection)?,
+            encoded: message.encoded,
         })
     }
 }
@@ -290,6 +297,7 @@ impl NamesRequest {
             NamesKind::LabelValues(name) => (3, Some(name.clone())),
             NamesKind::Metadata(family) => (4, family.clone()),
             NamesKind::Exemplars => (5, None),
+            NamesKind::LabelPairs => (6, None),
         };
         let message = wire::NamesRequest {
             kind,
@@ -309,6 +317,7 @@ impl NamesRequest {
             (3, Some(name)) => NamesKind::LabelValues(name),
             (4, family) => NamesKind::Metadata(family),
             (5, _) => NamesKind::Exemplars,
+            (6, _) => NamesKind::LabelPairs,
             (other, _) => return Err(Unreadable(format!("{other} is no kind of names"))),
         };
         Ok(Self {
@@ -377,6 +386,7 @@ impl State {
             version: answer.held.version,
             windows: answer.held.heads.0.iter().map(put_window).collect(),
             sets: answer.sets,
+            encoded: answer.held.encoded,
         };
         wire::StateReply {
             incarnation: Bytes::copy_from_slice(&self.member.incarnation.0.to_be_bytes()),
@@ -403,6 +413,7 @@ impl State {
                 held: HeldHere {
                     version: state.version,
                     heads: HeadSums(windows.collect::<Result<_, _>>()?),
+                    encoded: state.encoded,
                 },
                 sets: state.sets,
             };
@@ -489,12 +500,13 @@ mod tests {
 
     fn state() -> impl Strategy<Value = State> {
         let heads = prop::collection::btree_map(any::<i64>().prop_map(Window), sums(), 0..4);
-        let answer = (any::<u64>(), any::<u64>(), heads, 0u32..4);
-        let answer = answer.prop_map(|(epoch, version, heads, sets)| PartitionAnswer {
+        let answer = (any::<u64>(), any::<u64>(), heads, 0u32..4, any::<bool>());
+        let answer = answer.prop_map(|(epoch, version, heads, sets, encoded)| PartitionAnswer {
             epoch: Epoch(epoch),
             held: HeldHere {
                 version,
                 heads: HeadSums(heads),
+                encoded,
             },
             sets,
         });
@@ -525,6 +537,7 @@ mod tests {
             "[a-z]{0,5}".prop_map(NamesKind::LabelValues),
             prop::option::of("[a-z]{1,5}").prop_map(NamesKind::Metadata),
             Just(NamesKind::Exemplars),
+            Just(NamesKind::LabelPairs),
         ]
     }
 
@@ -556,6 +569,7 @@ mod tests {
             held: HeldHere {
                 version: 9,
                 heads: HeadSums(windows.into_iter().collect()),
+                encoded: false,
             },
             sets: 3,
         };
@@ -597,6 +611,7 @@ mod tests {
         let ask = StateRequest {
             partitions: partitions.clone(),
             selection: selection.clone(),
+            encoded: false,
         };
         let select = SelectRequest {
             selection: selection.clone(),
@@ -643,6 +658,7 @@ mod tests {
             let ask = StateRequest {
                 partitions: partitions.clone(),
                 selection: selection.clone(),
+                encoded: !heads_only,
             };
             prop_assert_eq!(StateRequest::decode(ask.encode()), Ok(ask.clone()));
             let ask = SelectRequest {

@@ -41,6 +41,7 @@ struct CompletionLabel {
 pub struct ReadMetrics {
     partitions: Family<CompletionLabel, Counter>,
     leaves: Counter,
+    refined: Counter,
     samples: Counter,
     silent: Counter,
     open: Gauge,
@@ -74,6 +75,11 @@ impl ReadMetrics {
             metrics.leaves.clone(),
         );
         registry.register(
+            "cairn_read_refined_partitions",
+            "Times members were asked of a partition for sums of samples, because sums over encoded series differed",
+            metrics.refined.clone(),
+        );
+        registry.register(
             "cairn_read_peer_samples",
             "Samples that came from peers for queries",
             metrics.samples.clone(),
@@ -103,6 +109,10 @@ impl ReadMetrics {
 
     pub(super) fn leaves(&self, count: usize) {
         self.leaves.inc_by(count as u64);
+    }
+
+    pub(super) fn refined(&self, count: usize) {
+        self.refined.inc_by(count as u64);
     }
 
     pub(super) fn samples(&self, count: usize) {

@@ -5,7 +5,7 @@
 //! heads what that view may lack: section 7 of the replication protocol. It never misses silently.
 //!
 //! * `protocol.rs`: which answers count and what is complete, as a pure value;
-//! * `assemble.rs`, `names.rs`: drivers of selects and of what has no samples;
+//! * `assemble.rs`, `names.rs`, `counting.rs`: drivers of selects, of what has no samples, of numbers;
 //! * `service.rs`: the answering side; `view.rs`: what it answers from;
 //! * `messages.rs`, `answers.rs`, `batch.rs`: `proto/read.proto`; `link.rs`: calls of a thread that blocks.
 
@@ -13,6 +13,7 @@ mod answers;
 mod assemble;
 mod batch;
 mod core;
+mod counting;
 mod leaves;
 mod link;
 mod merge;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::answers::{take_exemplars, take_family};
 use super::batch::take_batch;
-use super::core::Core;
+use super::core::{Core, lacking};
 use super::leaves::Leaves;
 use super::link::{Opened, Parts};
 use super::messages::{Asked, NamesKind, NamesRequest, State, wire};
@@ -60,6 +60,8 @@ impl<'a> Gathering<'a> {
             NamesKind::LabelNames | NamesKind::LabelValues(_) => United::Texts(BTreeSet::new()),
             NamesKind::Metadata(_) => United::Metadata(BTreeMap::new()),
             NamesKind::Exemplars => United::Exemplars(BTreeMap::new()),
+            // `counting.rs` asks that: numbers are not united.
+            NamesKind::LabelPairs => United::Texts(BTreeSet::new()),
         };
         Ok(Self {
             core,
@@ -94,6 +96,12 @@ impl<'a> Gathering<'a> {
             if short.is_empty() {
                 return Ok(self.united.finish(self.request.limit));
             }
+            if let Some(partial) = self.context.partial.as_ref().filter(|_| number > 0) {
+                self.core.metrics.partitions(Completion::Short, short.len());
+                let error = self.core.short(&ring, &reads, &short, &self.trouble);
+                partial.lacks(lacking(&error));
+                return Ok(self.united.finish(self.request.limit));
+            }
             if number + 1 == rounds_max {
                 self.core.metrics.partitions(Completion::Short, short.len());
                 return Err(self.core.short(&ring, &reads, &short, &self.trouble));
@@ -116,7 +124,8 @@ impl<'a> Gathering<'a> {
         let me = member_of(ring, self.core.holder.me);
         let mut asks: BTreeMap<MemberId, Vec<Asked>> = BTreeMap::new();
         for (arc, read) in reads.iter() {
-            for member in self.chosen(number, ring, *arc, read) {
+            let first = self.core.asked_first(ring, (*arc, read), number, &asks);
+            for member in first {
                 asks.entry(member).or_default().push(Asked {
                     arc: *arc,
                     epoch: read.epoch(),
@@ -152,31 +161,6 @@ impl<'a> Gathering<'a> {
             }
         }
         Ok(())
-    }
-
-    fn chosen(
-        &self,
-        number: u32,
-        ring: &ControlState,
-        arc: RingArc,
-        read: &PartitionRead,
-    ) -> BTreeSet<MemberId> {
-        let core = self.core;
-        let worth = core.worth_asking(ring, read, number);
-        if number > 0 {
-            return worth;
-        }
-        let now = core.clock.elapsed();
-        let mut ranked: Vec<MemberId> = worth.into_iter().collect();
-        ranked.sort_by_key(|member| core.book.rank(ring, core.holder.me, now, arc, *member));
-        let mut chosen = BTreeSet::new();
-        for member in ranked {
-            if read.sets().have_majority(&chosen) {
-                break;
-            }
-            chosen.insert(member);
-        }
-        chosen
     }
 
     /// This node's own answer.

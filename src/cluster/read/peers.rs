@@ -19,8 +19,18 @@ pub(super) struct PeerBook(Mutex<BTreeMap<Incarnation, Duration>>);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Rank {
     class: u8,
+    /// Whether others of the class are to be preferred.
+    is_new: bool,
     /// Spreads the partitions over equal members.
     turn: u64,
+}
+
+impl Rank {
+    /// Before those of its class of whom this is not true.
+    pub(super) const fn if_equal(mut self, preferred: bool) -> Self {
+        self.is_new = !preferred;
+        self
+    }
 }
 
 impl PeerBook {
@@ -57,6 +67,7 @@ impl PeerBook {
             .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Rank {
             class,
+            is_new: false,
             turn: mixed >> 32,
         }
     }

@@ -15,6 +15,9 @@ use crate::cluster::quorum::Sets;
 use crate::model::{Epoch, RingArc};
 use crate::source::SourceError;
 
+/// Who is asked of which partitions.
+pub(super) type Asks = BTreeMap<MemberId, Vec<Asked>>;
+
 /// One attempt at the partitions that are left.
 pub(super) struct Round {
     pub(super) number: u32,
@@ -88,6 +91,7 @@ impl Group {
             let data = HeldHere {
                 version: now.held.version,
                 heads: before.heads.clone(),
+                encoded: before.encoded,
             };
             self.data.insert(*arc, data);
         }
@@ -140,7 +144,10 @@ impl Round {
     }
 
     pub(super) fn answered(&mut self, state: &State) {
-        self.runs.insert(state.member, state.run);
+        // Who has started anew meanwhile may hold less than it said before.
+        if *self.runs.entry(state.member).or_insert(state.run) != state.run {
+            return;
+        }
         for (arc, answer) in &state.partitions {
             if let Some(read) = self.reads.get_mut(arc) {
                 let answer = answer.clone().under(read.epoch());
@@ -149,16 +156,83 @@ impl Round {
         }
     }
 
-    /// Whom to ask what, partition by partition.
-    pub(super) fn worth_asking(&self, core: &Core) -> Vec<(MemberId, Asked)> {
-        let of = |(arc, read): (&RingArc, &PartitionRead)| {
-            let asked = self.asked(*arc);
-            let members = core.worth_asking(&self.ring, read, self.number);
-            members
-                .into_iter()
-                .map(move |member| (member, asked.clone()))
-        };
-        self.reads.iter().flat_map(of).collect()
+    /// Of partitions without a majority whoever has answered will do; those of which nobody has are
+    /// left out.
+    pub(super) fn make_do(&mut self) {
+        self.reads
+            .retain(|_, read| read.has_majority() || read.settle_for_less());
+    }
+
+    /// Whom to ask first, partition by partition.
+    pub(super) fn asked_first(&self, core: &Core) -> Asks {
+        let mut asks = Asks::new();
+        for (arc, read) in &self.reads {
+            let first = core.asked_first(&self.ring, (*arc, read), self.number, &asks);
+            for member in first {
+                asks.entry(member).or_default().push(self.asked(*arc));
+            }
+        }
+        asks
+    }
+
+    /// The best single member of a partition, of equal ones who is asked anyway. Who has
+    /// failed is not the best for a while.
+    pub(super) fn best(&self, core: &Core, arc: RingArc, anyway: &Asks) -> Option<MemberId> {
+        let read = self.reads.get(&arc)?;
+        let now = core.clock.elapsed();
+        let worth = core.worth_asking(&self.ring, read, self.number);
+        let mut ranked: Vec<MemberId> = worth.into_iter().collect();
+        ranked.sort_by_cached_key(|member| {
+            let rank = core
+                .book
+                .rank(&self.ring, core.holder.me, now, arc, *member);
+            rank.if_equal(anyway.contains_key(member))
+        });
+        ranked.into_iter().next()
+    }
+
+    /// Whom to ask besides, of partitions of which too few have answered.
+    pub(super) fn asked_besides(&self, core: &Core, asked: &Asks) -> Asks {
+        let mut asks = Asks::new();
+        let short = self.reads.iter().filter(|(_, read)| !read.has_majority());
+        for (arc, read) in short {
+            for member in core.worth_asking(&self.ring, read, self.number) {
+                let before = asked.get(&member).into_iter().flatten();
+                if !before.map(|one| one.arc).any(|before| before == *arc) {
+                    asks.entry(member).or_default().push(self.asked(*arc));
+                }
+            }
+        }
+        asks
+    }
+
+    /// Where sums over encoded series differ, those that are compared have to say more: whom to ask
+    /// of which leaves. What they said before is forgotten.
+    pub(super) fn refine(&mut self, core: &Core) -> Asks {
+        let now = core.clock.elapsed();
+        let mut asks = Asks::new();
+        for (arc, read) in &mut self.reads {
+            let rank = |member| {
+                core.book
+                    .rank(&self.ring, core.holder.me, now, *arc, member)
+            };
+            let Some(choice) = read.choose(rank) else {
+                continue;
+            };
+            let leaves = read.unsure(&choice);
+            if leaves.is_empty() {
+                continue;
+            }
+            read.refine(&choice);
+            for member in choice.others.iter().chain([&choice.from]) {
+                asks.entry(*member).or_default().push(Asked {
+                    arc: *arc,
+                    epoch: read.epoch(),
+                    leaves: leaves.clone(),
+                });
+            }
+        }
+        asks
     }
 
     pub(super) fn asked(&self, arc: RingArc) -> Asked {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::sync::Semaphore;
 
-use super::answers::{put_exemplars, put_failure, put_family};
+use super::answers::{put_exemplars, put_failure, put_family, put_pairs};
 use super::batch::BatchWriter;
 use super::messages::{Asked, NamesRequest, SelectRequest, State, StateRequest, Unreadable, wire};
 use super::metrics::ReadMetrics;
@@ -20,7 +20,7 @@ use super::view::{Holder, Names, Viewed};
 use crate::cluster::control::Control;
 use crate::cluster::peer::{Caller, Method, Outgoing, Refused, Service, Services, Serving};
 use crate::model::{Incarnation, Samples};
-use crate::runtime::{Budget, CancelToken, Pool, PoolError};
+use crate::runtime::{CancelToken, Pool, PoolError, SharedBudget};
 use crate::source::{ReadContext, SeriesStream, Source, SourceError};
 use crate::store::Store;
 
@@ -39,6 +39,7 @@ pub struct ReadService {
     states: Pool,
     selects: Pool,
     open: Arc<Semaphore>,
+    memory: SharedBudget,
     settings: ReadSettings,
     metrics: ReadMetrics,
 }
@@ -97,6 +98,7 @@ impl ReadService {
             states: Pool::new("states of reads", settings.running_max, STATES_WAITING_MAX),
             selects: Pool::new("reads of peers", settings.running_max, settings.open_max),
             open: Arc::new(Semaphore::new(settings.open_max)),
+            memory: SharedBudget::new(settings.together_bytes),
             settings,
             metrics,
         }
@@ -115,7 +117,8 @@ impl ReadService {
         let cancel = CancelToken::new();
         let context = ReadContext {
             cancel: cancel.clone(),
-            budget: Budget::new(self.settings.limits),
+            budget: self.memory.account(self.settings.limits),
+            partial: None,
         };
         (context, CallOff(cancel))
     }
@@ -136,7 +139,8 @@ impl ReadService {
         let holder = self.holder.clone();
         let job = move || {
             let mut viewed = holder.view(&request.partitions)?;
-            viewed.sum_up(&request.selection, &context)?;
+            let (asked, encoded) = (&request.partitions, request.encoded);
+            viewed.sum_up(asked, encoded, &request.selection, &context)?;
             Ok::<_, SourceError>(opened(&viewed.state))
         };
         let part = self.run(&self.states, answers, job).await?;
@@ -336,12 +340,16 @@ fn find_names(
     let (state, found) = holder.names(request, context)?;
     let mut parts = vec![opened(&state)];
     let count = put_names(found, &mut parts);
-    parts.push(ended(count as u64));
+    parts.push(ended(count));
     Ok(parts)
 }
 
-fn put_names(found: Names, parts: &mut Vec<wire::Part>) -> usize {
-    match found {
+fn put_names(found: Names, parts: &mut Vec<wire::Part>) -> u64 {
+    let count = match found {
+        Names::LabelPairs(found) => {
+            parts.extend(put_pairs(&found));
+            return found.series;
+        }
         Names::Series(found) => {
             let mut writer = BatchWriter::default();
             for labels in &found {
@@ -367,7 +375,8 @@ fn put_names(found: Names, parts: &mut Vec<wire::Part>) -> usize {
             }));
             found.len()
         }
-    }
+    };
+    count as u64
 }
 
 fn of_batch(batch: wire::SeriesBatch) -> wire::Part {

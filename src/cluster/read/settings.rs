@@ -13,6 +13,10 @@ pub struct ReadSettings {
     pub running_max: usize,
     /// What one read of a peer may use here.
     pub limits: BudgetLimits,
+    /// What all of them together may hold here.
+    pub together_bytes: u64,
+    /// Members that were to say what they hold and have not after so long: the others are asked too.
+    pub state_hedge_after: Duration,
     /// A member that was to give data and is silent for so long is left for another one; the
     /// next one has twice as long.
     pub hedge_after: Duration,
@@ -26,15 +30,38 @@ pub struct ReadSettings {
     pub rounds_max: u32,
 }
 
+/// One read of a peer may hold so much where there is plenty: the list of a million series.
+const READ_BYTES_MAX: u64 = 256 << 20;
+/// With less than this a read of a few ten thousand series is not answered.
+const READ_BYTES_MIN: u64 = 16 << 20;
+
+impl ReadSettings {
+    /// What suits a node whose peers' reads may hold so much memory together: one of them half of it.
+    #[must_use]
+    pub fn within(together_bytes: u64) -> Self {
+        let together_bytes = together_bytes.max(READ_BYTES_MIN);
+        Self {
+            limits: BudgetLimits {
+                memory_bytes: (together_bytes / 2).clamp(READ_BYTES_MIN, READ_BYTES_MAX),
+                samples: 50_000_000,
+            },
+            together_bytes,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for ReadSettings {
     fn default() -> Self {
         Self {
             open_max: 64,
             running_max: 8,
             limits: BudgetLimits {
-                memory_bytes: 256 << 20,
+                memory_bytes: READ_BYTES_MAX,
                 samples: 50_000_000,
             },
+            together_bytes: 2 * READ_BYTES_MAX,
+            state_hedge_after: Duration::from_millis(150),
             hedge_after: Duration::from_millis(500),
             silence_max: Duration::from_secs(3),
             sign_every: Duration::from_millis(500),

@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::assemble::Assembly;
 use super::core::Core;
+use super::counting::Counting;
 use super::link::Link;
 use super::messages::NamesKind;
 use super::metrics::ReadMetrics;
@@ -19,7 +20,8 @@ use crate::cluster::quorum::Sets;
 use crate::model::{Incarnation, LabelSet, TenantId, TimeRange};
 use crate::runtime::Clock;
 use crate::source::{
-    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
+    SourceError,
 };
 use crate::store::Store;
 
@@ -192,6 +194,17 @@ impl Source for ClusterSource {
         match self.gather(kind, &selection, 0, context)? {
             Names::Metadata(found) => Ok(found),
             _ => Err(other_kind()),
+        }
+    }
+
+    fn label_pairs(
+        &self,
+        tenant: &TenantId,
+        context: &ReadContext,
+    ) -> Result<LabelPairs, SourceError> {
+        match self.alone() {
+            Some(alone) => alone.label_pairs(tenant, context),
+            None => Counting::new(&self.0, tenant, context)?.run(),
         }
     }
 

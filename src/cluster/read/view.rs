@@ -1,19 +1,20 @@
 //! What this node holds, as reads need it: its store, pinned under the epochs of the ring.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::leaves::{LEAVES, Leaf, Leaves, Summing, slot_of};
+use super::leaves::{HeadSums, LEAVES, Leaf, Leaves, SUB_ARCS, Summing, WindowSums, slot_of};
 use super::messages::{Asked, NamesKind, NamesRequest, PartitionAnswer, State};
 use super::protocol::HeldHere;
 use crate::cluster::control::{Control, ControlState, MemberId};
 use crate::cluster::quorum::{Role, Sets};
 use crate::model::{
     Epoch, Fingerprint, Incarnation, LabelSet, RingArc, Samples, TenantId, TimeRange, TimestampMs,
-    fingerprint,
+    Window, fingerprint,
 };
 use crate::source::{
-    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, Source, SourceError,
+    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
+    SourceError,
 };
 use crate::store::{self, ContentHasher, ContentSum, Pinned, Store};
 
@@ -41,6 +42,8 @@ pub(super) struct Holder {
 pub(super) struct Viewed {
     pub(super) state: State,
     pub(super) pinned: Pinned,
+    /// The partitions that others hold too.
+    shared: BTreeSet<RingArc>,
     cluster_id: u128,
 }
 
@@ -51,6 +54,7 @@ pub(super) enum Names {
     Texts(Vec<String>),
     Metadata(Vec<FamilyMetadata>),
     Exemplars(Vec<SeriesExemplars>),
+    LabelPairs(LabelPairs),
 }
 
 /// What a node is in the ring: its incarnation with the life that the control state knows.
@@ -105,6 +109,11 @@ impl Holder {
                 continue;
             }
             let member = member_of(&state, self.me);
+            let is_shared = |arc: &RingArc| {
+                let found = state.partition(*arc);
+                found.is_none_or(|found| Sets::of(found).everyone().len() > 1)
+            };
+            let shared = arcs.iter().copied().filter(is_shared).collect();
             let answer = |one: &Asked| {
                 let answer = PartitionAnswer {
                     epoch: epoch_of(&state, one.arc),
@@ -125,6 +134,7 @@ impl Holder {
             return Ok(Viewed {
                 state,
                 pinned,
+                shared,
                 cluster_id: after.cluster.map_or(0, |cluster| cluster.0),
             });
         }
@@ -135,25 +145,77 @@ impl Holder {
 }
 
 impl Viewed {
-    /// The partitions of the view.
-    fn arcs(&self) -> Vec<RingArc> {
-        self.pinned.arcs().collect()
-    }
-
-    /// Sums up what the head holds of the selected series. To be done before their data are read
-    /// from the view: what is read later has at least what was summed up.
+    /// Sums up what the head holds of the selected series of some partitions: of the leaves that are
+    /// asked for, or of all; `encoded`: as the series stand there. To be done before their data are
+    /// read from the view: what is read later has at least what was summed up.
     pub(super) fn sum_up(
         &mut self,
+        asked: &[Asked],
+        encoded: bool,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<(), SourceError> {
+        // What nobody else holds is compared with nothing.
+        let shared = asked.iter().filter(|one| self.shared.contains(&one.arc));
+        let (narrow, wide): (Vec<&Asked>, Vec<&Asked>) =
+            shared.partition(|one| !one.leaves.is_empty());
+        if !narrow.is_empty() {
+            let leaves = narrow.iter().map(|one| (one.arc, one.leaves.clone()));
+            let leaves: BTreeMap<RingArc, Leaves> = leaves.collect();
+            self.sum_samples(&self.only(&narrow), Some(&leaves), selection, context)?;
+        }
+        if wide.is_empty() {
+            return Ok(());
+        }
+        let pinned = self.only(&wide);
+        if encoded {
+            self.sum_encoded(&pinned, selection, context)
+        } else {
+            self.sum_samples(&pinned, None, selection, context)
+        }
+    }
+
+    fn only(&self, asked: &[&Asked]) -> Pinned {
+        let arcs: Vec<RingArc> = asked.iter().map(|one| one.arc).collect();
+        self.pinned.only(&arcs)
+    }
+
+    fn sum_encoded(
+        &mut self,
+        pinned: &Pinned,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<(), SourceError> {
+        let sums = pinned.encoded_sums(selection, context)?;
+        let windows_max = DETAILED_SUMS / (usize::from(SUB_ARCS) * pinned.arcs().count().max(1));
+        for arc in pinned.arcs() {
+            let mut heads = HeadSums::default();
+            for (window, sums) in sums.get(&arc).into_iter().flatten() {
+                let each = (0..SUB_ARCS).zip(sums).filter(|(_, sum)| sum.0 != 0);
+                let leaf = |(sub_arc, sum): (u8, &ContentSum)| Some((Leaf::new(0, sub_arc)?, *sum));
+                let leaves = each.filter_map(leaf).collect();
+                heads.0.insert(*window, WindowSums::Leaves(leaves));
+            }
+            heads.flatten_older(windows_max);
+            self.hold(arc, heads, true);
+        }
+        Ok(())
+    }
+
+    fn sum_samples(
+        &mut self,
+        pinned: &Pinned,
+        leaves: Option<&BTreeMap<RingArc, Leaves>>,
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<(), SourceError> {
         let hasher = ContentHasher::new(self.cluster_id);
-        let places = Places::new(self.arcs(), selection.tenant.clone());
+        let places = Places::new(pinned.arcs().collect(), selection.tenant.clone());
         let mut sums: BTreeMap<RingArc, Summing> = BTreeMap::new();
-        let mut stream = self.pinned.select_head(selection, context)?;
+        let leaves = leaves.map(of_store);
+        let mut stream = pinned.select_heads(leaves.as_ref(), selection, context)?;
         let mut samples = Samples::default();
         while let Some(labels) = stream.next(&mut samples)? {
-            context.cancel.check()?;
             let Some((arc, fingerprint)) = places.find(&labels) else {
                 continue;
             };
@@ -167,16 +229,19 @@ impl Viewed {
             );
         }
         let windows_max = DETAILED_SUMS / (usize::from(LEAVES) * places.arcs.len().max(1));
-        for (arc, sums) in sums {
-            if let Some(answer) = self.state.partitions.get_mut(&arc) {
-                answer.held.heads = sums.finish();
-                answer
-                    .held
-                    .heads
-                    .flatten_older(windows_max.min(DETAILED_WINDOWS));
-            }
+        for arc in pinned.arcs() {
+            let mut heads = sums.remove(&arc).unwrap_or_default().finish();
+            heads.flatten_older(windows_max.min(DETAILED_WINDOWS));
+            self.hold(arc, heads, false);
         }
         Ok(())
+    }
+
+    fn hold(&mut self, arc: RingArc, heads: HeadSums, encoded: bool) {
+        if let Some(answer) = self.state.partitions.get_mut(&arc) {
+            answer.held.heads = heads;
+            answer.held.encoded = encoded;
+        }
     }
 }
 
@@ -250,15 +315,24 @@ impl Viewed {
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let of = |windows: &Leaves| {
-            let each = windows.iter();
-            each.map(|(window, set)| (*window, store::Leaves::new(*set.slots(), false)))
-                .collect()
-        };
-        let leaves = leaves.iter().map(|(arc, windows)| (*arc, of(windows)));
         self.pinned
-            .select_heads(&leaves.collect(), selection, context)
+            .select_heads(Some(&of_store(leaves)), selection, context)
     }
+}
+
+/// Leaves as the store names them.
+fn of_store(
+    leaves: &BTreeMap<RingArc, Leaves>,
+) -> BTreeMap<RingArc, BTreeMap<Window, store::Leaves>> {
+    let of = |windows: &Leaves| {
+        let each = windows.iter();
+        each.map(|(window, set)| (*window, store::Leaves::new(*set.slots(), false)))
+            .collect()
+    };
+    leaves
+        .iter()
+        .map(|(arc, windows)| (*arc, of(windows)))
+        .collect()
 }
 
 impl Holder {
@@ -281,6 +355,9 @@ impl Holder {
                 Names::Metadata(source.metadata(&selection.tenant, family, context)?)
             }
             NamesKind::Exemplars => Names::Exemplars(source.exemplars(selection, context)?),
+            NamesKind::LabelPairs => {
+                Names::LabelPairs(source.label_pairs(&selection.tenant, context)?)
+            }
         };
         Ok((viewed.state, found))
     }

@@ -286,6 +286,7 @@ fn selections_see_head_and_blocks_as_one() {
             memory_bytes: 1 << 20,
             samples: 3,
         }),
+        partial: None,
     };
     let selection = Selection {
         tenant: owner,

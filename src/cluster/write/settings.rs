@@ -32,6 +32,19 @@ pub struct WriteSettings {
     pub ring_patience: Duration,
 }
 
+impl WriteSettings {
+    /// What suits a node that may keep so much for peers that are away: a third for each of them.
+    #[must_use]
+    pub fn within(hints_bytes: u64) -> Self {
+        let hints_bytes_max = usize::try_from(hints_bytes).unwrap_or(usize::MAX);
+        Self {
+            hint_bytes_max: hints_bytes_max / 3,
+            hints_bytes_max,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for WriteSettings {
     fn default() -> Self {
         Self {

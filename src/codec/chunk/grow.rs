@@ -13,6 +13,10 @@ use super::slabs::{NONE, SEGMENT_WORDS, Slabs};
 /// The last row that a chunk can hold.
 pub const ROW_MAX: u16 = u16::MAX - 1;
 
+/// The version of the code, for bytes that another process compares: to be raised with every change
+/// of what the bits mean.
+const CONTENT_VERSION: u8 = 1;
+
 /// What a chunk needs to go on: 40 bytes, without the bits themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk {
@@ -144,6 +148,37 @@ impl Chunk {
         if self.accumulated > 0 {
             words.push(self.accumulator << (32 - self.accumulated));
         }
+    }
+
+    /// Appends bytes that say what is in the chunk: of two chunks with equal bytes the values are
+    /// equal, and so is the distance of each row from the first. Equal values may have other bytes
+    /// where they stand in other rows.
+    pub fn put_content(&self, slabs: &Slabs, out: &mut Vec<u8>) {
+        let has_bits = self.mode & MODE_CHANGED != 0;
+        out.extend_from_slice(&[CONTENT_VERSION, u8::from(has_bits), self.accumulated]);
+        out.extend_from_slice(&(self.next_row - self.first_row).to_le_bytes());
+        out.extend_from_slice(&self.run.to_le_bytes());
+        if !has_bits {
+            out.extend_from_slice(&self.last_bits.to_le_bytes());
+            return;
+        }
+        let mut at = self.first;
+        while at != NONE {
+            let segment = slabs.segment(at);
+            let used = if at == self.current {
+                usize::from(self.words).min(SEGMENT_WORDS)
+            } else {
+                SEGMENT_WORDS
+            };
+            for word in &segment[..used] {
+                out.extend_from_slice(&word.to_le_bytes());
+            }
+            if at == self.current {
+                break;
+            }
+            at = segment[SEGMENT_WORDS];
+        }
+        out.extend_from_slice(&self.accumulator.to_le_bytes());
     }
 
     const fn means(&self) -> Means {

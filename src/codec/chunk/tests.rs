@@ -15,6 +15,16 @@ fn check(values: &[(u16, u64)]) -> usize {
     words.len() * 4
 }
 
+/// The bytes that say what is in a chunk of these values.
+fn content(values: &[(u16, u64)]) -> Vec<u8> {
+    let (mut slabs, mut chunk, mut bytes) = (Slabs::new(), Chunk::EMPTY, Vec::new());
+    for (row, bits) in values {
+        chunk.append(&mut slabs, *row, *bits);
+    }
+    chunk.put_content(&slabs, &mut bytes);
+    bytes
+}
+
 fn rows(values: impl IntoIterator<Item = f64>) -> Vec<(u16, u64)> {
     (0..).zip(values.into_iter().map(f64::to_bits)).collect()
 }
@@ -98,5 +108,44 @@ proptest! {
             }
         }
         check(&all);
+    }
+}
+
+proptest! {
+    /// Would catch two chunks that are taken for equal and are not: one value another, one row
+    /// elsewhere, one value more or less.
+    #[test]
+    fn equal_content_is_equal_bytes_and_no_other(
+        values in prop::collection::vec((1u16..4, prop_oneof![3 => 0u64..3, 1 => any::<u64>()]), 1..90),
+        at: prop::sample::Index,
+        what in 0..3,
+        by: u64,
+    ) {
+        let chunk_of = |steps: &[(u16, u64)], first: u16| {
+            let mut row = first;
+            let each = steps.iter().map(|(step, value)| {
+                row += step;
+                (row, (*value as f64).to_bits())
+            });
+            each.collect::<Vec<_>>()
+        };
+        let one = chunk_of(&values, 0);
+        // Rows count from the chunk's first one.
+        prop_assert_eq!(content(&one), content(&chunk_of(&values, 7)));
+        let (mut other, at) = (values.clone(), at.index(values.len()));
+        match what {
+            0 => other[at].1 ^= by,
+            1 => other[at].0 += 1,
+            _ => other.truncate(at),
+        }
+        let other = chunk_of(&other, 0);
+        let relative = |rows: &[(u16, u64)]| {
+            let first = rows.first().map_or(0, |(row, _)| *row);
+            rows.iter().map(|(row, bits)| (row - first, *bits)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(
+            content(&one) == content(&other),
+            relative(&one) == relative(&other)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use crate::model::{Matcher, TenantId, TimeRange, TimestampMs};
 use crate::query::syntax;
 use crate::runtime::CancelToken;
-use crate::source::{ReadContext, Selection};
+use crate::source::{Partial, ReadContext, Selection};
 
 use super::super::answer::{Remarks, Sink};
 use super::super::params::Params;
@@ -19,6 +19,8 @@ pub(in super::super) struct Call {
     pub(in super::super) name: String,
     /// Ends when the client goes away or time is up.
     pub(in super::super) cancel: CancelToken,
+    /// Where it is noted what the answer lacks, if the client takes one that is not whole.
+    pub(in super::super) partial: Option<Partial>,
 }
 
 /// What answers a request: writes its data into the sink.
@@ -36,6 +38,7 @@ impl Call {
         ReadContext {
             cancel: self.cancel.clone(),
             budget: self.state.engine.context(None).budget,
+            partial: self.partial.clone(),
         }
     }
 

@@ -75,7 +75,7 @@ pub(in super::super) fn config(call: &Call, sink: &mut Sink) -> Answered {
 /// The most entries a list of `status/tsdb` may have.
 const TSDB_LIMIT_MAX: i64 = 10_000;
 
-/// `status/tsdb`: what the head holds.
+/// `status/tsdb`: what the heads of all nodes hold.
 pub(in super::super) fn tsdb(call: &Call, sink: &mut Sink) -> Answered {
     const COMPLAINT: &str = "limit must be a positive number";
     let limit = call.params.whole("limit", COMPLAINT)?.unwrap_or(10);
@@ -88,7 +88,8 @@ pub(in super::super) fn tsdb(call: &Call, sink: &mut Sink) -> Answered {
         )));
     }
     let limit = usize::try_from(limit).unwrap_or(1);
-    let head = call.state.status.head(&call.tenant, limit);
+    let context = call.context();
+    let head = call.state.status.head(&call.tenant, limit, &context)?;
     let mut fields = Fields::new(sink.out());
     let mut stats = Fields::new(fields.field("headStats"));
     stats.number("numSeries", head.series);

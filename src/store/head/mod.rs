@@ -9,6 +9,7 @@ mod append;
 mod core;
 mod cut;
 mod digests;
+mod encoded;
 mod exemplars;
 mod extent;
 mod kept;
@@ -33,6 +34,7 @@ mod whole;
 mod tests;
 
 pub(super) use cut::Cut;
+pub use encoded::EncodedSums;
 pub(super) use extent::Extent;
 pub use settings::HeadSettings;
 pub(super) use types::HeadSeries;

@@ -69,6 +69,14 @@ impl Slots {
         }
     }
 
+    fn len_within(&self, set: &RoaringBitmap) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::One(one) => u64::from(set.contains(*one)),
+            Self::Many(many) => many.intersection_len(set),
+        }
+    }
+
     fn len(&self) -> u64 {
         match self {
             Self::None => 0,
@@ -225,6 +233,7 @@ impl Postings {
         &self,
         labels: &LabelArena,
         tenant: &TenantId,
+        within: Option<&RoaringBitmap>,
         mut each: impl FnMut(&Arc<str>, &Arc<str>, u64),
     ) -> u64 {
         let Some((number, names)) = labels.names(tenant) else {
@@ -233,10 +242,20 @@ impl Postings {
         for (name, values) in names {
             for (value, pair) in values {
                 let slots = self.pairs.get(pair.0 as usize);
-                each(name, value, slots.map_or(0, Slots::len));
+                let count = match within {
+                    None => slots.map_or(0, Slots::len),
+                    Some(within) => slots.map_or(0, |slots| slots.len_within(within)),
+                };
+                if count > 0 {
+                    each(name, value, count);
+                }
             }
         }
-        self.tenants.get(&number).map_or(0, RoaringBitmap::len)
+        let all = self.tenants.get(&number);
+        all.map_or(0, |all| match within {
+            None => all.len(),
+            Some(within) => all.intersection_len(within),
+        })
     }
 
     fn meets(&self, pair: PairId, set: &RoaringBitmap) -> bool {

@@ -118,13 +118,15 @@ impl Roster {
             .label_values(&self.labels, tenant, name, selected)
     }
 
-    /// Every label pair of a tenant with its number of series; how many series there are.
+    /// Every label pair of a tenant with its number of series; how many series there are. Of the
+    /// slots `within`, if they are named.
     pub(super) fn each_pair(
         &self,
         tenant: &TenantId,
+        within: Option<&RoaringBitmap>,
         each: impl FnMut(&std::sync::Arc<str>, &std::sync::Arc<str>, u64),
     ) -> u64 {
-        self.postings.each_pair(&self.labels, tenant, each)
+        self.postings.each_pair(&self.labels, tenant, within, each)
     }
 
     /// The slot of a series, if it is registered.

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::*;
 use crate::runtime::{Clock, ManualClock};
-use crate::source::Selection;
+use crate::source::{LabelPairs, Selection};
 use crate::store::log::faulty::FaultyDisk;
 use crate::store::log::{Mark, WriteLogSettings};
 
@@ -402,7 +402,9 @@ fn matchers_select_as_prometheus_does() {
         .into_iter()
         .collect();
     assert_eq!(values, ["1", "2"]);
-    let found = crate::store::cardinality::of(&view, &tenant(), 2);
+    let mut pairs = LabelPairs::default();
+    pairs.series = view.each_pair(&tenant(), |name, value, n| pairs.add(name, value, n));
+    let found = crate::store::Cardinality::of(&pairs, 2);
     assert_eq!((found.series, found.label_pairs), (4, 7));
     let top = |entries: &[(&str, u64)]| -> Vec<(String, u64)> {
         entries

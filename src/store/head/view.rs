@@ -82,7 +82,17 @@ impl HeadView {
         self.sees_arc(arc)
     }
 
-    fn sees_arc(&self, arc: RingArc) -> bool {
+    pub(super) const fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The layers of a shard and arc, window by window, the oldest of each first.
+    pub(super) fn layers_in(&self, number: usize, arc: RingArc) -> &[Arc<Layer>] {
+        let layers = self.layers.get(number);
+        layers.map_or(&[], |layers| of_arc(layers, arc))
+    }
+
+    pub(super) fn sees_arc(&self, arc: RingArc) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(&arc))
     }
 
@@ -165,10 +175,7 @@ impl HeadView {
 
     fn layers_of(&self, series: &HeadSeries) -> &[Arc<Layer>] {
         let arc = RingArc::of(series.fingerprint, self.core.settings.depth);
-        let Some(layers) = self.layers.get(series.id.shard()) else {
-            return &[];
-        };
-        of_arc(layers, arc)
+        self.layers_in(series.id.shard(), arc)
     }
 
     /// Calls `each` with every label pair of a tenant and how many series have it, once per shard;
@@ -178,10 +185,18 @@ impl HeadView {
         tenant: &TenantId,
         mut each: impl FnMut(&Arc<str>, &Arc<str>, u64),
     ) -> u64 {
-        let shards = self.core.shards.iter();
-        shards
-            .map(|shard| shard.roster.read().each_pair(tenant, &mut each))
-            .sum()
+        let mut series = 0;
+        for shard in &self.core.shards {
+            let roster = shard.roster.read();
+            let everything = Selection {
+                tenant: tenant.clone(),
+                matchers: Vec::new(),
+                range: TimeRange::ALL,
+            };
+            let seen = self.slots(&roster, &everything);
+            series += roster.each_pair(tenant, seen.as_ref(), &mut each);
+        }
+        series
     }
 
     /// The label names of the series that match, sorted.

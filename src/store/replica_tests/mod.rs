@@ -365,7 +365,7 @@ fn heads_are_read_by_leaves() {
         let of_windows = rig::windows().take(3).map(|window| (window, leaves)).collect();
         let of_arcs = std::collections::BTreeMap::from([(arc, of_windows)]);
         let got = rig::read_with(range, |selection| {
-            pinned.select_heads(&of_arcs, selection, &rig::context()).unwrap()
+            pinned.select_heads(Some(&of_arcs), selection, &rig::context()).unwrap()
         });
         let mut want = read_all(&pinned, range);
         for (key, samples) in &mut want {

@@ -93,6 +93,7 @@ pub(super) fn context() -> ReadContext {
             memory_bytes: 1 << 30,
             samples: 1 << 26,
         }),
+        partial: None,
     }
 }
 

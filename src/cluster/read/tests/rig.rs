@@ -19,7 +19,7 @@ use crate::runtime::{
     Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
     SystemClock,
 };
-use crate::source::{ReadContext, Selection, Source, SourceError};
+use crate::source::{Partial, ReadContext, Selection, Source, SourceError};
 use crate::store::*;
 
 pub(super) const CLUSTER: u128 = 77;
@@ -80,10 +80,10 @@ pub(super) fn id(number: usize) -> MemberId {
 
 pub(super) fn quick() -> ReadSettings {
     ReadSettings {
-        hedge_after: Duration::from_millis(150),
-        silence_max: Duration::from_millis(2000),
+        state_hedge_after: Duration::from_millis(150),
+        hedge_after: Duration::from_millis(250),
+        silence_max: Duration::from_secs(6),
         sign_every: Duration::from_millis(50),
-        rounds_max: 4,
         ..ReadSettings::default()
     }
 }
@@ -341,11 +341,12 @@ pub(super) fn arc_of(labels: &LabelSet) -> RingArc {
 
 pub(super) fn context() -> ReadContext {
     ReadContext {
-        cancel: CancelToken::with_timeout(Duration::from_secs(20)),
+        cancel: CancelToken::with_timeout(Duration::from_secs(300)),
         budget: Budget::new(BudgetLimits {
             memory_bytes: 1 << 30,
             samples: 1 << 26,
         }),
+        partial: None,
     }
 }
 
@@ -399,6 +400,16 @@ pub(super) fn all_of(contents: &Contents) -> BTreeSet<(LabelSet, i64)> {
             .map(move |at| (labels.clone(), *at))
     });
     each.collect()
+}
+
+/// The same context, for an answer that may lack something; and where that is noted.
+pub(super) fn partial_context() -> (ReadContext, Partial) {
+    let partial = Partial::default();
+    let context = ReadContext {
+        partial: Some(partial.clone()),
+        ..context()
+    };
+    (context, partial)
 }
 
 /// How long something took.

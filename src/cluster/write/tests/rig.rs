@@ -395,6 +395,7 @@ fn context() -> ReadContext {
             memory_bytes: 1 << 30,
             samples: 1 << 26,
         }),
+        partial: None,
     }
 }
 
