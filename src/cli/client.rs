@@ -180,6 +180,21 @@ fn escape(text: &str) -> String {
         .collect()
 }
 
+/// A member of an object as a text; missing is empty.
+pub(super) fn text(value: &serde_json::Value, name: &str) -> String {
+    match value.get(name) {
+        None | Some(serde_json::Value::Null) => String::new(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A member of an object as a list; missing is empty.
+pub(super) fn list<'a>(value: &'a serde_json::Value, name: &str) -> &'a [serde_json::Value] {
+    let items = value.get(name).and_then(serde_json::Value::as_array);
+    items.map_or(&[], Vec::as_slice)
+}
+
 #[cfg(test)]
 mod tests {
     use super::escape;

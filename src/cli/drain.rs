@@ -7,9 +7,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::client::Node;
+use super::client::{Node, list, text};
 use super::conclude;
-use super::ring::{list, text};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -8,8 +8,10 @@ mod client;
 mod completions;
 mod doctor;
 mod drain;
+mod give_up;
 mod graph;
 mod query;
+mod recover;
 mod ring;
 mod serve;
 mod status;
@@ -61,6 +63,8 @@ enum Command {
     Ring(ring::Ring),
     /// Empty a node, so that it can be switched off for good.
     Drain(drain::Drain),
+    /// Get a cluster going again that has lost too much to do so by itself.
+    Recover(recover::Recover),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Completions),
 }
@@ -127,6 +131,7 @@ pub fn run() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Ring(command) => command.run(),
         Command::Drain(command) => command.run(),
+        Command::Recover(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Query(command) => command.run(),
@@ -181,18 +186,26 @@ pub fn reference_page() -> String {
         .collect();
     for name in names.iter().filter(|name| *name != "help") {
         if let Some(command) = cli.find_subcommand_mut(name) {
-            let mut command = command
-                .clone()
-                .term_width(100)
-                .bin_name(format!("cairn {name}"));
-            let _ = write!(
-                page,
-                "\n## cairn {name}\n\n```text\n{}```\n",
-                plain(&command.render_long_help().to_string())
-            );
+            describe(&mut page, command.clone(), &format!("cairn {name}"));
         }
     }
     page
+}
+
+/// A command's help, and that of the commands below it.
+fn describe(page: &mut String, command: clap::Command, name: &str) {
+    use std::fmt::Write;
+    let mut command = command.term_width(100).bin_name(name);
+    let _ = write!(
+        page,
+        "\n## {name}\n\n```text\n{}```\n",
+        plain(&command.render_long_help().to_string())
+    );
+    let below: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    for below in below.into_iter().filter(|one| one.get_name() != "help") {
+        let name = format!("{name} {}", below.get_name());
+        describe(page, below, &name);
+    }
 }
 
 /// Without spaces at the ends of lines.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::Node;
+use super::client::{Node, list, text};
+use super::give_up::GiveUp;
 use super::graph::bytes;
 use super::{conclude, table};
 
@@ -14,16 +15,21 @@ const EXAMPLES: &str = "\
 Examples:
   cairn ring
   cairn ring --partitions --url http://board-2:9009
-  cairn ring --json | jq '.nodes[] | select(.health == \"down\")'";
+  cairn ring --json | jq '.nodes[] | select(.health == \"down\")'
+  cairn ring forget board-3 --yes       it is off for good, and nothing of it is needed
+  cairn ring recover                    what is lost when a majority of some replicas is";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Ring {
+    #[command(subcommand)]
+    give_up: Option<GiveUp>,
     /// Any node of the cluster.
     #[arg(
         long,
+        global = true,
         env = "CAIRN_URL",
         hide_env_values = true,
         default_value = "http://127.0.0.1:9009"
@@ -33,7 +39,7 @@ pub(super) struct Ring {
     #[arg(long)]
     partitions: bool,
     /// Print everything as one JSON object.
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
 }
 
@@ -43,6 +49,9 @@ impl Ring {
     }
 
     fn answer(&self) -> Result<String, String> {
+        if let Some(give_up) = &self.give_up {
+            return give_up.answer(&self.url, self.json);
+        }
         let cluster = Node::new(&self.url, None, TIMEOUT)
             .ask("status/cluster", &[])?
             .data;
@@ -51,21 +60,6 @@ impl Ring {
         }
         Ok(shown(&cluster, self.partitions))
     }
-}
-
-/// A member of an object as a text; missing is empty.
-pub(super) fn text(value: &Value, name: &str) -> String {
-    match value.get(name) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
-}
-
-/// A member of an object as a list; missing is empty.
-pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
-    let items = value.get(name).and_then(Value::as_array);
-    items.map_or(&[], Vec::as_slice)
 }
 
 fn shown(cluster: &Value, partitions: bool) -> String {

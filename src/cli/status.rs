@@ -6,10 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::client::Node;
+use super::client::{Node, list, text};
 use super::conclude;
 use super::graph::{bytes, number};
-use super::ring;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -162,8 +161,8 @@ impl Status {
 /// The cluster in one line, and what is wrong with it below, but for what was said already;
 /// `cairn ring` says more.
 fn of_cluster(cluster: &Value, said: Option<&str>) -> String {
-    let nodes = ring::list(cluster, "nodes");
-    let trouble = ring::list(cluster, "trouble").iter();
+    let nodes = list(cluster, "nodes");
+    let trouble = list(cluster, "trouble").iter();
     let trouble = trouble
         .filter_map(Value::as_str)
         .filter(|text| Some(*text) != said);
@@ -171,12 +170,12 @@ fn of_cluster(cluster: &Value, said: Option<&str>) -> String {
     if nodes.len() < 2 {
         return "this node alone".to_owned() + &lines.collect::<String>();
     }
-    let live = nodes.iter().filter(|n| ring::text(n, "health") == "live");
-    let leader = match ring::text(cluster, "leader") {
+    let live = nodes.iter().filter(|n| text(n, "health") == "live");
+    let leader = match text(cluster, "leader") {
         name if name.is_empty() => "nobody leads".to_owned(),
         name => format!("{name} leads"),
     };
-    let moves = match ring::list(cluster, "moves").len() {
+    let moves = match list(cluster, "moves").len() {
         0 => "nothing moves".to_owned(),
         1 => "1 partition moves".to_owned(),
         moves => format!("{moves} partitions move"),

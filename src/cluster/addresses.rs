@@ -1,9 +1,10 @@
 //! Where this node is for others: what it announces, from what is set and what the machine says.
 
 use super::control::Introduction;
-use super::discovery::{self, Endpoint};
+use super::discovery::{self, Announcement, Endpoint};
 use super::error::Error;
 use super::opening::MemberSettings;
+use crate::model::Incarnation;
 use crate::runtime::outward_address;
 
 /// Where peers reach this node.
@@ -26,8 +27,25 @@ pub(super) fn advertised(settings: &MemberSettings) -> Result<Endpoint, Error> {
     })
 }
 
+/// What others find of this node.
+pub(super) fn announcement(
+    settings: &MemberSettings,
+    incarnation: Incarnation,
+    peer: &Endpoint,
+) -> Announcement {
+    let introduction = &settings.introduction;
+    Announcement {
+        name: introduction.name.clone(),
+        incarnation,
+        zone: introduction.zone.clone(),
+        version: introduction.build.text.clone(),
+        http: http_endpoint(settings, peer),
+        peer: peer.clone(),
+    }
+}
+
 /// Where senders and Grafana reach this node, where HTTP is not said to be elsewhere.
-pub(super) fn http_endpoint(settings: &MemberSettings, peer: &Endpoint) -> Endpoint {
+fn http_endpoint(settings: &MemberSettings, peer: &Endpoint) -> Endpoint {
     let endpoint = Endpoint::of_listen(&settings.http_listen);
     Endpoint {
         host: endpoint

@@ -8,25 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message;
-
 use super::control::{Control, Liveness};
-use super::peer::{Blocking, Caller, Method, Refused, Service, Serving};
+use super::peer::{Blocking, Method};
+use super::self_report::{time_answer, time_question};
 use super::write::{Gate, Refusing};
 use crate::model::Incarnation;
 use crate::runtime::Clock;
-
-mod message {
-    #![allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::all,
-        clippy::derive_partial_eq_without_eq,
-        reason = "written by prost from proto/status.proto"
-    )]
-    include!(concat!(env!("OUT_DIR"), "/cairn.status.v1.rs"));
-}
 
 /// A clock is wrong that is further than this from the median of the others'.
 const BELIEVABLE_MS: i64 = 60_000;
@@ -36,22 +23,6 @@ const PEERS_MIN: usize = 2;
 const PEERS_MAX: usize = 7;
 /// An answer that takes longer says nothing of the time.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Says what this node's clock shows, to whoever asks.
-pub(super) struct StatusService(pub(super) Arc<dyn Clock>);
-
-impl Service for StatusService {
-    fn call<'a>(&'a self, _: &'a Caller, _: Method, body: Bytes) -> Serving<'a, Bytes> {
-        Box::pin(async move {
-            let request = message::StatusRequest::decode(body);
-            request.map_err(|error| Refused::Invalid(error.to_string()))?;
-            let answer = message::StatusAnswer {
-                now_ms: self.0.now().0,
-            };
-            Ok(answer.encode_to_vec().into())
-        })
-    }
-}
 
 /// Looks at the clocks of peers.
 pub(super) struct ClockWatch {
@@ -71,17 +42,16 @@ impl ClockWatch {
             *who != self.me && member.is_some_and(|m| m.liveness == Liveness::Live)
         };
         let others = state.members.keys().copied().filter(is_there);
-        let body = Bytes::from(message::StatusRequest {}.encode_to_vec());
+        let body = time_question();
         let asks = others.take(PEERS_MAX).map(|who| (who, body.clone()));
         let before = self.clock.now().0;
         let answers = self
             .peers
             .call_all(asks.collect(), Method::Status, PATIENCE);
         let after = self.clock.now().0;
-        let times = answers.into_iter().filter_map(|(_, answer)| {
-            let answer = message::StatusAnswer::decode(answer.ok()?).ok()?;
-            Some(answer.now_ms)
-        });
+        let times = answers
+            .into_iter()
+            .filter_map(|(_, answer)| time_answer(answer.ok()?));
         // The answers are of some moment in between.
         let own = before.midpoint(after);
         let reason = wrong(own, times.collect());

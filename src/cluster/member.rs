@@ -11,10 +11,9 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use super::control::{
-    Command, Control, ControlError, ControlState, Drain, Liveness, LocalControl, join_or_found,
-};
+use super::control::{Control, ControlState, LocalControl, join_or_found};
 use super::data::DataPeers;
+use super::decisions::{Decisions, Loss};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
 use super::merging::{MergeMetrics, Merger, MergerParts, Pace};
@@ -256,7 +255,7 @@ impl LocalMember {
             Some(together) => {
                 around.voters = together.voters();
                 around.plan = plan(&state, &together.conducting.wish(&state));
-                around.moves = together.conducting.progress(&state);
+                around.moves = together.progress(&state);
                 around.trouble = together.trouble();
             }
             None => around.replication_factor = 1,
@@ -270,31 +269,33 @@ impl LocalMember {
     /// # Errors
     /// When there is no such node, several have that name, or the control group cannot decide.
     pub fn drain(&self, node: &str, drain: bool) -> Result<(), Error> {
-        let state = self.control.state();
-        let there = state.members.iter();
-        let there = there.filter(|(_, member)| member.liveness != Liveness::Gone);
-        let named: Vec<Incarnation> = there
-            .filter(|(who, member)| member.name == node || who.to_string() == node)
-            .map(|(who, _)| *who)
-            .collect();
-        let incarnation = match named.as_slice() {
-            [one] => *one,
-            [] => return Err(Error::Setting(format!("no node is called {node}"))),
-            several => {
-                return Err(Error::Setting(format!(
-                    "{} nodes are called {node}: name one by its incarnation (`cairn ring --json`)",
-                    several.len()
-                )));
-            }
-        };
-        let command = Command::Drain(Drain { incarnation, drain });
-        let outcome = self.control.propose(&command)?;
-        outcome.into_result().map_err(|refusal| {
-            Error::Control(ControlError::Refused {
-                command: command.name(),
-                refusal,
-            })
-        })
+        self.decisions().drain(node, drain)
+    }
+
+    /// Gives a node, by its name or incarnation, up for ever.
+    ///
+    /// # Errors
+    /// As [`LocalMember::drain`], and when it is live or something that it holds is needed.
+    pub fn forget(&self, node: &str) -> Result<(), Error> {
+        self.decisions().forget(node)
+    }
+
+    /// Lets partitions that have lost too many members go on with those that are left; without
+    /// `accept_loss` only says which, and what would be lost.
+    ///
+    /// # Errors
+    /// When one that is left does not say what it has, or the control group cannot decide.
+    pub fn recover_ring(&self, accept_loss: bool) -> Result<Loss, Error> {
+        self.decisions().recover(accept_loss)
+    }
+
+    fn decisions(&self) -> Decisions<'_> {
+        Decisions {
+            control: &self.control,
+            store: &self.store,
+            me: self.me,
+            peers: self.together.as_ref().map(|together| &together.peers),
+        }
     }
 
     /// Wakes with the reason when this node must end: its data directory runs elsewhere too.

@@ -7,6 +7,7 @@ mod addresses;
 mod clocks;
 mod control;
 mod data;
+mod decisions;
 mod discovery;
 mod error;
 mod identity;
@@ -20,14 +21,17 @@ mod opening;
 mod peer;
 mod quorum;
 mod read;
+mod recover;
 mod retention;
 mod ring;
 #[cfg(test)]
 mod scenario;
 mod seal;
+mod self_report;
 mod settings;
 mod status;
 mod together;
+mod version;
 mod waiting;
 mod watch;
 mod workers;
@@ -37,17 +41,19 @@ use prometheus_client::registry::Registry;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use control::{
-    BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlMetrics,
-    ControlState, DAY_MS, Drain, Ending, Expired, FEATURE_LEVEL, Found, Greeting, GroupParts,
+    BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
+    ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, Greeting, GroupParts,
     Introduction, Liveness, LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish,
-    NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Refusal, SealCommit, Session,
-    Split, Timings, WireError, begin_session, is_sealable, join_or_found, utc_day,
+    NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered, Refusal, SealCommit,
+    Session, Split, Survivor, Timings, WireError, begin_session, is_sealable, join_or_found,
+    utc_day,
 };
 pub use data::{
     Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,
     LEAVES_LEN, PullOf, PullRequest, Purpose, StageAnswer, StageRequest, decode_content,
     decode_leaves, encode_leaves,
 };
+pub use decisions::{Loss, LossRow};
 pub use discovery::{
     Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,
     DiscoverySettings, DnsSettings, Endpoint, Founding, FoundingRecord, KindSettings, Later,
@@ -62,19 +68,21 @@ pub use moves::{Progress, Report};
 pub use opening::{MemberSettings, PeerMemory, Starting, World};
 pub use peer::{
     Answering, Blocking, Caller, Credentials, CredentialsError, Duplex, GrpcTransport, Identity,
-    Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PROTOCOL, PeerError, PeerMetrics,
-    PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion, Refused, Service, Services,
-    Serving, Transport, decode_envelope, encode_envelope,
+    Incoming, Method, Outgoing, PEER_MESSAGE_BYTES_MAX, PeerError, PeerMetrics, PeerServer,
+    PeerSetupError, PeerTls, PeerWiring, Refused, Service, Services, Serving, Transport,
+    decode_envelope, encode_envelope,
 };
 pub use quorum::{Role, Sets};
 pub use read::{
     ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings,
     reread as reread_message,
 };
+pub use recover::recover_control;
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
 pub use status::{ClusterStatus, MoveRow, NodeRow, PartitionRow};
+pub use version::{Build, FEATURE_LEVEL, PROTOCOL, ProtocolVersion};
 pub use write::{
     AppendService, Durable, Gate, Pending, Refusing, Replica, WriteError, WriteMetrics,
     WriteSettings, Writer, WriterParts,

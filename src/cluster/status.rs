@@ -19,6 +19,10 @@ pub struct ClusterStatus {
     pub leader: Option<String>,
     /// The last control command that was applied here.
     pub applied: u64,
+    /// How often the control group was rebuilt from survivors.
+    pub generation: u64,
+    /// Formats and commands up to this level are used: what every node understands.
+    pub feature_level: u32,
     /// Replicas that every partition is to have.
     pub replication_factor: usize,
     /// All nodes that are not gone.
@@ -144,6 +148,8 @@ pub(super) fn describe(state: &ControlState, around: Surroundings) -> ClusterSta
         incarnation: around.me.to_string(),
         leader: around.leader.map(name),
         applied: state.applied,
+        generation: state.generation,
+        feature_level: state.feature_level,
         replication_factor: around.replication_factor,
         nodes: nodes(state, &around),
         moves: moves.collect(),

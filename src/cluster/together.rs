@@ -14,26 +14,27 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::addresses::{advertised, http_endpoint, introduction};
-use super::clocks::{ClockWatch, StatusService};
+use super::addresses::{advertised, announcement, introduction};
+use super::clocks::ClockWatch;
 use super::control::{
-    ClusterId, Control, ControlMetrics, GroupParts, Introduction, MemberId, RaftControl, Session,
-    Timings, begin_session,
+    Control, ControlMetrics, ControlState, GroupParts, Introduction, MemberId, RaftControl,
+    Session, Timings, begin_session,
 };
 use super::data::{DataPeers, DataService};
 use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};
 use super::error::Error;
 use super::in_force::InForce;
 use super::life::Life;
-use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts};
+use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts, Progress};
 use super::opening::{MemberSettings, World};
 use super::peer::{
     Blocking, Caller, GrpcTransport, Identity, Method, PeerMetrics, PeerServer, PeerTls,
     PeerWiring, Service, Services, Transport,
 };
 use super::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
+use super::self_report::{SelfReport, ask_for_moves};
 use super::settings::ClusterSettings;
-use super::waiting::{wait_for_cluster, watch_end};
+use super::waiting::{belonging, wait_for_cluster, watch_end};
 use super::workers::{Worker, start_worker};
 use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, WriterParts};
 use crate::model::Incarnation;
@@ -82,6 +83,7 @@ pub(super) struct Together {
     pub(super) source: Arc<dyn Source>,
     mover: Arc<Mover>,
     pub(super) conducting: Arc<Conducting>,
+    pub(super) peers: Blocking,
     clocks: ClockWatch,
     gate: Arc<Gate>,
     in_force: InForce,
@@ -104,12 +106,7 @@ impl Joined {
         let boot = boot_id();
         let life = Life::open(Arc::clone(engine), settings.log.sync, boot.as_deref())?;
         let session = begin_session(engine.as_ref(), world.chance.as_ref())?;
-        let identity = Identity::new(Caller {
-            cluster: None,
-            generation: 0,
-            incarnation,
-            session,
-        });
+        let identity = stranger(settings, incarnation, session);
         let tls = PeerTls::open(&settings.peer_tls, Arc::clone(&world.clock))?;
         let wiring = PeerWiring {
             identity: identity.clone(),
@@ -121,14 +118,6 @@ impl Joined {
         let transport: Arc<dyn Transport> = GrpcTransport::new(wiring.clone());
         let services = Arc::new(Services::default());
         let peer = advertised(settings)?;
-        let announcement = Announcement {
-            name: settings.introduction.name.clone(),
-            incarnation,
-            zone: settings.introduction.zone.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            http: http_endpoint(settings, &peer),
-            peer: peer.clone(),
-        };
         let _within = world.runtime.enter();
         let raft = world.runtime.block_on(RaftControl::open(GroupParts {
             engine: Arc::clone(engine),
@@ -158,13 +147,8 @@ impl Joined {
             .block_on(PeerServer::listen(&settings.peer.listen))?;
         let server = PeerServer::serve(listener, Arc::clone(&services), wiring);
         let server = server.map_err(|error| Error::Setting(error.to_string()))?;
-        let surroundings = discovery::Surroundings {
-            clock: Arc::clone(&world.clock),
-            chance: Arc::clone(&world.chance),
-            metrics: DiscoveryMetrics::register(registry),
-        };
-        let discovery = discovery::open(&settings.discovery, &announcement, &surroundings)?;
-        let discovery: Arc<dyn Discovery> = Arc::from(discovery);
+        let announcement = announcement(settings, incarnation, &peer);
+        let discovery = find(settings, &announcement, world, registry)?;
         let me = MemberId {
             incarnation,
             life: life.number(),
@@ -199,8 +183,6 @@ impl Joined {
             Some(Arc::clone(&peers)),
         ));
         let mover = self.moves(parts, &follower, &peers);
-        let status: Arc<dyn Service> = Arc::new(StatusService(Arc::clone(&parts.world.clock)));
-        self.services.enter(&[Method::Status], &status);
         let clocks = ClockWatch {
             control: self.control(),
             peers: blocking.clone(),
@@ -210,12 +192,19 @@ impl Joined {
         };
         let conducting = Arc::new(Conducting::new(
             self.control(),
-            blocking,
+            blocking.clone(),
             Arc::clone(&parts.world.clock),
             parts.settings.cluster.clone(),
             Arc::clone(&mover),
             parts.me,
         ));
+        let report: Arc<dyn Service> = Arc::new(SelfReport {
+            clock: Arc::clone(&parts.world.clock),
+            control: self.control(),
+            conducting: Arc::clone(&conducting),
+            store: Arc::clone(parts.store),
+        });
+        self.services.enter(&[Method::Status], &report);
         let writer = self.writes(parts, registry);
         let source = self.reads(parts, registry);
         let ended = watch_end(&self.raft, &self.identity, &parts.world.runtime);
@@ -230,6 +219,7 @@ impl Joined {
             source,
             mover,
             conducting,
+            peers: blocking,
             clocks,
             gate: Arc::clone(parts.gate),
             in_force: self.in_force,
@@ -334,6 +324,32 @@ impl Joined {
     }
 }
 
+/// A node as it speaks to others before it knows its cluster.
+fn stranger(settings: &MemberSettings, incarnation: Incarnation, session: Session) -> Identity {
+    let caller = Caller {
+        cluster: None,
+        generation: 0,
+        incarnation,
+        session,
+    };
+    Identity::of_version(caller, settings.introduction.build.protocol)
+}
+
+fn find(
+    settings: &MemberSettings,
+    announcement: &Announcement,
+    world: &World,
+    registry: &mut Registry,
+) -> Result<Arc<dyn Discovery>, Error> {
+    let surroundings = discovery::Surroundings {
+        clock: Arc::clone(&world.clock),
+        chance: Arc::clone(&world.chance),
+        metrics: DiscoveryMetrics::register(registry),
+    };
+    let discovery = discovery::open(&settings.discovery, announcement, &surroundings)?;
+    Ok(Arc::from(discovery))
+}
+
 /// What the parts of a member among others are made from.
 pub(super) struct BuildParts<'a> {
     pub(super) store: &'a Arc<Store>,
@@ -356,16 +372,6 @@ pub(super) struct Built {
 )]
 const fn low_bits(nonce: u128) -> u64 {
     nonce as u64
-}
-
-/// From the moment when the cluster is known everything is said in its name.
-fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId) + Send + Sync> {
-    let identity = identity.clone();
-    Arc::new(move |cluster| {
-        if let Err(error) = identity.belong(cluster, 0) {
-            tracing::error!(%cluster, %error, "this node cannot belong to two clusters");
-        }
-    })
 }
 
 impl Together {
@@ -411,6 +417,16 @@ impl Together {
             self.identity.note_session(*incarnation, member.session);
         }
         Ok(())
+    }
+
+    /// Moves under way and being prepared, as the leader says: on another node it is asked.
+    pub(super) fn progress(&self, state: &ControlState) -> Vec<Progress> {
+        let leader = self.raft.leader();
+        let asked = match leader.filter(|_| !self.raft.is_leader()) {
+            Some(leader) => ask_for_moves(&self.peers, leader),
+            None => None,
+        };
+        asked.unwrap_or_else(|| self.conducting.progress(state))
     }
 
     /// Ends with the reason why this node must end, if ever.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::control::{Control, ControlState, MemberId, RaftControl};
+use super::control::{ClusterId, Control, ControlState, MemberId, RaftControl};
 use super::discovery::Discovery;
 use super::error::Error;
 use super::opening::World;
@@ -16,6 +16,17 @@ use super::peer::Identity;
 
 /// A node that waits for its cluster looks so often whether it shall stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// From the moment when the cluster is known everything is said in its name, and in that of its
+/// control group's generation.
+pub(super) fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId, u64) + Send + Sync> {
+    let identity = identity.clone();
+    Arc::new(move |cluster, generation| {
+        if let Err(error) = identity.belong(cluster, generation) {
+            tracing::error!(%cluster, %error, "this node cannot belong to two clusters");
+        }
+    })
+}
 
 /// Lets the node found or join, and waits until it knows a ring: at once if it belonged to a
 /// cluster before. The task goes on until it has announced this start.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::ClusterStatus;
+use crate::cluster::{ClusterStatus, Loss};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
@@ -81,6 +81,19 @@ pub trait StatusProvider: Send + Sync + 'static {
     /// # Errors
     /// When there is no such node, or the control group cannot decide now.
     fn drain(&self, node: &str, drain: bool) -> Result<(), String>;
+
+    /// Gives a node, by its name or incarnation, up for ever.
+    ///
+    /// # Errors
+    /// When there is no such node, it is still needed, or the control group cannot decide now.
+    fn forget(&self, node: &str) -> Result<(), String>;
+
+    /// Lets partitions that have lost too many members go on with those that are left; without
+    /// `accept_loss` only says what that would give up.
+    ///
+    /// # Errors
+    /// When a member does not say what it has, or the control group cannot decide now.
+    fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String>;
 
     /// What the node scrapes: itself, or nothing.
     fn targets(&self) -> Vec<TargetStatus>;

@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::cluster::ClusterStatus;
+use crate::cluster::{ClusterStatus, Loss};
 use crate::model::{
     BlockEntry, Exemplar, LabelSet, Metadata, MetricKind, RingArc, Samples, TenantId, TimestampMs,
     Value,
@@ -264,6 +264,18 @@ impl StatusProvider for Node {
             return Ok(());
         }
         Err(format!("no node is called {node}"))
+    }
+
+    fn forget(&self, node: &str) -> Result<(), String> {
+        self.drain(node, true)
+    }
+
+    fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String> {
+        Ok(Loss {
+            nodes: vec!["board-2".to_owned()],
+            done: accept_loss,
+            ..Loss::default()
+        })
     }
 
     fn replay(&self) -> ReplayStatus {

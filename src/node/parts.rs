@@ -72,6 +72,7 @@ impl Ground {
                 addresses: vec![settings.peer.listen.clone()],
                 capacity_bytes: settings.node.capacity.map_or(0, |capacity| capacity.0),
                 life: 0,
+                build: super::process::build(),
             },
             log: settings.log.clone(),
             head: HeadSettings {

@@ -7,8 +7,23 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::cluster::Build;
 use crate::model::TimestampMs;
 use crate::runtime::{cpu_seconds, open_files, resident_memory, written_bytes};
+
+/// Which program this process is: the one that was built. A debug build, which nobody is given, can
+/// be told by a test to be a later version (`TEST_ONLY_CAIRN_BUILD="0.2.0 1.1 2"`: its name, its
+/// protocol, its feature level), so that a cluster of two versions needs no second compilation.
+pub(super) fn build() -> Build {
+    #[cfg(debug_assertions)]
+    if let Some(build) = std::env::var("TEST_ONLY_CAIRN_BUILD")
+        .ok()
+        .and_then(|text| Build::parse(&text))
+    {
+        return build;
+    }
+    Build::default()
+}
 
 /// Reads `/proc/self` when metrics are asked for.
 #[derive(Debug)]

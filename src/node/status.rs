@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cluster::{ClusterStatus, LocalMember};
+use crate::cluster::{ClusterStatus, LocalMember, Loss};
 use crate::config::Settings;
 use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
@@ -130,6 +130,16 @@ impl StatusProvider for NodeStatus {
     fn drain(&self, node: &str, drain: bool) -> Result<(), String> {
         let done = self.member.drain(node, drain);
         done.map_err(|error| error.to_string())
+    }
+
+    fn forget(&self, node: &str) -> Result<(), String> {
+        let done = self.member.forget(node);
+        done.map_err(|error| error.to_string())
+    }
+
+    fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String> {
+        let loss = self.member.recover_ring(accept_loss);
+        loss.map_err(|error| error.to_string())
     }
 
     fn replay(&self) -> ReplayStatus {

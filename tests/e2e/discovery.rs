@@ -14,7 +14,7 @@ use cairn::cluster::{
 };
 use cairn::model::Incarnation;
 use cairn::runtime::{SystemChance, SystemClock};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::servers::{Consul, ConsulPorts, eventually, free_port, skip};
@@ -332,13 +332,16 @@ session_prefix "" { policy = "write" }
 key_prefix "cairn/" { policy = "write" }
 "#;
 
+/// The token of whoever may do everything.
+pub const MANAGEMENT: &str = "11111111-2222-3333-4444-555555555555";
+
 /// An agent that denies what no token allows, and a token that allows what a node needs.
-fn guarded(folder: &Path) -> Result<(Consul, String), &'static str> {
-    let management = "11111111-2222-3333-4444-555555555555";
-    let more = json!({"acl": {
+pub fn guarded(folder: &Path, mut more: Value) -> Result<(Consul, String), &'static str> {
+    let management = MANAGEMENT;
+    more["acl"] = json!({
         "enabled": true, "default_policy": "deny",
         "tokens": {"initial_management": management, "agent": management},
-    }});
+    });
     let consul = Consul::start(folder, ConsulPorts::free(), more)?;
     let url = consul.url();
     let acl = |arguments: &[&str]| {
@@ -365,7 +368,7 @@ fn guarded(folder: &Path) -> Result<(Consul, String), &'static str> {
 }
 
 fn acls(folder: &Path) -> Result<(), &'static str> {
-    let (consul, token) = guarded(folder)?;
+    let (consul, token) = guarded(folder, json!({}))?;
     let url = consul.url();
     let runtime = Runtime::new().unwrap();
     let _inside = runtime.enter();
@@ -427,29 +430,29 @@ fn acls_are_obeyed_and_their_refusals_told() {
     }
 }
 
-fn tls(folder: &Path) -> Result<(), &'static str> {
-    Consul::program()?;
+/// Makes an authority and certificates below a folder; the server's part of the configuration.
+pub fn certificates(folder: &Path, address: &str) -> Value {
+    let address = format!("-additional-ipaddress={address}");
     for arguments in [
         &["tls", "ca", "create"][..],
-        &[
-            "tls",
-            "cert",
-            "create",
-            "-server",
-            "-dc=dc1",
-            "-additional-ipaddress=127.0.0.1",
-        ],
+        &["tls", "cert", "create", "-server", "-dc=dc1", &address],
         &["tls", "cert", "create", "-client", "-dc=dc1"],
     ] {
         Consul::command(folder, arguments).unwrap();
     }
     let file = |name: &str| folder.join(name);
-    let more = json!({"tls": {"https": {
+    json!({
         "ca_file": file("consul-agent-ca.pem"),
         "cert_file": file("dc1-server-consul-0.pem"),
         "key_file": file("dc1-server-consul-0-key.pem"),
         "verify_incoming": true,
-    }}});
+    })
+}
+
+fn tls(folder: &Path) -> Result<(), &'static str> {
+    Consul::program()?;
+    let more = json!({"tls": {"https": certificates(folder, "127.0.0.1")}});
+    let file = |name: &str| folder.join(name);
     let consul = Consul::start(folder, ConsulPorts::free(), more)?;
     let url = format!("https://127.0.0.1:{}", consul.ports.https);
     let runtime = Runtime::new().unwrap();

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use cairn::cluster::{
-    BlockUploaded, ClusterId, Command, Compacted, ControlState, Drain, Expired, Found, MemberId,
-    MoveAbort, MoveBegin, MoveFinish, NodeUp, SealCommit, Session, Split, WireError,
+    BlockUploaded, ClusterId, Command, Compacted, ControlGeneration, ControlState, Drain, Expired,
+    Found, MemberId, MoveAbort, MoveBegin, MoveFinish, NodeUp, Recovered, SealCommit, Session,
+    Split, WireError,
 };
 use cairn::model::{
     BlockEntry, BlockId, Digest, Epoch, Incarnation, Level, RingArc, TimeRange, TimestampMs,
@@ -216,10 +217,28 @@ fn intents() -> Vec<(&'static str, Command)> {
     ]
 }
 
+/// What a person gives up, as bytes alone: the states above have lost nothing.
+fn given_up() -> Vec<(&'static str, Command)> {
+    let member = |incarnation, life| MemberId { incarnation, life };
+    let recovered = Command::Recovered(Recovered {
+        arc: RingArc::new(0xa000_0000, 4).unwrap(),
+        epoch: Epoch(9),
+        members: vec![member(INCARNATION, 0), member(Incarnation(7), 2)],
+        lost_blocks: vec![BlockId(5), BlockId(u128::MAX)],
+    });
+    let generation = Command::ControlGeneration(ControlGeneration {
+        generation: 1,
+        lost: vec![INCARNATION, Incarnation(8)],
+    });
+    vec![("recovered", recovered), ("control_generation", generation)]
+}
+
 /// All commands, each golden file's part after the other.
 fn everything() -> impl Iterator<Item = (&'static str, Command)> {
     let all = commands().into_iter();
-    all.chain(changes_of_members()).chain(intents())
+    all.chain(changes_of_members())
+        .chain(intents())
+        .chain(given_up())
 }
 
 #[test]

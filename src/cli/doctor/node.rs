@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Finding, Patient};
 use crate::cli::client::Node;
-use crate::cli::ring::list;
+use crate::cli::client::list;
 use crate::cluster::Endpoint;
 
 /// It is asked over loopback.

@@ -155,6 +155,28 @@ pub struct Expired {
     pub history: Option<Digest>,
 }
 
+/// A person lets a partition go on with the members that are left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// The partition.
+    pub arc: RingArc,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Who goes on with it: every old member that is not gone, and whoever is to take part.
+    pub members: Vec<MemberId>,
+    /// Blocks that nobody has any more.
+    pub lost_blocks: Vec<BlockId>,
+}
+
+/// A person lets the control group go on without a majority of its voters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlGeneration {
+    /// The new generation, higher than all before.
+    pub generation: u64,
+    /// Who is given up for ever with the old one.
+    pub lost: Vec<Incarnation>,
+}
+
 /// A change of the control state.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -188,6 +210,10 @@ pub enum Command {
     Expired(Expired),
     /// Formats and commands up to this level may be used from now on.
     FeatureLevel(u32),
+    /// A partition goes on with what is left of it.
+    Recovered(Recovered),
+    /// The control group goes on with what is left of it.
+    ControlGeneration(ControlGeneration),
 }
 
 impl Command {
@@ -210,6 +236,8 @@ impl Command {
             Self::Compacted(_) => "Compacted",
             Self::Expired(_) => "Expired",
             Self::FeatureLevel(_) => "FeatureLevel",
+            Self::Recovered(_) => "Recovered",
+            Self::ControlGeneration(_) => "ControlGeneration",
         }
     }
 }
@@ -303,6 +331,25 @@ pub enum Refusal {
         current: u32,
         /// The highest that every node understands.
         understood: u32,
+    },
+    /// A program that does not understand what the cluster already uses.
+    #[error(
+        "the cluster uses feature level {level}, and this program understands up to {understood}: start a version that is at least as new as the other nodes'"
+    )]
+    TooOld {
+        /// The level now.
+        level: u32,
+        /// What the program understands.
+        understood: u32,
+    },
+    /// Enough members of the partition are left, or may come back, for an ordinary move.
+    #[error("enough members of the partition {0} are left: it is moved in the ordinary way")]
+    NotLost(RingArc),
+    /// The control group has been rebuilt meanwhile.
+    #[error("the control group's generation is {current} already")]
+    OldGeneration {
+        /// The generation now.
+        current: u64,
     },
     /// A number is at its end.
     #[error("a counter of the control state is at its end")]

@@ -74,6 +74,18 @@ pub enum ControlError {
         /// Who knows.
         peer: String,
     },
+    /// The cluster uses commands or formats that this program does not know.
+    #[error(
+        "the cluster uses feature level {level}, and this program ({version}) understands up to {understood}: start a version that is at least as new as the other nodes'"
+    )]
+    TooOld {
+        /// This program.
+        version: String,
+        /// What is used.
+        level: u32,
+        /// What this program understands.
+        understood: u32,
+    },
     /// Another node of the group.
     #[error(transparent)]
     Peer(#[from] PeerError),

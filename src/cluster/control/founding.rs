@@ -7,15 +7,12 @@
 use super::command::{ClusterId, Command, Found, NodeUp, Session};
 use super::error::ControlError;
 use super::{Control, ControlState};
+use crate::cluster::version::Build;
 use crate::model::{FOUNDING_DEPTH, Incarnation};
 use crate::runtime::Chance;
 use crate::store::{self, Batch, Durability, Engine, Space};
 
 const SESSION_KEY: &[u8] = b"session";
-
-/// The feature level of this program: raised with every command or block format that older
-/// programs cannot read.
-pub const FEATURE_LEVEL: u32 = 1;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +27,41 @@ pub struct Introduction {
     pub capacity_bytes: u64,
     /// Which life of its data directory it is in.
     pub life: u32,
+    /// Which program it runs.
+    pub build: Build,
+}
+
+impl Introduction {
+    /// What tells the cluster of a start.
+    #[must_use]
+    pub fn node_up(&self, incarnation: Incarnation, session: Session) -> Command {
+        Command::NodeUp(NodeUp {
+            name: self.name.clone(),
+            incarnation,
+            session,
+            addresses: self.addresses.clone(),
+            zone: self.zone.clone(),
+            capacity_bytes: self.capacity_bytes,
+            version: self.build.text.clone(),
+            feature_level_max: self.build.feature_level,
+            life: self.life,
+        })
+    }
+
+    /// A program must understand what the cluster already uses.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn check_level(&self, state: &ControlState) -> Result<(), ControlError> {
+        if state.feature_level <= self.build.feature_level {
+            return Ok(());
+        }
+        Err(ControlError::TooOld {
+            version: self.build.text.clone(),
+            level: state.feature_level,
+            understood: self.build.feature_level,
+        })
+    }
 }
 
 /// Founds a cluster of one if there is none, and announces this start.
@@ -59,20 +91,11 @@ pub fn join_or_found(
             "its control state knows other members than {incarnation}, which is what its identity file says: restore the file that belongs to it"
         )));
     }
-    let node = NodeUp {
-        name: introduction.name.clone(),
-        incarnation,
-        session,
-        addresses: introduction.addresses.clone(),
-        zone: introduction.zone.clone(),
-        capacity_bytes: introduction.capacity_bytes,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        feature_level_max: FEATURE_LEVEL,
-        life: introduction.life,
-    };
-    propose(control, &Command::NodeUp(node))?;
-    if control.state().feature_level < FEATURE_LEVEL {
-        propose(control, &Command::FeatureLevel(FEATURE_LEVEL))?;
+    introduction.check_level(&state)?;
+    propose(control, &introduction.node_up(incarnation, session))?;
+    let level = introduction.build.feature_level;
+    if control.state().feature_level < level {
+        propose(control, &Command::FeatureLevel(level))?;
     }
     Ok(session)
 }

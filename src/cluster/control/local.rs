@@ -257,7 +257,10 @@ mod tests {
                 (member.session.starts, member.liveness),
                 (starts, Liveness::Live)
             );
-            assert_eq!(control.state().feature_level, super::super::FEATURE_LEVEL);
+            assert_eq!(
+                control.state().feature_level,
+                crate::cluster::version::FEATURE_LEVEL
+            );
             for _ in 0..100 {
                 number += 1;
                 assert_eq!(control.propose(&seal(number)).unwrap(), Outcome::Applied);

@@ -13,6 +13,7 @@ mod raft;
 mod state;
 mod wire;
 mod wire_parts;
+mod wire_recovery;
 mod wire_ring;
 mod wire_state;
 
@@ -22,13 +23,18 @@ use tokio::sync::watch;
 
 use crate::model::Incarnation;
 
-pub use command::{BlockUploaded, ClusterId, Command, Compacted, Drain, Expired, Found, MemberId};
+pub use command::{BlockUploaded, ClusterId, Command, Compacted, ControlGeneration, Drain};
+pub use command::{Expired, Found, MemberId, Recovered};
 pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, SealCommit};
 pub use command::{Session, Split};
 pub use error::ControlError;
-pub use founding::{FEATURE_LEVEL, Introduction, begin_session, join_or_found};
+pub use founding::{Introduction, begin_session, join_or_found};
 pub use local::LocalControl;
-pub use raft::{ControlMetrics, Ending, Greeting, GroupParts, Position, RaftControl, Timings};
+pub(in crate::cluster) use raft::can_be_spared;
+pub(in crate::cluster) use raft::rebuild;
+pub use raft::{
+    ControlMetrics, Ending, Greeting, GroupParts, Position, RaftControl, Survivor, Timings,
+};
 pub use state::{ControlState, DAY_MS, Liveness, Member, Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
 pub use wire_parts::WireError;

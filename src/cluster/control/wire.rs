@@ -12,20 +12,20 @@ use super::command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Foun
 use super::command::{NodeUp, SealCommit, Session};
 use super::wire_parts::{ArcMessage, EntryMessage, PlaceMessage, RangeMessage, WireError};
 use super::wire_parts::{damaged, narrow, read_digest, read_wide, required, wide};
+use super::wire_recovery::{GenerationMessage, RecoveredMessage};
 use super::wire_ring::{
     DrainMessage, EpochMessage, MoveBeginMessage, MoveFinishMessage, NodeMessage,
 };
 use crate::model::{BlockId, Epoch, Incarnation, TimestampMs};
 
 /// Commands whose numbers are taken but which this version does not know.
-pub(super) const RESERVED_COMMANDS: [(u32, &str); 10] = [
+pub(super) const RESERVED_COMMANDS: [(u32, &str); 9] = [
     (14, "Tombstone"),
     (15, "TombstoneDone"),
     (16, "Tenant"),
     (17, "Limits"),
     (18, "Rules"),
     (19, "HaLease"),
-    (21, "ControlGeneration"),
     (22, "FreshSet"),
     (23, "EnsembleClose"),
     (24, "EnsembleGiveUp"),
@@ -54,6 +54,8 @@ pub(super) fn encode_command(command: &Command) -> Vec<u8> {
         Command::Compacted(compacted) => Body::Compacted(compacted.into()),
         Command::Expired(expired) => Body::Expired(expired.into()),
         Command::FeatureLevel(level) => Body::FeatureLevel(*level),
+        Command::Recovered(recovered) => Body::Recovered(recovered.into()),
+        Command::ControlGeneration(next) => Body::ControlGeneration(next.into()),
     };
     CommandMessage { body: Some(body) }.encode_to_vec()
 }
@@ -82,6 +84,8 @@ pub(super) fn decode_command(bytes: &[u8]) -> Result<Command, WireError> {
         Some(Body::Compacted(compacted)) => compacted.read().map(Command::Compacted),
         Some(Body::Expired(expired)) => expired.read().map(Command::Expired),
         Some(Body::FeatureLevel(level)) => Ok(Command::FeatureLevel(level)),
+        Some(Body::Recovered(recovered)) => recovered.read().map(Command::Recovered),
+        Some(Body::ControlGeneration(next)) => next.read().map(Command::ControlGeneration),
         None => Err(damaged("a control command", "it is empty")),
     }
 }
@@ -91,7 +95,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
     let broken = |error: prost::DecodeError| damaged("a control command", error.to_string());
     while !bytes.is_empty() {
         let (number, wire_type): (u32, WireType) = decode_key(&mut bytes).map_err(broken)?;
-        if !matches!(number, 1..=13 | 20 | 25) {
+        if !matches!(number, 1..=13 | 20 | 21 | 25 | 26) {
             let reserved = RESERVED_COMMANDS.iter().find(|(taken, _)| *taken == number);
             let name = reserved.map_or("without a name here", |(_, name)| name);
             return Err(WireError::UnknownCommand { number, name });
@@ -105,7 +109,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
 struct CommandMessage {
     #[prost(
         oneof = "Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 25"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 25, 26"
     )]
     body: Option<Body>,
 }
@@ -140,8 +144,12 @@ enum Body {
     Expired(ExpiredMessage),
     #[prost(uint32, tag = "20")]
     FeatureLevel(u32),
+    #[prost(message, tag = "21")]
+    ControlGeneration(GenerationMessage),
     #[prost(message, tag = "25")]
     Drain(DrainMessage),
+    #[prost(message, tag = "26")]
+    Recovered(RecoveredMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]

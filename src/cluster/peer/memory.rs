@@ -27,7 +27,7 @@ struct State {
     nodes: BTreeMap<Incarnation, Arc<Services>>,
     cut: BTreeSet<(Incarnation, Incarnation)>,
     /// What nodes have come to belong to since they were connected.
-    clusters: BTreeMap<Incarnation, ClusterId>,
+    clusters: BTreeMap<Incarnation, (ClusterId, u64)>,
     /// Who has been told where whom is, if that matters.
     known: Option<BTreeSet<(Incarnation, Incarnation)>>,
 }
@@ -69,9 +69,15 @@ impl MemoryNetwork {
         self.0.lock().nodes.remove(&node);
     }
 
-    /// A node belongs to a cluster from now on.
-    pub(in crate::cluster) fn belong(&self, node: Incarnation, cluster: ClusterId) {
-        self.0.lock().clusters.insert(node, cluster);
+    /// A node belongs to a cluster from now on, and to a generation of its control group.
+    pub(in crate::cluster) fn belong(
+        &self,
+        node: Incarnation,
+        cluster: ClusterId,
+        generation: u64,
+    ) {
+        let mut state = self.0.lock();
+        state.clusters.insert(node, (cluster, generation));
     }
 
     /// Cuts or mends what `from` says to `to`; answers come back on the way of the call.
@@ -117,8 +123,11 @@ impl Access {
     fn me(&self) -> Caller {
         let mut me = self.me.clone();
         if let Some(network) = self.network.upgrade() {
-            let cluster = network.0.lock().clusters.get(&me.incarnation).copied();
-            me.cluster = cluster.or(me.cluster);
+            let belongs = network.0.lock().clusters.get(&me.incarnation).copied();
+            if let Some((cluster, generation)) = belongs {
+                me.cluster = Some(cluster);
+                me.generation = generation;
+            }
         }
         me
     }

@@ -14,9 +14,8 @@ mod service;
 mod transport;
 
 pub use grpc::{
-    Credentials, CredentialsError, GrpcTransport, Identity, PEER_MESSAGE_BYTES_MAX, PROTOCOL,
-    PeerMetrics, PeerServer, PeerSetupError, PeerTls, PeerWiring, ProtocolVersion, decode_envelope,
-    encode_envelope,
+    Credentials, CredentialsError, GrpcTransport, Identity, PEER_MESSAGE_BYTES_MAX, PeerMetrics,
+    PeerServer, PeerSetupError, PeerTls, PeerWiring, decode_envelope, encode_envelope,
 };
 #[cfg(test)]
 #[allow(

@@ -1,6 +1,6 @@
 //! The cluster: nodes, partitions, moves, and what is wrong; and draining a node.
 
-use crate::cluster::{ClusterStatus, Liveness, MoveRow, NodeRow, PartitionRow};
+use crate::cluster::{ClusterStatus, Liveness, LossRow, MoveRow, NodeRow, PartitionRow};
 
 use super::super::answer::{Remarks, Sink};
 use super::super::json::{self, Fields};
@@ -16,21 +16,8 @@ pub(in super::super) fn status(call: &Call, sink: &mut Sink) -> Answered {
 
 /// `admin/cluster/drain`.
 pub(in super::super) fn drain(call: &Call, sink: &mut Sink) -> Answered {
-    let node = call.params.get("node");
-    if node.is_empty() {
-        return Err(ApiError::bad_data(
-            "name the node, by its name or incarnation: node=board-1",
-        ));
-    }
-    let drain = match call.params.get("drain") {
-        "" | "true" | "1" => true,
-        "false" | "0" => false,
-        other => {
-            return Err(ApiError::bad_data(format!(
-                "drain={other:?}: write true or false"
-            )));
-        }
-    };
+    let node = named(call)?;
+    let drain = flag(call, "drain", true)?;
     let done = call.state.status.drain(node, drain);
     done.map_err(ApiError::bad_data)?;
     let mut fields = Fields::new(sink.out());
@@ -38,6 +25,63 @@ pub(in super::super) fn drain(call: &Call, sink: &mut Sink) -> Answered {
     fields.flag("draining", drain);
     fields.end();
     Ok(Remarks::default())
+}
+
+/// `admin/cluster/forget`.
+pub(in super::super) fn forget(call: &Call, sink: &mut Sink) -> Answered {
+    let node = named(call)?;
+    let done = call.state.status.forget(node);
+    done.map_err(ApiError::bad_data)?;
+    let mut fields = Fields::new(sink.out());
+    fields.text("node", node);
+    fields.end();
+    Ok(Remarks::default())
+}
+
+/// `admin/cluster/recover`.
+pub(in super::super) fn recover(call: &Call, sink: &mut Sink) -> Answered {
+    let accept = flag(call, "accept_loss", false)?;
+    let loss = call.state.status.recover_ring(accept);
+    let loss = loss.map_err(ApiError::bad_data)?;
+    let mut fields = Fields::new(sink.out());
+    json::list(fields.field("partitions"), &loss.partitions, write_loss);
+    let nodes = loss.nodes.iter().map(String::as_str);
+    json::texts(fields.field("nodes"), nodes);
+    fields.flag("done", loss.done);
+    fields.end();
+    Ok(Remarks::default())
+}
+
+fn named(call: &Call) -> Result<&str, ApiError> {
+    match call.params.get("node") {
+        "" => Err(ApiError::bad_data(
+            "name the node, by its name or incarnation: node=board-1",
+        )),
+        node => Ok(node),
+    }
+}
+
+fn flag(call: &Call, name: &str, unless: bool) -> Result<bool, ApiError> {
+    match call.params.get(name) {
+        "" => Ok(unless),
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        other => Err(ApiError::bad_data(format!(
+            "{name}={other:?}: write true or false"
+        ))),
+    }
+}
+
+fn write_loss(out: &mut Vec<u8>, row: &LossRow) {
+    let mut fields = Fields::new(out);
+    fields.text("arc", &row.arc.to_string());
+    let members = row.members.iter().map(String::as_str);
+    json::texts(fields.field("members"), members);
+    let left = row.left.iter().map(String::as_str);
+    json::texts(fields.field("left"), left);
+    fields.flag("empty", row.empty);
+    fields.number("lostBlocks", wide(row.lost_blocks));
+    fields.end();
 }
 
 fn write(out: &mut Vec<u8>, cluster: &ClusterStatus) {
@@ -48,6 +92,8 @@ fn write(out: &mut Vec<u8>, cluster: &ClusterStatus) {
         fields.text("leader", leader);
     }
     fields.number("applied", cluster.applied);
+    fields.number("generation", cluster.generation);
+    fields.number("featureLevel", u64::from(cluster.feature_level));
     fields.number("replicationFactor", wide(cluster.replication_factor));
     fields.number("underReplicated", wide(cluster.under_replicated));
     fields.number("unavailable", wide(cluster.unavailable));

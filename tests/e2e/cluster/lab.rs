@@ -29,6 +29,8 @@ pub struct Board {
 /// All boards.
 pub struct Lab {
     pub boards: Vec<Board>,
+    /// Senders use so many of them, the first; at first all.
+    pub targets: usize,
     /// Where this machine is for the boards.
     pub gateway: String,
     bridge: String,
@@ -86,6 +88,7 @@ impl Lab {
         let network = format!("10.{second}.{third}");
         let mut lab = Self {
             boards: Vec::new(),
+            targets: boards,
             gateway: format!("{network}.1"),
             bridge: bridge.clone(),
             settings: settings.iter().map(|s| (*s).to_owned()).collect(),
@@ -150,8 +153,11 @@ impl Lab {
         format!("discovery.static.peers={}", peers.join(","))
     }
 
-    /// Adds a setting for all starts from now on.
+    /// A setting for all starts from now on, in place of what the key had.
     pub fn set(&mut self, setting: String) {
+        let key = setting.split('=').next().unwrap_or_default().to_owned();
+        let is_it = |other: &String| other.split('=').next() == Some(key.as_str());
+        self.settings.retain(|other| !is_it(other));
         self.settings.push(setting);
     }
 
@@ -162,6 +168,11 @@ impl Lab {
 
     /// The same with variables in its environment.
     pub fn start_with(&mut self, at: usize, variables: &[(&str, &str)]) {
+        self.start_as(at, &Cairn::program(), variables);
+    }
+
+    /// The same with another build of the program.
+    pub fn start_as(&mut self, at: usize, program: &Path, variables: &[(&str, &str)]) {
         let settings = self.settings.clone();
         let board = &mut self.boards[at];
         let mut command = Command::new("ip");
@@ -172,7 +183,7 @@ impl Lab {
             command.args(["sh", "-c", over]).arg(board.boot_file());
         }
         command
-            .arg(Cairn::program())
+            .arg(program)
             .arg("serve")
             .arg("--data-dir")
             .arg(board.data_dir())
@@ -213,6 +224,24 @@ impl Lab {
         ip(&format!(
             "-n {} route {verb} blackhole {}/32",
             from.namespace, to.address
+        ))
+        .unwrap();
+    }
+
+    /// Another address of this machine, which can be cut off by itself.
+    pub fn another_address(&self) -> String {
+        let network = self.gateway.rsplit_once('.').unwrap().0;
+        let address = format!("{network}.2");
+        ip(&format!("addr add {address}/24 dev {}", self.bridge)).unwrap();
+        address
+    }
+
+    /// Lets what a board sends to an address vanish, or arrive again.
+    pub fn cut_address(&self, from: usize, address: &str, cut: bool) {
+        let verb = if cut { "add" } else { "del" };
+        let namespace = &self.boards[from].namespace;
+        ip(&format!(
+            "-n {namespace} route {verb} blackhole {address}/32"
         ))
         .unwrap();
     }
@@ -282,9 +311,10 @@ impl Lab {
         Ok(worse)
     }
 
-    /// The boards' addresses for a sender, in turn.
+    /// The boards' addresses for a sender, in turn: of the first `targets`.
     pub fn urls(&self) -> Vec<String> {
-        self.boards.iter().map(Board::url).collect()
+        let targets = self.boards.iter().take(self.targets);
+        targets.map(Board::url).collect()
     }
 }
 
@@ -333,6 +363,29 @@ impl Board {
         let (code, took) = server.terminate(Duration::from_secs(30));
         assert_eq!(code, Some(0), "{}", server.output());
         took
+    }
+
+    /// Waits until it ends by itself: its exit code and all that it has said.
+    pub fn wait_for_end(&mut self, patience: Duration) -> (Option<i32>, String) {
+        let mut server = self.server.take().unwrap();
+        let code = server.wait_for_end(patience);
+        (code, server.output())
+    }
+
+    /// Why it is not ready, or that it is.
+    pub fn ready(&self) -> Result<String, String> {
+        let answer = get(&format!("{}/-/ready", self.url()))?;
+        Ok(answer.text())
+    }
+
+    /// The sum of a metric's values, of those lines that contain a text.
+    pub fn metric(&self, name: &str, containing: &str) -> f64 {
+        let text = get(&format!("{}/metrics", self.url())).map(|answer| answer.text());
+        let text = text.unwrap_or_default();
+        let lines = text.lines();
+        let lines = lines.filter(|line| line.starts_with(name) && line.contains(containing));
+        let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        values.sum()
     }
 
     /// A signal by name, such as `STOP` and `CONT`.

@@ -25,6 +25,8 @@ pub struct Load {
     acknowledged: Mutex<BTreeMap<usize, BTreeMap<i64, f64>>>,
     /// Every second since the start: requests, and those acknowledged at the first try.
     seconds: Mutex<BTreeMap<u64, (u32, u32)>>,
+    /// The longest that a request took until it was acknowledged.
+    slowest: Mutex<Duration>,
     started: Instant,
 }
 
@@ -35,6 +37,7 @@ impl Load {
             next: Mutex::new(0),
             acknowledged: Mutex::default(),
             seconds: Mutex::default(),
+            slowest: Mutex::default(),
             started: Instant::now(),
         }
     }
@@ -87,6 +90,9 @@ impl Load {
                 all.entry(number).or_default().insert(at, value);
             }
         }
+        let mut slowest = self.slowest.lock().unwrap();
+        *slowest = begun.elapsed().max(*slowest);
+        drop(slowest);
         let second = self.started.elapsed().as_secs();
         let mut seconds = self.seconds.lock().unwrap();
         let entry = seconds.entry(second).or_default();
@@ -125,9 +131,11 @@ impl Load {
         all.values().map(BTreeMap::len).sum()
     }
 
-    /// What a board lacks or has otherwise of what was acknowledged.
+    /// What a board lacks or has otherwise of what was acknowledged before it is asked.
     pub fn missing_on(&self, board: &Board) -> Result<(), String> {
-        let minutes = (BEHIND_MS + OLDER_MS) / 60_000 + 1;
+        let acknowledged = self.acknowledged.lock().unwrap().clone();
+        // From the oldest sample on, however long ago that was sent.
+        let minutes = (now_ms() - self.base + OLDER_MS) / 60_000 + 1;
         let found = board.query(&format!("lab_total[{minutes}m]"), now_ms())?;
         let mut stored: BTreeMap<usize, BTreeMap<i64, f64>> = BTreeMap::new();
         for series in found.as_array().ok_or("no list")? {
@@ -143,7 +151,7 @@ impl Load {
             }
         }
         let (mut lost, mut example) = (0, None);
-        for (number, samples) in self.acknowledged.lock().unwrap().iter() {
+        for (number, samples) in &acknowledged {
             for (at, value) in samples {
                 let found = stored.get(number).and_then(|samples| samples.get(at));
                 if found.map(|v| v.to_bits()) != Some(value.to_bits()) {
@@ -159,6 +167,16 @@ impl Load {
             ));
         }
         Ok(())
+    }
+
+    /// The longest that a request took until it was acknowledged.
+    pub fn slowest(&self) -> Duration {
+        *self.slowest.lock().unwrap()
+    }
+
+    /// Every second since the start: requests, and those acknowledged at the first try.
+    pub fn seconds(&self) -> BTreeMap<u64, (u32, u32)> {
+        self.seconds.lock().unwrap().clone()
     }
 
     /// Every board gives every acknowledged sample.

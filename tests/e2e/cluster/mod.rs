@@ -1,5 +1,13 @@
 //! A cluster that forms itself and stays: boards in network namespaces of their own.
 
+mod availability;
+mod consul;
+mod disk;
+mod growth;
 mod lab;
 mod load;
+mod operators;
+mod senders;
 mod stories;
+mod strangers;
+mod upgrade;

@@ -9,7 +9,7 @@ use super::load::Load;
 use crate::servers::{Cairn, Consul, ConsulPorts, eventually, get, skip};
 
 /// Three boards that list each other, switched on; `None` when there can be no lab here.
-fn three(story: &str, folder: &Path, more: &[&str]) -> Option<Lab> {
+pub fn three(story: &str, folder: &Path, more: &[&str]) -> Option<Lab> {
     let settings = [
         "discovery.kind=static",
         "cluster.bootstrap_expect=3",
@@ -86,14 +86,19 @@ fn one_board_is_killed_again_and_again_and_nothing_stops() {
 
 /// Runs a load while something happens to the boards, and reads everything back from each of them.
 /// No request may stay unacknowledged for longer than senders try.
-fn under_load(lab: &mut Lab, mut happens: impl FnMut(&mut Lab)) {
+pub fn under_load(lab: &mut Lab, mut happens: impl FnMut(&mut Lab)) {
+    under_this_load(lab, |lab, _| happens(lab));
+}
+
+/// The same, with the load at hand.
+pub fn under_this_load(lab: &mut Lab, mut happens: impl FnMut(&mut Lab, &Load)) {
     let load = Load::new();
     let stop = AtomicBool::new(false);
     let urls = lab.urls();
     let failed = std::thread::scope(|scope| {
         let sending = scope.spawn(|| load.run(&urls, &stop));
         std::thread::sleep(Duration::from_secs(1));
-        happens(lab);
+        happens(lab, &load);
         std::thread::sleep(Duration::from_secs(1));
         stop.store(true, Ordering::Relaxed);
         sending.join().unwrap()
@@ -111,7 +116,7 @@ fn under_load(lab: &mut Lab, mut happens: impl FnMut(&mut Lab)) {
 }
 
 /// Every board has applied everything, and all hold the same blocks.
-fn agree(lab: &Lab) {
+pub fn agree(lab: &Lab) {
     let patience = Duration::from_secs(60);
     eventually("all boards hold the same blocks", patience, || {
         let mut all = Vec::new();

@@ -22,6 +22,20 @@ impl Cairn {
             .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_cairn")), PathBuf::from)
     }
 
+    /// The program as cargo built it for this test run: another build than `program()` where that
+    /// is a released one. It can be told to be a later version (`TEST_ONLY_CAIRN_BUILD`).
+    pub fn other_build() -> PathBuf {
+        PathBuf::from(env!("CARGO_BIN_EXE_cairn"))
+    }
+
+    /// Runs a command of the program: whether it succeeded, and what it said.
+    pub fn run(arguments: &[&str]) -> (bool, String) {
+        let output = Self::command().args(arguments).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        (output.status.success(), said)
+    }
+
     /// A command of the program.
     pub fn command() -> Command {
         let mut command = Command::new(Self::program());

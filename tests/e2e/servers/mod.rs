@@ -9,7 +9,12 @@ mod process;
 pub use cairn::Cairn;
 pub use consul::{Consul, ConsulPorts};
 pub use http::{Answer, get, post, post_form};
+#[allow(
+    unused_imports,
+    reason = "tests/packaging, which shares these, looks for tools"
+)]
+pub use others::built;
 pub use others::{
-    Chromium, NodeExporter, OtelCollector, Prometheus, PrometheusKind, VmAgent, built,
+    Chromium, HaProxy, NodeExporter, OtelCollector, Prometheus, PrometheusKind, VmAgent,
 };
-pub use process::{Server, eventually, free_port, skip};
+pub use process::{Server, eventually, free_port, long, skip};

@@ -23,7 +23,9 @@ pub fn built(name: &str) -> Option<PathBuf> {
 
 /// A program of the system.
 fn installed(name: &str) -> Option<PathBuf> {
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&std::env::var_os("PATH")?)
+        .chain(system)
         .map(|folder| folder.join(name))
         .find(|path| path.exists())
 }
@@ -118,6 +120,64 @@ impl Prometheus {
         let mut server = Server::start(name, command, folder);
         ready(&mut server, &format!("http://127.0.0.1:{port}/-/ready"));
         Ok(Self { server, port })
+    }
+
+    /// A Prometheus of version 3 that scrapes nothing and takes remote-write.
+    pub fn receiving(folder: &Path) -> Result<Self, &'static str> {
+        let program = built("prometheus3")
+            .ok_or("prometheus3 is not built (scripts/build-go-tools prometheus)")?;
+        let port = free_port();
+        let file = folder.join("receiver.yml");
+        fs::write(&file, "global: {}\n").unwrap();
+        let mut command = Command::new(program);
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.join("receiver").display()
+            ))
+            .arg("--web.enable-remote-write-receiver")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        let mut server = Server::start("receiver", command, folder);
+        ready(&mut server, &format!("http://127.0.0.1:{port}/-/ready"));
+        Ok(Self { server, port })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+/// Debian's HAProxy before some nodes, as `docs/operate.md` sets it up.
+pub struct HaProxy {
+    _server: Server,
+    port: u16,
+}
+
+impl HaProxy {
+    /// `nodes` are URLs.
+    pub fn start(folder: &Path, nodes: &[String]) -> Result<Self, &'static str> {
+        let program = installed("haproxy").ok_or("Debian's haproxy is not installed")?;
+        let port = free_port();
+        let mut config = format!(
+            "defaults\n  mode http\n  timeout connect 2s\n  timeout client 5m\n  timeout server 5m\n  option redispatch\n  retries 2\nlisten cairn\n  bind 127.0.0.1:{port}\n  balance roundrobin\n  option httpchk GET /-/ready\n"
+        );
+        for (at, node) in nodes.iter().enumerate() {
+            let address = node.trim_start_matches("http://");
+            config.push_str(&format!(
+                "  server board-{at} {address} check inter 1s fall 2 rise 1\n"
+            ));
+        }
+        let file = folder.join("haproxy.cfg");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(program);
+        command.arg("-db").arg("-f").arg(&file);
+        let mut server = Server::start("haproxy", command, folder);
+        ready(&mut server, &format!("http://127.0.0.1:{port}/-/ready"));
+        Ok(Self {
+            _server: server,
+            port,
+        })
     }
 
     pub fn url(&self) -> String {

@@ -106,6 +106,37 @@ impl Drop for Server {
     }
 }
 
+impl Server {
+    /// Waits until it ends by itself; its exit code.
+    pub fn wait_for_end(&mut self, patience: Duration) -> Option<i32> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{} did not end within {patience:?}:\n{}",
+                self.name,
+                self.output()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Whether tests that take long are wanted (`CAIRN_LONG=1`); if not, says that this one is skipped.
+pub fn long(test: &str) -> bool {
+    let wanted = std::env::var("CAIRN_LONG").is_ok_and(|wanted| wanted == "1");
+    if !wanted {
+        skip(
+            test,
+            "it takes longer than CI has; run it with CAIRN_LONG=1",
+        );
+    }
+    wanted
+}
+
 /// A port that nobody listens on just now.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")

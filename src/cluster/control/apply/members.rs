@@ -7,6 +7,12 @@ use crate::model::Incarnation;
 /// A node has started. A start that is not newer than the one known comes from a copy of the data
 /// directory (or from its past) and is refused; the same start twice is the same node twice heard.
 pub(super) fn node_up(state: &mut ControlState, node: &NodeUp) -> Result<(), Refusal> {
+    if node.feature_level_max < state.feature_level {
+        return Err(Refusal::TooOld {
+            level: state.feature_level,
+            understood: node.feature_level_max,
+        });
+    }
     let known = state.members.get(&node.incarnation);
     if let Some(member) = known {
         if member.liveness == Liveness::Gone {

@@ -8,6 +8,7 @@ mod catalog;
 mod members;
 mod moves;
 mod partitions;
+mod recovery;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
         Command::MoveAbort(abort) => moves::abort(state, abort),
         Command::Split(split) => partitions::split(state, split),
         Command::FeatureLevel(level) => members::feature_level(state, *level),
+        Command::Recovered(recovered) => recovery::recovered(state, recovered),
+        Command::ControlGeneration(next) => recovery::generation(state, next),
         Command::SealCommit(commit) => catalog::seal_commit(state, commit),
         Command::Uploaded(blocks) => catalog::uploaded(state, blocks),
         Command::Compacted(compacted) => catalog::compacted(state, compacted),

@@ -628,3 +628,97 @@ fn a_node_is_drained_until_it_is_taken_back_whatever_it_does_meanwhile() {
     state.apply(&Command::NodeGone(one));
     assert_eq!(refusal(&mut state, &drain(false)), Refusal::Gone(one));
 }
+
+/// Three nodes hold everything; a state of them.
+fn three() -> ControlState {
+    let mut state = ControlState::default();
+    let founders = (1..=3).map(Incarnation).collect();
+    state.apply(&Command::Found(Found {
+        cluster: ClusterId(7),
+        depth: FOUNDING_DEPTH,
+        founders,
+    }));
+    for number in 1..=4 {
+        let Command::NodeUp(up) = node_up(1, number) else {
+            unreachable!()
+        };
+        let up = NodeUp {
+            incarnation: Incarnation(number),
+            name: format!("board-{number}"),
+            ..up
+        };
+        assert_eq!(state.apply(&Command::NodeUp(up)), Outcome::Applied);
+    }
+    state
+}
+
+fn recovered(members: &[u128], lost: &[u128], epoch: u64) -> Command {
+    let member = |number: &u128| MemberId {
+        incarnation: Incarnation(*number),
+        life: 0,
+    };
+    Command::Recovered(Recovered {
+        arc: arc(0),
+        epoch: Epoch(epoch),
+        members: members.iter().map(member).collect(),
+        lost_blocks: lost.iter().map(|id| BlockId(*id)).collect(),
+    })
+}
+
+/// Would catch a partition that gives up what an ordinary move could still save, and one that
+/// leaves somebody out who could come back with what nobody else has.
+#[test]
+fn a_partition_goes_on_with_less_than_it_needs_only_when_the_others_are_gone() {
+    let mut state = three();
+    let range = Window::of(TimestampMs(0)).range();
+    assert_eq!(state.apply(&seal(0, 1, range, 1, 5)), Outcome::Applied);
+    let not_lost = Refusal::NotLost(arc(0));
+    assert_eq!(refusal(&mut state, &recovered(&[3], &[], 1)), not_lost);
+    state.apply(&Command::NodeDown(Incarnation(1)));
+    state.apply(&Command::NodeDown(Incarnation(2)));
+    assert_eq!(refusal(&mut state, &recovered(&[3], &[], 1)), not_lost);
+    state.apply(&Command::NodeGone(Incarnation(1)));
+    assert_eq!(refusal(&mut state, &recovered(&[3], &[], 1)), not_lost);
+    state.apply(&Command::NodeGone(Incarnation(2)));
+    let bad = Refusal::BadMove(arc(0));
+    for members in [&[][..], &[4], &[3, 3], &[3, 1], &[3, 9]] {
+        assert_eq!(refusal(&mut state, &recovered(members, &[], 1)), bad);
+    }
+    let old = Refusal::WrongEpoch { current: Epoch(1) };
+    assert_eq!(refusal(&mut state, &recovered(&[3], &[], 0)), old);
+    let command = recovered(&[3], &[5, 6], 1);
+    assert_eq!(state.apply(&command), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!((partition.epoch, partition.version), (Epoch(2), 2));
+    assert_eq!(partition.members.len(), 1);
+    assert!(partition.recent.is_empty() && partition.moving.is_none());
+    // And as one goes on, it is moved like any other.
+    assert_eq!(
+        refusal(&mut state, &recovered(&[3], &[], 2)),
+        Refusal::NotLost(arc(0))
+    );
+    assert_eq!(ControlState::decode(&state.encode()), Ok(state));
+}
+
+/// Would catch an epoch of the lost majority that is taken for one of the new generation.
+#[test]
+fn a_new_generation_voids_every_epoch_that_the_old_one_may_have_decided() {
+    let mut state = three();
+    let next = |generation, lost: &[u128]| {
+        Command::ControlGeneration(ControlGeneration {
+            generation,
+            lost: lost.iter().map(|who| Incarnation(*who)).collect(),
+        })
+    };
+    let old = Refusal::OldGeneration { current: 0 };
+    assert_eq!(refusal(&mut state, &next(0, &[1])), old);
+    assert_eq!(state.apply(&next(1, &[1, 2, 99])), Outcome::Applied);
+    assert_eq!(state.generation, 1);
+    let gone = |state: &ControlState, who| state.members[&Incarnation(who)].liveness;
+    assert_eq!(gone(&state, 1), Liveness::Gone);
+    assert_eq!(gone(&state, 3), Liveness::Live);
+    assert!(state.partitions.values().all(|p| p.epoch == Epoch(1 << 32)));
+    assert_eq!(state.apply(&next(2, &[])), Outcome::Applied);
+    assert!(state.partitions.values().all(|p| p.epoch == Epoch(2 << 32)));
+    assert_eq!(ControlState::decode(&state.encode()), Ok(state));
+}

@@ -14,8 +14,8 @@ use super::hello::{self, To};
 use super::liveness::{Bounds, Liveliness};
 use super::types::{GroupNode, NodeId, number_of};
 use super::voters::{self, Candidate, Health};
-use crate::cluster::control::Control;
 use crate::cluster::control::state::{ControlState, Liveness};
+use crate::cluster::control::{Command, Control};
 use crate::model::Incarnation;
 use crate::runtime::Clock;
 
@@ -94,6 +94,12 @@ impl Duties {
                 transport.know(*incarnation, &member.addresses);
             }
         }
+        if let Some(cluster) = state
+            .cluster
+            .filter(|_| state.generation > self.known.generation)
+        {
+            control.belong(cluster);
+        }
         let Some(me) = state.members.get(&control.incarnation) else {
             return;
         };
@@ -157,8 +163,10 @@ impl Duties {
         let commands = self
             .view
             .judge(state, control.incarnation, bounds, now, heard);
-        for command in commands {
-            tracing::info!(?command, "a member has come or gone");
+        let level = level_to_rise_to(state, control.introduction.build.feature_level);
+        let level = level.map(Command::FeatureLevel);
+        for command in commands.into_iter().chain(level) {
+            tracing::info!(?command, "what the cluster knows of its members changes");
             if let Err(error) = control.propose_soon(&command).await {
                 tracing::warn!(%error, "what was seen of a member could not be said");
                 return;
@@ -249,6 +257,19 @@ impl Duties {
         };
         group.nodes.iter().map(candidate).collect()
     }
+}
+
+/// The feature level that the cluster can rise to: what every node understands, those that are away
+/// included, and at most what the leader does. Not before everybody in the ring has said it.
+fn level_to_rise_to(state: &ControlState, own: u32) -> Option<u32> {
+    let mut ring = state.partitions.values().flat_map(|p| &p.members);
+    if !ring.all(|member| state.members.contains_key(&member.incarnation)) {
+        return None;
+    }
+    let members = state.members.values();
+    let there = members.filter(|member| member.liveness != Liveness::Gone);
+    let level = there.map(|member| member.feature_level_max).min()?.min(own);
+    (level > state.feature_level).then_some(level)
 }
 
 /// The group as the library sees it.

@@ -50,6 +50,9 @@ pub enum Ending {
         "the cluster has given this node up: its data directory is to be set aside and the node moved in as a new one"
     )]
     GivenUp,
+    /// The cluster does not take this start, and nothing that comes later can mend it.
+    #[error("this node cannot take part in its cluster: {0}")]
+    Refused(String),
 }
 
 /// The control group, of which this node is, or will be, a member.
@@ -72,7 +75,7 @@ pub struct RaftControl {
     pub(super) log_position: AtomicU64,
     /// The highest such position that a peer remembers of this node.
     pub(super) remembered_log: AtomicU64,
-    pub(super) belong: Arc<dyn Fn(ClusterId) + Send + Sync>,
+    pub(super) belong: Arc<dyn Fn(ClusterId, u64) + Send + Sync>,
     pub(super) ended: watch::Sender<Option<Ending>>,
     pub(super) duties: Mutex<Option<JoinHandle<()>>>,
     pub(super) runtime: Handle,
@@ -190,7 +193,7 @@ impl RaftControl {
     }
 
     pub(super) fn belong(&self, cluster: ClusterId) {
-        (self.belong)(cluster);
+        (self.belong)(cluster, self.published.state().generation);
         self.cluster.send_replace(Some(cluster));
     }
 

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::decision;
 use super::founding::Standing;
-use super::group::RaftControl;
+use super::group::{Ending, RaftControl};
 use super::hello::{self, Greeting, To};
 use super::network::HOPS_MAX;
 use super::wire::{messages as pb, wide};
-use crate::cluster::control::command::{ClusterId, Command, NodeUp, Outcome, Refusal};
+use crate::cluster::control::command::{ClusterId, Command, Outcome, Refusal};
 use crate::cluster::control::wire_parts::read_wide;
-use crate::cluster::control::{Control, ControlError, FEATURE_LEVEL};
+use crate::cluster::control::{Control, ControlError};
 use crate::cluster::discovery::{Discovery, Founding};
 use crate::runtime::Backoff;
 
@@ -51,7 +51,11 @@ impl RaftControl {
                     continue;
                 }
                 Ok(Standing::Waiting(reason)) => reason,
-                Err(error) if is_final(&error) => return Err(error),
+                Err(error) if is_final(&error) => {
+                    // Whoever belonged to the cluster before serves already: it must end too.
+                    self.end(Ending::Refused(error.to_string()));
+                    return Err(error);
+                }
                 Err(error) => error.to_string(),
             };
             if reason != said {
@@ -219,23 +223,8 @@ impl RaftControl {
             };
             self.propose_founding(&decision).await?;
         }
-        let node = NodeUp {
-            name: self.introduction.name.clone(),
-            incarnation: self.incarnation,
-            session: self.session,
-            addresses: self.introduction.addresses.clone(),
-            zone: self.introduction.zone.clone(),
-            capacity_bytes: self.introduction.capacity_bytes,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            feature_level_max: FEATURE_LEVEL,
-            life: self.introduction.life,
-        };
-        self.propose_applied(&Command::NodeUp(node)).await?;
-        if self.state().feature_level < FEATURE_LEVEL {
-            // Refused as long as a node is there that does not understand it.
-            let level = Command::FeatureLevel(FEATURE_LEVEL);
-            self.propose_soon(&level).await?;
-        }
+        let node_up = self.introduction.node_up(self.incarnation, self.session);
+        self.propose_applied(&node_up).await?;
         Ok(Standing::Member)
     }
 
@@ -279,11 +268,12 @@ fn is_final(error: &ControlError) -> bool {
         error,
         ControlError::OldSession(_)
             | ControlError::RolledBack { .. }
+            | ControlError::TooOld { .. }
             | ControlError::Group(_)
             | ControlError::Store(_)
             | ControlError::Unreadable { .. }
             | ControlError::Refused {
-                refusal: Refusal::OldSession { .. } | Refusal::Gone(_),
+                refusal: Refusal::OldSession { .. } | Refusal::Gone(_) | Refusal::TooOld { .. },
                 ..
             }
     )

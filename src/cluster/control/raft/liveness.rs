@@ -150,7 +150,7 @@ fn is_replaced(state: &ControlState, incarnation: Incarnation) -> bool {
 
 /// Whether what every partition holds could be gathered without a member: from C living members of
 /// its present set, the least that meets every majority that acknowledged a write.
-fn can_be_spared(state: &ControlState, incarnation: Incarnation) -> bool {
+pub(in crate::cluster) fn can_be_spared(state: &ControlState, incarnation: Incarnation) -> bool {
     let is_live = |member: &&MemberId| {
         let known = state.members.get(&member.incarnation);
         member.incarnation != incarnation && known.is_some_and(|m| m.liveness == Liveness::Live)

@@ -28,9 +28,9 @@ use crate::store::{self, Batch, Durability, Engine, Pairs, Space};
 const LOG_PREFIX: &[u8] = b"raft/log/";
 pub(super) const VOTE_KEY: &[u8] = b"raft/vote";
 pub(super) const PURGED_KEY: &[u8] = b"raft/purged";
-const COMMITTED_KEY: &[u8] = b"raft/committed";
+pub(super) const COMMITTED_KEY: &[u8] = b"raft/committed";
 
-fn log_key(index: u64) -> Vec<u8> {
+pub(super) fn log_key(index: u64) -> Vec<u8> {
     [LOG_PREFIX, &index.to_be_bytes()].concat()
 }
 
@@ -129,7 +129,7 @@ impl LogStore {
     }
 
     /// Entries of `[start, end)`, as far as one batch reaches.
-    fn some(&self, start: u64, end: u64) -> Result<Vec<GroupEntry>, AnyError> {
+    pub(super) fn some(&self, start: u64, end: u64) -> Result<Vec<GroupEntry>, AnyError> {
         let pairs = self
             .scan_from(start)
             .map_err(|error| AnyError::new(&error))?;

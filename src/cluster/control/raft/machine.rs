@@ -152,6 +152,43 @@ impl Machine {
         places.chain(said).collect()
     }
 
+    /// The first entry that has not been applied.
+    pub(super) fn next_index(&self) -> u64 {
+        self.applied
+            .map_or(0, |applied| applied.index.saturating_add(1))
+    }
+
+    /// The last entry that has been applied.
+    pub(super) const fn last(&self) -> Option<GroupLogId> {
+        self.applied
+    }
+
+    pub(super) fn membership(&self) -> &GroupMembership {
+        self.membership.membership()
+    }
+
+    pub(super) fn state(&self) -> Arc<ControlState> {
+        Arc::clone(&self.state)
+    }
+
+    /// Applies one entry.
+    pub(super) fn take(&mut self, entry: GroupEntry) -> Result<Reply, WireError> {
+        let nothing = Reply {
+            applied: self.state.applied,
+            outcome: Outcome::Applied,
+        };
+        let reply = match entry.payload {
+            EntryPayload::Blank => nothing,
+            EntryPayload::Normal(proposal) => self.command(entry.log_id, &proposal.0)?,
+            EntryPayload::Membership(membership) => {
+                self.membership = GroupStored::new(Some(entry.log_id), membership);
+                nothing
+            }
+        };
+        self.applied = Some(entry.log_id);
+        Ok(reply)
+    }
+
     fn command(&mut self, at: GroupLogId, bytes: &[u8]) -> Result<Reply, WireError> {
         let command = Command::decode(bytes)?;
         let outcome = Arc::make_mut(&mut self.state).apply(&command);
@@ -177,28 +214,14 @@ impl RaftStateMachine<Types> for Machine {
     {
         let mut replies = Vec::new();
         for entry in entries {
-            let nothing = Reply {
-                applied: self.state.applied,
-                outcome: Outcome::Applied,
-            };
-            let reply = match entry.payload {
-                EntryPayload::Blank => nothing,
-                EntryPayload::Normal(proposal) => {
-                    // What cannot be understood ends everything: going on without it would lead to
-                    // a state that nobody else has.
-                    let reply = self.command(entry.log_id, &proposal.0);
-                    reply.map_err(|error| {
-                        *self.published.failure.lock() = Some(error.to_string());
-                        StorageIOError::apply(entry.log_id, AnyError::new(&error))
-                    })?
-                }
-                EntryPayload::Membership(membership) => {
-                    self.membership = GroupStored::new(Some(entry.log_id), membership);
-                    nothing
-                }
-            };
-            self.applied = Some(entry.log_id);
-            replies.push(reply);
+            let at = entry.log_id;
+            // What cannot be understood ends everything: going on without it would lead to a state
+            // that nobody else has.
+            let reply = self.take(entry);
+            replies.push(reply.map_err(|error| {
+                *self.published.failure.lock() = Some(error.to_string());
+                StorageIOError::apply(at, AnyError::new(&error))
+            })?);
         }
         self.published.show(Arc::clone(&self.state));
         Ok(replies)

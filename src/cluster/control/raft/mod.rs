@@ -18,6 +18,7 @@ mod machine;
 mod metrics;
 mod network;
 mod open;
+mod rebuild;
 mod reply;
 mod serve;
 mod sessions;
@@ -30,7 +31,10 @@ mod wire;
 
 pub use group::{Ending, RaftControl};
 pub use hello::Greeting;
+pub(in crate::cluster) use liveness::can_be_spared;
 pub use metrics::ControlMetrics;
 pub use open::GroupParts;
+pub use rebuild::Survivor;
+pub(in crate::cluster) use rebuild::rebuild;
 pub use sessions::Position;
 pub use settings::Timings;

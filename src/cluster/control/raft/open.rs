@@ -55,8 +55,9 @@ pub struct GroupParts {
     pub introduction: Introduction,
     /// How it reaches others. Its services must not be reached before the group's are entered.
     pub transport: Arc<dyn Transport>,
-    /// Told the cluster before anything is said in its name, and again at each start.
-    pub belong: Arc<dyn Fn(ClusterId) + Send + Sync>,
+    /// Told the cluster and its control group's generation before anything is said in their name,
+    /// and again at each start.
+    pub belong: Arc<dyn Fn(ClusterId, u64) + Send + Sync>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.
@@ -204,6 +205,7 @@ impl RaftControl {
         refuse_old_image(parts.engine.as_ref())?;
         let log = open_log(&parts)?;
         let (machine, published) = Machine::open(Arc::clone(&parts.engine))?;
+        parts.introduction.check_level(&published.state())?;
         let cluster = decision::cluster(parts.engine.as_ref())?;
         let cluster = cluster.or(published.state().cluster);
         let peers = Arc::new(Peers::new(
@@ -212,7 +214,7 @@ impl RaftControl {
         ));
         let remembered_log = ask_back(&parts, &log, &machine).await?;
         if let Some(cluster) = cluster {
-            (parts.belong)(cluster);
+            (parts.belong)(cluster, published.state().generation);
         }
         let network = Network {
             peers: Arc::clone(&peers),

@@ -95,6 +95,12 @@ impl From<Refusal> for pb::Refusal {
                 ..of_number(20, current.into())
             },
             Refusal::Exhausted => kind(21),
+            Refusal::TooOld { level, understood } => Self {
+                second: understood.into(),
+                ..of_number(22, level.into())
+            },
+            Refusal::NotLost(arc) => of_arc(23, arc),
+            Refusal::OldGeneration { current } => of_number(24, current),
         }
     }
 }
@@ -144,6 +150,14 @@ impl pb::Refusal {
                 understood: self.small(self.second)?,
             },
             21 => Refusal::Exhausted,
+            22 => Refusal::TooOld {
+                level: self.small(self.number)?,
+                understood: self.small(self.second)?,
+            },
+            23 => Refusal::NotLost(self.arc()?),
+            24 => Refusal::OldGeneration {
+                current: self.number,
+            },
             other => {
                 let problem = format!("kind {other} is not known to this version");
                 return Err(damaged("a refusal", problem));
@@ -188,6 +202,12 @@ mod tests {
                 understood: 1,
             },
             Refusal::Exhausted,
+            Refusal::TooOld {
+                level: 2,
+                understood: 1,
+            },
+            Refusal::NotLost(arc),
+            Refusal::OldGeneration { current: 3 },
         ];
         for (at, refusal) in all.into_iter().enumerate() {
             let reply = Reply {
@@ -203,7 +223,7 @@ mod tests {
             outcome: Outcome::Applied,
         };
         assert_eq!(pb::ProposeAnswer::from(applied).read().unwrap(), applied);
-        assert!(kind(22).read().is_err());
+        assert!(kind(25).read().is_err());
         assert!(kind(13).read().is_err(), "an incarnation of no bytes");
     }
 }

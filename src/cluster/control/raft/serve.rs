@@ -18,7 +18,7 @@ use super::wire::{decode, messages as pb, wide};
 use crate::cluster::control::command::Refusal;
 use crate::cluster::control::state::Liveness;
 use crate::cluster::control::wire_parts::{WireError, required};
-use crate::cluster::control::{Command, Control, ControlError, FEATURE_LEVEL};
+use crate::cluster::control::{Command, Control, ControlError};
 use crate::cluster::peer::{Caller, Method, PeerError, Refused, Service, Serving};
 
 fn invalid(error: WireError) -> Refused {
@@ -78,6 +78,12 @@ impl RaftControl {
         let request: pb::HelloRequest = decode(body, "a hello").map_err(invalid)?;
         let state = self.state();
         let cluster = *self.cluster.borrow();
+        let known = state.members.get(&from.incarnation);
+        if known.is_some_and(|member| member.liveness == Liveness::Gone) {
+            // It may not know yet, and cannot learn it from a log that it gets no more.
+            let gone = Refusal::Gone(from.incarnation);
+            return Err(Refused::OldSession(gone.to_string()));
+        }
         // Strangers are greeted, but not remembered: anybody can be one. A node that starts asks as
         // a stranger what is remembered of it, before it belongs to anything.
         let remembered = self.sessions.remembered(&state, from.incarnation);
@@ -92,8 +98,8 @@ impl RaftControl {
             incarnation: self.incarnation,
             cluster,
             session: self.session,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            feature_level_max: FEATURE_LEVEL,
+            version: self.introduction.build.text.clone(),
+            feature_level_max: self.introduction.build.feature_level,
             addresses: self.introduction.addresses.clone(),
             zone: self.introduction.zone.clone(),
             position: self.position(),
@@ -198,6 +204,13 @@ impl RaftControl {
 
     async fn serve_raft(&self, from: &Caller, body: Bytes) -> Result<Bytes, Refused> {
         self.check(from)?;
+        let generation = self.state().generation;
+        if from.generation < generation {
+            return Err(Refused::Stranger(format!(
+                "the control group was rebuilt (generation {generation}), and the caller still belongs to generation {}",
+                from.generation
+            )));
+        }
         let request: pb::RaftRequest =
             decode(body, "a message of the control group").map_err(invalid)?;
         let body = required(request.body, "a message of the control group").map_err(invalid)?;

@@ -167,7 +167,9 @@ impl World {
                 ..Introduction::default()
             },
             transport,
-            belong: Arc::new(move |cluster| network.belong(incarnation, cluster)),
+            belong: Arc::new(move |cluster, generation| {
+                network.belong(incarnation, cluster, generation);
+            }),
             clock: Arc::new(SystemClock::new()),
             chance,
             settings: self.settings.clone(),
@@ -304,7 +306,7 @@ fn three_nodes_that_race_found_one_cluster() {
 
 /// Something that is applied whenever it is proposed.
 fn harmless() -> Command {
-    Command::FeatureLevel(crate::cluster::control::FEATURE_LEVEL)
+    Command::FeatureLevel(crate::cluster::version::FEATURE_LEVEL)
 }
 
 async fn three(way: Way) -> World {
@@ -655,14 +657,64 @@ fn who_was_given_up_must_set_its_directory_aside() {
         let leader = world.leader().unwrap();
         let gone = Command::NodeGone(Incarnation(node));
         world.control(leader).propose_soon(&gone).await.unwrap();
-        world.start(node).await;
-        let joining = world.nodes.remove(&node).unwrap().joining;
-        let joined = tokio::time::timeout(Duration::from_secs(5), joining).await;
-        let error = joined.unwrap().unwrap().unwrap_err();
+        let error = world.open(node).await.unwrap_err();
         assert!(
             error.to_string().contains("set its data directory aside"),
             "{error}"
         );
+    });
+}
+
+/// Would catch a survivor that cannot go on, one that does not follow it, and an old voter that is
+/// listened to afterwards.
+#[test]
+fn a_group_without_a_majority_goes_on_from_a_survivor_and_the_others_follow() {
+    runtime().block_on(async {
+        let mut world = three(Way::Record).await;
+        world.board.show(&[1, 2, 3, 4]);
+        world.start(4).await;
+        world.joined().await;
+        world.until("equal states", is_same).await;
+        for lost in [1, 2] {
+            world.kill(lost).await;
+        }
+        let disk: Arc<dyn Engine> = world.disks[&3].clone();
+        let me = Incarnation(3);
+        let names = |numbers: &[u32]| -> Vec<String> {
+            numbers
+                .iter()
+                .map(|number| format!("node-{number}"))
+                .collect()
+        };
+        world.kill(3).await;
+        let looked = rebuild(&disk, me, &[], false).unwrap();
+        assert_eq!(looked.voters, names(&[1, 2, 3]));
+        assert!(!looked.done && looked.last.1 > 0);
+        for (wrong, why) in [
+            (&[1][..], "a majority"),
+            (&[1, 2, 3], "goes on"),
+            (&[9], "no node"),
+        ] {
+            let error = rebuild(&disk, me, &names(wrong), true).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        let rebuilt = rebuild(&disk, me, &names(&[1, 2]), true).unwrap();
+        assert!(rebuilt.done && rebuilt.generation == 1, "{rebuilt:?}");
+        world.start(3).await;
+        world.joined().await;
+        world
+            .until("the other follows", |world| {
+                world.leader() == Some(3)
+                    && is_same(world)
+                    && world.control(4).state().generation == 1
+            })
+            .await;
+        let done = world.control(4).propose_soon(&harmless()).await;
+        assert_eq!(done.unwrap(), Outcome::Applied);
+        for lost in [1, 2] {
+            let error = world.open(lost).await.unwrap_err();
+            assert!(error.to_string().contains("is gone"), "{error}");
+        }
     });
 }
 

@@ -2,38 +2,10 @@
 //! `1.0 CLUSTER GENERATION INCARNATION STARTS NONCE`, the cluster `-` when there is none. One
 //! header and not five, so that HTTP/2 sends it once a connection and then as one byte.
 
-use std::fmt;
-
 use crate::cluster::identity::{ClusterId, Session};
 use crate::cluster::peer::Caller;
+use crate::cluster::version::ProtocolVersion;
 use crate::model::Incarnation;
-
-/// The version of what peers say to each other. Peers of one major version whose minor versions
-/// are neighbours understand each other, so that nodes are upgraded one by one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct ProtocolVersion {
-    /// Raised when an older node cannot be talked to at all.
-    pub major: u16,
-    /// Raised with every change that a node must know of; the newer of two nodes adapts.
-    pub minor: u16,
-}
-
-/// What this program speaks.
-pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
-
-impl fmt::Display for ProtocolVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
-
-impl ProtocolVersion {
-    /// Whether nodes of the two versions understand each other. It is the same from both sides.
-    #[must_use]
-    pub const fn understands(self, other: Self) -> bool {
-        self.major == other.major && self.minor.abs_diff(other.minor) <= 1
-    }
-}
 
 /// Who speaks, and in which version.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,9 +21,14 @@ pub struct Credentials {
 pub enum CredentialsError {
     /// Another version, whose credentials may look different.
     #[error(
-        "it speaks version {0} and this node {PROTOCOL}: upgrade nodes one minor version at a time"
+        "it speaks version {theirs} and this node {own}: upgrade nodes one minor version at a time"
     )]
-    Version(ProtocolVersion),
+    Version {
+        /// What it speaks.
+        theirs: ProtocolVersion,
+        /// What this node speaks.
+        own: ProtocolVersion,
+    },
     /// No credentials at all.
     #[error("{0} in the credentials cannot be read")]
     Malformed(&'static str),
@@ -92,7 +69,10 @@ impl Credentials {
             minor: number(minor, "the version")?,
         };
         if !own.understands(version) {
-            return Err(CredentialsError::Version(version));
+            return Err(CredentialsError::Version {
+                theirs: version,
+                own,
+            });
         }
         let cluster = match field("the cluster")? {
             "-" => None,
@@ -138,6 +118,7 @@ fn number<N: std::str::FromStr>(text: &str, what: &'static str) -> Result<N, Cre
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::version::PROTOCOL;
 
     fn credentials(cluster: Option<u128>) -> Credentials {
         Credentials {
@@ -209,7 +190,10 @@ mod tests {
         // Another version is named as such even when the rest looks different.
         assert_eq!(
             Credentials::decode(b"9.1 ?", own),
-            Err(CredentialsError::Version(version(9, 1)))
+            Err(CredentialsError::Version {
+                theirs: version(9, 1),
+                own
+            })
         );
     }
 }

@@ -7,11 +7,12 @@ use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use tokio::sync::watch;
 
-use super::credentials::{Credentials, CredentialsError, PROTOCOL, ProtocolVersion};
+use super::credentials::{Credentials, CredentialsError};
 use super::reason::Reason;
 use super::sessions::{SessionFault, Sessions};
 use crate::cluster::identity::{ClusterId, Session};
 use crate::cluster::peer::{Caller, Refused};
+use crate::cluster::version::{PROTOCOL, ProtocolVersion};
 use crate::model::Incarnation;
 
 /// The node's own identity, with the sessions that it knows of others; clones are the same one.
@@ -43,8 +44,7 @@ impl Identity {
         Self::of_version(caller, PROTOCOL)
     }
 
-    /// The same as of another version of the protocol: for tests of clusters that are being
-    /// upgraded.
+    /// The same as of another version of the protocol.
     #[must_use]
     pub fn of_version(caller: Caller, version: ProtocolVersion) -> Self {
         Self(Arc::new(Own {
@@ -71,6 +71,9 @@ impl Identity {
             return Err(Refused::Stranger(format!(
                 "this node belongs to cluster {own} and cannot belong to {cluster} too"
             )));
+        }
+        if caller.cluster.is_some() && generation <= caller.generation {
+            return Ok(());
         }
         caller.cluster = Some(cluster);
         caller.generation = caller.generation.max(generation);
@@ -129,7 +132,7 @@ impl Identity {
         let read = Credentials::decode(header.as_bytes(), self.0.version);
         let caller = match read {
             Ok(credentials) => credentials.caller,
-            Err(error @ CredentialsError::Version(_)) => {
+            Err(error @ CredentialsError::Version { .. }) => {
                 return stranger(Reason::Version, error.to_string());
             }
             Err(error) => return stranger(Reason::Identity, error.to_string()),

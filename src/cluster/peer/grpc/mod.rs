@@ -26,7 +26,7 @@ mod transport;
 mod verifier;
 mod wiring;
 
-pub use credentials::{Credentials, CredentialsError, PROTOCOL, ProtocolVersion};
+pub use credentials::{Credentials, CredentialsError};
 pub use envelope::{decode_envelope, encode_envelope};
 pub use error::PeerSetupError;
 pub use identity::Identity;

@@ -4,9 +4,10 @@ use bytes::Bytes;
 
 use super::nodes::{Node, PATIENCE, caller};
 use crate::cluster::identity::{ClusterId, Session};
+use crate::cluster::peer::grpc::Identity;
 use crate::cluster::peer::grpc::reason::Reason;
-use crate::cluster::peer::grpc::{Identity, PROTOCOL, ProtocolVersion};
 use crate::cluster::peer::{Method, PeerError, Refused, Transport};
+use crate::cluster::version::{PROTOCOL, ProtocolVersion};
 use crate::model::Incarnation;
 
 fn refusal<T: std::fmt::Debug>(asked: Result<T, PeerError>) -> Refused {

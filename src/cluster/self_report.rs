@@ -1,0 +1,215 @@
+//! What a node says of itself when a peer asks: its clock, the moves that it conducts, and which
+//! blocks it lacks.
+//!
+//! Knows nothing of why somebody asks. How far moves are is known to the leader alone, which
+//! conducts them; the others ask it when a person looks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::control::{Control, MemberId};
+use super::error::Error;
+use super::moves::{Conducting, Progress, catalog};
+use super::peer::{Blocking, Caller, Method, PeerError, Refused, Service, Serving};
+use crate::model::{BlockId, Incarnation, RingArc};
+use crate::runtime::Clock;
+use crate::store::Store;
+
+mod message {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::derive_partial_eq_without_eq,
+        reason = "written by prost from proto/status.proto"
+    )]
+    include!(concat!(env!("OUT_DIR"), "/cairn.status.v1.rs"));
+}
+
+/// A person waits for this answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// So does nobody for this one, which decides what is given up.
+const PATIENCE_LONG: Duration = Duration::from_secs(10);
+/// Moves of one answer: far more than are under way at a time.
+const MOVES_MAX: usize = 4_096;
+
+/// Answers [`Method::Status`].
+pub(super) struct SelfReport {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) control: Arc<dyn Control>,
+    pub(super) conducting: Arc<Conducting>,
+    pub(super) store: Arc<Store>,
+}
+
+impl Service for SelfReport {
+    fn call<'a>(&'a self, _: &'a Caller, _: Method, body: Bytes) -> Serving<'a, Bytes> {
+        Box::pin(async move {
+            let request = message::StatusRequest::decode(body);
+            let request = request.map_err(|error| Refused::Invalid(error.to_string()))?;
+            let moves = if request.moves {
+                self.conducting.progress(&self.control.state())
+            } else {
+                Vec::new()
+            };
+            let missing_blocks = match request.missing_of {
+                Some(arc) => self.missing(&arc)?,
+                None => Vec::new(),
+            };
+            let answer = message::StatusAnswer {
+                now_ms: self.clock.now().0,
+                moves: moves.iter().take(MOVES_MAX).map(write).collect(),
+                missing_blocks,
+            };
+            Ok(answer.encode_to_vec().into())
+        })
+    }
+}
+
+impl SelfReport {
+    /// Looks at memory and a few entries of a directory.
+    fn missing(&self, arc: &message::Arc) -> Result<Vec<Bytes>, Refused> {
+        let depth = u8::try_from(arc.depth).ok();
+        let arc = depth.and_then(|depth| RingArc::new(arc.prefix, depth));
+        let arc = arc.ok_or_else(|| Refused::Invalid("it is no arc of the ring".to_owned()))?;
+        let state = self.control.state();
+        let partition = state.partition(arc);
+        let partition = partition.ok_or_else(|| {
+            Refused::NotFound(format!("there is no partition {arc} here: ask again"))
+        })?;
+        let missing = self.store.missing(arc, &catalog(partition));
+        let missing = missing.map_err(|error| Refused::Unavailable(error.to_string()))?;
+        let ids = missing.iter().map(|entry| entry.id.0.to_be_bytes());
+        Ok(ids.map(|id| Bytes::copy_from_slice(&id)).collect())
+    }
+}
+
+/// The question for a node's clock.
+pub(super) fn time_question() -> Bytes {
+    message::StatusRequest::default().encode_to_vec().into()
+}
+
+/// What a clock shows, by an answer to that.
+pub(super) fn time_answer(answer: Bytes) -> Option<i64> {
+    let answer = message::StatusAnswer::decode(answer).ok()?;
+    Some(answer.now_ms)
+}
+
+/// The moves that the leader conducts, if it says so soon.
+pub(super) fn ask_for_moves(peers: &Blocking, leader: Incarnation) -> Option<Vec<Progress>> {
+    let question = message::StatusRequest {
+        moves: true,
+        missing_of: None,
+    };
+    let asks = vec![(leader, Bytes::from(question.encode_to_vec()))];
+    let (_, answer) = peers.call_all(asks, Method::Status, PATIENCE).pop()?;
+    let answer = message::StatusAnswer::decode(answer.ok()?).ok()?;
+    let moves = answer.moves.into_iter().take(MOVES_MAX);
+    Some(moves.filter_map(read).collect())
+}
+
+/// Which blocks of a partition a member lacks.
+///
+/// # Errors
+/// When it does not say so.
+pub(super) fn ask_for_missing(
+    peers: &Blocking,
+    member: Incarnation,
+    arc: RingArc,
+) -> Result<BTreeSet<BlockId>, Error> {
+    let question = message::StatusRequest {
+        moves: false,
+        missing_of: Some(message::Arc {
+            prefix: arc.prefix(),
+            depth: u32::from(arc.depth()),
+        }),
+    };
+    let body = Bytes::from(question.encode_to_vec());
+    let asked = peers.call_all(vec![(member, body)], Method::Status, PATIENCE_LONG);
+    let garbled = |reason: String| {
+        Error::Peer(PeerError::Garbled {
+            peer: member.to_string(),
+            reason,
+        })
+    };
+    let mut missing = BTreeSet::new();
+    for (_, answer) in asked {
+        let answer = message::StatusAnswer::decode(answer.map_err(Error::Peer)?);
+        let answer = answer.map_err(|error| garbled(error.to_string()))?;
+        for id in answer.missing_blocks {
+            let bits = <[u8; 16]>::try_from(id.as_ref());
+            let bits = bits.map_err(|_| garbled("a block's id is not 16 bytes long".to_owned()))?;
+            missing.insert(BlockId(u128::from_be_bytes(bits)));
+        }
+    }
+    Ok(missing)
+}
+
+fn write(progress: &Progress) -> message::Progress {
+    let member = |member: MemberId| message::Member {
+        incarnation: Bytes::copy_from_slice(&member.incarnation.0.to_be_bytes()),
+        life: member.life,
+    };
+    message::Progress {
+        arc_prefix: progress.arc.prefix(),
+        arc_depth: u32::from(progress.arc.depth()),
+        join: progress.join.map(member),
+        leave: progress.leave.map(member),
+        begun: progress.begun,
+        missing_bytes: progress.missing_bytes,
+    }
+}
+
+/// `None`: it is none that this node understands.
+fn read(progress: message::Progress) -> Option<Progress> {
+    let member = |member: message::Member| {
+        let bits = <[u8; 16]>::try_from(member.incarnation.as_ref()).ok()?;
+        Some(MemberId {
+            incarnation: Incarnation(u128::from_be_bytes(bits)),
+            life: member.life,
+        })
+    };
+    let depth = u8::try_from(progress.arc_depth).ok()?;
+    Some(Progress {
+        arc: RingArc::new(progress.arc_prefix, depth)?,
+        join: progress.join.and_then(member),
+        leave: progress.leave.and_then(member),
+        begun: progress.begun,
+        missing_bytes: progress.missing_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_is_heard_as_it_was_said() {
+        let member = |number: u128| MemberId {
+            incarnation: Incarnation(number << 70),
+            life: 3,
+        };
+        for (join, leave, missing_bytes) in [
+            (Some(member(1)), Some(member(2)), Some(0)),
+            (Some(member(1)), None, None),
+            (None, Some(member(2)), Some(u64::MAX)),
+        ] {
+            let progress = Progress {
+                arc: RingArc::new(0xa000_0000, 4).unwrap(),
+                join,
+                leave,
+                begun: join.is_none(),
+                missing_bytes,
+            };
+            assert_eq!(read(write(&progress)), Some(progress));
+        }
+        let no_arc = message::Progress {
+            arc_depth: 300,
+            ..message::Progress::default()
+        };
+        assert_eq!(read(no_arc), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! Which versions this program speaks and understands, and which of them fit together.
+//!
+//! Peers of neighbouring minor versions of the protocol talk to each other; commands and formats
+//! of a feature level are used once every node understands it. So nodes are upgraded one by one.
+//!
+//! A test of that needs a second program: a debug build, and none that is released, can be told to
+//! be a later version ([`Build::parse`]).
+
+use std::fmt;
+
+/// The version of what peers say to each other. Peers of one major version whose minor versions
+/// are neighbours understand each other, so that nodes are upgraded one by one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ProtocolVersion {
+    /// Raised when an older node cannot be talked to at all.
+    pub major: u16,
+    /// Raised with every change that a node must know of; the newer of two nodes adapts.
+    pub minor: u16,
+}
+
+/// What this program speaks.
+pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
+
+/// The feature level of this program: raised with every command or block format that older
+/// programs cannot read.
+pub const FEATURE_LEVEL: u32 = 1;
+
+impl fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl ProtocolVersion {
+    /// Whether nodes of the two versions understand each other. It is the same from both sides.
+    #[must_use]
+    pub const fn understands(self, other: Self) -> bool {
+        self.major == other.major && self.minor.abs_diff(other.minor) <= 1
+    }
+}
+
+/// The versions of a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Build {
+    /// For people.
+    pub text: String,
+    /// What it says to peers.
+    pub protocol: ProtocolVersion,
+    /// The highest feature level that it understands.
+    pub feature_level: u32,
+}
+
+impl Default for Build {
+    /// This program as it is.
+    fn default() -> Self {
+        Self {
+            text: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
+            feature_level: FEATURE_LEVEL,
+        }
+    }
+}
+
+impl Build {
+    /// Another program's versions, as in `0.2.0 1.1 2`; only in debug builds.
+    #[cfg(debug_assertions)]
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let version = words.next()?.to_owned();
+        let (major, minor) = words.next()?.split_once('.')?;
+        Some(Self {
+            text: version,
+            protocol: ProtocolVersion {
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+            },
+            feature_level: words.next()?.parse().ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_may_ask_for_a_later_version() {
+        let build = Build::parse("0.2.0 1.1 2").unwrap();
+        assert_eq!(build.text, "0.2.0");
+        assert!(build.protocol.understands(PROTOCOL) && build.protocol > PROTOCOL);
+        assert_eq!(build.feature_level, 2);
+        for wrong in ["", "0.2.0", "0.2.0 1 2", "0.2.0 1.1", "0.2.0 1.x 2"] {
+            assert_eq!(Build::parse(wrong), None, "{wrong:?}");
+        }
+    }
+}
