@@ -2,6 +2,7 @@
 //! model bit for bit. A failure names its seed; `CAIRN_SEED=n cargo test scenario` repeats it.
 
 mod merging;
+mod three;
 mod world;
 
 use std::collections::BTreeSet;

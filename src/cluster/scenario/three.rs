@@ -1,0 +1,281 @@
+//! Three members of one cluster in one process, with their workers and real connections: blocks
+//! are sealed and merged by one of them, and all hold the same files in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use prometheus_client::registry::Registry;
+
+use super::world::{context, drain, series};
+use crate::cluster::control::DAY_MS;
+use crate::cluster::discovery::{DiscoveryKind, DiscoverySettings, KindSettings, StaticSettings};
+use crate::cluster::member::LocalMember;
+use crate::cluster::merging::Pace;
+use crate::cluster::opening::MemberSettings;
+use crate::cluster::settings::PeerSettings;
+use crate::model::{
+    BlockEntry, LabelSet, Level, RingArc, Samples, TimeRange, TimestampMs, WINDOW_MS,
+};
+use crate::runtime::{CancelToken, Clock, SeededChance, SystemClock, pause};
+use crate::source::{Selection, Source};
+use crate::store::{AppendBatch, DataDir, FloatSample, MemoryEngine};
+
+/// Whatever is waited for comes long before.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The first moment of a day.
+const DAY: i64 = 20_000 * DAY_MS;
+
+/// A clock that goes on by itself and can be set ahead.
+struct Ahead {
+    real: SystemClock,
+    ms: AtomicI64,
+}
+
+impl Ahead {
+    fn set(&self, at: i64) {
+        let ms = at - self.real.now().0;
+        self.ms.store(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> TimestampMs {
+        self.real.now().plus_ms(self.ms.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.real.elapsed()
+    }
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        pause(Duration::from_millis(50));
+    }
+}
+
+struct Three {
+    members: Vec<LocalMember>,
+    clock: Arc<Ahead>,
+    runtime: tokio::runtime::Runtime,
+    _root: tempfile::TempDir,
+}
+
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+impl Three {
+    fn open() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build()
+            .unwrap();
+        let clock = Arc::new(Ahead {
+            real: SystemClock::new(),
+            ms: AtomicI64::new(0),
+        });
+        clock.set(DAY);
+        let peers: Vec<String> = (0..3).map(|_| free_address()).collect();
+        let opening: Vec<_> = (0..3u64)
+            .zip(&peers)
+            .map(|(number, address)| {
+                let path = root.path().join(number.to_string());
+                let settings = MemberSettings {
+                    discovery: DiscoverySettings {
+                        main: KindSettings {
+                            kind: DiscoveryKind::Static,
+                        },
+                        fixed: StaticSettings {
+                            peers: peers.clone(),
+                        },
+                        ..DiscoverySettings::default()
+                    },
+                    peer: PeerSettings {
+                        listen: address.clone(),
+                        advertise: Some(address.clone()),
+                    },
+                    decoded_cache_bytes: 1 << 20,
+                    ..MemberSettings::default()
+                };
+                let clock: Arc<dyn Clock> = clock.clone();
+                let world = crate::cluster::World {
+                    runtime: runtime.handle().clone(),
+                    ..super::world_of(clock, Arc::new(SeededChance::new(number)))
+                };
+                std::thread::spawn(move || {
+                    let blocks = path.join("blocks");
+                    std::fs::create_dir_all(&blocks).unwrap();
+                    let engine = Arc::new(MemoryEngine::new(&blocks));
+                    let chance = world.chance.as_ref();
+                    let directory = DataDir::open(&path.join("node"), chance).unwrap();
+                    let registry = &mut Registry::default();
+                    LocalMember::open_on(engine, directory, &settings, &world, registry)
+                })
+            })
+            .collect();
+        let members = opening.into_iter().map(|one| one.join().unwrap().unwrap());
+        let three = Self {
+            members: members.collect(),
+            clock,
+            runtime,
+            _root: root,
+        };
+        eventually("all members take writes", || {
+            three
+                .members
+                .iter()
+                .all(|member| member.refusing().is_none())
+        });
+        three
+    }
+
+    /// Writes through one member until it is acknowledged.
+    fn write(&self, at: usize, numbers: std::ops::Range<u64>, times: &[i64]) {
+        let writer = self.members[at].writer();
+        eventually("a write is acknowledged", || {
+            let mut floats = Vec::new();
+            for number in numbers.clone() {
+                let (tenant, labels) = series(number * 2);
+                let Ok(series) = writer.register(&tenant, &labels) else {
+                    return false;
+                };
+                floats.extend(times.iter().map(|time| FloatSample {
+                    series,
+                    at: TimestampMs(*time),
+                    value: (*time % 977) as f64 + number as f64,
+                }));
+            }
+            let pending = writer.append(&AppendBatch {
+                floats: &floats,
+                ..AppendBatch::default()
+            });
+            pending.is_ok_and(|pending| self.runtime.block_on(pending.wait()).is_ok())
+        });
+    }
+
+    fn read(&self, at: usize) -> Option<BTreeMap<LabelSet, Samples>> {
+        let selection = Selection {
+            tenant: series(0).0,
+            matchers: Vec::new(),
+            range: TimeRange::ALL,
+        };
+        let source = self.members[at].source();
+        let mut stream = source.select(&selection, &context()).ok()?;
+        let (mut all, mut samples) = (BTreeMap::new(), Samples::default());
+        loop {
+            match stream.next(&mut samples) {
+                Ok(Some(labels)) => all.insert(labels, samples.clone()),
+                Ok(None) => return Some(all),
+                Err(_) => return None,
+            };
+        }
+    }
+
+    /// Everything is sealed, and all members have the same blocks.
+    fn seal(&self) {
+        eventually("heads are empty and blocks equal", || {
+            for member in &self.members {
+                let _ = member.flush();
+            }
+            let held = |member: &LocalMember| member.store().held().is_empty();
+            self.members.iter().all(held) && self.equal_blocks().is_some()
+        });
+    }
+
+    fn equal_blocks(&self) -> Option<Vec<(RingArc, BlockEntry)>> {
+        let sorted = |member: &LocalMember| {
+            let mut blocks = member.store().blocks();
+            blocks.sort_by_key(|(arc, entry)| (*arc, entry.id));
+            blocks
+        };
+        let first = sorted(&self.members[0]);
+        let mut others = self.members[1..].iter();
+        others.all(|other| sorted(other) == first).then_some(first)
+    }
+}
+
+/// Would catch a merge that only its maker applies, one that two make, a member that reads inputs
+/// and output together or neither, and a file that is not the others' to the byte.
+#[test]
+fn three_members_merge_by_turns_and_hold_the_same_files() {
+    let three = Three::open();
+    for window in 0..4i64 {
+        let start = DAY + window * WINDOW_MS;
+        three.clock.set(start + WINDOW_MS);
+        let times: Vec<i64> = (0..20).map(|row| start + row * 15_000).collect();
+        let at = usize::try_from(window % 3).unwrap();
+        three.write(at, 0..12, &times);
+        three.seal();
+    }
+    let want = three.read(0).expect("a quiet cluster answers");
+    assert_eq!(want.len(), 12);
+    assert!(want.values().all(|samples| samples.len() == 80));
+    let before = three.equal_blocks().unwrap();
+    three.clock.set(DAY + DAY_MS + 30 * 60 * 60 * 1000);
+    let over = AtomicBool::new(false);
+    let makers = std::thread::scope(|scope| {
+        let three = &three;
+        for at in 0..3 {
+            let (over, want) = (&over, &want);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    // A read may fail when a member is busy, but never answer wrongly.
+                    if let Some(got) = three.read(at) {
+                        assert!(got == *want, "member {at} answers otherwise");
+                    }
+                }
+            });
+        }
+        let mut merged = [0; 3];
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            eventually("everything is merged and all have applied it", || {
+                for (member, merged) in three.members.iter().zip(&mut merged) {
+                    *merged += member.merger().pass(Pace::Fast, &CancelToken::new()).merged;
+                }
+                let blocks = three.equal_blocks().unwrap_or_default();
+                !blocks.is_empty() && blocks.iter().all(|(_, entry)| entry.level == Level(1))
+            });
+        }));
+        over.store(true, Ordering::Relaxed);
+        done.unwrap();
+        merged
+    });
+    let after = three.equal_blocks().unwrap();
+    let arcs: BTreeSet<RingArc> = before.iter().map(|(arc, _)| *arc).collect();
+    assert_eq!((before.len(), after.len()), (arcs.len() * 4, arcs.len()));
+    assert_eq!(
+        makers.iter().sum::<usize>(),
+        arcs.len(),
+        "each once: {makers:?}"
+    );
+    for at in 0..3 {
+        eventually("every member answers", || {
+            three.read(at).is_some_and(|got| got == want)
+        });
+        let store = three.members[at].store();
+        let mut stream = store
+            .select(
+                &Selection {
+                    tenant: series(0).0,
+                    matchers: Vec::new(),
+                    range: TimeRange::ALL,
+                },
+                &context(),
+            )
+            .unwrap();
+        assert!(drain(stream.as_mut()) == want, "its own blocks hold all");
+    }
+    for member in &three.members {
+        member.close().unwrap();
+    }
+}
