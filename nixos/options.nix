@@ -71,7 +71,8 @@ with forms;
     back it gets a share again.
   '';
   cluster.copy_bandwidth = key size "32MiB" ''
-    How fast this node fetches blocks from others, in bytes a second; 0: as fast as it can.
+    How fast this node fetches blocks from others, and how fast it uploads them to the bucket,
+    in bytes a second; 0: as fast as it can.
   '';
   discovery.kind = key (choice [ "consul" "static" "dns" "none" ]) "none" ''
     What tells this node about its peers. With `none` it is a cluster of one.
@@ -128,6 +129,44 @@ with forms;
   '';
   discovery.consul.namespace = key text "" ''
     The namespace, in Consul Enterprise.
+  '';
+  archive.kind = key (choice [ "s3" "local" "none" ]) "none" ''
+    What sealed blocks are copied to: S3-compatible storage such as Garage, a directory, or
+    nothing. The same on all nodes of a cluster.
+  '';
+  archive.local.path = key path "" ''
+    The directory, which must be there: a second disk, or a share that all nodes of the
+    cluster have mounted.
+  '';
+  archive.s3.endpoint = key text "" ''
+    The address of the storage, such as `http://10.0.0.1:3900`. Unset: Amazon's, of the
+    region.
+  '';
+  archive.s3.region = key text "garage" ''
+    The region; what Garage calls `s3_region`.
+  '';
+  archive.s3.bucket = key text "" ''
+    The bucket, which must be there.
+  '';
+  archive.s3.prefix = key text "" ''
+    What the names of all objects begin with, so that one bucket may serve several
+    clusters.
+  '';
+  archive.s3.path_style = key flag "true" ''
+    Whether the bucket's name goes into the path, as Garage and MinIO want it, and not into
+    the host's name.
+  '';
+  archive.s3.access_key_file = key path "" ''
+    The file with the access key's id. Unset: `AWS_ACCESS_KEY_ID` in the environment, else
+    what the machine's instance profile says.
+  '';
+  archive.s3.secret_key_file = key path "" ''
+    The file with the secret key. Unset: `AWS_SECRET_ACCESS_KEY` in the environment, else
+    what the machine's instance profile says.
+  '';
+  archive.s3.ca_cert = key path "" ''
+    The file (PEM) with the authority that signed the storage's certificate. Unset: those
+    that the system trusts.
   '';
   ingest.max_recv_msg_size = key size "32MiB" ''
     The largest body of a write as it comes over the wire, compressed. A larger one is

@@ -1,6 +1,7 @@
 # Sourced by scripts/test and scripts/dev after setup.sh: makes the real servers that the end-to-end
 # tests start. Debian's come from its packages; Prometheus 3, the OpenTelemetry Collector, Consul
-# and Telegraf are built from the Go module proxy and kept in the cache.
+# and Telegraf are built from the Go module proxy, Garage from the Rust registry; all are kept in
+# the cache.
 
 export CAIRN_TOOLS_BIN="${CAIRN_TOOLS_BIN:-$CAIRN_CACHE/tools/bin}"
 mkdir -p "$CAIRN_TOOLS_BIN"
@@ -29,7 +30,22 @@ go_tool() { # go_tool NAME FILE MINUTES: builds NAME into FILE unless it is ther
     scripts/build-go-tools "$name" || say "$name could not be built: what needs it does without"
 }
 
-# All that the tests use. A machine that has none yet leaves the last three to a later run when it is
+garage_tool() { # builds Garage from the Rust registry unless it is there
+    [ ! -x "$CAIRN_TOOLS_BIN/garage" ] || return 0
+    say "building Garage, once for this machine: about 4 minutes"
+    local root
+    root=$(mktemp --directory)
+    if CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR="$root/target" cargo install garage \
+        --version 2.5.0 --locked --quiet --root "$root" --profile dev \
+        --no-default-features --features bundled-libs,sqlite,metrics; then
+        install --mode 755 --strip "$root/bin/garage" "$CAIRN_TOOLS_BIN/garage"
+    else
+        say "Garage could not be built: what needs it does without"
+    fi
+    rm --recursive --force "$root"
+}
+
+# All that the tests use. A machine that has none yet leaves the last four to a later run when it is
 # in a hurry (CI=true): its tests say then that they were skipped.
 servers_of_tests() {
     export CAIRN_SKIPPED="$CAIRN_CACHE/skipped.txt"
@@ -43,10 +59,11 @@ servers_of_tests() {
     [ -x "$CAIRN_TOOLS_BIN/prometheus3" ] || cold=yes
     go_tool prometheus prometheus3 5
     if [ -n "$cold" ] && [ -n "${CI:-}" ]; then
-        say "cold CI run: the OpenTelemetry Collector, Consul and Telegraf are left to the next one"
+        say "cold CI run: the OpenTelemetry Collector, Consul, Telegraf and Garage are left to the next one"
     else
         go_tool otelcol otelcol 10
         go_tool consul consul 10
         go_tool telegraf telegraf 6
+        garage_tool
     fi
 }

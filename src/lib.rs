@@ -7,6 +7,7 @@
 //! * [`codec`]: bytes to values and back. No I/O; every length is checked before it is believed.
 //! * [`source`]: the one trait through which a query sees samples.
 //! * [`store`]: one node's data: log, head, sealed blocks, and views of them together.
+//! * [`archive`]: the bucket: blocks and the catalog's copy in S3-compatible storage or a directory.
 //! * [`cluster`]: what many nodes agree on: control commands, seals, writes. Today one node is all.
 //! * [`ingest`]: samples arrive: remote-write decoding, validation, partial writes, self-scrape.
 //! * [`query`]: PromQL: syntax, plan, operators, functions. Sees data only through [`source`].
@@ -18,6 +19,7 @@
 //! `docs/architecture.md` has the picture and what each part does not know; `docs/format.md` has
 //! every byte on disk. `tests/tidy` holds the directions of the list above.
 
+pub mod archive;
 pub mod cli;
 pub mod cluster;
 pub mod codec;

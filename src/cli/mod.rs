@@ -8,10 +8,12 @@ mod client;
 mod completions;
 mod doctor;
 mod drain;
+mod flush;
 mod give_up;
 mod graph;
 mod query;
 mod recover;
+mod restore;
 mod ring;
 mod serve;
 mod status;
@@ -37,7 +39,9 @@ Examples:
   cairn query --last 1h --graph 'process_resident_memory_bytes'
   cairn status
   cairn ring                                     the cluster and what is wrong with it
-  cairn drain board-3                            empty a node before it goes";
+  cairn drain board-3                            empty a node before it goes
+  cairn flush                                    seal and upload everything now
+  cairn restore --config /etc/cairn.toml         have a lost cluster back from its bucket";
 
 /// A Prometheus-compatible metrics store for small machines.
 #[derive(Parser, Debug)]
@@ -65,6 +69,10 @@ enum Command {
     Drain(drain::Drain),
     /// Get a cluster going again that has lost too much to do so by itself.
     Recover(recover::Recover),
+    /// Seal and upload everything that a node holds, now.
+    Flush(flush::Flush),
+    /// Prepare an empty node from the bucket.
+    Restore(restore::Restore),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Completions),
 }
@@ -132,6 +140,8 @@ pub fn run() -> ExitCode {
         Command::Ring(command) => command.run(),
         Command::Drain(command) => command.run(),
         Command::Recover(command) => command.run(),
+        Command::Flush(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Query(command) => command.run(),

@@ -141,6 +141,7 @@ impl Status {
                 refuses.map_or("taken".to_owned(), |reason| format!("refused: {reason}")),
             ),
             ("cluster", of_cluster(&cluster, refuses)),
+            ("bucket", of_bucket(&cluster)),
             (
                 "active series",
                 text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries"),
@@ -186,6 +187,27 @@ fn of_cluster(cluster: &Value, said: Option<&str>) -> String {
         nodes.len()
     );
     line + &lines.collect::<String>()
+}
+
+/// What of the blocks the bucket has.
+fn of_bucket(cluster: &Value) -> String {
+    let Some(archive) = cluster.get("archive") else {
+        return "none (archive.kind)".to_owned();
+    };
+    let place = ring::text(archive, "place");
+    let count = |name: &str| archive.get(name).and_then(Value::as_u64).unwrap_or(0);
+    match count("waitingBlocks") {
+        0 => format!("{place}: has all blocks"),
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a size for a person, in three digits"
+        )]
+        blocks => format!(
+            "{place}: {blocks} blocks of {} wait, the oldest for {} s",
+            bytes(count("waitingBytes") as f64),
+            count("waitingSeconds")
+        ),
+    }
 }
 
 /// A number with its unit.

@@ -3,7 +3,7 @@
 use super::control::ControlError;
 use super::discovery::DiscoveryError;
 use super::peer::{PeerError, PeerSetupError};
-use crate::store;
+use crate::{archive, store};
 
 /// What a caller can do about it is the variant.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum Error {
     /// Too few members answer for what was wanted.
     #[error("{0}")]
     TooFew(String),
+    /// The bucket.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),

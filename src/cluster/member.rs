@@ -11,15 +11,16 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use super::control::{Control, ControlState, LocalControl, join_or_found};
-use super::data::DataPeers;
+use super::assembly::{alone, among_others, new_merger, new_uploader, open_archive, open_store};
+use super::blocks::Uploader;
+use super::control::{Control, ControlState};
 use super::decisions::{Decisions, Loss};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
-use super::merging::{MergeMetrics, Merger, MergerParts, Pace};
+use super::flushes::{FlushStatus, Flushes};
+use super::merging::{MergeMetrics, Merger, Pace};
 use super::metrics::ClusterMetrics;
-use super::moves::Follower;
-use super::opening::{MemberSettings, World};
+use super::opening::{MemberSettings, World, open_engine};
 use super::retention::Retention;
 use super::ring::{Plan, plan};
 use super::seal::{Busy, Sealer, SealerParts};
@@ -28,12 +29,10 @@ use super::together::{BuildParts, Joined, Together};
 use super::watch::Watch;
 use super::workers::{Rounds, Worker, start_worker};
 use super::write::{Gate, Refusing, Writer};
-use crate::model::{FOUNDING_DEPTH, Incarnation};
+use crate::model::Incarnation;
 use crate::runtime::CancelToken;
 use crate::source::Source;
-use crate::store::{
-    self, DataDir, Engine, HeadSettings, Store, StoreMetrics, StoreParts, Watermark,
-};
+use crate::store::{DataDir, Engine, Store, StoreMetrics, Watermark};
 
 /// The worker looks so often whether anything is due. Seals are spread over minutes, so nothing
 /// is gained by looking more often.
@@ -46,8 +45,8 @@ const MERGE_INTERVAL: Duration = Duration::from_secs(60);
 /// some 30, and their bounds are wide enough for one interval of that.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Block files that are open at a time; each costs a few KiB of memory and a descriptor.
-const OPEN_FILES_MAX: i32 = 512;
+/// What waits for the bucket is looked at so often: seals come one in minutes.
+const UPLOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// This node, open.
 pub struct LocalMember {
@@ -58,6 +57,9 @@ pub struct LocalMember {
     gate: Arc<Gate>,
     /// `None` on a node that is alone.
     together: Option<Arc<Together>>,
+    /// `None` where there is no bucket.
+    uploader: Option<Arc<Uploader>>,
+    flushes: Arc<Flushes>,
     me: Incarnation,
     replication_factor: u32,
     workers: Mutex<Vec<Worker>>,
@@ -77,10 +79,7 @@ impl LocalMember {
         registry: &mut Registry,
     ) -> Result<Self, Error> {
         let directory = DataDir::open(&settings.data_dir, world.chance.as_ref())?;
-        let path = directory.path().join("engine");
-        let cache = usize::try_from(settings.engine_cache_bytes).unwrap_or(usize::MAX);
-        let engine = store::RocksEngine::open(&path, cache, OPEN_FILES_MAX)?;
-        let engine: Arc<dyn Engine> = Arc::new(engine);
+        let engine = open_engine(directory.path(), settings.engine_cache_bytes)?;
         Self::open_on(engine, directory, settings, world, registry)
     }
 
@@ -114,6 +113,7 @@ impl LocalMember {
             Arc::clone(&member.store),
             Arc::clone(&member.sealer),
             retention,
+            Arc::clone(&member.flushes),
             metrics,
         );
         // The first look at the disk comes before the first write.
@@ -131,6 +131,10 @@ impl LocalMember {
         workers.push(start_worker("cairn-merge", MERGE_INTERVAL, merges)?);
         let watching = move |_: &CancelToken| watch.once();
         workers.push(start_worker("cairn-watch", WATCH_INTERVAL, watching)?);
+        if let Some(uploader) = member.uploader.clone() {
+            let upload = move |cancel: &CancelToken| uploader.round(cancel);
+            workers.push(start_worker("cairn-upload", UPLOAD_INTERVAL, upload)?);
+        }
         *member.workers.lock() = workers;
         member.gate.refuse(Refusing::NotReady, None);
         Ok(member)
@@ -145,14 +149,17 @@ impl LocalMember {
         registry: &mut Registry,
     ) -> Result<Self, Error> {
         let me = directory.incarnation();
+        let archive = open_archive(settings, world, registry)?;
         let joined = if settings.discovery.main.kind == DiscoveryKind::None {
             None
         } else {
-            Some(Joined::join(&engine, me, settings, world, registry)?)
+            let archive = archive.as_ref();
+            let joined = Joined::join(&engine, me, settings, world, archive, registry);
+            Some(joined?)
         };
         let control: Arc<dyn Control> = match &joined {
             Some(joined) => Arc::clone(&joined.raft) as Arc<dyn Control>,
-            None => alone(&engine, me, settings, world)?,
+            None => alone(&engine, me, settings, world, archive.as_ref())?,
         };
         let state = control.state();
         let store = open_store(engine, directory, &state, settings, world)?;
@@ -163,6 +170,7 @@ impl LocalMember {
             me,
             settings,
             world,
+            archive: archive.as_ref(),
         };
         let (together, follower, peers) = among_others(joined, &parts, registry);
         let metrics = ClusterMetrics::register(registry);
@@ -191,6 +199,7 @@ impl LocalMember {
                 gate.set_ring(&state, me);
             }
         }
+        let uploader = new_uploader(&parts, &control);
         Ok(Self {
             store,
             control,
@@ -198,6 +207,8 @@ impl LocalMember {
             merger: Arc::new(merger),
             gate,
             together,
+            uploader,
+            flushes: Arc::default(),
             me,
             replication_factor: settings.cluster.replication_factor,
             workers: Mutex::new(Vec::new()),
@@ -241,6 +252,7 @@ impl LocalMember {
             plan: Plan::default(),
             moves: Vec::new(),
             applied: BTreeMap::new(),
+            archive: self.uploader.as_ref().map(|uploader| uploader.status()),
             trouble: Vec::new(),
         };
         for (arc, partition) in &state.partitions {
@@ -344,6 +356,11 @@ impl LocalMember {
     }
 
     #[cfg(test)]
+    pub(super) fn uploader(&self) -> &Uploader {
+        self.uploader.as_deref().unwrap()
+    }
+
+    #[cfg(test)]
     pub(super) fn sealer(&self) -> &Sealer {
         &self.sealer
     }
@@ -365,6 +382,21 @@ impl LocalMember {
     /// When the store cannot say what it holds.
     pub fn flush(&self) -> Result<super::seal::Pass, Error> {
         self.sealer.flush(&CancelToken::new())
+    }
+
+    /// Orders the worker to seal everything that the head holds, and gives the order's number.
+    #[must_use]
+    pub fn order_flush(&self) -> u64 {
+        self.flushes.order()
+    }
+
+    /// How far that is, and what the bucket does not have yet.
+    #[must_use]
+    pub fn flush_status(&self) -> FlushStatus {
+        let held = self.store.held();
+        let samples = held.iter().map(|held| held.samples).sum();
+        let archive = self.uploader.as_ref().map(|uploader| uploader.status());
+        self.flushes.status(samples, archive)
     }
 
     /// Refuses writes from now on, ends the worker, and brings what was appended to disk.
@@ -396,90 +428,4 @@ impl Drop for LocalMember {
     fn drop(&mut self) {
         self.end_workers();
     }
-}
-
-/// The parts that talk to peers; on a node that is alone, what does without them.
-fn among_others(
-    joined: Option<Joined>,
-    parts: &BuildParts<'_>,
-    registry: &mut Registry,
-) -> (Option<Arc<Together>>, Arc<Follower>, Option<Arc<DataPeers>>) {
-    match joined {
-        Some(joined) => {
-            let built = joined.build(parts, registry);
-            let together = Some(Arc::new(built.together));
-            (together, built.follower, Some(built.peers))
-        }
-        None => {
-            let follower = Arc::new(Follower::new(Arc::clone(parts.store), parts.me, None));
-            (None, follower, None)
-        }
-    }
-}
-
-/// What merges blocks, from what seals are made from too.
-fn new_merger(
-    parts: &BuildParts<'_>,
-    control: &Arc<dyn Control>,
-    follower: &Arc<Follower>,
-    peers: Option<&Arc<DataPeers>>,
-    busy: &Busy,
-    metrics: MergeMetrics,
-) -> Merger {
-    Merger::new(MergerParts {
-        store: Arc::clone(parts.store),
-        control: Arc::clone(control),
-        clock: Arc::clone(&parts.world.clock),
-        me: parts.me,
-        grace: parts.settings.seal.grace,
-        retention: parts.settings.retention.total,
-        metrics,
-        follower: Arc::clone(follower),
-        peers: peers.cloned(),
-        busy: Arc::clone(busy),
-    })
-}
-
-/// The control log of a cluster of one.
-fn alone(
-    engine: &Arc<dyn Engine>,
-    me: Incarnation,
-    settings: &MemberSettings,
-    world: &World,
-) -> Result<Arc<dyn Control>, Error> {
-    let control = LocalControl::open(Arc::clone(engine))?;
-    let chance = world.chance.as_ref();
-    join_or_found(
-        &control,
-        engine.as_ref(),
-        me,
-        &settings.introduction,
-        chance,
-    )?;
-    Ok(Arc::new(control))
-}
-
-fn open_store(
-    engine: Arc<dyn Engine>,
-    directory: DataDir,
-    state: &ControlState,
-    settings: &MemberSettings,
-    world: &World,
-) -> Result<Arc<Store>, Error> {
-    let depths = state.partitions.keys().map(|arc| arc.depth());
-    let depth = depths.max().unwrap_or(FOUNDING_DEPTH);
-    Ok(Arc::new(Store::open(StoreParts {
-        directory,
-        engine,
-        cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
-        log: settings.log.clone(),
-        head: HeadSettings {
-            depth,
-            ..settings.head
-        },
-        head_bytes_max: settings.head_bytes_max,
-        decoded_bytes_max: settings.decoded_cache_bytes,
-        clock: Arc::clone(&world.clock),
-        chance: Arc::clone(&world.chance),
-    })?))
 }

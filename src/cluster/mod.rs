@@ -4,12 +4,15 @@
 //! n = 1: one member per partition, W = R = C = 1.
 
 mod addresses;
+mod assembly;
+mod blocks;
 mod clocks;
 mod control;
 mod data;
 mod decisions;
 mod discovery;
 mod error;
+mod flushes;
 mod identity;
 mod in_force;
 mod life;
@@ -39,10 +42,13 @@ mod write;
 
 use prometheus_client::registry::Registry;
 
+use crate::archive::ArchiveMetrics;
+
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
+pub use blocks::{ArchiveStatus, RestoreProgress, Restored, restore};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
-    ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, Greeting, GroupParts,
+    ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting, GroupParts,
     Introduction, Liveness, LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish,
     NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered, Refusal, SealCommit,
     Session, Split, Survivor, Timings, WireError, begin_session, is_sealable, join_or_found,
@@ -61,6 +67,7 @@ pub use discovery::{
     Surroundings, look as look_for_peers, open as open_discovery,
 };
 pub use error::Error;
+pub use flushes::FlushStatus;
 pub use member::LocalMember;
 pub use merging::{MergeMetrics, MergeResult, Merger, Merges, Pace};
 pub use metrics::{ClusterMetrics, SealResult};
@@ -88,8 +95,9 @@ pub use write::{
     WriteSettings, Writer, WriterParts,
 };
 
-/// Registers what a node counts of its peers, without any: for the reference of metrics.
+/// Registers what a node counts of its peers and its bucket, without any: for the reference of metrics.
 pub fn register_peer_metrics(registry: &mut Registry) {
+    drop(ArchiveMetrics::register(registry));
     drop(PeerMetrics::register(registry));
     drop(DiscoveryMetrics::register(registry));
     drop(ControlMetrics::register(registry));

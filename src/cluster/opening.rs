@@ -1,6 +1,6 @@
 //! What a member is opened with: its settings, and what it is handed of the world.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -8,9 +8,13 @@ use tokio::runtime::Handle;
 
 use super::control::Introduction;
 use super::discovery::DiscoverySettings;
+use super::error::Error;
 use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
+use crate::archive::ArchiveSettings;
 use crate::runtime::{CancelToken, Chance, Clock};
-use crate::store::{DiskSettings, HeadSettings, RetentionSettings, WriteLogSettings};
+use crate::store::{
+    DiskSettings, Engine, HeadSettings, RetentionSettings, RocksEngine, WriteLogSettings,
+};
 
 /// Memory that is used on behalf of peers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +67,20 @@ pub struct MemberSettings {
     pub peer: PeerSettings,
     /// Their certificates.
     pub peer_tls: PeerTlsSettings,
+    /// Where sealed blocks are copied to.
+    pub archive: ArchiveSettings,
     /// Where HTTP is served, for those who look this node up.
     pub http_listen: String,
+}
+
+/// Block files that are open at a time; each costs a few KiB of memory and a descriptor.
+const OPEN_FILES_MAX: i32 = 512;
+
+/// The engine of a data directory.
+pub(super) fn open_engine(directory: &Path, cache_bytes: u64) -> Result<Arc<dyn Engine>, Error> {
+    let cache = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
+    let engine = RocksEngine::open(&directory.join("engine"), cache, OPEN_FILES_MAX)?;
+    Ok(Arc::new(engine))
 }
 
 /// What a member is handed of the world.

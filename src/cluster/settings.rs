@@ -26,7 +26,8 @@ crate::settings! {
         /// How long a node may be away before what it holds is made anew on others. When it comes
         /// back it gets a share again.
         replace_after: Duration = Duration::from_secs(60 * 60),
-        /// How fast this node fetches blocks from others, in bytes a second; 0: as fast as it can.
+        /// How fast this node fetches blocks from others, and how fast it uploads them to the bucket,
+        /// in bytes a second; 0: as fast as it can.
         copy_bandwidth: ByteSize = ByteSize::mib(32),
     }
 }

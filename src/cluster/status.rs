@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::blocks::ArchiveStatus;
 use super::control::{ControlState, Liveness, MemberId, Move, Partition};
 use super::moves::Progress;
 use super::quorum::Sets;
@@ -35,6 +36,8 @@ pub struct ClusterStatus {
     pub under_replicated: usize,
     /// Partitions that take no writes and no reads.
     pub unavailable: usize,
+    /// The bucket, if there is one.
+    pub archive: Option<ArchiveStatus>,
     /// What is wrong, in words; the worst first.
     pub trouble: Vec<String>,
 }
@@ -111,6 +114,8 @@ pub(super) struct Surroundings {
     pub(super) moves: Vec<Progress>,
     /// What is applied here.
     pub(super) applied: BTreeMap<RingArc, u64>,
+    /// The bucket.
+    pub(super) archive: Option<ArchiveStatus>,
     /// What else is wrong, such as with discovery.
     pub(super) trouble: Vec<String>,
 }
@@ -155,6 +160,7 @@ pub(super) fn describe(state: &ControlState, around: Surroundings) -> ClusterSta
         moves: moves.collect(),
         under_replicated: 0,
         unavailable: partitions.iter().filter(|row| !row.available).count(),
+        archive: around.archive.clone(),
         trouble: Vec::new(),
         partitions,
     };
@@ -264,6 +270,10 @@ fn trouble(status: &ClusterStatus, more: Vec<String>) -> Vec<String> {
                 .to_owned(),
         );
     }
+    let archive = status.archive.as_ref();
+    if let Some(reason) = archive.and_then(|archive| archive.trouble.as_ref()) {
+        trouble.push(format!("sealed blocks wait for the bucket: {reason}"));
+    }
     trouble.extend(more);
     trouble
 }
@@ -319,6 +329,7 @@ mod tests {
                 plan: Plan::default(),
                 moves: Vec::new(),
                 applied: BTreeMap::new(),
+                archive: None,
                 trouble: Vec::new(),
             },
         )

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::addresses::{advertised, announcement, introduction};
+use super::blocks::{Archive, ask_leave};
 use super::clocks::ClockWatch;
 use super::control::{
     Control, ControlMetrics, ControlState, GroupParts, Introduction, MemberId, RaftControl,
@@ -101,6 +102,7 @@ impl Joined {
         incarnation: Incarnation,
         settings: &MemberSettings,
         world: &World,
+        archive: Option<&Archive>,
         registry: &mut Registry,
     ) -> Result<Self, Error> {
         let boot = boot_id();
@@ -139,6 +141,7 @@ impl Joined {
             },
             metrics: ControlMetrics::register(registry),
             timings: Timings::default(),
+            leave: archive.map(ask_leave),
         }))?;
         let (methods, service) = raft.service();
         services.enter(methods, &service);
@@ -181,6 +184,7 @@ impl Joined {
             Arc::clone(parts.store),
             parts.me,
             Some(Arc::clone(&peers)),
+            parts.archive.cloned(),
         ));
         let mover = self.moves(parts, &follower, &peers);
         let clocks = ClockWatch {
@@ -357,6 +361,8 @@ pub(super) struct BuildParts<'a> {
     pub(super) me: Incarnation,
     pub(super) settings: &'a MemberSettings,
     pub(super) world: &'a World,
+    /// `None` where there is no bucket.
+    pub(super) archive: Option<&'a Archive>,
 }
 
 /// What was made of them, for the sealer too.

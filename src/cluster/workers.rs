@@ -5,8 +5,9 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::error::Error;
+use super::flushes::Flushes;
 use super::retention::Retention;
-use super::seal::Sealer;
+use super::seal::{Pass, Sealer};
 use crate::runtime::{CancelToken, NamedThread};
 use crate::store::{self, Store, StoreMetrics};
 
@@ -39,6 +40,7 @@ pub(super) struct Rounds {
     store: Arc<Store>,
     sealer: Arc<Sealer>,
     retention: Retention,
+    flushes: Arc<Flushes>,
     metrics: StoreMetrics,
     count: u32,
     /// Rounds that pass without sealing after the last failure, and those that have.
@@ -51,12 +53,14 @@ impl Rounds {
         store: Arc<Store>,
         sealer: Arc<Sealer>,
         retention: Retention,
+        flushes: Arc<Flushes>,
         metrics: StoreMetrics,
     ) -> Self {
         Self {
             store,
             sealer,
             retention,
+            flushes,
             metrics,
             count: 0,
             pause: 0,
@@ -94,7 +98,10 @@ pub(super) fn start_worker(
 impl Rounds {
     /// Errors are logged here: nobody waits for the worker, and it tries again.
     pub(super) fn once(&mut self, cancel: &CancelToken) {
-        self.seal(cancel);
+        match self.flushes.due() {
+            Some(order) => self.flush(order, cancel),
+            None => self.seal(cancel),
+        }
         if let Err(error) = self.retention.pass(&self.sealer) {
             tracing::warn!(%error, "retention failed and will be tried again");
         }
@@ -109,6 +116,18 @@ impl Rounds {
             tracing::warn!(%error, "old marks could not be cleared away");
         }
         self.metrics.observe(&self.store);
+    }
+
+    /// Seals everything because somebody wants it, whatever failed before.
+    fn flush(&self, order: u64, cancel: &CancelToken) {
+        let pass = self.sealer.flush(cancel).unwrap_or_else(|error| {
+            tracing::warn!(%error, "sealing failed and will be tried again");
+            Pass {
+                failed: 1,
+                ..Pass::default()
+            }
+        });
+        self.flushes.note(order, pass);
     }
 
     /// A seal that fails will mostly fail again: building its block over and over would only wear

@@ -27,7 +27,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("discovery.", "the cluster"),
     ("peer.advertise", "the cluster"),
     ("node.capacity", "the cluster"),
-    ("archive.", "the bucket archive"),
     ("rules.", "rules and alerts"),
 ];
 
@@ -211,8 +210,8 @@ mod tests {
         );
         check("a = [", &["is not valid TOML"]);
         check(
-            "[archive]\nkind = \"s3\"",
-            &["archive.kind", "does not have yet"],
+            "[rules]\nfiles = \"x\"",
+            &["rules.files", "does not have yet"],
         );
         let missing = load(
             Some(Path::new("/nowhere/cairn.toml")),

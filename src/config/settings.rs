@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::archive::{self, ArchiveSettings, S3Settings};
 use crate::cluster::{
     ClusterSettings, ConsulSettings, DiscoverySettings, DnsSettings, KindSettings, PeerSettings,
     PeerTlsSettings, SealSettings, StaticSettings,
@@ -147,6 +148,16 @@ impl Settings {
             consul: self.discovery_consul.clone(),
         }
     }
+
+    /// All sections of the archive together.
+    #[must_use]
+    pub fn all_archive(&self) -> ArchiveSettings {
+        ArchiveSettings {
+            main: self.archive.clone(),
+            local: self.archive_local.clone(),
+            s3: self.archive_s3.clone(),
+        }
+    }
 }
 
 sections! {
@@ -160,6 +171,9 @@ sections! {
     discovery_static: StaticSettings = "discovery.static.",
     discovery_dns: DnsSettings = "discovery.dns.",
     discovery_consul: ConsulSettings = "discovery.consul.",
+    archive: archive::KindSettings = "archive.",
+    archive_local: archive::LocalSettings = "archive.local.",
+    archive_s3: S3Settings = "archive.s3.",
     ingest: IngestSettings = "ingest.",
     query: QuerySettings = "query.",
     retention: RetentionSettings = "retention.",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::{ClusterStatus, Loss};
+use crate::cluster::{ClusterStatus, FlushStatus, Loss};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
@@ -94,6 +94,12 @@ pub trait StatusProvider: Send + Sync + 'static {
     /// # Errors
     /// When a member does not say what it has, or the control group cannot decide now.
     fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String>;
+
+    /// Orders everything to be sealed now, and gives the order's number.
+    fn order_flush(&self) -> u64;
+
+    /// How far that is.
+    fn flush(&self) -> FlushStatus;
 
     /// What the node scrapes: itself, or nothing.
     fn targets(&self) -> Vec<TargetStatus>;

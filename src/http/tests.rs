@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::cluster::{ClusterStatus, Loss};
+use crate::cluster::{ArchiveStatus, ClusterStatus, FlushStatus, Loss};
 use crate::model::{
     BlockEntry, Exemplar, LabelSet, Metadata, MetricKind, RingArc, Samples, TenantId, TimestampMs,
     Value,
@@ -284,6 +284,23 @@ impl StatusProvider for Node {
             last: 3,
             current: 2,
             done: false,
+        }
+    }
+
+    fn order_flush(&self) -> u64 {
+        7
+    }
+
+    fn flush(&self) -> FlushStatus {
+        FlushStatus {
+            ordered: 7,
+            archive: Some(ArchiveStatus {
+                place: "the bucket".to_owned(),
+                waiting_bytes: 5,
+                trouble: Some("away".to_owned()),
+                ..ArchiveStatus::default()
+            }),
+            ..FlushStatus::default()
         }
     }
 

@@ -9,6 +9,7 @@ mod memory;
 mod parts;
 mod process;
 mod reload;
+mod restore;
 mod run;
 mod signals;
 mod status;
@@ -16,6 +17,7 @@ mod status;
 pub use error::Error;
 pub use parts::metrics_registry;
 pub use reload::ReadSettings;
+pub use restore::restore;
 pub use run::run;
 
 /// The commit that this program was built from, if whoever built it said so.

@@ -57,14 +57,10 @@ impl Ground {
         }
     }
 
-    /// Opens what the node holds. Takes as long as reading the log does.
-    pub(super) fn open_member(
-        &self,
-        runtime: &Handle,
-        registry: &mut Registry,
-    ) -> Result<LocalMember, super::Error> {
+    /// What a member is opened with.
+    pub(super) fn member_settings(&self) -> MemberSettings {
         let settings = &self.settings;
-        let member = MemberSettings {
+        MemberSettings {
             data_dir: settings.main.data_dir.clone(),
             introduction: Introduction {
                 name: self.name.clone(),
@@ -97,16 +93,30 @@ impl Ground {
             discovery: settings.all_discovery(),
             peer: settings.peer.clone(),
             peer_tls: settings.peer_tls.clone(),
+            archive: settings.all_archive(),
             http_listen: settings.http.listen.clone(),
-        };
-        let world = World {
+        }
+    }
+
+    /// What a member is handed of the world.
+    pub(super) fn world(&self, runtime: &Handle) -> World {
+        World {
             clock: Arc::clone(&self.clock),
             chance: Arc::clone(&self.chance),
             runtime: runtime.clone(),
             cancel: self.stop_opening.clone(),
             starting: self.starting.clone(),
-        };
-        Ok(LocalMember::open(&member, &world, registry)?)
+        }
+    }
+
+    /// Opens what the node holds. Takes as long as reading the log does.
+    pub(super) fn open_member(
+        &self,
+        runtime: &Handle,
+        registry: &mut Registry,
+    ) -> Result<LocalMember, super::Error> {
+        let (settings, world) = (self.member_settings(), self.world(runtime));
+        Ok(LocalMember::open(&settings, &world, registry)?)
     }
 
     pub(super) fn engine(&self, registry: &mut Registry) -> Engine {

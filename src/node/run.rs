@@ -46,7 +46,7 @@ pub fn run(settings: Settings, read: ReadSettings) -> Result<(), Error> {
     result
 }
 
-fn runtime() -> Result<Runtime, Error> {
+pub(super) fn runtime() -> Result<Runtime, Error> {
     let built = Builder::new_multi_thread()
         .worker_threads(cores().max(2))
         .max_blocking_threads(BLOCKING_THREADS_MAX)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cluster::{ClusterStatus, LocalMember, Loss};
+use crate::cluster::{ClusterStatus, FlushStatus, LocalMember, Loss};
 use crate::config::Settings;
 use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
@@ -140,6 +140,14 @@ impl StatusProvider for NodeStatus {
     fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String> {
         let loss = self.member.recover_ring(accept_loss);
         loss.map_err(|error| error.to_string())
+    }
+
+    fn order_flush(&self) -> u64 {
+        self.member.order_flush()
+    }
+
+    fn flush(&self) -> FlushStatus {
+        self.member.flush_status()
     }
 
     fn replay(&self) -> ReplayStatus {

@@ -1,6 +1,7 @@
 //! One node's data: log, head, sealed blocks. Sync; knows nothing of peers or of PromQL.
 
 mod absorb;
+mod adopt;
 mod applied;
 mod block;
 mod cardinality;
@@ -35,6 +36,7 @@ mod view;
 mod watermark;
 mod whole;
 
+pub use adopt::provisional;
 pub use block::{
     BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Fault,
     MergedBlocks, Ordinal, TenantReader, Verified, build_block, digest_of, verify_block,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::targets::appends;
 use super::targets::logs::{self, Files};
+use cairn::archive::{CatalogCopy, ClusterRecord, block_name, catalog_name};
 use cairn::cluster::encode_envelope;
 use cairn::cluster::{
     ContentWriter, CutAnswer, CutHeld, CutRequest, PullOf, PullRequest, Purpose, StageRequest,
@@ -92,10 +93,58 @@ fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     all.extend(commands());
     all.extend(peers());
     all.extend(exchanges());
+    all.extend(objects());
     for (at, query) in QUERIES.iter().enumerate() {
         all.push(("promql", at.to_string(), query.as_bytes().to_vec()));
     }
     all
+}
+
+/// What lies in a bucket, with its kind before it.
+fn objects() -> Vec<(&'static str, String, Vec<u8>)> {
+    let arc = RingArc::new(0x3000_0000, 4).unwrap();
+    let entry = |id: u8, uploaded| BlockEntry {
+        id: BlockId(u128::from(id)),
+        range: Window(i64::from(id) - 2).range(),
+        level: Level(0),
+        round: 1,
+        size: 1000,
+        samples: 99,
+        content_sum: 12,
+        digest: Digest([id; 32]),
+        uploaded,
+    };
+    let pack = Uploaded::Pack {
+        pack: Digest([7; 32]),
+        offset: 12,
+    };
+    let mut copy = CatalogCopy {
+        cluster: 0xc0,
+        arc,
+        version: 12,
+        expired_before: TimestampMs(-5),
+        history: Some(Digest([9; 32])),
+        entries: vec![entry(1, Uploaded::Object), entry(2, pack)],
+    };
+    let mut whole = copy.encode();
+    whole.truncate(whole.len() - 32);
+    (copy.history, copy.entries) = (None, Vec::new());
+    let empty = copy.encode();
+    let record = ClusterRecord {
+        cluster: 0xc0,
+        ancestors: vec![1, 2],
+    };
+    let name = block_name(0xc0, arc, &entry(1, Uploaded::None));
+    let copied = catalog_name(0xc0, arc, 12, Digest([3; 32]));
+    let seed =
+        |kind: u8, name: &str, bytes: &[u8]| ("bucket", name.to_owned(), [&[kind], bytes].concat());
+    vec![
+        seed(0, "catalog", &whole),
+        seed(0, "catalog-empty", &empty),
+        seed(1, "record", &record.encode()),
+        seed(2, "block-name", name.as_bytes()),
+        seed(2, "catalog-name", copied.as_bytes()),
+    ]
 }
 
 /// A saved message in every encoding, the number of the encoding before it.

@@ -20,6 +20,7 @@
 
 mod bad_input;
 mod browser;
+mod bucket;
 mod cluster;
 mod compare;
 mod crash;

@@ -10,6 +10,7 @@
 )]
 
 mod block;
+mod bucket;
 mod codec;
 mod control;
 mod hashes;

@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "config",
         &[
-            "http", "query", "ingest", "cluster", "store", "model", "runtime",
+            "http", "query", "ingest", "cluster", "archive", "store", "model", "runtime",
         ],
     ),
     ("node", &["*"]),

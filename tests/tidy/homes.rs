@@ -28,6 +28,8 @@ const HOMES: &[(&str, &[&str])] = &[
         ],
     ),
     ("tonic", &["src/cluster/peer/"]),
+    ("object_store", &["src/archive/"]),
+    ("futures_util", &["src/archive/"]),
     ("snap", &["src/ingest/"]),
     ("flate2", &["src/ingest/", "src/http/"]),
     ("zstd", &["src/codec/", "src/ingest/", "src/http/"]),
@@ -44,7 +46,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("domain", &["src/cluster/discovery/dns.rs"]),
     (
         "tokio_rustls",
-        &["src/cluster/discovery/consul/tls.rs", "src/cluster/peer/"],
+        &[
+            "src/cluster/discovery/consul/tls.rs",
+            "src/cluster/peer/",
+            "src/archive/",
+        ],
     ),
     (
         "rustls_native_certs",

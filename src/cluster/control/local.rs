@@ -66,6 +66,22 @@ impl LocalControl {
         Self::read(engine)
     }
 
+    /// Writes the state that a directory begins with: one that was restored.
+    ///
+    /// # Errors
+    /// When the engine fails, or keeps a state already.
+    pub fn begin(engine: &dyn Engine, state: &ControlState) -> Result<(), ControlError> {
+        let kept = engine.scan(Space::Control, b"", None)?;
+        if !kept.is_empty() {
+            return Err(ControlError::Mixed(
+                "it has a control state already".to_owned(),
+            ));
+        }
+        let mut batch = Batch::new();
+        batch.put(Space::Control, STATE_KEY, &state.encode());
+        Ok(engine.write(batch, Durability::Synced)?)
+    }
+
     /// The same, whatever else the directory belongs to.
     pub(super) fn read(engine: Arc<dyn Engine>) -> Result<Self, ControlError> {
         let mut state = match engine.get(Space::Control, STATE_KEY)? {

@@ -10,6 +10,7 @@ mod error;
 mod founding;
 mod local;
 mod raft;
+mod restored;
 mod state;
 mod wire;
 mod wire_parts;
@@ -33,8 +34,10 @@ pub use local::LocalControl;
 pub(in crate::cluster) use raft::can_be_spared;
 pub(in crate::cluster) use raft::rebuild;
 pub use raft::{
-    ControlMetrics, Ending, Greeting, GroupParts, Position, RaftControl, Survivor, Timings,
+    ControlMetrics, Ending, FoundingLeave, Greeting, GroupParts, Position, RaftControl, Survivor,
+    Timings,
 };
+pub(in crate::cluster) use restored::{RestoredPartition, restored_state};
 pub use state::{ControlState, DAY_MS, Liveness, Member, Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
 pub use wire_parts::WireError;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::cluster::blocks::Archive;
 use crate::cluster::control::{ControlState, Liveness, Partition};
 use crate::cluster::data::DataPeers;
 use crate::cluster::error::Error;
 use crate::cluster::quorum::{Role, Sets};
-use crate::model::{BlockEntry, Incarnation, RingArc};
+use crate::model::{BlockEntry, Incarnation, RingArc, Uploaded};
 use crate::runtime::CancelToken;
 use crate::store::{self, Catalog, Store};
 
@@ -40,6 +41,8 @@ pub(in crate::cluster) struct Follower {
     me: Incarnation,
     /// `None` on a node that has no peers.
     peers: Option<Arc<DataPeers>>,
+    /// `None` where there is no bucket.
+    archive: Option<Archive>,
     /// Partitions that are being sealed here: whoever seals applies what he has sealed, because he
     /// knows what is in it.
     sealing: Mutex<BTreeSet<RingArc>>,
@@ -62,11 +65,13 @@ impl Follower {
         store: Arc<Store>,
         me: Incarnation,
         peers: Option<Arc<DataPeers>>,
+        archive: Option<Archive>,
     ) -> Self {
         Self {
             store,
             me,
             peers,
+            archive,
             sealing: Mutex::default(),
         }
     }
@@ -152,13 +157,21 @@ impl Follower {
         sources: &[Incarnation],
         cancel: &CancelToken,
     ) -> Result<(), Error> {
-        let Some(peers) = &self.peers else {
-            return Err(Error::Store(store::Error::corrupt(
+        let from_peers = match &self.peers {
+            Some(peers) => peers.fetch(&self.store, entry, sources, cancel),
+            None => Err(Error::Store(store::Error::corrupt(
                 format!("block {} of partition {arc}", entry.id),
                 "the catalog names it, but its file is not there",
-            )));
+            ))),
         };
-        peers.fetch(&self.store, entry, sources, cancel)
+        let archive = self.archive.as_ref();
+        let archive = archive.filter(|_| entry.uploaded != Uploaded::None);
+        let (Err(error), Some(archive)) = (&from_peers, archive) else {
+            return from_peers;
+        };
+        let from_bucket = archive.fetch(&self.store, arc, entry, cancel, &|_| {});
+        from_bucket
+            .map_err(|bucket| Error::TooFew(format!("{error}; and from the bucket: {bucket}")))
     }
 }
 

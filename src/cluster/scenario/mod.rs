@@ -1,7 +1,9 @@
 //! Scenarios over the real store: whatever happens in whatever order, every read agrees with a
 //! model bit for bit. A failure names its seed; `CAIRN_SEED=n cargo test scenario` repeats it.
 
+mod bucket;
 mod merging;
+mod restore;
 mod three;
 mod world;
 
@@ -314,11 +316,13 @@ fn world_of(clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> crate::cluster::W
     }
 }
 
-/// A runtime that nothing runs on: nobody is talked to.
+/// A runtime on which nothing but requests to a bucket runs: nobody else is talked to.
 fn idle_runtime() -> tokio::runtime::Handle {
     static IDLE: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
     let runtime = IDLE.get_or_init(|| {
-        tokio::runtime::Builder::new_current_thread()
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
             .build()
             .unwrap()
     });

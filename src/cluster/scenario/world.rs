@@ -129,10 +129,17 @@ pub(super) fn histogram(count: u64) -> Histogram {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
+        let mut world = Self::unopened(seed);
+        world.open();
+        world
+    }
+
+    /// A node that has not been started yet.
+    pub(super) fn unopened(seed: u64) -> Self {
         let root = tempfile::tempdir().unwrap();
         let blocks = root.path().join("blocks");
         std::fs::create_dir(&blocks).unwrap();
-        let mut world = Self {
+        Self {
             engine: Arc::new(MemoryEngine::new(&blocks)),
             clock: Arc::new(ManualClock::at(TimestampMs(START))),
             chance: SeededChance::new(seed),
@@ -148,9 +155,7 @@ impl World {
             model: Model::default(),
             starts: 0,
             root,
-        };
-        world.open();
-        world
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -158,6 +163,10 @@ impl World {
     }
 
     pub(super) fn open(&mut self) {
+        self.try_open().expect("the node starts again");
+    }
+
+    pub(super) fn try_open(&mut self) -> Result<(), crate::cluster::Error> {
         self.member = None;
         self.starts += 1;
         let path = self.path().join("node");
@@ -171,7 +180,8 @@ impl World {
             &world,
             &mut Registry::default(),
         );
-        self.member = Some(opened.expect("the node starts again"));
+        self.member = Some(opened?);
+        Ok(())
     }
 
     /// The process dies, and buffered writes of the engine may or may not be lost.

@@ -101,6 +101,9 @@ fn write(out: &mut Vec<u8>, cluster: &ClusterStatus) {
     let partitions = &cluster.partitions;
     json::list(fields.field("partitions"), partitions, write_partition);
     json::list(fields.field("moves"), &cluster.moves, write_move);
+    if let Some(archive) = &cluster.archive {
+        super::archive::write(fields.field("archive"), archive);
+    }
     let trouble = cluster.trouble.iter().map(String::as_str);
     json::texts(fields.field("trouble"), trouble);
     fields.end();

@@ -1,6 +1,7 @@
 //! The endpoints below `/api/v1`, one file per group. Each is a plain function that runs on a pool
 //! thread: it reads parameters, asks engine or source, and writes its data as JSON.
 
+pub(super) mod archive;
 pub(super) mod call;
 pub(super) mod cluster;
 pub(super) mod empty;

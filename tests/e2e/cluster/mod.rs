@@ -11,3 +11,6 @@ mod senders;
 mod stories;
 mod strangers;
 mod upgrade;
+
+pub use lab::Lab;
+pub use stories::libfaketime;

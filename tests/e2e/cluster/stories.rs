@@ -251,7 +251,7 @@ fn a_board_sleeps_and_wakes() {
 }
 
 /// The library that shows a program another time of day.
-fn libfaketime() -> Option<String> {
+pub fn libfaketime() -> Option<String> {
     let places = ["x86_64-linux-gnu", "aarch64-linux-gnu", "faketime"];
     let paths = places.map(|place| format!("/usr/lib/{place}/faketime/libfaketime.so.1"));
     paths.into_iter().find(|path| Path::new(path).exists())

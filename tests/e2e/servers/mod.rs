@@ -2,12 +2,14 @@
 
 mod cairn;
 mod consul;
+mod garage;
 mod http;
 mod others;
 mod process;
 
 pub use cairn::Cairn;
 pub use consul::{Consul, ConsulPorts};
+pub use garage::Garage;
 pub use http::{Answer, get, post, post_form};
 #[allow(
     unused_imports,

@@ -17,6 +17,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("block", "the id of a block"),
     ("blocks", "how many blocks it is about"),
     ("bound", "the most that is allowed of it"),
+    ("bucket", "the bucket or directory, in words"),
     ("bytes", "how many bytes it takes"),
     ("bytes_before", "how many bytes the merged blocks took"),
     ("cluster", "the id of the cluster"),

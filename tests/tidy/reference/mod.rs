@@ -55,8 +55,8 @@ fn reference_of_the_command_line() {
 #[test]
 fn the_configuration_stays_small() {
     let keys = cairn::config::reference();
-    // How other systems are reached (Consul, DNS, certificates) is theirs to say, not ours.
-    let foreign = ["discovery.", "peer.tls."];
+    // How other systems are reached (Consul, DNS, S3, certificates) is theirs to say, not ours.
+    let foreign = ["discovery.", "peer.tls.", "archive.s3."];
     let own = keys.iter();
     let own = own.filter(|key| !foreign.iter().any(|prefix| key.key.starts_with(prefix)));
     let count = own.count();

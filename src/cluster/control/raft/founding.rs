@@ -34,6 +34,14 @@ pub(super) enum Standing {
 }
 
 impl RaftControl {
+    /// Whether a cluster may be founded here, and why not.
+    pub(super) async fn may_found(&self) -> Result<(), String> {
+        match &self.leave {
+            Some(leave) => leave().await,
+            None => Ok(()),
+        }
+    }
+
     pub(super) async fn found_alone(&self) -> Result<Standing, ControlError> {
         let decision = Decision {
             cluster: ClusterId(self.chance.next_u128()),

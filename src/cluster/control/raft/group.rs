@@ -18,7 +18,7 @@ use super::machine::Published;
 use super::metrics::ControlMetrics;
 use super::network::{HOPS_MAX, Peers, garbled};
 use super::sessions::{Position, Sessions};
-use super::settings::Timings;
+use super::settings::{FoundingLeave, Timings};
 use super::types::{GroupNode, NodeId, Proposal, Raft, Reply, number_of};
 use super::wire::{decode, messages as pb};
 use crate::cluster::control::command::{ClusterId, Command, Outcome, Session};
@@ -66,6 +66,7 @@ pub struct RaftControl {
     pub(super) introduction: Introduction,
     pub(super) chance: Arc<dyn Chance>,
     pub(super) timings: Timings,
+    pub(super) leave: Option<FoundingLeave>,
     pub(super) cluster: watch::Sender<Option<ClusterId>>,
     pub(super) trouble: Mutex<Option<String>>,
     pub(super) sessions: Sessions,

@@ -77,7 +77,10 @@ impl RaftControl {
             return self.announce().await;
         }
         if matches!(discovery.founding(), Founding::List([])) && cluster.is_none() {
-            return self.found_alone().await;
+            return match self.may_found().await {
+                Ok(()) => self.found_alone().await,
+                Err(reason) => Ok(Standing::Waiting(reason)),
+            };
         }
         let sighting = discovery.sightings().borrow().clone();
         if !sighting.answered {
@@ -88,7 +91,10 @@ impl RaftControl {
         let addresses: Vec<String> = sighting.peers.iter().map(|p| p.address.clone()).collect();
         let (greetings, silent) = self.greet(addresses).await?;
         match (cluster, one_cluster(&greetings)?) {
-            (None, None) => self.found(discovery, greetings, silent).await,
+            (None, None) => match self.may_found().await {
+                Ok(()) => self.found(discovery, greetings, silent).await,
+                Err(reason) => Ok(Standing::Waiting(reason)),
+            },
             (None, Some(theirs)) => {
                 if let Some(decision) = self.founds(discovery, theirs).await? {
                     return self.take(&decision).await;

@@ -37,4 +37,4 @@ pub use open::GroupParts;
 pub use rebuild::Survivor;
 pub(in crate::cluster) use rebuild::rebuild;
 pub use sessions::Position;
-pub use settings::Timings;
+pub use settings::{FoundingLeave, Timings};

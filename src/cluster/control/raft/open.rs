@@ -20,7 +20,7 @@ use super::machine::{Machine, adopt};
 use super::metrics::ControlMetrics;
 use super::network::{Network, Peers};
 use super::sessions::{Position, Sessions};
-use super::settings::Timings;
+use super::settings::{FoundingLeave, Timings};
 use super::types::{Raft, number_of};
 use super::wire::{decode, messages as pb};
 use crate::cluster::control::command::{ClusterId, Session};
@@ -68,6 +68,8 @@ pub struct GroupParts {
     pub metrics: ControlMetrics,
     /// How fast the group is.
     pub timings: Timings,
+    /// Whether a cluster may be founded; `None`: always.
+    pub leave: Option<FoundingLeave>,
 }
 
 /// The library's settings.
@@ -241,6 +243,7 @@ impl RaftControl {
             introduction: parts.introduction,
             chance: parts.chance,
             timings: parts.timings,
+            leave: parts.leave,
             cluster: watch::Sender::new(cluster),
             trouble: Mutex::default(),
             sessions: Sessions::default(),

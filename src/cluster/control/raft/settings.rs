@@ -1,5 +1,8 @@
 //! How fast the group is. Not for users: what suits a Raspberry Pi with a slow card suits all.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The group's times. Tests make them short.
@@ -38,3 +41,7 @@ impl Default for Timings {
         }
     }
 }
+
+/// Asked before a cluster is founded; the text says why not.
+pub type FoundingLeave =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;

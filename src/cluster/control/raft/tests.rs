@@ -174,6 +174,7 @@ impl World {
             chance,
             settings: self.settings.clone(),
             metrics: ControlMetrics::default(),
+            leave: None,
             timings: timings(),
         })
         .await?;

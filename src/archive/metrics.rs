@@ -1,0 +1,166 @@
+//! What the bucket is asked, and what comes of it.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// What the bucket is asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Traffic {
+    /// Take an object, or a part of one.
+    Put,
+    /// Give an object, or a part of one.
+    Get,
+    /// Name objects.
+    List,
+    /// Remove objects.
+    Delete,
+}
+
+impl Traffic {
+    const ALL: [Self; 4] = [Self::Put, Self::Get, Self::List, Self::Delete];
+
+    /// As it stands in messages.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl EncodeLabelValue for Traffic {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.text().encode(encoder)
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Labels {
+    operation: Traffic,
+}
+
+/// The metrics; clones are the same ones.
+#[derive(Clone, Debug)]
+pub struct ArchiveMetrics {
+    requests: Family<Labels, Counter>,
+    failures: Family<Labels, Counter>,
+    bytes: Family<Labels, Counter>,
+    duration: Histogram,
+    uploaded_blocks: Counter,
+    unuploaded_blocks: Gauge,
+    unuploaded_bytes: Gauge,
+    unuploaded_seconds: Gauge,
+}
+
+impl Default for ArchiveMetrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            failures: Family::default(),
+            bytes: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.005, 4.0, 8)),
+            uploaded_blocks: Counter::default(),
+            unuploaded_blocks: Gauge::default(),
+            unuploaded_bytes: Gauge::default(),
+            unuploaded_seconds: Gauge::default(),
+        }
+    }
+}
+
+impl ArchiveMetrics {
+    /// The metrics, at zero, in a registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        for operation in Traffic::ALL {
+            for family in [&metrics.requests, &metrics.failures, &metrics.bytes] {
+                drop(family.get_or_create(&Labels { operation }));
+            }
+        }
+        let families = [
+            (
+                "cairn_archive_requests",
+                "Requests to the bucket",
+                &metrics.requests,
+            ),
+            (
+                "cairn_archive_failures",
+                "Requests to the bucket that failed, after a few repetitions each",
+                &metrics.failures,
+            ),
+            (
+                "cairn_archive_bytes",
+                "Bytes of objects that went to the bucket and came from it",
+                &metrics.bytes,
+            ),
+        ];
+        for (name, help, family) in families {
+            registry.register(name, help, family.clone());
+        }
+        registry.register(
+            "cairn_archive_request_duration_seconds",
+            "How long a request to the bucket took, repetitions included",
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "cairn_uploaded_blocks",
+            "Blocks that this node has put into the bucket",
+            metrics.uploaded_blocks.clone(),
+        );
+        let gauges = [
+            (
+                "cairn_unuploaded_blocks",
+                "Blocks of the cluster that the bucket does not have yet; the same on all nodes",
+                &metrics.unuploaded_blocks,
+            ),
+            (
+                "cairn_unuploaded_bytes",
+                "Bytes of the cluster's blocks that the bucket does not have yet; the same on all nodes",
+                &metrics.unuploaded_bytes,
+            ),
+            (
+                "cairn_unuploaded_seconds",
+                "How long the oldest of these blocks has been waiting, as far as this process knows",
+                &metrics.unuploaded_seconds,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+        metrics
+    }
+
+    pub(super) fn request(&self, operation: Traffic, took: Duration, failed: bool) {
+        self.requests.get_or_create(&Labels { operation }).inc();
+        if failed {
+            self.failures.get_or_create(&Labels { operation }).inc();
+        }
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn bytes(&self, operation: Traffic, bytes: u64) {
+        let count = self.bytes.get_or_create(&Labels { operation });
+        count.inc_by(bytes);
+    }
+
+    /// A block has reached the bucket.
+    pub fn uploaded(&self) {
+        self.uploaded_blocks.inc();
+    }
+
+    /// What has not.
+    pub fn unuploaded(&self, blocks: u64, bytes: u64, since: Duration) {
+        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.unuploaded_blocks, blocks);
+        set(&self.unuploaded_bytes, bytes);
+        set(&self.unuploaded_seconds, since.as_secs());
+    }
+}

@@ -1,0 +1,265 @@
+//! The names of objects. They say whose an object is, where it belongs and what is in it:
+//!
+//! | name | object |
+//! | --- | --- |
+//! | `cluster.json` | which cluster lives below this prefix |
+//! | `<cluster>/blocks/<arc>/<level>/<start>-<end>/<round>-<digest>` | a block |
+//! | `<cluster>/catalog/<arc>/<version>-<digest>` | a partition's catalog at a version |
+//!
+//! Cluster and digests are hex digits, an arc is as it is shown (`3-4`), times are milliseconds,
+//! versions have leading zeros so that names sort as they do.
+
+use crate::model::{BlockEntry, Digest, Level, RingArc, TimeRange, TimestampMs};
+
+/// The object that says which cluster lives below a prefix.
+pub const RECORD_NAME: &str = "cluster.json";
+
+/// What a name says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Named {
+    /// The record of the cluster.
+    Record,
+    /// A block.
+    Block(NamedBlock),
+    /// A partition's catalog.
+    Catalog {
+        /// Whose.
+        cluster: u128,
+        /// The partition.
+        arc: RingArc,
+        /// Its version.
+        version: u64,
+        /// The digest of the object's bytes.
+        digest: Digest,
+    },
+}
+
+/// What a block's name says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NamedBlock {
+    /// Whose.
+    pub cluster: u128,
+    /// The partition.
+    pub arc: RingArc,
+    /// How often it was merged.
+    pub level: Level,
+    /// The times it was sealed for.
+    pub range: TimeRange,
+    /// The round of the seal.
+    pub round: u32,
+    /// The digest of its file.
+    pub digest: Digest,
+}
+
+/// Below which all blocks of a cluster lie.
+#[must_use]
+pub fn blocks_prefix(cluster: u128) -> String {
+    format!("{cluster:032x}/blocks")
+}
+
+/// Below which the catalogs of all partitions of a cluster lie.
+#[must_use]
+pub fn catalog_prefix(cluster: u128) -> String {
+    format!("{cluster:032x}/catalog")
+}
+
+/// The name of a block.
+#[must_use]
+pub fn block_name(cluster: u128, arc: RingArc, entry: &BlockEntry) -> String {
+    format!(
+        "{}/{arc}/{}/{}-{}/{}-{}",
+        blocks_prefix(cluster),
+        entry.level.0,
+        entry.range.start.0,
+        entry.range.end.0,
+        entry.round,
+        entry.digest
+    )
+}
+
+/// The name of a partition's catalog.
+#[must_use]
+pub fn catalog_name(cluster: u128, arc: RingArc, version: u64, digest: Digest) -> String {
+    format!("{}/{arc}/{version:020}-{digest}", catalog_prefix(cluster))
+}
+
+/// What a name says; `None`: it is not one of ours.
+#[must_use]
+pub fn parse_name(name: &str) -> Option<Named> {
+    if name == RECORD_NAME {
+        return Some(Named::Record);
+    }
+    let mut parts = name.split('/');
+    let cluster = hex::<16>(parts.next()?).map(u128::from_be_bytes)?;
+    let (kind, arc) = (parts.next()?, arc_of(parts.next()?)?);
+    let rest: Vec<&str> = parts.collect();
+    let named = match (kind, rest.as_slice()) {
+        ("blocks", [level, range, last]) => {
+            let (round, digest) = last.split_once('-')?;
+            Named::Block(NamedBlock {
+                cluster,
+                arc,
+                level: Level(level.parse().ok()?),
+                range: range_of(range)?,
+                round: round.parse().ok()?,
+                digest: Digest(hex(digest)?),
+            })
+        }
+        ("catalog", [last]) => {
+            let (version, digest) = last.split_once('-')?;
+            Named::Catalog {
+                cluster,
+                arc,
+                version: version.parse().ok()?,
+                digest: Digest(hex(digest)?),
+            }
+        }
+        _ => return None,
+    };
+    // One spelling only: `+1` and `01` are numbers too.
+    (spell(&named) == name).then_some(named)
+}
+
+fn spell(named: &Named) -> String {
+    match named {
+        Named::Record => RECORD_NAME.to_owned(),
+        Named::Block(block) => format!(
+            "{}/{}/{}/{}-{}/{}-{}",
+            blocks_prefix(block.cluster),
+            block.arc,
+            block.level.0,
+            block.range.start.0,
+            block.range.end.0,
+            block.round,
+            block.digest
+        ),
+        Named::Catalog {
+            cluster,
+            arc,
+            version,
+            digest,
+        } => catalog_name(*cluster, *arc, *version, *digest),
+    }
+}
+
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        let digits = text.get(2 * at..2 * at + 2)?;
+        *byte = u8::from_str_radix(digits, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn arc_of(text: &str) -> Option<RingArc> {
+    let (digits, depth) = text.split_once('-')?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let shown = u64::from_str_radix(digits, 16).ok()?;
+    let prefix = shown.checked_shl(u32::try_from(32 - 4 * digits.len()).ok()?)?;
+    RingArc::new(u32::try_from(prefix).ok()?, depth.parse().ok()?)
+}
+
+/// Times may be negative: the dash between them is the first one that begins none.
+fn range_of(text: &str) -> Option<TimeRange> {
+    let dash = text.get(1..)?.find('-')? + 1;
+    let (start, end) = (text.get(..dash)?, text.get(dash + 1..)?);
+    let at = |text: &str| text.parse().ok().map(TimestampMs);
+    Some(TimeRange::new(at(start)?, at(end)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BlockId, FOUNDING_DEPTH, Uploaded, Window};
+
+    fn entry(window: i64) -> BlockEntry {
+        BlockEntry {
+            id: BlockId(1),
+            range: Window(window).range(),
+            level: Level(2),
+            round: 3,
+            size: 10,
+            samples: 5,
+            content_sum: 7,
+            digest: Digest([0xab; 32]),
+            uploaded: Uploaded::Object,
+        }
+    }
+
+    fn check(arc: RingArc, entry: &BlockEntry) {
+        let name = block_name(0xc0, arc, entry);
+        let block = NamedBlock {
+            cluster: 0xc0,
+            arc,
+            level: entry.level,
+            range: entry.range,
+            round: 3,
+            digest: entry.digest,
+        };
+        assert_eq!(parse_name(&name), Some(Named::Block(block)), "{name}");
+        let name = catalog_name(0xc0, arc, 9, entry.digest);
+        let catalog = Named::Catalog {
+            cluster: 0xc0,
+            arc,
+            version: 9,
+            digest: entry.digest,
+        };
+        assert_eq!(parse_name(&name), Some(catalog));
+    }
+
+    #[test]
+    fn names_say_what_they_were_made_of() {
+        for window in [-3, -1, 0, 1, 250_000] {
+            for depth in [1, FOUNDING_DEPTH, 5, 13, 28] {
+                let last = u32::MAX << (32 - u32::from(depth));
+                check(RingArc::new(0, depth).unwrap(), &entry(window));
+                check(RingArc::new(last, depth).unwrap(), &entry(window));
+            }
+            check(RingArc::new(0, 0).unwrap(), &entry(window));
+        }
+        assert_eq!(parse_name("cluster.json"), Some(Named::Record));
+    }
+
+    /// The names of `docs/format.md`, which every later version must read.
+    #[test]
+    fn names_are_those_of_the_format() {
+        let arc = RingArc::new(0x3000_0000, 4).unwrap();
+        let digest = "ab".repeat(32);
+        assert_eq!(
+            block_name(0xc0, arc, &entry(-1)),
+            format!("000000000000000000000000000000c0/blocks/3-4/2/-7200000--1/3-{digest}")
+        );
+        assert_eq!(
+            catalog_name(0xc0, arc, 12, Digest([0xab; 32])),
+            format!("000000000000000000000000000000c0/catalog/3-4/00000000000000000012-{digest}")
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_is_no_name() {
+        let good = block_name(0xc0, RingArc::new(0, 4).unwrap(), &entry(5));
+        for bad in [
+            "",
+            "/",
+            "readme.txt",
+            "cluster.json/x",
+            &good[1..],
+            &good[..good.len() - 1],
+            &format!("{good}/x"),
+            &good.replace("/2/", "/02/"),
+            &good.replace("/2/", "/+2/"),
+            &good.replace("/2/", "/256/"),
+            &good.replace("/0-4/", "/1-0/"),
+            &good.replace("/0-4/", "/zz-4/"),
+            &good.to_uppercase(),
+            "ééééééééééééééééééé/blocks/0-4/0/1-2/3-4",
+        ] {
+            assert_eq!(parse_name(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The parts of a member, each made from settings and the parts below it. In which order is
+//! `member.rs`'s business.
+
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::blocks::{Archive, Uploader, UploaderParts, may_found};
+use super::control::{Control, ControlState, LocalControl, join_or_found};
+use super::data::DataPeers;
+use super::error::Error;
+use super::merging::{MergeMetrics, Merger, MergerParts};
+use super::moves::Follower;
+use super::opening::{MemberSettings, World};
+use super::seal::Busy;
+use super::together::{BuildParts, Joined, Together};
+use crate::archive::{ArchiveKind, ArchiveMetrics};
+use crate::model::{FOUNDING_DEPTH, Incarnation};
+use crate::runtime::Throttle;
+use crate::store::{DataDir, Engine, HeadSettings, Store, StoreParts};
+
+/// The parts that talk to peers; on a node that is alone, what does without them.
+pub(super) fn among_others(
+    joined: Option<Joined>,
+    parts: &BuildParts<'_>,
+    registry: &mut Registry,
+) -> (Option<Arc<Together>>, Arc<Follower>, Option<Arc<DataPeers>>) {
+    match joined {
+        Some(joined) => {
+            let built = joined.build(parts, registry);
+            let together = Some(Arc::new(built.together));
+            (together, built.follower, Some(built.peers))
+        }
+        None => {
+            let follower = Arc::new(Follower::new(
+                Arc::clone(parts.store),
+                parts.me,
+                None,
+                parts.archive.cloned(),
+            ));
+            (None, follower, None)
+        }
+    }
+}
+
+/// What merges blocks, from what seals are made from too.
+pub(super) fn new_merger(
+    parts: &BuildParts<'_>,
+    control: &Arc<dyn Control>,
+    follower: &Arc<Follower>,
+    peers: Option<&Arc<DataPeers>>,
+    busy: &Busy,
+    metrics: MergeMetrics,
+) -> Merger {
+    Merger::new(MergerParts {
+        store: Arc::clone(parts.store),
+        control: Arc::clone(control),
+        clock: Arc::clone(&parts.world.clock),
+        me: parts.me,
+        grace: parts.settings.seal.grace,
+        retention: parts.settings.retention.total,
+        metrics,
+        follower: Arc::clone(follower),
+        peers: peers.cloned(),
+        busy: Arc::clone(busy),
+    })
+}
+
+/// The bucket that settings name, if they name one.
+pub(super) fn open_archive(
+    settings: &MemberSettings,
+    world: &World,
+    registry: &mut Registry,
+) -> Result<Option<Archive>, Error> {
+    if settings.archive.main.kind == ArchiveKind::None {
+        return Ok(None);
+    }
+    let metrics = ArchiveMetrics::register(registry);
+    let archive = Archive::open(&settings.archive, &world.clock, &world.runtime, metrics)?;
+    Ok(archive)
+}
+
+/// The control log of a cluster of one.
+pub(super) fn alone(
+    engine: &Arc<dyn Engine>,
+    me: Incarnation,
+    settings: &MemberSettings,
+    world: &World,
+    archive: Option<&Archive>,
+) -> Result<Arc<dyn Control>, Error> {
+    let control = LocalControl::open(Arc::clone(engine))?;
+    if let (None, Some(archive)) = (control.state().cluster, archive) {
+        may_found(archive, &world.cancel)?;
+    }
+    let chance = world.chance.as_ref();
+    join_or_found(
+        &control,
+        engine.as_ref(),
+        me,
+        &settings.introduction,
+        chance,
+    )?;
+    Ok(Arc::new(control))
+}
+
+/// The store, in the depth of the ring.
+pub(super) fn open_store(
+    engine: Arc<dyn Engine>,
+    directory: DataDir,
+    state: &ControlState,
+    settings: &MemberSettings,
+    world: &World,
+) -> Result<Arc<Store>, Error> {
+    let depths = state.partitions.keys().map(|arc| arc.depth());
+    let depth = depths.max().unwrap_or(FOUNDING_DEPTH);
+    Ok(Arc::new(Store::open(StoreParts {
+        directory,
+        engine,
+        cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
+        log: settings.log.clone(),
+        head: HeadSettings {
+            depth,
+            ..settings.head
+        },
+        head_bytes_max: settings.head_bytes_max,
+        decoded_bytes_max: settings.decoded_cache_bytes,
+        clock: Arc::clone(&world.clock),
+        chance: Arc::clone(&world.chance),
+    })?))
+}
+
+/// What uploads blocks, where there is a bucket.
+pub(super) fn new_uploader(
+    parts: &BuildParts<'_>,
+    control: &Arc<dyn Control>,
+) -> Option<Arc<Uploader>> {
+    let archive = parts.archive?.clone();
+    Some(Arc::new(Uploader::new(UploaderParts {
+        store: Arc::clone(parts.store),
+        control: Arc::clone(control),
+        archive,
+        clock: Arc::clone(&parts.world.clock),
+        chance: Arc::clone(&parts.world.chance),
+        me: parts.me,
+        throttle: Throttle::new(parts.settings.cluster.copy_bandwidth.0),
+    })))
+}

@@ -1,0 +1,89 @@
+//! Blocks come back from the bucket: staged like those that a peer sends, and checked like them.
+
+use super::archive::Archive;
+use crate::archive::{self, ClusterRecord, block_name, fetch_piece};
+use crate::cluster::error::Error;
+use crate::model::{BlockEntry, RingArc};
+use crate::runtime::CancelToken;
+use crate::store::Store;
+
+impl Archive {
+    /// The clusters below whose names blocks of this one lie. Asked once: a cluster does not get
+    /// other ancestors while it runs.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked, or holds no cluster.
+    fn homes(&self, cancel: &CancelToken) -> Result<Vec<u128>, Error> {
+        if let Some(homes) = self.known_homes.lock().clone() {
+            return Ok(homes);
+        }
+        let record = self.wait(cancel, ClusterRecord::read(&self.bucket))?;
+        let record = record.ok_or_else(|| {
+            archive::Error::Foreign(format!("{self} has no cluster.json: is it the right one?"))
+        })?;
+        let homes: Vec<u128> = record.homes().collect();
+        *self.known_homes.lock() = Some(homes.clone());
+        Ok(homes)
+    }
+
+    /// Fetches a block's file; it is staged then. Bytes are shown to `note` as they come.
+    ///
+    /// # Errors
+    /// When the bucket has it not or not whole, or a disk fails.
+    pub(in crate::cluster) fn fetch(
+        &self,
+        store: &Store,
+        arc: RingArc,
+        entry: &BlockEntry,
+        cancel: &CancelToken,
+        note: &dyn Fn(u64),
+    ) -> Result<(), Error> {
+        let name = self.find(arc, entry, cancel)?;
+        self.fetch_object(store, &name, entry, cancel, note)
+    }
+
+    /// The object of a block.
+    fn find(
+        &self,
+        arc: RingArc,
+        entry: &BlockEntry,
+        cancel: &CancelToken,
+    ) -> Result<String, Error> {
+        for home in self.homes(cancel)? {
+            let name = block_name(home, arc, entry);
+            if self.wait(cancel, self.bucket.size(&name))?.is_some() {
+                return Ok(name);
+            }
+        }
+        Err(Error::Archive(archive::Error::Missing {
+            bucket: self.to_string(),
+            name: format!("of block {} of partition {arc}", entry.id),
+        }))
+    }
+
+    /// The same of an object whose name is known.
+    ///
+    /// # Errors
+    /// As [`Archive::fetch`].
+    pub(super) fn fetch_object(
+        &self,
+        store: &Store,
+        name: &str,
+        entry: &BlockEntry,
+        cancel: &CancelToken,
+        note: &dyn Fn(u64),
+    ) -> Result<(), Error> {
+        let Some(mut receiving) = store.receive(entry)? else {
+            note(entry.size);
+            return Ok(());
+        };
+        note(receiving.offset());
+        while !receiving.is_complete() {
+            let piece = fetch_piece(&self.bucket, name, receiving.offset(), entry.size);
+            let piece = self.wait(cancel, piece)?;
+            receiving.write(&piece)?;
+            note(piece.len() as u64);
+        }
+        Ok(receiving.finish()?)
+    }
+}

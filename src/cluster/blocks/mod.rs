@@ -1,0 +1,22 @@
+//! Where store and bucket meet: what is new goes up, what is missing comes back.
+//!
+//! Any entry of the catalog that is not `uploaded` is uploaded, whether it was sealed or merged.
+//! Not here: objects and their names (`archive`), files (`store`).
+
+mod archive;
+mod fetch;
+mod founding;
+mod mirror;
+mod owner;
+mod plan;
+mod restore;
+mod turn;
+mod uploader;
+
+pub(super) use archive::Archive;
+pub(super) use founding::{ask_leave, may_found};
+#[cfg(test)]
+pub(super) use restore::restore_on;
+pub use restore::{RestoreProgress, Restored, restore};
+pub use uploader::ArchiveStatus;
+pub(super) use uploader::{Uploader, UploaderParts};

@@ -1,0 +1,219 @@
+//! What a restore takes: of every partition the newest catalog whose blocks are all there, and the
+//! blocks that were put after it and that no catalog names yet.
+//!
+//! Real samples are always safe to add: a block that a merge had replaced, taken once more, holds
+//! nothing that the merged one does not. Only what had expired stays away.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::archive::Archive;
+use crate::archive::{
+    CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, Error, Listed, Named, NamedBlock, blocks_prefix,
+    catalog_prefix, parse_name,
+};
+use crate::model::{Digest, Level, RingArc, TimestampMs};
+use crate::runtime::CancelToken;
+
+/// A block that was put shortly before a catalog was copied may have missed it.
+const SLACK_MS: i64 = 15 * 60 * 1000;
+
+/// What lies in the bucket.
+#[derive(Default)]
+pub(super) struct Inventory {
+    /// The objects of blocks, by what is in them.
+    pub(super) blocks: BTreeMap<Digest, (NamedBlock, Listed)>,
+    /// The copies of catalogs, by partition and cluster.
+    copies: BTreeMap<(RingArc, u128), Vec<(u64, Listed)>>,
+    /// Objects that are not ours.
+    pub(super) strangers: u64,
+}
+
+/// One partition as it is restored.
+pub(super) struct PartitionPlan {
+    /// Its catalog.
+    pub(super) copy: CatalogCopy,
+    /// Blocks that the catalog does not name, to be looked into.
+    pub(super) strays: Vec<(NamedBlock, Listed)>,
+}
+
+/// All partitions, and what is wrong with what lies there.
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) partitions: BTreeMap<RingArc, PartitionPlan>,
+    pub(super) complaints: Vec<String>,
+}
+
+/// Lists what the clusters of a record have put there.
+pub(super) fn list(
+    archive: &Archive,
+    record: &ClusterRecord,
+    cancel: &CancelToken,
+) -> Result<Inventory, Error> {
+    let mut inventory = Inventory::default();
+    for home in record.homes() {
+        for prefix in [blocks_prefix(home), catalog_prefix(home)] {
+            let visit = |listed: Listed| inventory.add(listed);
+            archive.wait(cancel, archive.bucket.list(&prefix, visit))?;
+        }
+    }
+    Ok(inventory)
+}
+
+impl Inventory {
+    fn add(&mut self, listed: Listed) {
+        match parse_name(&listed.name) {
+            Some(Named::Block(block)) => {
+                self.blocks.insert(block.digest, (block, listed));
+            }
+            Some(Named::Catalog {
+                cluster,
+                arc,
+                version,
+                ..
+            }) => {
+                let copies = self.copies.entry((arc, cluster)).or_default();
+                copies.push((version, listed));
+            }
+            _ => self.strangers += 1,
+        }
+    }
+
+    /// The partitions of which anything is there.
+    fn arcs(&self) -> BTreeSet<RingArc> {
+        let blocks = self.blocks.values().map(|(block, _)| block.arc);
+        let copies = self.copies.keys().map(|(arc, _)| *arc);
+        blocks.chain(copies).collect()
+    }
+
+    /// Decides what is restored.
+    pub(super) fn plan(
+        &mut self,
+        archive: &Archive,
+        record: &ClusterRecord,
+        cancel: &CancelToken,
+    ) -> Result<Plan, Error> {
+        let mut plan = Plan::default();
+        for arc in self.arcs() {
+            let newest = self.newest(archive, record, arc, cancel, &mut plan.complaints)?;
+            let since = newest.as_ref().map(|(_, modified)| *modified);
+            let mut copy = newest.map_or_else(|| nothing(record, arc), |(copy, _)| copy);
+            let strays = self.strays(&copy, since);
+            let named = copy.entries.len();
+            copy.entries
+                .retain(|entry| self.has(entry.digest, entry.size));
+            let missing = named - copy.entries.len();
+            if missing > 0 {
+                plan.complaints.push(format!(
+                    "{missing} blocks that the catalog of partition {arc} names are not in the bucket: what is in them is lost"
+                ));
+            }
+            let partition = PartitionPlan { copy, strays };
+            plan.partitions.insert(arc, partition);
+        }
+        Ok(plan)
+    }
+
+    /// The newest catalog of a partition: of the newest cluster that has any, the highest version
+    /// whose blocks are all there; where there is none, the highest.
+    fn newest(
+        &mut self,
+        archive: &Archive,
+        record: &ClusterRecord,
+        arc: RingArc,
+        cancel: &CancelToken,
+        complaints: &mut Vec<String>,
+    ) -> Result<Option<(CatalogCopy, TimestampMs)>, Error> {
+        for home in record.homes() {
+            let mut copies = self.copies.remove(&(arc, home)).unwrap_or_default();
+            copies.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+            let mut best: Option<(CatalogCopy, TimestampMs, usize)> = None;
+            for (version, listed) in copies {
+                // The first that is whole is the newest, but for others of its version.
+                let whole = best.as_ref().filter(|(_, _, missing)| *missing == 0);
+                if whole.is_some_and(|(copy, _, _)| copy.version > version) {
+                    break;
+                }
+                let Some(copy) = read(archive, &listed, home, arc, cancel, complaints)? else {
+                    continue;
+                };
+                let entries = copy.entries.iter();
+                let missing = entries.filter(|entry| !self.has(entry.digest, entry.size));
+                let missing = missing.count();
+                let better = best.as_ref().is_none_or(|(known, _, known_missing)| {
+                    missing == 0 && (*known_missing > 0 || copy.entries.len() > known.entries.len())
+                });
+                if better {
+                    best = Some((copy, listed.modified, missing));
+                }
+            }
+            if let Some((copy, modified, _)) = best {
+                return Ok(Some((copy, modified)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn has(&self, digest: Digest, size: u64) -> bool {
+        let found = self.blocks.get(&digest);
+        found.is_some_and(|(_, listed)| listed.size == size)
+    }
+
+    /// Sealed blocks of a partition that its catalog does not name and that are not older.
+    fn strays(&self, copy: &CatalogCopy, since: Option<TimestampMs>) -> Vec<(NamedBlock, Listed)> {
+        let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
+        let of_arc = self.blocks.values().filter(|(block, listed)| {
+            block.arc == copy.arc
+                && block.level == Level(0)
+                && block.range.end >= copy.expired_before
+                && since.is_none_or(|since| listed.modified >= since.plus_ms(-SLACK_MS))
+                && !named.contains(&block.digest)
+        });
+        of_arc.cloned().collect()
+    }
+}
+
+/// A partition without a catalog: all there is are its blocks.
+fn nothing(record: &ClusterRecord, arc: RingArc) -> CatalogCopy {
+    CatalogCopy {
+        cluster: record.cluster,
+        arc,
+        version: 1,
+        expired_before: TimestampMs::MIN,
+        history: None,
+        entries: Vec::new(),
+    }
+}
+
+/// One copy; `None`: it is damaged or somebody else's.
+fn read(
+    archive: &Archive,
+    listed: &Listed,
+    home: u128,
+    arc: RingArc,
+    cancel: &CancelToken,
+    complaints: &mut Vec<String>,
+) -> Result<Option<CatalogCopy>, Error> {
+    let bytes = archive.wait(cancel, archive.bucket.get(&listed.name, CATALOG_BYTES_MAX));
+    let copy = match bytes {
+        Ok(Some(bytes)) => CatalogCopy::decode(&bytes),
+        Ok(None) => return Ok(None),
+        Err(error) if error.is_of_object() => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    let copy = copy.and_then(|copy| match copy {
+        copy if (copy.cluster, copy.arc) != (home, arc) => {
+            Err("it is of another partition than its name says".to_owned())
+        }
+        copy if copy.history.is_some() => {
+            Err("it has a manifest, which this version does not read: use a newer one".to_owned())
+        }
+        copy => Ok(copy),
+    });
+    match copy {
+        Ok(copy) => Ok(Some(copy)),
+        Err(problem) => {
+            complaints.push(format!("{}: {problem}: it is left out", listed.name));
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! An empty data directory becomes the first node of a cluster that was lost, from the bucket
+//! alone.
+//!
+//! Everything is fetched and checked first; then the bucket's record names the new cluster and its
+//! ancestors; last, in one batch, the control state is written, without which the directory is as
+//! empty as before. Interrupted anywhere, the same command goes on where it was.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::archive::Archive;
+use super::plan::{Inventory, PartitionPlan, list};
+use crate::archive::{ArchiveMetrics, ClusterRecord, Listed, NamedBlock, block_name};
+use crate::cluster::control::{
+    ClusterId, Control, LocalControl, RestoredPartition, restored_state,
+};
+use crate::cluster::error::Error;
+use crate::cluster::opening::{MemberSettings, World, open_engine};
+use crate::model::{BlockEntry, Incarnation, RingArc, Uploaded};
+use crate::runtime::CancelToken;
+use crate::store::{DataDir, Engine, HeadSettings, Store, StoreParts, provisional};
+
+/// How far a restore is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RestoreProgress {
+    /// Blocks to fetch, as far as is known.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Blocks that are here.
+    pub blocks_done: u64,
+    /// Bytes that are here.
+    pub bytes_done: u64,
+}
+
+/// What was restored.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Restored {
+    /// The new cluster.
+    pub cluster: String,
+    /// The one that was lost.
+    pub from: String,
+    /// Blocks.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Samples in them.
+    pub samples: u64,
+    /// Blocks among them that no catalog named yet.
+    pub adopted: u64,
+    /// What could not be restored, in words.
+    pub complaints: Vec<String>,
+}
+
+/// Prepares the data directory that settings name from the bucket that they name.
+///
+/// # Errors
+/// When the directory is not empty, the bucket holds no cluster or cannot be read, or a disk fails.
+pub fn restore(
+    settings: &MemberSettings,
+    world: &World,
+    show: &dyn Fn(RestoreProgress),
+) -> Result<Restored, Error> {
+    let metrics = ArchiveMetrics::register(&mut Registry::default());
+    let archive = Archive::open(&settings.archive, &world.clock, &world.runtime, metrics)?;
+    let archive = archive.ok_or_else(|| {
+        let text = "archive.kind is \"none\": name the bucket to restore from";
+        Error::Setting(text.to_owned())
+    })?;
+    let directory = DataDir::open(&settings.data_dir, world.chance.as_ref())?;
+    let engine = open_engine(directory.path(), settings.engine_cache_bytes)?;
+    restore_on(engine, directory, settings, world, &archive, show)
+}
+
+/// The same on an engine that is open already.
+pub(in crate::cluster) fn restore_on(
+    engine: Arc<dyn Engine>,
+    directory: DataDir,
+    settings: &MemberSettings,
+    world: &World,
+    archive: &Archive,
+    show: &dyn Fn(RestoreProgress),
+) -> Result<Restored, Error> {
+    refuse_used(&engine, directory.path())?;
+    let cancel = &world.cancel;
+    archive.wait(cancel, archive.bucket.probe())?;
+    let record = archive.wait(cancel, ClusterRecord::read(&archive.bucket))?;
+    let record = record.ok_or_else(|| {
+        Error::Setting(format!(
+            "{archive} holds no cluster (there is no cluster.json): look at archive.s3.prefix, or at what is mounted"
+        ))
+    })?;
+    let mut inventory = list(archive, &record, cancel)?;
+    let plan = inventory.plan(archive, &record, cancel)?;
+    let me = directory.incarnation();
+    let cluster = ClusterId(world.chance.next_u128());
+    let store = empty_store(&engine, directory, cluster, settings, world)?;
+    let mut taking = Taking {
+        archive,
+        store: &store,
+        inventory: &inventory,
+        cancel,
+        show,
+        progress: RestoreProgress::default(),
+        adopted: 0,
+        complaints: plan.complaints,
+    };
+    let partitions = taking.all(plan.partitions)?;
+    let (progress, adopted) = (taking.progress, taking.adopted);
+    let complaints = std::mem::take(&mut taking.complaints);
+    store.close()?;
+    begin(&engine, archive, &record, cluster, me, &partitions, cancel)?;
+    let entries = partitions.values().flat_map(|p| &p.entries);
+    Ok(Restored {
+        cluster: cluster.to_string(),
+        from: format!("{:032x}", record.cluster),
+        blocks: progress.blocks_done,
+        bytes: entries.clone().map(|entry| entry.size).sum(),
+        samples: entries.map(|entry| entry.samples).sum(),
+        adopted,
+        complaints,
+    })
+}
+
+/// Restoring over something would be losing it.
+fn refuse_used(engine: &Arc<dyn Engine>, path: &Path) -> Result<(), Error> {
+    let control = LocalControl::open(Arc::clone(engine))?;
+    if control.state().cluster.is_none() {
+        return Ok(());
+    }
+    Err(Error::Setting(format!(
+        "the data directory {} holds a cluster already: restore into an empty one (--data-dir)",
+        path.display()
+    )))
+}
+
+/// A store that holds nothing: what files are received by.
+fn empty_store(
+    engine: &Arc<dyn Engine>,
+    directory: DataDir,
+    cluster: ClusterId,
+    settings: &MemberSettings,
+    world: &World,
+) -> Result<Store, Error> {
+    Ok(Store::open(StoreParts {
+        directory,
+        engine: Arc::clone(engine),
+        cluster_id: cluster.0,
+        log: settings.log.clone(),
+        head: HeadSettings::default(),
+        head_bytes_max: 0,
+        decoded_bytes_max: 0,
+        clock: Arc::clone(&world.clock),
+        chance: Arc::clone(&world.chance),
+    })?)
+}
+
+/// The point of no return: the bucket's record, then the control state.
+fn begin(
+    engine: &Arc<dyn Engine>,
+    archive: &Archive,
+    record: &ClusterRecord,
+    cluster: ClusterId,
+    me: Incarnation,
+    partitions: &BTreeMap<RingArc, RestoredPartition>,
+    cancel: &CancelToken,
+) -> Result<(), Error> {
+    let state = restored_state(cluster, me, partitions).map_err(Error::Setting)?;
+    let heir = ClusterRecord {
+        cluster: cluster.0,
+        ancestors: record.homes().collect(),
+    };
+    archive.wait(cancel, heir.write(&archive.bucket))?;
+    LocalControl::begin(engine.as_ref(), &state)?;
+    Ok(())
+}
+
+/// A restore under way.
+struct Taking<'a> {
+    archive: &'a Archive,
+    store: &'a Store,
+    inventory: &'a Inventory,
+    cancel: &'a CancelToken,
+    show: &'a dyn Fn(RestoreProgress),
+    progress: RestoreProgress,
+    adopted: u64,
+    complaints: Vec<String>,
+}
+
+impl Taking<'_> {
+    fn all(
+        &mut self,
+        plans: BTreeMap<RingArc, PartitionPlan>,
+    ) -> Result<BTreeMap<RingArc, RestoredPartition>, Error> {
+        for plan in plans.values() {
+            let named = plan.copy.entries.iter().map(|entry| entry.size);
+            let strays = plan.strays.iter().map(|(_, listed)| listed.size);
+            for size in named.chain(strays) {
+                self.progress.blocks += 1;
+                self.progress.bytes = self.progress.bytes.saturating_add(size);
+            }
+        }
+        (self.show)(self.progress);
+        let mut partitions = BTreeMap::new();
+        for (arc, plan) in plans {
+            partitions.insert(arc, self.partition(plan)?);
+        }
+        Ok(partitions)
+    }
+
+    fn partition(&mut self, plan: PartitionPlan) -> Result<RestoredPartition, Error> {
+        let mut entries = Vec::with_capacity(plan.copy.entries.len());
+        for entry in plan.copy.entries {
+            let name = match self.inventory.blocks.get(&entry.digest) {
+                Some((_, listed)) => listed.name.clone(),
+                None => block_name(plan.copy.cluster, plan.copy.arc, &entry),
+            };
+            if self.fetch(&name, &entry)? {
+                entries.push(entry);
+            }
+        }
+        for (named, listed) in plan.strays {
+            if let Some(entry) = self.adopt(&named, &listed)? {
+                self.adopted += 1;
+                entries.push(entry);
+            }
+        }
+        for entry in &mut entries {
+            if entry.uploaded == Uploaded::None {
+                entry.uploaded = Uploaded::Object;
+            }
+        }
+        Ok(RestoredPartition {
+            version: plan.copy.version,
+            expired_before: plan.copy.expired_before,
+            entries,
+        })
+    }
+
+    /// Fetches a file; an object that is damaged is named and left out.
+    fn fetch(&mut self, name: &str, entry: &BlockEntry) -> Result<bool, Error> {
+        let before = self.progress.bytes_done;
+        let bytes = std::cell::Cell::new(before);
+        let (show, progress) = (self.show, self.progress);
+        let note = |more: u64| {
+            bytes.set(bytes.get().saturating_add(more));
+            show(RestoreProgress {
+                bytes_done: bytes.get(),
+                ..progress
+            });
+        };
+        let fetched = self
+            .archive
+            .fetch_object(self.store, name, entry, self.cancel, &note);
+        self.progress.bytes_done = before.saturating_add(entry.size);
+        self.progress.blocks_done += u64::from(fetched.is_ok());
+        (self.show)(self.progress);
+        match fetched {
+            Ok(()) => Ok(true),
+            Err(error) if is_damage(&error) => {
+                self.complaints
+                    .push(format!("{error}: what is in it is lost"));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A block that no catalog names says itself what it is.
+    fn adopt(&mut self, named: &NamedBlock, listed: &Listed) -> Result<Option<BlockEntry>, Error> {
+        let provisional = provisional(named.digest, listed.size);
+        if !self.fetch(&listed.name, &provisional)? {
+            return Ok(None);
+        }
+        let problem = match self.store.identify(&provisional, self.cancel) {
+            Ok((properties, entry))
+                if (properties.arc, entry.range) == (named.arc, named.range) =>
+            {
+                return Ok(Some(entry));
+            }
+            Ok((_, entry)) => {
+                self.store.unstage(entry.id)?;
+                "it is another block than its name says".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
+        self.progress.blocks_done = self.progress.blocks_done.saturating_sub(1);
+        self.complaints
+            .push(format!("{}: {problem}: it is left out", listed.name));
+        Ok(None)
+    }
+}
+
+/// Whether an object is not what it should be: others may be.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Archive(error) => error.is_of_object(),
+        Error::Store(crate::store::Error::Corrupt { .. }) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,90 @@
+//! Who uploads what: the first live member of a partition at once, which mostly is the one that
+//! sealed; each further one some minutes later, in case those before it do not. Two at once do no
+//! harm: they put the same bytes under the same name.
+
+use std::time::Duration;
+
+use crate::cluster::control::{ControlState, Liveness, Partition};
+use crate::model::Incarnation;
+
+/// Each member waits so long for the one before it.
+const TURN: Duration = Duration::from_secs(5 * 60);
+
+/// Whether a member is to upload a block of a partition that has waited for so long.
+pub(super) fn is_my_turn(
+    state: &ControlState,
+    partition: &Partition,
+    me: Incarnation,
+    waited: Duration,
+) -> bool {
+    place(state, partition, me).is_some_and(|before| waited >= TURN.saturating_mul(before))
+}
+
+/// Whether a member is the first live one of a partition.
+pub(super) fn is_first(state: &ControlState, partition: &Partition, me: Incarnation) -> bool {
+    place(state, partition, me) == Some(0)
+}
+
+/// How many live members stand before one.
+fn place(state: &ControlState, partition: &Partition, me: Incarnation) -> Option<u32> {
+    let is_live = |who: &Incarnation| {
+        let member = state.members.get(who);
+        *who == me || member.is_none_or(|member| member.liveness == Liveness::Live)
+    };
+    let members = partition.members.iter().map(|member| member.incarnation);
+    let before = members.filter(is_live).position(|who| who == me);
+    before.and_then(|before| u32::try_from(before).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::control::{Command, Found, NodeUp, Session};
+    use crate::cluster::{ClusterId, control};
+    use crate::model::{FOUNDING_DEPTH, RingArc};
+
+    fn node(number: u128) -> Command {
+        Command::NodeUp(NodeUp {
+            name: String::new(),
+            incarnation: Incarnation(number),
+            session: Session {
+                starts: 1,
+                nonce: 1,
+            },
+            addresses: Vec::new(),
+            zone: String::new(),
+            capacity_bytes: 0,
+            version: String::new(),
+            feature_level_max: control::FEATURE_LEVEL,
+            life: 0,
+        })
+    }
+
+    #[test]
+    fn the_first_live_member_uploads_and_others_wait_their_turn() {
+        let mut state = ControlState::default();
+        state.apply(&Command::Found(Found {
+            cluster: ClusterId(1),
+            depth: FOUNDING_DEPTH,
+            founders: [1, 2, 3].map(Incarnation).to_vec(),
+        }));
+        for number in 1..=4 {
+            state.apply(&node(number));
+        }
+        let arc = RingArc::all(FOUNDING_DEPTH).next().unwrap();
+        let turns = |state: &ControlState, minutes: u64| {
+            let partition = state.partition(arc).unwrap();
+            let waited = Duration::from_secs(60 * minutes);
+            [1, 2, 3, 4].map(|me| is_my_turn(state, partition, Incarnation(me), waited))
+        };
+        assert_eq!(turns(&state, 0), [true, false, false, false]);
+        assert_eq!(turns(&state, 5), [true, true, false, false]);
+        assert_eq!(turns(&state, 10), [true, true, true, false]);
+        state.apply(&Command::NodeDown(Incarnation(1)));
+        assert_eq!(turns(&state, 0), [true, true, false, false]);
+        let partition = state.partition(arc).unwrap();
+        assert!(is_first(&state, partition, Incarnation(2)));
+        assert!(!is_first(&state, partition, Incarnation(3)));
+        assert!(!is_first(&state, partition, Incarnation(4)));
+    }
+}

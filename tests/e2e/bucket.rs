@@ -1,0 +1,300 @@
+//! The bucket: sealed history lives in a real Garage, and a node whose disk is lost comes back from
+//! it with every sample, bit for bit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::cluster::{Lab, libfaketime};
+use super::remote_write::{body, now_ms, send, series};
+use super::servers::{Cairn, Garage, Server, eventually, free_port, get, skip};
+
+const SERIES: usize = 30;
+const STEP_MS: i64 = 60_000;
+const DAY_MS: i64 = 86_400_000;
+
+/// What was acknowledged: series to timestamp to bits.
+type Written = BTreeMap<usize, BTreeMap<i64, u64>>;
+
+/// Sends some hours of samples with their own times, newest last.
+fn write(url: &str, from: i64, to: i64, written: &mut Written) {
+    let times: Vec<i64> = (from..to).step_by(STEP_MS as usize).collect();
+    for part in times.chunks(100) {
+        let mut request = Vec::new();
+        for number in 0..SERIES {
+            let value = |at: i64| {
+                let mixed =
+                    (at as u64 ^ ((number as u64) << 40)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                f64::from_bits(mixed >> 2)
+            };
+            let samples: Vec<(i64, f64)> = part.iter().map(|at| (*at, value(*at))).collect();
+            let labels = [
+                ("__name__", "bucket_story"),
+                ("instance", &format!("host-{}", number % 5)),
+                ("job", "story"),
+                ("number", &number.to_string()),
+            ];
+            request.push(series(&labels, &samples));
+            let of_series = written.entry(number).or_default();
+            of_series.extend(samples.iter().map(|(at, value)| (*at, value.to_bits())));
+        }
+        let answer = send(url, &body(request)).unwrap();
+        assert_eq!(answer.status, 204, "{}", answer.text());
+    }
+}
+
+/// What a node answers for everything of the last days.
+fn read(node: &Cairn) -> Written {
+    of_answer(&node.query("bucket_story[3d]"))
+}
+
+fn of_answer(answer: &serde_json::Value) -> Written {
+    let mut found = Written::new();
+    for series in answer.as_array().unwrap() {
+        let number = series["metric"]["number"].as_str().unwrap();
+        let samples = found.entry(number.parse().unwrap()).or_default();
+        for pair in series["values"].as_array().unwrap() {
+            let at = (pair[0].as_f64().unwrap() * 1000.0).round() as i64;
+            let value: f64 = pair[1].as_str().unwrap().parse().unwrap();
+            samples.insert(at, value.to_bits());
+        }
+    }
+    found
+}
+
+fn count(written: &Written) -> usize {
+    written.values().map(BTreeMap::len).sum()
+}
+
+/// `cairn COMMAND` to its end: whether it succeeded, and what it printed.
+fn cairn(arguments: &[&str], settings: &[String]) -> (bool, String) {
+    let mut command = Cairn::command();
+    command.args(arguments);
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// `cairn serve` on a directory must end by itself, and say why.
+fn refuses(folder: &Path, settings: &[String]) -> String {
+    let mut command = Cairn::command();
+    command.arg("serve").arg("--data-dir");
+    command.arg(folder.join("refused"));
+    command.arg("--http-listen");
+    command.arg(format!("127.0.0.1:{}", free_port()));
+    for setting in settings {
+        command.arg("--set").arg(setting);
+    }
+    let server = Server::start("refused", command, folder);
+    eventually("the node ends", Duration::from_secs(60), || {
+        let output = server.output();
+        let last = output.lines().find(|line| line.starts_with("error: "));
+        last.map(str::to_owned).ok_or(output.clone())
+    })
+}
+
+fn start(folder: &Path, data_dir: &Path, settings: &[String]) -> Cairn {
+    Cairn::start_on(folder, data_dir, free_port(), settings.to_vec())
+}
+
+fn flush(node: &Cairn) -> String {
+    let (done, text) = cairn(&["flush", "--url", &node.url()], &[]);
+    assert!(done, "{text}\n{}", node.server.output());
+    text
+}
+
+/// The disk is lost, and the bucket alone gives everything back. Would catch a sample that is not
+/// in the bucket although `cairn flush` says so, and a restore that gives other bits.
+#[test]
+fn a_wiped_node_comes_back_from_garage_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut garage = match Garage::start(folder.path()) {
+        Ok(garage) => garage,
+        Err(reason) => return skip("bucket::a_wiped_node", reason),
+    };
+    let settings = garage.settings("127.0.0.1");
+    let data_dir = folder.path().join("first");
+    let mut node = start(folder.path(), &data_dir, &settings);
+    let (now, mut written) = (now_ms(), Written::new());
+    write(&node.url(), now - DAY_MS, now - DAY_MS / 2, &mut written);
+    assert!(flush(&node).contains("the bucket blocks"));
+    // The bucket goes away: samples are taken and sealed, and what waits is counted and said.
+    garage.kill();
+    write(&node.url(), now - DAY_MS / 2, now - 60_000, &mut written);
+    let answer = node.api("admin/flush", &[]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    eventually("blocks wait", Duration::from_secs(60), || {
+        let status = |name: &str| get(&format!("{}/api/v1/status/{name}", node.url()));
+        let (text, cluster) = (status("flush")?.text(), status("cluster")?.text());
+        let waits = text.contains("\"done\":2") && !text.contains("\"waitingBlocks\":0");
+        match waits && cluster.contains("sealed blocks wait for the bucket") {
+            true => Ok(()),
+            false => Err(format!("{text}\n{cluster}")),
+        }
+    });
+    assert_eq!(count(&read(&node)), count(&written));
+    garage.restart();
+    flush(&node);
+    let (_, status) = cairn(&["status", "--url", &node.url()], &[]);
+    assert!(status.contains("has all blocks"), "{status}");
+    node.server.kill();
+    fs::remove_dir_all(&data_dir).unwrap();
+    // Nobody founds another cluster over it.
+    let error = refuses(folder.path(), &settings);
+    assert!(error.contains("cairn restore"), "{error}");
+    let third = folder.path().join("third");
+    let shown = third.display().to_string();
+    let (done, text) = cairn(&["restore", "--json", "--data-dir", &shown], &settings);
+    assert!(done, "{text}");
+    let restored: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!(restored["complaints"].as_array().map(Vec::len), Some(0));
+    let node = start(folder.path(), &third, &settings);
+    assert_eq!(read(&node), written, "every sample, bit for bit");
+    println!(
+        "{} samples back from the bucket: {restored}",
+        count(&written)
+    );
+    // What comes now goes up too, below the new cluster's name.
+    write(&node.url(), now - 60_000, now, &mut written);
+    flush(&node);
+    assert_eq!(read(&node), written);
+}
+
+/// What is wrong with the bucket is said at the first start, with what to do about it.
+#[test]
+fn wrong_credentials_and_a_missing_bucket_are_said_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let garage = match Garage::start(folder.path()) {
+        Ok(garage) => garage,
+        Err(reason) => return skip("bucket::wrong_credentials", reason),
+    };
+    let with = |more: &str| {
+        let mut settings = garage.settings("127.0.0.1");
+        settings.push(more.to_owned());
+        refuses(
+            &tempfile::tempdir_in(folder.path()).unwrap().keep(),
+            &settings,
+        )
+    };
+    let wrong = folder.path().join("wrong");
+    fs::write(&wrong, "ab".repeat(32)).unwrap();
+    let error = with(&format!("archive.s3.secret_key_file={}", wrong.display()));
+    assert!(error.contains("refuses this node"), "{error}");
+    assert!(error.contains("archive.s3.access_key_file"), "{error}");
+    let error = with("archive.s3.bucket=nowhere");
+    assert!(error.contains("does not exist: create it"), "{error}");
+    let error = with("archive.s3.secret_key_file=/nowhere");
+    assert!(error.contains("/nowhere cannot be read"), "{error}");
+    let error = with(&format!(
+        "archive.s3.endpoint=http://127.0.0.1:{}",
+        free_port()
+    ));
+    assert!(error.contains("before the bucket was looked at"), "{error}");
+    let Some(library) = libfaketime() else {
+        return skip(
+            "bucket::clock",
+            "libfaketime is not installed (package faketime)",
+        );
+    };
+    let an_hour_behind = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME", "-1h"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ];
+    // Garage does not mind an hour; others do.
+    let mut command = Cairn::command();
+    let port = free_port();
+    command.args(["serve", "--http-listen", &format!("127.0.0.1:{port}")]);
+    command.arg("--data-dir").arg(folder.path().join("behind"));
+    for setting in garage.settings("127.0.0.1") {
+        command.arg("--set").arg(setting);
+    }
+    command.envs(an_hour_behind);
+    let _behind = Server::start("behind", command, folder.path());
+    eventually("the wrong clock is said", Duration::from_secs(60), || {
+        let cluster = get(&format!("http://127.0.0.1:{port}/api/v1/status/cluster"))?.text();
+        let said = cluster.contains("differ by -3") && cluster.contains("(bound 900 s)");
+        said.then_some(()).ok_or(cluster)
+    });
+}
+
+/// All boards lose their disks. One is restored, the others come with empty ones: every board
+/// answers for everything again, and every partition has its three replicas.
+#[test]
+fn three_boards_come_back_from_garage_alone() {
+    const STORY: &str = "bucket::three_boards";
+    let folder = tempfile::tempdir().unwrap();
+    let garage = match Garage::start(folder.path()) {
+        Ok(garage) => garage,
+        Err(reason) => return skip(STORY, reason),
+    };
+    let mut lab = match Lab::new(folder.path(), 3, &["discovery.kind=static"]) {
+        Ok(lab) => lab,
+        Err(reason) => return skip(STORY, &reason),
+    };
+    lab.set(lab.static_peers());
+    for setting in garage.settings(&lab.gateway) {
+        lab.set(setting);
+    }
+    lab.start_all();
+    let (now, mut written) = (now_ms(), Written::new());
+    write(
+        &lab.boards[1].url(),
+        now - DAY_MS,
+        now - 60_000,
+        &mut written,
+    );
+    for board in &lab.boards {
+        let (done, text) = cairn(&["flush", "--url", &board.url()], &[]);
+        assert!(done, "{text}\n{}", board.output());
+    }
+    let blocks = lab.boards[0].blocks().unwrap().len();
+    lab.boards.iter_mut().for_each(|board| board.kill());
+    lab.boards.iter().for_each(|board| board.wipe());
+    // Nobody founds a cluster over the bucket: a board without anything waits for one to join.
+    lab.start(1);
+    lab.start(2);
+    eventually("empty boards wait", Duration::from_secs(60), || {
+        let text = lab.boards[1].output() + &lab.boards[2].output();
+        let ready = get(&format!("{}/-/ready", lab.boards[1].url()))?;
+        match ready.status == 503 && ready.text().contains("cairn restore") {
+            true => Ok(()),
+            false => Err(format!("{}\n{text}", ready.text())),
+        }
+    });
+    let data_dir = lab.boards[0].data_dir().display().to_string();
+    let restore = ["restore", "--json", "--data-dir", &data_dir];
+    let (done, text) = cairn(&restore, &garage.settings("127.0.0.1"));
+    assert!(done, "{text}");
+    let restored: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!(
+        restored["blocks"].as_u64(),
+        Some(blocks as u64),
+        "{restored}"
+    );
+    lab.start(0);
+    lab.wait_ready(Duration::from_secs(120));
+    eventually("three replicas each", Duration::from_secs(300), || {
+        let cluster = lab.boards[0].cluster()?;
+        let whole = cluster["underReplicated"] == 0 && cluster["moves"] == serde_json::json!([]);
+        match whole && lab.boards[2].blocks()?.len() == blocks {
+            true => Ok(()),
+            false => Err(cluster.to_string()),
+        }
+    });
+    for board in &lab.boards {
+        let answer = board.query("bucket_story[3d]", now).unwrap();
+        assert!(of_answer(&answer) == written, "{}", board.name);
+    }
+    println!(
+        "{} samples back on three boards: {restored}",
+        count(&written)
+    );
+}
