@@ -7,10 +7,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::client::Node;
+use super::client::{Node, text};
 use super::conclude;
 use super::graph::bytes;
-use super::ring::text;
 
 const EXAMPLES: &str = "\
 Examples:

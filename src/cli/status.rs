@@ -194,7 +194,7 @@ fn of_bucket(cluster: &Value) -> String {
     let Some(archive) = cluster.get("archive") else {
         return "none (archive.kind)".to_owned();
     };
-    let place = ring::text(archive, "place");
+    let place = text(archive, "place");
     let count = |name: &str| archive.get(name).and_then(Value::as_u64).unwrap_or(0);
     match count("waitingBlocks") {
         0 => format!("{place}: has all blocks"),

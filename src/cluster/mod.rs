@@ -48,11 +48,11 @@ pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId
 pub use blocks::{ArchiveStatus, RestoreProgress, Restored, restore};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
-    ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting, GroupParts,
-    Introduction, Liveness, LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish,
-    NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered, Refusal, SealCommit,
-    Session, Split, Survivor, Timings, WireError, begin_session, is_sealable, join_or_found,
-    utc_day,
+    ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting,
+    GroupParts, Introduction, Liveness, LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin,
+    MoveFinish, NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered, Refusal,
+    SealCommit, Session, Split, Survivor, Timings, WireError, begin_session, is_sealable,
+    join_or_found, utc_day,
 };
 pub use data::{
     Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,

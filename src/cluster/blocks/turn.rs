@@ -39,8 +39,8 @@ fn place(state: &ControlState, partition: &Partition, me: Incarnation) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::ClusterId;
     use crate::cluster::control::{Command, Found, NodeUp, Session};
-    use crate::cluster::{ClusterId, control};
     use crate::model::{FOUNDING_DEPTH, RingArc};
 
     fn node(number: u128) -> Command {
@@ -55,7 +55,7 @@ mod tests {
             zone: String::new(),
             capacity_bytes: 0,
             version: String::new(),
-            feature_level_max: control::FEATURE_LEVEL,
+            feature_level_max: 1,
             life: 0,
         })
     }
