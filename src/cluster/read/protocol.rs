@@ -291,7 +291,7 @@ fn retain_new(missing: &mut Leaves, fetched: &Leaves, new: &Leaves) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::leaves::{Leaf, LeafSet, SUB_ARCS, WindowSums};
+    use super::super::leaves::{Leaf, LeafSet, WindowSums};
     use super::*;
     use crate::cluster::control::{Move, Partition};
     use crate::cluster::quorum::has_majority;
@@ -346,24 +346,18 @@ mod tests {
         /// What it says of its series as they stand encoded: the whole window of a sub-arc is one
         /// sum, and the same samples may be other bytes.
         fn holds_encoded(self, otherwise: bool) -> HeldHere {
-            let HeadSums(heads) = head(self.in_head, u8::from(self.applied));
-            let of_window = |sums| {
-                let WindowSums::Leaves(leaves) = sums else {
-                    panic!("the model knows leaves");
-                };
-                let each = leaves.into_iter().map(|(leaf, sum)| {
-                    let first = (0..SUB_ARCS).find_map(|at| {
-                        let same = Leaf::new(3, at) == Some(leaf);
-                        Leaf::new(0, at).filter(|_| same)
-                    });
-                    (first.unwrap(), ContentSum(sum.0 << u32::from(otherwise)))
-                });
-                WindowSums::Leaves(each.collect())
-            };
-            let windows = heads.into_iter().map(|(at, sums)| (at, of_window(sums)));
+            let sum = |number: u128| ContentSum(number << u32::from(otherwise));
+            let mut leaves = Vec::new();
+            if self.applied {
+                leaves.push((Leaf::new(0, 0).unwrap(), sum(9)));
+            }
+            if self.in_head {
+                leaves.push((Leaf::new(0, 7).unwrap(), sum(77)));
+            }
+            let windows = BTreeMap::from([(Window(5), WindowSums::Leaves(leaves))]);
             HeldHere {
                 version: u64::from(self.applied),
-                heads: HeadSums(windows.collect()),
+                heads: HeadSums(windows),
                 encoded: true,
             }
         }
@@ -507,12 +501,13 @@ mod tests {
                 let holders = members.iter().filter(|(_, m)| m.has(block_has));
                 let holders: BTreeSet<MemberId> = holders.map(|(id, _)| *id).collect();
                 // Acknowledged before the move, the old set is enough.
-                if ring.have_majority(&holders) || has_majority(&old, &holders) {
-                    each_answered(rules, &ring, &members, block_has, &mut each);
-                    // With four the steps multiply, and none is of another kind.
-                    if members.len() < 4 {
-                        each_in_two_steps(rules, &ring, &members, block_has, &mut each);
-                    }
+                if !ring.have_majority(&holders) && !has_majority(&old, &holders) {
+                    continue;
+                }
+                each_answered(rules, &ring, &members, block_has, &mut each);
+                // With four the steps multiply, and none is of another kind.
+                if members.len() < 4 {
+                    each_in_two_steps(rules, &ring, &members, block_has, &mut each);
                 }
             }
         }
@@ -578,23 +573,35 @@ mod tests {
                     each(&read, &choice, &ends);
                     continue;
                 }
+                let mut refined = read.clone();
+                refined.refine(&choice);
+                if !rules.only {
+                    refined.only = None;
+                }
                 for members in each_later(members, block_has) {
-                    let mut read = read.clone();
-                    read.refine(&choice);
-                    if !rules.only {
-                        read.only = None;
-                    }
+                    let mut read = refined.clone();
                     for (_, (id, _)) in &answers {
                         let held = members[*id].holds_in(&unsure);
                         read.answered(**id, Answer::Holds(held));
                     }
-                    for first in members.keys() {
-                        if let Some(choice) = read.choose(|id| (id != *first, id)) {
-                            let ends = read_has(rules, &read, &choice, &members, block_has);
-                            each(&read, &choice, &ends);
-                        }
-                    }
+                    each_preference(rules, &read, &members, block_has, each);
                 }
+            }
+        }
+    }
+
+    /// Every member preferred in turn, once all have answered.
+    fn each_preference(
+        rules: Rules,
+        read: &PartitionRead,
+        members: &BTreeMap<MemberId, Knows>,
+        block_has: bool,
+        each: &mut impl FnMut(&PartitionRead, &Choice, &[bool]),
+    ) {
+        for first in members.keys() {
+            if let Some(choice) = read.choose(|id| (id != *first, id)) {
+                let ends = read_has(rules, read, &choice, members, block_has);
+                each(read, &choice, &ends);
             }
         }
     }

@@ -49,23 +49,8 @@ impl HeadView {
         let mut all = EncodedSums::new();
         for number in 0..self.core().shards.len() {
             let places = self.places(number, selection);
-            for places in places.chunk_by(|a, b| a.arc == b.arc) {
-                let Some(arc) = places.first().map(|place| place.arc) else {
-                    continue;
-                };
-                let layers = self.layers_in(number, arc);
-                for own in layers.chunk_by(|a, b| a.window == b.window) {
-                    let window = own.first().map(|layer| layer.window);
-                    let meant = window.filter(|window| window.range().overlaps(selection.range));
-                    let Some(window) = meant else {
-                        continue;
-                    };
-                    let sums = all.entry(arc).or_default().entry(window).or_default();
-                    for some in places.chunks(TOGETHER) {
-                        go_on()?;
-                        Summing::new(self.core(), own, sums).add(some);
-                    }
-                }
+            for of_arc in places.chunk_by(|a, b| a.arc == b.arc) {
+                self.sum_arc(number, of_arc, selection.range, &mut all, &mut go_on)?;
             }
         }
         all.retain(|_, windows| {
@@ -73,6 +58,33 @@ impl HeadView {
             !windows.is_empty()
         });
         Ok(all)
+    }
+
+    /// Sums up series of one shard and arc.
+    fn sum_arc<E>(
+        &self,
+        number: usize,
+        places: &[Place],
+        range: TimeRange,
+        all: &mut EncodedSums,
+        go_on: &mut impl FnMut() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(arc) = places.first().map(|place| place.arc) else {
+            return Ok(());
+        };
+        let layers = self.layers_in(number, arc);
+        for own in layers.chunk_by(|a, b| a.window == b.window) {
+            let window = own.first().map(|layer| layer.window);
+            let Some(window) = window.filter(|window| window.range().overlaps(range)) else {
+                continue;
+            };
+            let sums = all.entry(arc).or_default().entry(window).or_default();
+            for some in places.chunks(TOGETHER) {
+                go_on()?;
+                Summing::new(self.core(), own, sums).add(some);
+            }
+        }
+        Ok(())
     }
 
     /// Where the selected series of a shard are, target by target within an arc.
@@ -138,13 +150,14 @@ impl<'a> Summing<'a> {
             let rows = layer.rows.lock();
             let mut data = layer.lock();
             data.sort_late();
-            for (count, place) in holders.iter().zip(places) {
-                if *count == 1 && data.present.contains(place.local) {
-                    if is_chunk_alone(&data, place.local) {
-                        self.add_chunk(&data, &rows, place);
-                    } else {
-                        decoded.push(place);
-                    }
+            let here = |place: &Place| data.present.contains(place.local);
+            let alone = holders.iter().zip(places);
+            let alone = alone.filter(|(count, place)| **count == 1 && here(place));
+            for (_, place) in alone {
+                if is_chunk_alone(&data, place.local) {
+                    self.add_chunk(&data, &rows, place);
+                } else {
+                    decoded.push(place);
                 }
             }
         }
