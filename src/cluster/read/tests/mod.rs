@@ -3,6 +3,8 @@
 
 mod cost;
 mod disturbed;
+mod encoded;
+mod names;
 mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,7 @@ use crate::cluster::control::Move;
 use crate::cluster::peer::Method;
 use crate::model::*;
 use crate::runtime::{Cancelled, Chance, SeededChance};
-use crate::source::{Partial, ReadContext, Source, SourceError};
+use crate::source::{Source, SourceError};
 
 const MINUTE: i64 = 60_000;
 
@@ -63,99 +65,6 @@ fn equal_heads_are_one_complete_view() {
         &context(),
     );
     assert!(empty.unwrap().is_empty());
-}
-
-/// The same samples that came in another order are the same: would catch a reader that takes other
-/// bytes for other samples and fetches them, or equal bytes for what they are not.
-#[test]
-fn samples_that_stand_encoded_otherwise_are_equal() {
-    let nodes = Nodes::new(4, &ring(&[1, 2, 3], 1, None), &quick());
-    let labels = series(1);
-    let samples = [
-        (START, 1.0),
-        (START + MINUTE, 2.5),
-        (START + 2 * MINUTE, 3.0),
-    ];
-    let mut turned = samples;
-    turned.swap(0, 2);
-    nodes.write(&[1, 3], &labels, &samples);
-    for one in turned {
-        nodes.write(&[2], &labels, &[one]);
-    }
-    for number in 1..=4 {
-        let got = read(nodes.node(number).source.as_ref()).unwrap();
-        assert_eq!(pairs(&got, &labels), samples, "through node {number}");
-    }
-    let selects = |number: usize| {
-        let asked = nodes.node(number).service.asked.lock();
-        asked.iter().filter(|m| **m == Method::Select).count()
-    };
-    // Nobody fetched anything: only the outsider reads data of others.
-    assert!((1..=3).map(selects).sum::<usize>() <= 3);
-    // One sample more in one of three heads is found, in the same slot and after it.
-    for (to, at, value) in [(3, START + 15_000, 7.0), (2, START + 100 * MINUTE, 8.0)] {
-        nodes.write(&[to, 1], &labels, &[(at, value)]);
-        for number in 1..=4 {
-            let got = read(nodes.node(number).source.as_ref()).unwrap();
-            let found = pairs(&got, &labels);
-            assert!(
-                found.contains(&(at, value)),
-                "through node {number}: {found:?}"
-            );
-        }
-    }
-}
-
-/// Sums over encoded series tell apart what is not the same, and say the same of what is.
-#[test]
-fn sums_over_encoded_series_are_those_of_their_samples() {
-    let nodes = Nodes::new(3, &ring(&[1, 2, 3], 1, None), &quick());
-    let arcs: Vec<RingArc> = RingArc::all(FOUNDING_DEPTH).collect();
-    let sums = |number: usize| {
-        let pinned = nodes.node(number).store.pin(&arcs);
-        pinned.encoded_sums(&everything(), &context()).unwrap()
-    };
-    let samples: Vec<(i64, f64)> = (0..300i64)
-        .map(|i| (START + i * 15_000, (i * 7919 % 13) as f64))
-        .collect();
-    for number in 0..40 {
-        nodes.write(&[1], &series(number), &samples);
-        // The other has them in many requests.
-        for some in samples.chunks(7) {
-            nodes.write(&[2, 3], &series(number), some);
-        }
-    }
-    assert_eq!(sums(1), sums(2));
-    assert!(!sums(1).is_empty());
-    let arc = arc_of(&series(3));
-    let mut checked = 0;
-    for (at, value) in [
-        (START + 300 * 15_000, 1.0),
-        (START + 7, 2.0),
-        (START + WINDOW_MS, 1.0),
-        (START - 1, 5.0),
-    ] {
-        let before = sums(1);
-        nodes.write(&[1], &series(3), &[(at, value)]);
-        let after = sums(1);
-        assert_ne!(before[&arc], after[&arc], "{at}");
-        let others = |all: &crate::store::EncodedSums| {
-            let mut all = all.clone();
-            all.remove(&arc);
-            all
-        };
-        assert_eq!(others(&before), others(&after));
-        nodes.write(&[2], &series(3), &[(at, value)]);
-        // What came in the same order, late ones among it, is the same again.
-        assert_eq!(sums(1), sums(2), "{at}");
-        checked += 1;
-    }
-    assert_eq!(checked, 4);
-    // One value for another, at the same time.
-    nodes.write(&[1], &series(50), &[(START, 1.0)]);
-    nodes.write(&[2], &series(50), &[(START, 1.5)]);
-    assert_ne!(sums(1), sums(2));
-    assert_ne!(sums(1), sums(3));
 }
 
 /// A majority has each sample, another one each time; the third never hears of it.
@@ -350,45 +259,6 @@ fn without_a_majority_the_read_fails_and_says_why() {
     assert_eq!(read(nodes.node(4).source.as_ref()).unwrap().len(), 1);
 }
 
-/// Whoever asks for it gets what there is, and is told which partitions and nodes it may lack;
-/// a whole answer carries no such warning.
-#[test]
-fn a_partial_answer_says_what_it_may_lack() {
-    let nodes = Nodes::new(4, &ring(&[1, 2, 3], 1, None), &quick());
-    nodes.write(&[1, 2, 3], &series(1), &[(START, 1.0)]);
-    nodes.write(&[2, 3], &series(2), &[(START, 2.0)]);
-    let select = |number: usize, (context, partial): (ReadContext, Partial)| {
-        let source = nodes.node(number).source.as_ref();
-        let got = read_with(source, &everything(), &context);
-        (got, partial.noted())
-    };
-    let names = |number: usize, (context, partial): (ReadContext, Partial)| {
-        let source = &nodes.node(number).source;
-        let got = source.series(&everything(), 0, &context).unwrap();
-        (got.len(), partial.noted())
-    };
-    let (got, lacks) = select(4, partial_context());
-    assert_eq!((got.unwrap().len(), lacks), (2, Vec::new()));
-    assert_eq!(names(4, partial_context()), (2, Vec::new()));
-    nodes.away(2);
-    nodes.away(3);
-    for number in [1, 4] {
-        let (got, lacks) = select(number, partial_context());
-        // What only those have who are away is lacking, and is said to be.
-        assert_eq!(got.unwrap().len(), 1, "through {number}");
-        let (found, named) = names(number, partial_context());
-        assert_eq!(found, 1);
-        for text in [&lacks[0], &named[0]] {
-            for part in ["may lack", "partition 0-4", "node-2", "node-3", "13 more"] {
-                assert!(text.contains(part), "{text}");
-            }
-        }
-    }
-    nodes.away(1);
-    let (got, lacks) = select(4, partial_context());
-    assert_eq!((got.unwrap().len(), lacks.len()), (0, 1), "{lacks:?}");
-}
-
 /// A reader whose ring is old gets no quorum under it, whoever answers; with the new ring it does.
 #[test]
 fn a_stale_reader_waits_for_its_ring() {
@@ -572,72 +442,4 @@ fn too_many_reads_of_peers_are_refused() {
     assert!(error.contains("open here already"), "{error}");
     drop(held);
     assert_eq!(read(source.as_ref()).unwrap().len(), 1);
-}
-
-/// Each series is counted once, whoever is asked and whoever is away.
-#[test]
-fn series_are_counted_once() {
-    let nodes = Nodes::new(4, &ring(&[1, 2, 3], 1, None), &quick());
-    for number in 0..30 {
-        nodes.write(&[1, 2, 3], &series(number), &[(START, 1.0)]);
-    }
-    for away in [0, 1, 3] {
-        if away > 0 {
-            nodes.away(away);
-        }
-        for number in (1..=4).filter(|number| *number != away) {
-            let source = &nodes.node(number).source;
-            let found = source.label_pairs(&tenant(), &context()).unwrap();
-            assert_eq!(found.series, 30, "through {number} without {away}");
-            let of = |name: &str, value: &str| found.pairs[&(name.into(), value.into())];
-            assert_eq!((of("instance", "host-1"), of("job", "node")), (6, 30));
-            assert_eq!(found.pairs.len(), 36);
-        }
-        if away > 0 {
-            nodes.back(away);
-        }
-    }
-}
-
-/// Names are those of a majority, whoever has them.
-#[test]
-fn names_are_united_over_a_majority() {
-    let nodes = Nodes::new(4, &ring(&[1, 2, 3], 1, None), &quick());
-    let mut want = Vec::new();
-    for number in 0..30 {
-        let to = [[1, 2], [2, 3], [1, 3]][usize::try_from(number).unwrap() % 3];
-        nodes.write(&to, &series(number), &[(START, 1.0)]);
-        want.push(series(number));
-    }
-    want.sort_unstable();
-    for away in [0, 1, 2, 3] {
-        if away > 0 {
-            nodes.away(away);
-        }
-        for number in (1..=4).filter(|number| *number != away) {
-            let source = &nodes.node(number).source;
-            let all = everything();
-            assert_eq!(source.series(&all, 0, &context()).unwrap(), want);
-            assert_eq!(source.series(&all, 4, &context()).unwrap(), want[..4]);
-            let names = source.label_names(&all, 0, &context()).unwrap();
-            assert_eq!(names, ["__name__", "instance", "job"]);
-            let values = source
-                .label_values("__name__", &all, 0, &context())
-                .unwrap();
-            assert_eq!(values.len(), 30);
-            assert!(
-                source
-                    .metadata(&tenant(), None, &context())
-                    .unwrap()
-                    .is_empty()
-            );
-            assert!(source.exemplars(&all, &context()).unwrap().is_empty());
-            // One member's numbers: it has heard of two thirds of the series at least.
-            let found = source.label_pairs(&tenant(), &context()).unwrap();
-            assert!((20..=30).contains(&found.series), "{}", found.series);
-        }
-        if away > 0 {
-            nodes.back(away);
-        }
-    }
 }
