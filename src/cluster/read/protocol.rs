@@ -580,10 +580,9 @@ mod tests {
                 }
                 for members in each_later(members, block_has) {
                     let mut read = refined.clone();
-                    for (_, (id, _)) in &answers {
-                        let held = members[*id].holds_in(&unsure);
-                        read.answered(**id, Answer::Holds(held));
-                    }
+                    let held = |id: &MemberId| members[id].holds_in(&unsure);
+                    let mut answer = |id: &MemberId| read.answered(*id, Answer::Holds(held(id)));
+                    answers.iter().for_each(|(_, (id, _))| answer(id));
                     each_preference(rules, &read, &members, block_has, each);
                 }
             }
