@@ -1,7 +1,6 @@
 //! What has no samples, numbers, and answers that may lack something.
 
 use super::rig::*;
-use crate::model::*;
 use crate::source::{Partial, ReadContext, Source};
 
 /// Each series is counted once, whoever is asked and whoever is away.
