@@ -14,7 +14,8 @@ use super::engine::{engine, instant, range};
 use super::memory::MemorySource;
 use super::published::skip;
 use super::random_data::{BEGIN_MS, LENGTH_MS, all};
-use super::random_query::{Dice, keeps_some, query, tolerance};
+use super::random_native;
+use super::random_query::{Dice, keeps_some, native_query, query, tolerance};
 use super::remote_write::{body, send, series};
 use super::servers::{Server, free_port, get, post_form};
 
@@ -65,6 +66,33 @@ fn prometheus(folder: &std::path::Path, features: &[&str]) -> Option<Prometheus>
         _server: server,
         url,
     })
+}
+
+/// Native histograms added to a source, and sent to a server in the order of time.
+fn load_native(url: &str, source: &mut MemorySource) {
+    let data = random_native::all();
+    for (labels, points) in &data {
+        let labels = LabelSet::from_pairs(labels).unwrap();
+        for (at, value) in points {
+            source.push(labels.clone(), *at, value.clone(), 0);
+        }
+    }
+    let length = data.iter().map(|(_, points)| points.len()).max().unwrap();
+    for at in 0..length {
+        let slice = data.iter().filter_map(|(labels, points)| {
+            let (at, value) = points.get(at)?;
+            let mut one = series(labels, &[]);
+            match value {
+                Value::Float(value) => one.samples = series(labels, &[(*at, *value)]).samples,
+                Value::Histogram(histogram) => {
+                    one.histograms = vec![random_native::message(*at, histogram)];
+                }
+            }
+            Some(one)
+        });
+        let answer = send(url, &body(slice.collect())).unwrap();
+        assert!(answer.status < 300, "{}", answer.text());
+    }
 }
 
 /// The series in a source, and sent to a server in the order of time.
@@ -151,16 +179,23 @@ fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
 }
 
-fn differences(features: &[&str], count: u64) -> Option<Vec<String>> {
+fn differences(features: &[&str], count: u64, native: bool) -> Option<Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     let server = prometheus(folder.path(), features)?;
-    let source = load(&server.url);
+    let mut source = load(&server.url);
+    if native {
+        load_native(&server.url, &mut source);
+    }
     let engine = engine(features);
     let first = number("CAIRN_RANDOM_SEED", 1);
     let mut found = Vec::new();
     let mut answered = 0;
     for seed in first..first + number("CAIRN_RANDOM_QUERIES", count) {
-        let text = query(seed);
+        let text = if native {
+            native_query(seed)
+        } else {
+            query(seed)
+        };
         let times = times(&mut Dice(seed ^ 0x5eed));
         let want = ask(&server.url, &text, times);
         let context = engine.context(None);
@@ -175,6 +210,7 @@ fn differences(features: &[&str], count: u64) -> Option<Vec<String>> {
             true => (want.without_labels(), got.without_labels()),
             false => (want, got),
         };
+        let got = if native { got.like(&want) } else { got };
         if let Some(difference) = difference(&want, &got, tolerance(&text)) {
             let (start, end, step) = times;
             found.push(format!(
@@ -186,8 +222,8 @@ fn differences(features: &[&str], count: u64) -> Option<Vec<String>> {
     Some(found)
 }
 
-fn agree(features: &[&str], count: u64) {
-    match differences(features, count) {
+fn agree(features: &[&str], count: u64, native: bool) {
+    match differences(features, count, native) {
         None => skip(
             "conformance::against_prometheus: prometheus3 is not built (scripts/build-go-tools prometheus)",
         ),
@@ -203,7 +239,7 @@ fn agree(features: &[&str], count: u64) {
 /// Would catch an expression that Prometheus evaluates in another way.
 #[test]
 fn random_queries_agree() {
-    agree(FEATURES, 2_000);
+    agree(FEATURES, 2_000, false);
 }
 
 /// Would catch the same where names are dropped at the end only.
@@ -214,5 +250,11 @@ fn random_queries_agree_when_names_are_dropped_late() {
         .copied()
         .chain(["promql-delayed-name-removal"])
         .collect();
-    agree(&features, 1_000);
+    agree(&features, 1_000, false);
+}
+
+/// Would catch native histograms that are calculated with in another way.
+#[test]
+fn random_queries_over_native_histograms_agree() {
+    agree(FEATURES, 2_000, true);
 }

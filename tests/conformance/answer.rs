@@ -198,6 +198,40 @@ fn histogram_point(pair: &Value) -> (i64, Vec<f64>) {
 }
 
 impl Answer {
+    /// Without what an operator between vectors has to say beyond what another answer says: of all
+    /// that there is at one step Prometheus tells one thing, and which one is chance.
+    pub fn like(mut self, other: &Self) -> Self {
+        if let (
+            Self::Result {
+                warnings, infos, ..
+            },
+            Self::Result {
+                warnings: their_warnings,
+                infos: their_infos,
+                ..
+            },
+        ) = (&mut self, other)
+        {
+            let by_operator = |text: &str| {
+                [
+                    "binary operator",
+                    "during addition",
+                    "during subtraction",
+                    "histogram addition",
+                    "histogram subtraction",
+                ]
+                .iter()
+                .any(|part| text.contains(part))
+            };
+            let any = their_warnings.iter().chain(their_infos.iter());
+            if any.clone().any(|text| by_operator(text)) {
+                warnings.retain(|text| their_warnings.contains(text) || !by_operator(text));
+                infos.retain(|text| their_infos.contains(text) || !by_operator(text));
+            }
+        }
+        self
+    }
+
     /// With nothing but values and their times, in order.
     pub fn without_labels(mut self) -> Self {
         if let Self::Result { points, .. } = &mut self {

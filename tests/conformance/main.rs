@@ -23,6 +23,7 @@ mod memory;
 mod native;
 mod published;
 mod random_data;
+mod random_native;
 mod random_query;
 #[allow(dead_code, reason = "what the end-to-end tests send with")]
 #[path = "../e2e/remote_write.rs"]

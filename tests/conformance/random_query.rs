@@ -55,6 +55,20 @@ const METRICS: &[&str] = &[
     "sparse",
     "nothing",
 ];
+const NATIVE_METRICS: &[&str] = &["sizes", "sizes", "levels", "bounded", "bounded", "both"];
+/// What makes numbers of histograms: a text before them, and one after.
+const NATIVE: &[(&str, &str)] = &[
+    ("histogram_count(", ")"),
+    ("histogram_sum(", ")"),
+    ("histogram_avg(", ")"),
+    ("histogram_stddev(", ")"),
+    ("histogram_stdvar(", ")"),
+    ("histogram_quantile(0.9, ", ")"),
+    ("histogram_quantile(0.2, ", ")"),
+    ("histogram_fraction(0, 0.7, ", ")"),
+    ("histogram_fraction(-Inf, 1, ", ")"),
+    ("histogram_quantiles(", ", \"q\", 0.1, 0.5, 0.99)"),
+];
 const LABELS: &[&str] = &[
     "job", "instance", "code", "room", "le", "version", "__name__", "zone",
 ];
@@ -187,10 +201,22 @@ pub fn tolerance(query: &str) -> f64 {
     }
 }
 
+/// A query of this seed, mostly over the series of `random_native`.
+pub fn native_query(seed: u64) -> String {
+    let mut text = Text {
+        dice: Dice(seed),
+        native: true,
+        out: String::new(),
+    };
+    text.vector(3);
+    text.out
+}
+
 /// A query of this seed.
 pub fn query(seed: u64) -> String {
     let mut text = Text {
         dice: Dice(seed),
+        native: false,
         out: String::new(),
     };
     match text.dice.below(24) {
@@ -204,6 +230,8 @@ pub fn query(seed: u64) -> String {
 
 struct Text {
     dice: Dice,
+    /// Over native histograms.
+    native: bool,
     out: String,
 }
 
@@ -220,6 +248,12 @@ impl Text {
     fn vector(&mut self, depth: usize) {
         if depth == 0 {
             return self.instant();
+        }
+        if self.native && self.dice.one_in(4) {
+            let (before, after) = NATIVE[self.dice.below(NATIVE.len())];
+            self.put(before);
+            self.vector(depth - 1);
+            return self.put(after);
         }
         match self.dice.below(16) {
             0 | 1 => self.instant(),
@@ -296,7 +330,11 @@ impl Text {
                 "{__name__!=\"up\", job=\"b\"}",
             ]);
         }
-        self.pick(METRICS);
+        if self.native && !self.dice.one_in(12) {
+            self.pick(NATIVE_METRICS);
+        } else {
+            self.pick(METRICS);
+        }
         let count = [0, 0, 0, 1, 1, 2][self.dice.below(6)];
         if count > 0 || self.dice.one_in(12) {
             self.put("{");
@@ -499,6 +537,12 @@ impl Text {
             "+", "-", "*", "/", "%", "^", "atan2", "==", "!=", "<", ">", "<=", ">=", "and", "or",
             "unless", "== bool", "< bool", ">= bool",
         ]);
+        let operator = match self.native && self.dice.one_in(2) {
+            true => self
+                .dice
+                .of(&["+", "-", "+", "*", "/", "</", ">/", "==", "!="]),
+            false => operator,
+        };
         let set = ["and", "or", "unless"].contains(&operator);
         let scalar = !set && self.dice.one_in(3);
         let before = self.dice.one_in(2);

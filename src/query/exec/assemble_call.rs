@@ -78,7 +78,7 @@ impl Assembly {
 
     /// `hour()` and its like without argument: of the step's time.
     fn calendar_of_step(self, part: fn(f64) -> f64) -> Input {
-        let seconds: fn(i64) -> f64 = |ms| super::scan::seconds(ms.div_euclid(1_000) * 1_000);
+        let seconds: fn(i64) -> f64 = |ms| super::times::seconds(ms.div_euclid(1_000) * 1_000);
         let time = Box::new(Scalar::new(Formula::Time(seconds), self.steps));
         Box::new(Map {
             change: Change::Value(part),

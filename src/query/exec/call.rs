@@ -49,7 +49,7 @@ impl Map {
         for (step, histogram) in series.histograms.iter() {
             let value = match self.change {
                 Change::Histogram(function) => function(histogram),
-                Change::StepTime => super::scan::seconds(self.steps.at(step).0),
+                Change::StepTime => super::times::seconds(self.steps.at(step).0),
                 Change::Sample(_) | Change::Value(_) => continue,
             };
             if let Some(slot) = series.values.get_mut(step) {
@@ -69,7 +69,7 @@ impl Map {
             *value = match self.change {
                 Change::Value(function) => function(*value),
                 Change::Histogram(_) => ABSENT,
-                Change::StepTime => super::scan::seconds(self.steps.at(step).0),
+                Change::StepTime => super::times::seconds(self.steps.at(step).0),
                 Change::Sample(function) => {
                     let row = rows.get(step * width..(step + 1) * width);
                     function(*value, row.unwrap_or_default())

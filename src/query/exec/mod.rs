@@ -27,6 +27,7 @@ mod scan_mixed;
 mod sets;
 mod sort;
 mod tally;
+mod times;
 mod window;
 
 pub(super) use assemble::{assemble, raw_samples};

@@ -12,7 +12,7 @@ use super::labels::{Distinct, StepSet, drop_metric};
 use super::operator::{Held, Input, Run};
 use super::pieces::joined;
 use super::range::RangeSource;
-use super::scan::between;
+use super::times::between;
 use super::window::{RangeSamples, Walk, Windows};
 
 /// All series that an operator has, each label set once, in the order in which they came.

@@ -6,7 +6,7 @@
 use crate::model::{Samples, TimeRange, TimestampMs, is_stale, stale_nan};
 use crate::query::error::Error;
 use crate::query::histogram::Reader;
-use crate::query::plan::{Moment, Selector};
+use crate::query::plan::Selector;
 use crate::query::syntax::Edges;
 use crate::query::value::{StepHistograms, StepSeries, Steps, is_absent};
 use crate::source::SeriesStream;
@@ -14,6 +14,7 @@ use crate::source::SeriesStream;
 use super::neighbours::Neighbours;
 use super::operator::{Operator, Run};
 use super::scan_mixed::{Chooser, SmoothMixed};
+use super::times::{between, difference, reach, seconds};
 
 /// What of a sample is wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -211,11 +212,6 @@ impl Operator for Scan {
     }
 }
 
-/// The first and the last moment that steps look at.
-pub(super) fn reach(moment: Moment, steps: &Steps) -> (i64, i64) {
-    (moment.of(steps.start.0), moment.of(steps.end().0))
-}
-
 /// Turns stale markers in a histogram's clothes into those of floats.
 fn unmask_stale(samples: &mut Samples) {
     let values = &mut samples.values;
@@ -310,28 +306,6 @@ fn smooth(
             (None, _) => {}
         }
     }
-}
-
-/// The value at a time on the line between two points.
-pub(super) fn between(one: (i64, f64), other: (i64, f64), at: i64) -> f64 {
-    one.1 + (other.1 - one.1) * difference(at, one.0) / difference(other.0, one.0)
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "a difference of times in milliseconds is far below 2^53"
-)]
-fn difference(one: i64, other: i64) -> f64 {
-    one.saturating_sub(other) as f64
-}
-
-/// Milliseconds as seconds.
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "a time in milliseconds is far below 2^53"
-)]
-pub(super) fn seconds(ms: i64) -> f64 {
-    ms as f64 / 1_000.0
 }
 
 #[cfg(test)]

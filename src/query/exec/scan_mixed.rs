@@ -9,7 +9,7 @@ use crate::query::histogram::{FloatHistogram, Incompatible, Outcome, Reader};
 use crate::query::histogram_note::{HistogramNote, Operation};
 use crate::query::value::StepSeries;
 
-use super::scan::between;
+use super::times::between;
 use super::window::RangeSamples;
 
 /// Reads the histograms that steps choose, each once.

@@ -13,7 +13,7 @@ use crate::query::syntax::Edges;
 use crate::query::value::Steps;
 
 use super::operator::Habits;
-use super::scan::reach;
+use super::times::reach;
 
 /// The histograms of a series.
 #[derive(Debug, Default)]
