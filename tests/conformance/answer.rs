@@ -34,7 +34,9 @@ fn named<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 
 fn numbers(histogram: &FloatHistogram) -> Vec<f64> {
     let mut numbers = vec![histogram.count(), histogram.sum()];
-    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+    // Whether an empty bucket that infinity made NaN is there depends on how it was stored.
+    let filled = |count: f64| count != 0.0 && !count.is_nan();
+    for bucket in histogram.buckets().filter(|one| filled(one.count)) {
         let bounds = match (bucket.lower_inclusive, bucket.upper_inclusive) {
             (false, true) => 0.0,
             (true, false) => 1.0,
@@ -190,7 +192,8 @@ fn point(pair: &Value) -> (i64, Vec<f64>) {
 fn histogram_point(pair: &Value) -> (i64, Vec<f64>) {
     let histogram = &pair[1];
     let mut numbers = vec![number(&histogram["count"]), number(&histogram["sum"])];
-    for bucket in histogram["buckets"].as_array().into_iter().flatten() {
+    let buckets = histogram["buckets"].as_array().into_iter().flatten();
+    for bucket in buckets.filter(|bucket| bucket[3] != "NaN") {
         numbers.push(bucket[0].as_f64().unwrap());
         numbers.extend([1, 2, 3].map(|at: usize| number(&bucket[at])));
     }
@@ -201,6 +204,12 @@ impl Answer {
     /// Without what an operator between vectors has to say beyond what another answer says: of all
     /// that there is at one step Prometheus tells one thing, and which one is chance.
     pub fn like(mut self, other: &Self) -> Self {
+        if let (Self::Failure { text, .. }, Self::Failure { text: theirs, .. }) = (&mut self, other)
+            && text.contains("modifier can only be used with")
+        {
+            // It is seen before any operand is evaluated, whose failure is told there.
+            text.clone_from(theirs);
+        }
         if let (
             Self::Result {
                 warnings, infos, ..

@@ -163,9 +163,11 @@ fn samples(
     let mut quiet = 0;
     for at in 0..161_usize {
         if name == "levels" {
+            // In Prometheus a gauge gets the buckets of its neighbours, empty, when it is stored;
+            // whether a side has any buckets at all decides how its zero bucket is read.
             counts = Counts {
-                positive: vec![0; 9],
-                negative: vec![0; 4],
+                positive: vec![1, 0, 0, 0, 0, 0, 0, 0, 0],
+                negative: vec![1, 0, 0, 0],
                 ..Counts::default()
             };
         } else if dice.one_in(50) {

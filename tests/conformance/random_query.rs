@@ -263,7 +263,12 @@ impl Text {
             10..=12 => self.binary(depth),
             13 => self.special(depth),
             14 => {
-                self.pick(&["-", "+", ""]);
+                // A plus sign before an argument is where its remarks would begin.
+                self.pick(if self.native {
+                    &["-", ""]
+                } else {
+                    &["-", "+", ""]
+                });
                 self.put("(");
                 self.vector(depth - 1);
                 self.put(")");

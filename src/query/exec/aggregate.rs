@@ -142,17 +142,23 @@ impl Operator for Fold {
             Some(groups) => groups,
             None => self.fold_all(run)?.into_iter(),
         };
-        let next = groups.next().map(|group| {
+        let mut next = None;
+        for group in groups.by_ref() {
             let mut values = group.cells.finish(self.op);
             let histograms = group.histograms;
             let histograms = histograms.finish(&mut values, (run, self.position));
-            StepSeries {
+            let series = StepSeries {
                 labels: group.labels,
                 drop_name: group.drop_name,
                 values,
                 histograms,
+            };
+            // Of histograms alone there may be nothing to say.
+            if !series.is_empty() {
+                next = Some(series);
+                break;
             }
-        });
+        }
         self.groups = Some(groups);
         Ok(next)
     }

@@ -134,20 +134,28 @@ fn sample(value: f64, histograms: &StepHistograms, step: usize) -> Option<Sample
 
 impl Pairing {
     /// Calculates in place: every step of a series, which stands left (or right, if `swapped`),
-    /// with its partner's. A filter lets the left operand through, or the right one.
+    /// with its partner's. A filter lets the left operand through, or the right one. Gives the
+    /// steps at which the operator knows nothing to do with what it meets.
     pub(super) fn join(
         self,
         series: &mut StepSeries,
         partner: &Partner<'_>,
         (swapped, keeps_right): (bool, bool),
         run: &Run<'_>,
-    ) {
+    ) -> Vec<usize> {
         let kept = |left, right| if keeps_right { right } else { left };
+        let mut failed = Vec::new();
         let mixed = if series.histograms.is_empty() && partner.histograms.is_empty() {
             Vec::new()
         } else {
-            self.mixed(series, partner, swapped, run)
+            self.mixed(series, partner, swapped, (run, &mut failed))
         };
+        if matches!(calculation(self.op), Calculation::Nothing) {
+            let steps = series.values.iter().enumerate();
+            let both = steps
+                .filter(|(step, value)| !is_absent(**value) && !is_absent(partner.value(*step)));
+            failed.extend(both.map(|(step, _)| step));
+        }
         match partner.values {
             Ok(values) => {
                 let partners = values.iter().copied();
@@ -169,6 +177,7 @@ impl Pairing {
                 }
             }
         }
+        failed
     }
 
     /// The steps at which one of both is a histogram: taken out of the series, and what becomes of
@@ -178,7 +187,7 @@ impl Pairing {
         series: &mut StepSeries,
         partner: &Partner<'_>,
         swapped: bool,
-        run: &Run<'_>,
+        (run, failed): (&Run<'_>, &mut Vec<usize>),
     ) -> Vec<(usize, SampleValue)> {
         let mut results = Vec::new();
         let ours = std::mem::take(&mut series.histograms);
@@ -192,6 +201,7 @@ impl Pairing {
             };
             let (left, right) = if swapped { (other, one) } else { (one, other) };
             let made = combined(self.op, &left, &right);
+            failed.extend(made.failed.then_some(step));
             if let Some(note) = made.note {
                 run.note(note, self.position);
             }

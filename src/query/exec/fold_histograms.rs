@@ -21,13 +21,14 @@ struct Cell {
     state: State,
     reset: bool,
     no_reset: bool,
+    reconciled: bool,
 }
 
 enum State {
     Sum(Box<HistogramSum>),
     Mean(Box<HistogramMean>),
-    /// Exponential and custom buckets met.
-    Broken,
+    /// Exponential and custom buckets met, in a series of this name.
+    Broken(String),
 }
 
 impl Cell {
@@ -41,6 +42,7 @@ impl Cell {
             state,
             reset: false,
             no_reset: false,
+            reconciled: false,
         }
     }
 
@@ -53,7 +55,7 @@ impl Cell {
         let state = match &self.state {
             State::Sum(sum) => sum.bytes(),
             State::Mean(mean) => mean.bytes(),
-            State::Broken => 0,
+            State::Broken(_) => 0,
         };
         size_of::<Self>() + state
     }
@@ -73,7 +75,6 @@ impl Histograms {
             return Ok(());
         }
         self.0.resize_with(series.values.len(), || None);
-        let mut reconciled = false;
         for (step, histogram) in series.histograms.iter() {
             let Some(slot) = self.0.get_mut(step) else {
                 continue;
@@ -88,21 +89,15 @@ impl Histograms {
             let outcome = match &mut cell.state {
                 State::Sum(sum) => sum.add(histogram),
                 State::Mean(mean) => mean.add(histogram),
-                State::Broken => continue,
+                State::Broken(_) => continue,
             };
             match outcome {
-                Ok(outcome) => reconciled |= outcome.reconciled,
+                Ok(outcome) => cell.reconciled |= outcome.reconciled,
                 Err(Incompatible) => {
-                    cell.state = State::Broken;
                     let metric = series.labels.metric_name().unwrap_or_default();
-                    let note = HistogramNote::MixedSchemas(metric.to_owned());
-                    run.note(note.into(), position);
+                    cell.state = State::Broken(metric.to_owned());
                 }
             }
-        }
-        if reconciled {
-            let note = HistogramNote::Reconciled(Operation::Aggregation);
-            run.note(note.into(), position);
         }
         Ok(())
     }
@@ -115,7 +110,7 @@ impl Histograms {
     ) -> StepHistograms {
         let mut results = StepHistograms::none();
         let steps = floats.len();
-        let (mut mixed, mut collision) = (false, false);
+        let (mut mixed, mut collision, mut reconciled) = (false, false, false);
         for (step, (cell, float)) in self.0.into_iter().zip(floats).enumerate() {
             let Some(cell) = cell else {
                 continue;
@@ -125,10 +120,14 @@ impl Histograms {
                 mixed = true;
                 continue;
             }
+            reconciled |= cell.reconciled;
             let mut result = match cell.state {
                 State::Sum(sum) => sum.total(),
                 State::Mean(mean) => mean.mean(),
-                State::Broken => continue,
+                State::Broken(metric) => {
+                    run.note(HistogramNote::MixedSchemas(metric).into(), position);
+                    continue;
+                }
             };
             collision |= cell.reset && cell.no_reset;
             result.compact();
@@ -136,6 +135,10 @@ impl Histograms {
         }
         if mixed {
             run.note(HistogramNote::MixedAggregation.into(), position);
+        }
+        if reconciled {
+            let note = HistogramNote::Reconciled(Operation::Aggregation);
+            run.note(note.into(), position);
         }
         if collision {
             let note = HistogramNote::ResetCollision(Operation::Aggregation);

@@ -174,7 +174,6 @@ impl Join {
         for partner in &slot.series {
             let labels = self.result_labels(&series.labels, &partner.labels, run);
             let both = StepSet::of_both(&series, partner);
-            self.claim(&mut slot.matched, &mut slot.results, &labels, &both)?;
             let mut values = run.values(series.values.len())?;
             values.copy_from_slice(&series.values);
             let joined = StepSeries {
@@ -183,7 +182,8 @@ impl Join {
                 values,
                 histograms: series.histograms.clone(),
             };
-            self.finish(joined, &of_series(partner), run);
+            let claimed = (&mut slot.matched, &mut slot.results, both);
+            self.finish(joined, &of_series(partner), claimed, run)?;
         }
         if let Some(fill) = fill {
             self.fill_one(&series, &mut slot, fill, run)?;
@@ -220,9 +220,8 @@ impl Join {
             histograms,
         };
         let steps = StepSet::of_series(&filled);
-        self.claim(&mut slot.matched, &mut slot.results, &filled.labels, &steps)?;
-        self.finish(filled, &number(fill), run);
-        Ok(())
+        let claimed = (&mut slot.matched, &mut slot.results, steps);
+        self.finish(filled, &number(fill), claimed, run)
     }
 
     /// Joins what is left of the "one" side with a number.
@@ -236,7 +235,7 @@ impl Join {
                 let group = self.index.key().project(&series.labels);
                 let labels = self.result_labels(&group, &series.labels, run);
                 let filled = StepSeries::floats(labels, false, values);
-                self.finish(filled, &of_series(&series), run);
+                self.calculate(filled, &of_series(&series), run);
             }
         }
         Ok(())
@@ -269,16 +268,36 @@ impl Join {
         Ok(())
     }
 
-    /// Calculates, and keeps what has a value at all.
-    fn finish(&mut self, mut joined: StepSeries, partner: &Partner<'_>, run: &Run<'_>) {
+    /// Calculates, takes the steps for the result, and keeps what has a value at all. Where the
+    /// operator knows nothing to do, there was no match.
+    fn finish(
+        &mut self,
+        joined: StepSeries,
+        partner: &Partner<'_>,
+        (matched, results, mut steps): (&mut StepSet, &mut HashMap<LabelSet, StepSet>, StepSet),
+        run: &Run<'_>,
+    ) -> Result<(), Error> {
+        let labels = joined.labels.clone();
+        steps.remove(&self.calculate(joined, partner, run));
+        self.claim(matched, results, &labels, &steps)
+    }
+
+    /// Calculates; gives the steps at which there was nothing to calculate.
+    fn calculate(
+        &mut self,
+        mut joined: StepSeries,
+        partner: &Partner<'_>,
+        run: &Run<'_>,
+    ) -> Vec<usize> {
         let sides = (self.swapped(), false);
-        self.pairing.join(&mut joined, partner, sides, run);
+        let failed = self.pairing.join(&mut joined, partner, sides, run);
         if joined.is_empty() {
             run.recycle(joined.values);
-            return;
+            return failed;
         }
         joined.drop_name = self.pairing.return_bool;
         self.ready.push_back(joined);
+        failed
     }
 
     fn result_labels(&self, many: &LabelSet, one: &LabelSet, run: &Run<'_>) -> LabelSet {

@@ -164,6 +164,15 @@ impl StepSet {
         steps
     }
 
+    /// Takes steps out.
+    pub(super) fn remove(&mut self, steps: &[usize]) {
+        for step in steps {
+            if let Some(word) = self.0.get_mut(step / 64) {
+                *word &= !(1 << (step % 64));
+            }
+        }
+    }
+
     /// Whether a step is in it.
     pub(super) fn has(&self, step: usize) -> bool {
         self.0

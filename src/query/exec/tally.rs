@@ -125,6 +125,10 @@ fn quantiles(
         let Some(first) = group.first() else {
             continue;
         };
+        if values.iter().all(|value| is_absent(*value)) {
+            run.recycle(values);
+            continue;
+        }
         let labels = index.key().project(&first.labels);
         let drop_name = group.iter().any(|one| one.drop_name);
         results.push(StepSeries::floats(labels, drop_name, values));
