@@ -263,12 +263,9 @@ impl Text {
             10..=12 => self.binary(depth),
             13 => self.special(depth),
             14 => {
-                // A plus sign before an argument is where its remarks would begin.
-                self.pick(if self.native {
-                    &["-", ""]
-                } else {
-                    &["-", "+", ""]
-                });
+                // A plus sign before an argument is where its remarks would begin; quantiles of
+                // negative counts depend on the empty buckets that storage has added.
+                self.pick(if self.native { &[""] } else { &["-", "+", ""] });
                 self.put("(");
                 self.vector(depth - 1);
                 self.put(")");
