@@ -33,6 +33,21 @@ fn shared(lab: &Lab, boards: usize, copies: usize) {
     });
 }
 
+/// Whether a board that does not lead shows how far a move is, which only the leader knows itself.
+fn shows_progress(lab: &Lab) -> bool {
+    let on = lab.boards.iter().filter(|board| board.is_on());
+    let shows = |cluster: &serde_json::Value, name: &str| {
+        let moves = cluster["moves"].as_array().cloned().unwrap_or_default();
+        let known = moves.iter().any(|step| step["missingBytes"].is_u64());
+        known && cluster["leader"].is_string() && cluster["leader"] != name
+    };
+    on.into_iter().any(|board| {
+        board
+            .cluster()
+            .is_ok_and(|cluster| shows(&cluster, &board.name))
+    })
+}
+
 /// Starts boards one after the other until so many are on.
 fn grow(lab: &mut Lab, boards: usize) {
     let list = lab.static_peers_of(boards);
@@ -108,6 +123,14 @@ fn boards_and_copies_go_up_to_six_and_back() {
     under_this_load(&mut lab, |lab, load| {
         for boards in [2, 3, 6] {
             grow(lab, boards);
+            if boards == 6 {
+                eventually("every board shows how far moves are", PATIENCE, || {
+                    let shown = shows_progress(lab);
+                    shown
+                        .then_some(())
+                        .ok_or_else(|| "nothing is shown".to_owned())
+                });
+            }
             shared(lab, boards, boards.min(3));
             load.read_back(&lab.boards);
         }

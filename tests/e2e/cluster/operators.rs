@@ -102,6 +102,57 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     assert!(copied.success());
 }
 
+/// The control group: its survivor, the last board, is told that there is nobody else.
+fn recover_control(lab: &mut Lab) {
+    let data_dir = lab.boards[2].data_dir();
+    let data_dir = data_dir.to_str().unwrap();
+    let recover = |more: &[&str]| {
+        let arguments = ["recover", "control", "--data-dir", data_dir];
+        Cairn::run(&[&arguments[..], more].concat())
+    };
+    let (done, said) = recover(&[]);
+    assert!(!done && said.contains("in use"), "{said}");
+    lab.boards[2].terminate();
+    let (done, said) = recover(&[]);
+    assert!(
+        !done && said.contains("board-1") && said.contains("--accept-loss"),
+        "{said}"
+    );
+    let (done, said) = recover(&["--lost", "board-1", "--accept-loss"]);
+    assert!(!done && said.contains("a majority"), "{said}");
+    let lost = ["--lost", "board-1", "--lost", "board-2", "--accept-loss"];
+    let (done, said) = recover(&lost);
+    assert!(done && said.contains("generation 1"), "{said}");
+    lab.start(2);
+    lab.wait_ready(PATIENCE);
+    eventually("it leads", PATIENCE, || {
+        let cluster = lab.boards[2].cluster()?;
+        let leads = cluster["leader"] == "board-3" && cluster["generation"] == 1;
+        leads.then_some(()).ok_or_else(|| cluster.to_string())
+    });
+}
+
+/// The partitions: nothing is given up without being asked for.
+fn recover_ring(lab: &Lab, load: &Load) {
+    let url = lab.boards[2].url();
+    let alone = [url.clone()];
+    assert!(
+        !load.send_one(&alone, Duration::from_secs(3)),
+        "nobody accepted a loss yet"
+    );
+    let (done, said) = Cairn::run(&["ring", "recover", "--url", &url]);
+    assert!(
+        !done && said.contains("16 partitions have lost a majority"),
+        "{said}"
+    );
+    let (done, said) = Cairn::run(&["ring", "recover", "--accept-loss", "--url", &url]);
+    assert!(done && said.contains("16 partitions go on"), "{said}");
+    let (done, said) = Cairn::run(&["ring", "recover", "--accept-loss", "--url", &url]);
+    assert!(done && said.contains("nothing is lost"), "{said}");
+    send(load, &alone, 20);
+    load.read_back(&lab.boards);
+}
+
 /// Two of three disks are gone for good. Would catch a survivor that goes on by itself, one that
 /// cannot be made to go on, and a lost board whose old disk is believed afterwards.
 #[test]
@@ -137,51 +188,8 @@ fn one_of_three_boards_is_left_and_a_person_lets_it_go_on() {
         told.then_some(()).ok_or(said)
     });
 
-    // The control group: its survivor is told that there is nobody else.
-    let data_dir = lab.boards[2].data_dir();
-    let data_dir = data_dir.to_str().unwrap();
-    let recover = |more: &[&str]| {
-        let arguments = ["recover", "control", "--data-dir", data_dir];
-        Cairn::run(&[&arguments[..], more].concat())
-    };
-    let (done, said) = recover(&[]);
-    assert!(!done && said.contains("in use"), "{said}");
-    lab.boards[2].terminate();
-    let (done, said) = recover(&[]);
-    assert!(
-        !done && said.contains("board-1") && said.contains("--accept-loss"),
-        "{said}"
-    );
-    let (done, said) = recover(&["--lost", "board-1", "--accept-loss"]);
-    assert!(!done && said.contains("a majority"), "{said}");
-    let lost = ["--lost", "board-1", "--lost", "board-2", "--accept-loss"];
-    let (done, said) = recover(&lost);
-    assert!(done && said.contains("generation 1"), "{said}");
-    lab.start(2);
-    lab.wait_ready(PATIENCE);
-    eventually("it leads", PATIENCE, || {
-        let cluster = lab.boards[2].cluster()?;
-        let leads = cluster["leader"] == "board-3" && cluster["generation"] == 1;
-        leads.then_some(()).ok_or_else(|| cluster.to_string())
-    });
-
-    // The partitions: nothing is given up without being asked for.
-    assert!(
-        !load.send_one(&alone, Duration::from_secs(3)),
-        "nobody accepted a loss yet"
-    );
-    let (done, said) = Cairn::run(&["ring", "recover", "--url", &url]);
-    assert!(
-        !done && said.contains("16 partitions have lost a majority"),
-        "{said}"
-    );
-    let (done, said) = Cairn::run(&["ring", "recover", "--accept-loss", "--url", &url]);
-    assert!(done && said.contains("16 partitions go on"), "{said}");
-    let (done, said) = Cairn::run(&["ring", "recover", "--accept-loss", "--url", &url]);
-    assert!(done && said.contains("nothing is lost"), "{said}");
-    send(&load, &alone, 20);
-    load.read_back(&lab.boards);
-
+    recover_control(&mut lab);
+    recover_ring(&lab, &load);
     // Its old disk is not believed, a new one is.
     copy(&old, &lab.boards[0].data_dir());
     lab.start(0);
