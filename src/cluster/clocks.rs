@@ -59,11 +59,13 @@ impl ClockWatch {
     }
 }
 
-/// Why a clock cannot be believed beside others, if so.
+/// Why a clock cannot be believed beside others, if so. The median is that of all clocks, this one
+/// among them: of two others one may be the wrong one, and then it must not speak for both.
 fn wrong(own: i64, mut others: Vec<i64>) -> Option<String> {
     if others.len() < PEERS_MIN {
         return None;
     }
+    others.push(own);
     others.sort_unstable();
     let median = *others.get(others.len() / 2)?;
     let off = own.saturating_sub(median);
@@ -90,6 +92,10 @@ mod tests {
             (hour, vec![0, 5], true),
             (-hour, vec![0, 5], true),
             (0, vec![hour, 5, -3], false),
+            // Of two others one is wrong, whichever way.
+            (0, vec![hour, 5], false),
+            (0, vec![-hour, 5], false),
+            (0, vec![-hour, hour], false),
             (BELIEVABLE_MS, vec![0, 0], false),
             (BELIEVABLE_MS + 1, vec![0, 0], true),
             // Nobody can say who is wrong.

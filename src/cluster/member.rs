@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::assembly::{alone, among_others, new_merger, new_uploader, open_archive, open_store};
-use super::blocks::Uploader;
+use super::blocks::{Archive, Uploader};
 use super::control::{Control, ControlState};
 use super::decisions::{Decisions, Loss};
 use super::discovery::DiscoveryKind;
@@ -25,9 +25,10 @@ use super::retention::Retention;
 use super::ring::{Plan, plan};
 use super::seal::{Busy, Sealer, SealerParts};
 use super::status::{ClusterStatus, Surroundings, describe};
-use super::together::{BuildParts, Joined, Together};
+use super::together::{Joined, Together};
 use super::watch::Watch;
-use super::workers::{Rounds, Worker, start_worker};
+use super::ways::BuildParts;
+use super::workers::{Duty, Rounds, Worker, start_worker};
 use super::write::{Gate, Refusing, Writer};
 use crate::model::Incarnation;
 use crate::runtime::CancelToken;
@@ -95,6 +96,21 @@ impl LocalMember {
         registry: &mut Registry,
     ) -> Result<Self, Error> {
         let member = Self::assemble(engine, directory, settings, world, registry)?;
+        let duties = member.duties(settings, world, registry);
+        let workers = duties.into_iter().map(start_worker);
+        *member.workers.lock() = workers.collect::<Result<_, _>>()?;
+        member.gate.refuse(Refusing::NotReady, None);
+        Ok(member)
+    }
+
+    /// What is done over and over; the first look at memory and disk is over when it returns.
+    pub(super) fn duties(
+        &self,
+        settings: &MemberSettings,
+        world: &World,
+        registry: &mut Registry,
+    ) -> Vec<Duty> {
+        let member = self;
         let watermark = Watermark::new(member.store.directory().path(), settings.disk.clone());
         let metrics = StoreMetrics::register(registry);
         let mut watch = Watch::new(
@@ -118,26 +134,24 @@ impl LocalMember {
         );
         // The first look at the disk comes before the first write.
         watch.once();
-        let mut workers = member
+        let mut duties = member
             .together
             .as_ref()
-            .map_or(Ok(Vec::new()), Together::start)?;
+            .map_or(Vec::new(), Together::duties);
         let each_round = move |cancel: &CancelToken| rounds.once(cancel);
-        workers.push(start_worker("cairn-seal", WORKER_INTERVAL, each_round)?);
+        duties.push(Duty::new("cairn-seal", WORKER_INTERVAL, each_round));
         let merger = Arc::clone(&member.merger);
         let merges = move |cancel: &CancelToken| {
             merger.pass(Pace::Gentle, cancel);
         };
-        workers.push(start_worker("cairn-merge", MERGE_INTERVAL, merges)?);
+        duties.push(Duty::new("cairn-merge", MERGE_INTERVAL, merges));
         let watching = move |_: &CancelToken| watch.once();
-        workers.push(start_worker("cairn-watch", WATCH_INTERVAL, watching)?);
+        duties.push(Duty::new("cairn-watch", WATCH_INTERVAL, watching));
         if let Some(uploader) = member.uploader.clone() {
             let upload = move |cancel: &CancelToken| uploader.round(cancel);
-            workers.push(start_worker("cairn-upload", UPLOAD_INTERVAL, upload)?);
+            duties.push(Duty::new("cairn-upload", UPLOAD_INTERVAL, upload));
         }
-        *member.workers.lock() = workers;
-        member.gate.refuse(Refusing::NotReady, None);
-        Ok(member)
+        duties
     }
 
     /// Everything but the workers; the gate is closed.
@@ -157,6 +171,26 @@ impl LocalMember {
             let joined = Joined::join(&engine, me, settings, world, archive, registry);
             Some(joined?)
         };
+        Self::assemble_with(
+            joined,
+            archive,
+            (engine, directory),
+            settings,
+            world,
+            registry,
+        )
+    }
+
+    /// The same of a node that has joined others already, or has none.
+    pub(super) fn assemble_with(
+        joined: Option<Joined>,
+        archive: Option<Archive>,
+        (engine, directory): (Arc<dyn Engine>, DataDir),
+        settings: &MemberSettings,
+        world: &World,
+        registry: &mut Registry,
+    ) -> Result<Self, Error> {
+        let me = directory.incarnation();
         let control: Arc<dyn Control> = match &joined {
             Some(joined) => Arc::clone(&joined.raft) as Arc<dyn Control>,
             None => alone(&engine, me, settings, world, archive.as_ref())?,
@@ -358,6 +392,20 @@ impl LocalMember {
     #[cfg(test)]
     pub(super) fn uploader(&self) -> &Uploader {
         self.uploader.as_deref().unwrap()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn incarnation(&self) -> Incarnation {
+        self.me
+    }
+
+    /// Ends what would go on by itself, as a crash does: nothing is said to anybody. Inside a Tokio
+    /// runtime.
+    #[cfg(test)]
+    pub(super) fn abandon(&self) {
+        if let Some(together) = &self.together {
+            together.abandon();
+        }
     }
 
     #[cfg(test)]

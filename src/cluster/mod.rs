@@ -32,11 +32,14 @@ mod scenario;
 mod seal;
 mod self_report;
 mod settings;
+#[cfg(test)]
+mod sim;
 mod status;
 mod together;
 mod version;
 mod waiting;
 mod watch;
+mod ways;
 mod workers;
 mod write;
 

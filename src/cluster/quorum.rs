@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::control::{MemberId, Partition};
+use crate::runtime::{Rule, holds};
 
 /// The numbers of a set of members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,7 +112,17 @@ impl Sets {
     /// answered: W of the old set and W of the new one. All must have done so under one epoch.
     #[must_use]
     pub fn have_majority(&self, members: &BTreeSet<MemberId>) -> bool {
-        has_majority(&self.old, members) && has_majority(self.new_set(), members)
+        has_majority(&self.old, members)
+            && (!holds(Rule::ChangesAreJoint) || has_majority(self.new_set(), members))
+    }
+
+    /// The same of a read: R is W.
+    #[must_use]
+    pub fn have_answered(&self, members: &BTreeSet<MemberId>) -> bool {
+        if !holds(Rule::ReadsNeedAMajority) {
+            return count(&self.old, members) >= Quorum::of(self.old.len()).meeting();
+        }
+        self.have_majority(members)
     }
 
     /// Who gathers heads before the move can finish: who joins and, when the set shrinks, all who
@@ -119,7 +130,7 @@ impl Sets {
     #[must_use]
     pub fn gatherers(&self) -> BTreeSet<MemberId> {
         let new = self.new.iter().flatten().copied();
-        let shrinks = self.new_set().len() < self.old.len();
+        let shrinks = self.new_set().len() < self.old.len() && holds(Rule::StayersGather);
         new.filter(|member| shrinks || !self.old.contains(member))
             .collect()
     }
@@ -136,7 +147,11 @@ impl Sets {
     ) -> GatherFrom {
         let (lost, whole): (BTreeSet<MemberId>, BTreeSet<MemberId>) =
             self.old.iter().copied().partition(|member| over(*member));
-        let least = Quorum::of(self.old.len()).meeting();
+        let least = if holds(Rule::SourcesAreEnough) {
+            Quorum::of(self.old.len()).meeting()
+        } else {
+            1
+        };
         if whole.len() >= least || lost.is_empty() {
             return GatherFrom {
                 members: whole,

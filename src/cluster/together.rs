@@ -22,26 +22,27 @@ use super::control::{
     Session, Timings, begin_session,
 };
 use super::data::{DataPeers, DataService};
-use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};
+use super::discovery::Discovery;
 use super::error::Error;
 use super::in_force::InForce;
 use super::life::Life;
 use super::moves::{Conducting, Follower, MoveService, Mover, MoverParts, Progress};
 use super::opening::{MemberSettings, World};
 use super::peer::{
-    Blocking, Caller, GrpcTransport, Identity, Method, PeerMetrics, PeerServer, PeerTls,
-    PeerWiring, Service, Services, Transport,
+    Blocking, GrpcTransport, Identity, Method, PeerMetrics, PeerServer, PeerTls, PeerWiring,
+    Service, Services, Transport,
 };
 use super::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
 use super::self_report::{SelfReport, ask_for_moves};
 use super::settings::ClusterSettings;
-use super::waiting::{belonging, wait_for_cluster, watch_end};
-use super::workers::{Worker, start_worker};
+use super::waiting::{belonging, find, stranger, wait_for_cluster, watch_end};
+use super::ways::{BuildParts, Ways};
+use super::workers::Duty;
 use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, WriterParts};
 use crate::model::Incarnation;
-use crate::runtime::{CancelToken, Throttle, boot_id};
+use crate::runtime::{CancelToken, Throttle, boot_id, wait};
 use crate::source::Source;
-use crate::store::{Engine, Store, SyncMode, WriteLogSettings};
+use crate::store::{Engine, SyncMode, WriteLogSettings};
 
 /// The ring of a new control state is in force so soon after it is applied, at the latest.
 const RING_INTERVAL: Duration = Duration::from_millis(500);
@@ -64,7 +65,8 @@ pub(super) struct Joined {
     tls: Option<PeerTls>,
     transport: Arc<dyn Transport>,
     services: Arc<Services>,
-    server: PeerServer,
+    /// `None`: others reach the services by themselves.
+    server: Option<PeerServer>,
     discovery: Arc<dyn Discovery>,
     joining: JoinHandle<()>,
     in_force: InForce,
@@ -96,7 +98,7 @@ pub(super) struct Together {
 }
 
 impl Joined {
-    /// Founds a cluster or joins one, and waits until this node belongs to it.
+    /// Founds a cluster or joins one over the network, and waits until this node belongs to it.
     pub(super) fn join(
         engine: &Arc<dyn Engine>,
         incarnation: Incarnation,
@@ -117,11 +119,49 @@ impl Joined {
             clock: Arc::clone(&world.clock),
             chance: Arc::clone(&world.chance),
         };
-        let transport: Arc<dyn Transport> = GrpcTransport::new(wiring.clone());
-        let services = Arc::new(Services::default());
-        let peer = advertised(settings)?;
         let _within = world.runtime.enter();
-        let raft = world.runtime.block_on(RaftControl::open(GroupParts {
+        let ways = Ways {
+            session,
+            life,
+            transport: GrpcTransport::new(wiring.clone()),
+            services: Arc::default(),
+            identity,
+            tls,
+            timings: Timings::default(),
+            archive: archive.cloned(),
+        };
+        let serve = |services: &Arc<Services>| {
+            let listener = PeerServer::listen(&settings.peer.listen);
+            let listener = wait(&world.runtime, listener)?;
+            let server = PeerServer::serve(listener, Arc::clone(services), wiring);
+            let server = server.map_err(|error| Error::Setting(error.to_string()))?;
+            Ok(Some(server))
+        };
+        Self::over(ways, serve, engine, settings, world, registry)
+    }
+
+    /// The same over any transport; `serve` lets others reach the services.
+    pub(super) fn over(
+        ways: Ways,
+        serve: impl FnOnce(&Arc<Services>) -> Result<Option<PeerServer>, Error>,
+        engine: &Arc<dyn Engine>,
+        settings: &MemberSettings,
+        world: &World,
+        registry: &mut Registry,
+    ) -> Result<Self, Error> {
+        let Ways {
+            session,
+            life,
+            identity,
+            tls,
+            transport,
+            services,
+            timings,
+            archive,
+        } = ways;
+        let incarnation = identity.caller().incarnation;
+        let peer = advertised(settings)?;
+        let opening = RaftControl::open(GroupParts {
             engine: Arc::clone(engine),
             incarnation,
             session,
@@ -140,16 +180,13 @@ impl Joined {
                 ..settings.cluster.clone()
             },
             metrics: ControlMetrics::register(registry),
-            timings: Timings::default(),
-            leave: archive.map(ask_leave),
-        }))?;
+            timings,
+            leave: archive.as_ref().map(ask_leave),
+        });
+        let raft = wait(&world.runtime, opening)?;
         let (methods, service) = raft.service();
         services.enter(methods, &service);
-        let listener = world
-            .runtime
-            .block_on(PeerServer::listen(&settings.peer.listen))?;
-        let server = PeerServer::serve(listener, Arc::clone(&services), wiring);
-        let server = server.map_err(|error| Error::Setting(error.to_string()))?;
+        let server = serve(&services)?;
         let announcement = announcement(settings, incarnation, &peer);
         let discovery = find(settings, &announcement, world, registry)?;
         let me = MemberId {
@@ -217,7 +254,7 @@ impl Joined {
             identity: self.identity,
             tls: self.tls,
             discovery: self.discovery,
-            server: Mutex::new(Some(self.server)),
+            server: Mutex::new(self.server),
             joining: self.joining,
             writer,
             source,
@@ -328,43 +365,6 @@ impl Joined {
     }
 }
 
-/// A node as it speaks to others before it knows its cluster.
-fn stranger(settings: &MemberSettings, incarnation: Incarnation, session: Session) -> Identity {
-    let caller = Caller {
-        cluster: None,
-        generation: 0,
-        incarnation,
-        session,
-    };
-    Identity::of_version(caller, settings.introduction.build.protocol)
-}
-
-fn find(
-    settings: &MemberSettings,
-    announcement: &Announcement,
-    world: &World,
-    registry: &mut Registry,
-) -> Result<Arc<dyn Discovery>, Error> {
-    let surroundings = discovery::Surroundings {
-        clock: Arc::clone(&world.clock),
-        chance: Arc::clone(&world.chance),
-        metrics: DiscoveryMetrics::register(registry),
-    };
-    let discovery = discovery::open(&settings.discovery, announcement, &surroundings)?;
-    Ok(Arc::from(discovery))
-}
-
-/// What the parts of a member among others are made from.
-pub(super) struct BuildParts<'a> {
-    pub(super) store: &'a Arc<Store>,
-    pub(super) gate: &'a Arc<Gate>,
-    pub(super) me: Incarnation,
-    pub(super) settings: &'a MemberSettings,
-    pub(super) world: &'a World,
-    /// `None` where there is no bucket.
-    pub(super) archive: Option<&'a Archive>,
-}
-
 /// What was made of them, for the sealer too.
 pub(super) struct Built {
     pub(super) together: Together,
@@ -381,15 +381,15 @@ const fn low_bits(nonce: u128) -> u64 {
 }
 
 impl Together {
-    /// The threads that follow the control state. The gate must have its ring before it opens.
-    pub(super) fn start(self: &Arc<Self>) -> Result<Vec<Worker>, Error> {
+    /// What follows the control state. The gate must have its ring before it opens.
+    pub(super) fn duties(self: &Arc<Self>) -> Vec<Duty> {
         let ring = Arc::clone(self);
         let mut changed = self.raft.changed();
         let follow = move |_: &CancelToken| {
             // Woken or not, the state is looked at again.
-            let _ = ring
-                .runtime
-                .block_on(async { timeout(RING_INTERVAL, changed.changed()).await });
+            let _ = wait(&ring.runtime, async {
+                timeout(RING_INTERVAL, changed.changed()).await
+            });
             if let Err(error) = ring.follow_ring() {
                 tracing::error!(%error, "the ring's epochs could not be brought to disk: those before stay in force");
             }
@@ -400,12 +400,12 @@ impl Together {
         let conduct = move |_: &CancelToken| conducting.conducting.round();
         let watching = Arc::clone(self);
         let clocks = move |_: &CancelToken| watching.clocks.round();
-        Ok(vec![
-            start_worker("cairn-clocks", CLOCKS_INTERVAL, clocks)?,
-            start_worker("cairn-ring", Duration::ZERO, follow)?,
-            start_worker("cairn-move", MOVE_INTERVAL, moves)?,
-            start_worker("cairn-conduct", CONDUCT_INTERVAL, conduct)?,
-        ])
+        vec![
+            Duty::new("cairn-clocks", CLOCKS_INTERVAL, clocks),
+            Duty::new("cairn-ring", Duration::ZERO, follow),
+            Duty::new("cairn-move", MOVE_INTERVAL, moves),
+            Duty::new("cairn-conduct", CONDUCT_INTERVAL, conduct),
+        ]
     }
 
     /// Puts the ring of the present control state into force, durably: after a crash this node
@@ -469,10 +469,18 @@ impl Together {
         self.life.end()
     }
 
+    /// Ends without a word to anybody.
+    #[cfg(test)]
+    pub(super) fn abandon(&self) {
+        self.joining.abort();
+        let raft = Arc::clone(&self.raft);
+        self.runtime.spawn(async move { raft.abandon().await });
+    }
+
     /// Takes leave: of discovery, of the control group, of peers.
     pub(super) fn close(&self) {
         self.joining.abort();
-        self.runtime.block_on(async {
+        wait(&self.runtime, async {
             if timeout(FAREWELL, self.discovery.close()).await.is_err() {
                 tracing::warn!("discovery was not told in time that this node stops");
             }

@@ -3,19 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::control::{ClusterId, Control, ControlState, MemberId, RaftControl};
-use super::discovery::Discovery;
+use super::control::{ClusterId, Control, ControlState, MemberId, RaftControl, Session};
+use super::discovery::{self, Announcement, Discovery, DiscoveryMetrics};
 use super::error::Error;
-use super::opening::World;
-use super::peer::Identity;
+use super::opening::{MemberSettings, World};
+use super::peer::{Caller, Identity};
+use crate::model::Incarnation;
+use crate::runtime::wait;
 
 /// A node that waits for its cluster looks so often whether it shall stop.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// A node as it speaks to others before it knows its cluster.
+pub(super) fn stranger(
+    settings: &MemberSettings,
+    incarnation: Incarnation,
+    session: Session,
+) -> Identity {
+    let caller = Caller {
+        cluster: None,
+        generation: 0,
+        incarnation,
+        session,
+    };
+    Identity::of_version(caller, settings.introduction.build.protocol)
+}
 
 /// From the moment when the cluster is known everything is said in its name, and in that of its
 /// control group's generation.
@@ -26,6 +44,22 @@ pub(super) fn belonging(identity: &Identity) -> Arc<dyn Fn(ClusterId, u64) + Sen
             tracing::error!(%cluster, %error, "this node cannot belong to two clusters");
         }
     })
+}
+
+/// Begins to look for others.
+pub(super) fn find(
+    settings: &MemberSettings,
+    announcement: &Announcement,
+    world: &World,
+    registry: &mut Registry,
+) -> Result<Arc<dyn Discovery>, Error> {
+    let surroundings = discovery::Surroundings {
+        clock: Arc::clone(&world.clock),
+        chance: Arc::clone(&world.chance),
+        metrics: DiscoveryMetrics::register(registry),
+    };
+    let discovery = discovery::open(&settings.discovery, announcement, &surroundings)?;
+    Ok(Arc::from(discovery))
 }
 
 /// Lets the node found or join, and waits until it knows a ring: at once if it belonged to a
@@ -63,8 +97,8 @@ pub(super) fn wait_for_cluster(
         }
         world.starting.say(raft.trouble());
         // Woken or not, the state is looked at again.
-        let wait = async { timeout(STOP_POLL, changed.changed()).await };
-        let _ = world.runtime.block_on(wait);
+        let looked = async { timeout(STOP_POLL, changed.changed()).await };
+        let _ = wait(&world.runtime, looked);
     }
     world.starting.say(None);
     Ok(joining)

@@ -69,12 +69,36 @@ impl Rounds {
     }
 }
 
-/// Starts a thread that does something at every interval until it is ended.
-pub(super) fn start_worker(
-    name: &str,
-    interval: Duration,
-    mut once: impl FnMut(&CancelToken) + Send + 'static,
-) -> Result<Worker, Error> {
+/// Something that a member does over and over, on a thread of its own.
+pub(super) struct Duty {
+    pub(super) name: &'static str,
+    /// The pause before each time.
+    pub(super) interval: Duration,
+    /// Once. Told by the token to end, it ends early.
+    pub(super) once: Box<dyn FnMut(&CancelToken) + Send>,
+}
+
+impl Duty {
+    pub(super) fn new(
+        name: &'static str,
+        interval: Duration,
+        once: impl FnMut(&CancelToken) + Send + 'static,
+    ) -> Self {
+        Self {
+            name,
+            interval,
+            once: Box::new(once),
+        }
+    }
+}
+
+/// Starts a thread that does a duty at every interval until it is ended.
+pub(super) fn start_worker(duty: Duty) -> Result<Worker, Error> {
+    let Duty {
+        name,
+        interval,
+        mut once,
+    } = duty;
     let (stop, stopped) = sync_channel(1);
     let cancel = CancelToken::new();
     let token = cancel.clone();

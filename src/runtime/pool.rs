@@ -76,7 +76,7 @@ impl Pool {
             let _slot = permit;
             span.in_scope(job)
         };
-        let result = tokio::task::spawn_blocking(job).await;
+        let result = super::blocking::on_thread(job).await;
         result.map_err(|_| lost)
     }
 }

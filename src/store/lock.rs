@@ -5,11 +5,14 @@
 //! incarnation: a node is its data directory. Files that are not Cairn's are never touched: a
 //! directory that holds some and no identity is refused.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::Error;
+use super::log::{DirDisk, LogDisk};
 use crate::model::Incarnation;
 use crate::runtime::Chance;
 
@@ -34,12 +37,23 @@ const IDENTITY_HEADER: &str = "cairn data directory 1";
 const IDENTITY_BYTES_MAX: u64 = 4096;
 
 /// A locked data directory. The lock goes when this does, or when the process ends however it may.
-#[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
     incarnation: Incarnation,
     new: bool,
     _lock: File,
+    /// The disk of the log, in a simulation.
+    #[cfg(test)]
+    log: Option<Arc<dyn LogDisk>>,
+}
+
+impl fmt::Debug for DataDir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataDir")
+            .field("path", &self.path)
+            .field("incarnation", &self.incarnation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DataDir {
@@ -72,6 +86,8 @@ impl DataDir {
             incarnation,
             new,
             _lock: lock,
+            #[cfg(test)]
+            log: None,
         })
     }
 
@@ -91,6 +107,28 @@ impl DataDir {
     #[must_use]
     pub const fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// Where the log's files lie: in the folder `log`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(super) fn log_disk(&self) -> Result<Arc<dyn LogDisk>, Error> {
+        #[cfg(test)]
+        if let Some(disk) = &self.log {
+            return Ok(Arc::clone(disk));
+        }
+        let path = self.path.join("log");
+        let disk = DirDisk::new(&path).map_err(Error::io("open", &path))?;
+        Ok(Arc::new(disk))
+    }
+
+    /// The same directory with another disk for the log.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn with_log_disk(mut self, disk: Arc<dyn LogDisk>) -> Self {
+        self.log = Some(disk);
+        self
     }
 
     /// Whether it was made by this very start.

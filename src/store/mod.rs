@@ -54,6 +54,8 @@ pub use head::{
     SeriesId,
 };
 pub use lock::DataDir;
+#[cfg(test)]
+pub(crate) use log::FaultyDisk;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
 pub use merging::{MergeOrder, MergedFile};
 pub use metrics::StoreMetrics;

@@ -27,7 +27,7 @@ use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
 use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TenantId, TimeRange, Window};
-use crate::runtime::CancelToken;
+use crate::runtime::{CancelToken, Rule, holds};
 use crate::source::FamilyMetadata;
 
 /// What the catalog says of a partition.
@@ -285,7 +285,9 @@ impl Store {
             _ => contents(&cuts),
         };
         let mut rest = Remainder::of(parts, &blocks, TimeRange::ALL)?;
-        self.append_again(&mut rest)?;
+        if holds(Rule::WhoAcknowledgesKeeps) {
+            self.append_again(&mut rest)?;
+        }
         drop(rest);
         self.reach("left over")?;
         Ok(cuts)

@@ -14,7 +14,7 @@ use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
 use super::lock::DataDir;
-use super::log::{DirDisk, Mark, WriteLogSettings};
+use super::log::{Mark, WriteLogSettings};
 use super::remembered::Remembered;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
 use crate::model::{
@@ -131,15 +131,14 @@ impl Store {
                 position,
             })
             .collect();
-        let log = parts.directory.path().join("log");
-        let disk = DirDisk::new(&log).map_err(Error::io("open", &log))?;
+        let disk = parts.directory.log_disk()?;
         let head = Head::open(
             HeadSettings {
                 cluster_id: parts.cluster_id,
                 ..parts.head
             },
             &parts.log,
-            Arc::new(disk),
+            disk,
             &marks,
             Arc::clone(&parts.clock),
         )?;
@@ -162,6 +161,14 @@ impl Store {
             #[cfg(test)]
             faults: super::faults::Faults::default(),
         })
+    }
+
+    /// The version of a partition that is applied here, and its blocks in their order.
+    #[cfg(test)]
+    pub(crate) fn blocks_of(&self, arc: RingArc) -> (u64, Vec<BlockId>) {
+        let view = self.view_of(arc);
+        let blocks = view.blocks.iter().map(|block| block.entry().id);
+        (view.version, blocks.collect())
     }
 
     /// The data directory.

@@ -14,6 +14,7 @@ use crate::cluster::control::{Command, ControlState, MemberId, MoveAbort, MoveFi
 use crate::cluster::quorum::Sets;
 use crate::cluster::ring::{DesiredMove, Plan, Wish, plan};
 use crate::model::{Epoch, RingArc};
+use crate::runtime::{Rule, holds};
 
 /// A move or a preparation of which nothing is heard for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -237,7 +238,7 @@ fn next(arc: RingArc, partition: &Partition, watched: &Watched, now: Duration) -
         watched.report(*member).is_some_and(|(_, report)| {
             report.epoch == partition.epoch
                 && report.gathered
-                && report.version == partition.version
+                && (report.version == partition.version || !holds(Rule::MovesEndAtTheVersion))
         })
     };
     if gatherers.iter().all(is_done) {

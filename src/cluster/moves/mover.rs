@@ -16,7 +16,7 @@ use crate::cluster::error::Error;
 use crate::cluster::quorum::{Role, Sets};
 use crate::cluster::write::Gate;
 use crate::model::{Epoch, Incarnation, RingArc};
-use crate::runtime::{CancelToken, Clock};
+use crate::runtime::{CancelToken, Clock, Rule, holds};
 use crate::store::Store;
 
 /// A partition that nobody has asked for in so long is not coming.
@@ -210,7 +210,9 @@ impl Mover {
             from: &from,
             me: *mine,
         };
-        gather::gather(&self.store, &self.peers, &sources, cancel)?;
+        if holds(Rule::NewcomersGather) {
+            gather::gather(&self.store, &self.peers, &sources, cancel)?;
+        }
         if from.remains {
             tracing::warn!(
                 partition = %arc, epoch = partition.epoch.0,

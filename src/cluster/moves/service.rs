@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::mover::Mover;
 use super::wire;
 use crate::cluster::peer::{Caller, Method, Refused, Service, Serving};
+use crate::runtime::on_thread;
 
 /// Answers [`Method::Move`].
 pub(in crate::cluster) struct MoveService(pub(in crate::cluster) Arc<Mover>);
@@ -16,7 +17,7 @@ impl Service for MoveService {
         Box::pin(async move {
             let arc = wire::decode_request(body)?;
             let mover = Arc::clone(&self.0);
-            let report = tokio::task::spawn_blocking(move || mover.report(arc)).await;
+            let report = on_thread(move || mover.report(arc)).await;
             let report = report.map_err(|error| Refused::Unavailable(error.to_string()))?;
             let report = report.map_err(|error| Refused::Unavailable(error.to_string()))?;
             Ok(wire::encode_report(&report))

@@ -1,5 +1,6 @@
 //! A network within one process, for tests: calls are futures of the other node's services, run
-//! by the caller. Links can be cut, in one direction or both.
+//! by the caller. Links can be cut, in one direction or both. In a simulation there is weather:
+//! messages are late, lost, or come twice, and whoever is off the network says nothing any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -9,9 +10,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::grpc::Identity;
 use super::message::{Caller, Method, PeerError};
 use super::service::Services;
 use super::transport::{Answering, Duplex, Incoming, Transport};
+use super::weather::{Fate, Weather};
 use crate::cluster::identity::ClusterId;
 use crate::model::Incarnation;
 
@@ -24,7 +27,12 @@ pub(in crate::cluster) struct MemoryNetwork(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    nodes: BTreeMap<Incarnation, Arc<Services>>,
+    /// Each with the number of its connection.
+    nodes: BTreeMap<Incarnation, (u64, Arc<Services>)>,
+    connections: u64,
+    /// Addresses that are not numbers.
+    places: BTreeMap<String, Incarnation>,
+    weather: Option<Arc<Weather>>,
     cut: BTreeSet<(Incarnation, Incarnation)>,
     /// What nodes have come to belong to since they were connected.
     clusters: BTreeMap<Incarnation, (ClusterId, u64)>,
@@ -33,9 +41,18 @@ struct State {
 }
 
 /// One node's access to the network.
+#[derive(Clone)]
 struct Access {
     network: Weak<MemoryNetwork>,
-    me: Caller,
+    number: u64,
+    who: Who,
+}
+
+/// Who speaks.
+#[derive(Clone)]
+enum Who {
+    Fixed(Caller),
+    Of(Identity),
 }
 
 impl MemoryNetwork {
@@ -45,17 +62,48 @@ impl MemoryNetwork {
         me: Caller,
         services: Arc<Services>,
     ) -> Arc<dyn Transport> {
+        let incarnation = me.incarnation;
+        self.connect_as(Who::Fixed(me), incarnation, services)
+    }
+
+    /// The same of a node that speaks in the name of its identity, and is to be found at an
+    /// address.
+    pub(in crate::cluster) fn connect_at(
+        self: &Arc<Self>,
+        address: &str,
+        identity: Identity,
+        services: Arc<Services>,
+    ) -> Arc<dyn Transport> {
+        let incarnation = identity.caller().incarnation;
+        self.0.lock().places.insert(address.to_owned(), incarnation);
+        self.connect_as(Who::Of(identity), incarnation, services)
+    }
+
+    fn connect_as(
+        self: &Arc<Self>,
+        who: Who,
+        incarnation: Incarnation,
+        services: Arc<Services>,
+    ) -> Arc<dyn Transport> {
         let mut state = self.0.lock();
-        state.nodes.insert(me.incarnation, services);
-        state.clusters.remove(&me.incarnation);
+        state.connections += 1;
+        let number = state.connections;
+        state.nodes.insert(incarnation, (number, services));
+        state.clusters.remove(&incarnation);
         if let Some(known) = &mut state.known {
-            known.retain(|(who, _)| *who != me.incarnation);
+            known.retain(|(who, _)| *who != incarnation);
         }
         drop(state);
         Arc::new(Access {
             network: Arc::downgrade(self),
-            me,
+            number,
+            who,
         })
+    }
+
+    /// From now on there is weather.
+    pub(in crate::cluster) fn weather(&self, weather: Arc<Weather>) {
+        self.0.lock().weather = Some(weather);
     }
 
     /// From now on a node reaches by incarnation only whom it has been told about, as on a real
@@ -99,12 +147,128 @@ impl MemoryNetwork {
         if state.cut.contains(&(from, to)) {
             return Err(unreachable("the link is cut"));
         }
-        let services = state.nodes.get(&to).cloned();
+        let services = state
+            .nodes
+            .get(&to)
+            .map(|(_, services)| Arc::clone(services));
         services.ok_or_else(|| unreachable("nothing listens there"))
     }
 }
 
 impl Access {
+    /// This node's number on the network.
+    fn incarnation(&self) -> Incarnation {
+        match &self.who {
+            Who::Fixed(caller) => caller.incarnation,
+            Who::Of(identity) => identity.caller().incarnation,
+        }
+    }
+
+    fn weather(&self) -> Option<Arc<Weather>> {
+        self.network.upgrade()?.0.lock().weather.clone()
+    }
+
+    /// Whether this start of the node is still on the network, and how the other one is there.
+    fn standing(&self, to: Incarnation) -> Option<u64> {
+        let network = self.network.upgrade()?;
+        let state = network.0.lock();
+        let of = |who| state.nodes.get(&who).map(|(number, _)| *number);
+        let is_mine = of(self.incarnation()) == Some(self.number);
+        is_mine.then(|| of(to)).flatten()
+    }
+
+    /// A question through the weather, and the answer back.
+    async fn ask(
+        &self,
+        weather: &Weather,
+        to: Incarnation,
+        (method, body): (Method, Bytes),
+        patience: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let gone = || PeerError::Unreachable {
+            peer: to.to_string(),
+            reason: "the connection broke".to_owned(),
+        };
+        let lost = || PeerError::TimedOut {
+            peer: to.to_string(),
+            method: method.name(),
+            ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.reach(to)?;
+        let there = self.standing(to).ok_or_else(gone)?;
+        let exchange = async {
+            let Fate::Arrives { after, twice } =
+                weather.fate(self.incarnation(), to, method, &body)
+            else {
+                std::future::pending::<()>().await;
+                return Err(lost());
+            };
+            tokio::time::sleep(after).await;
+            if self.standing(to) != Some(there) {
+                return Err(gone());
+            }
+            let service = self.reach(to)?.of(method).map_err(refused(to))?;
+            if twice {
+                let (again, me, body) = (Arc::clone(&service), self.me(), body.clone());
+                let later = after.saturating_mul(3);
+                tokio::spawn(async move {
+                    tokio::time::sleep(later).await;
+                    // Nobody hears what it says.
+                    let _ = again.call(&me, method, body).await;
+                });
+            }
+            let answer = service.call(&self.me(), method, body).await;
+            let answer = answer.map_err(refused(to));
+            let said = answer.as_deref().unwrap_or_default();
+            let Fate::Arrives { after, .. } = weather.fate(to, self.incarnation(), method, said)
+            else {
+                std::future::pending::<()>().await;
+                return Err(lost());
+            };
+            tokio::time::sleep(after).await;
+            if self.standing(to) != Some(there) {
+                return Err(gone());
+            }
+            self.back(to)?;
+            answer
+        };
+        let answer = tokio::time::timeout(patience, exchange).await;
+        answer.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Whether what the other says arrives here.
+    fn back(&self, to: Incarnation) -> Result<(), PeerError> {
+        let network = self.network.upgrade();
+        let me = self.incarnation();
+        let reached = network.map(|network| network.reach(to, me).map(drop));
+        reached.unwrap_or(Ok(()))
+    }
+
+    /// A message of a stream on its way to a node as it was connected `there`; `false`: the stream
+    /// breaks.
+    async fn passes(
+        &self,
+        (to, there): (Incarnation, Option<u64>),
+        (method, body): (Method, &[u8]),
+        back: bool,
+    ) -> bool {
+        let Some(weather) = self.weather() else {
+            return method != Method::Append || self.reach(to).is_ok();
+        };
+        let me = self.incarnation();
+        let (from, to_there) = if back { (to, me) } else { (me, to) };
+        let Fate::Arrives { after, .. } = weather.fate(from, to_there, method, body) else {
+            return false;
+        };
+        tokio::time::sleep(after).await;
+        let is_open = if back {
+            self.back(to).is_ok()
+        } else {
+            self.reach(to).is_ok()
+        };
+        is_open && there.is_some() && self.standing(to) == there
+    }
+
     fn reach(&self, to: Incarnation) -> Result<Arc<Services>, PeerError> {
         let unreachable = |reason: &str| PeerError::Unreachable {
             peer: to.to_string(),
@@ -113,15 +277,18 @@ impl Access {
         let network = self.network.upgrade();
         let network = network.ok_or_else(|| unreachable("the network is gone"))?;
         let known = network.0.lock().known.clone();
-        if known.is_some_and(|known| !known.contains(&(self.me.incarnation, to))) {
+        if known.is_some_and(|known| !known.contains(&(self.incarnation(), to))) {
             return Err(unreachable("nobody has said where it is"));
         }
-        network.reach(self.me.incarnation, to)
+        network.reach(self.incarnation(), to)
     }
 
     /// This node, as the other side sees it now.
     fn me(&self) -> Caller {
-        let mut me = self.me.clone();
+        let mut me = match &self.who {
+            Who::Fixed(caller) => caller.clone(),
+            Who::Of(identity) => return identity.caller(),
+        };
         if let Some(network) = self.network.upgrade() {
             let belongs = network.0.lock().clusters.get(&me.incarnation).copied();
             if let Some((cluster, generation)) = belongs {
@@ -133,17 +300,20 @@ impl Access {
     }
 }
 
-/// Passes messages on as long as the link is open and somebody listens.
+/// Passes messages on as long as the link is open and somebody listens; `false`: it broke.
 async fn forward(
     from: &mut mpsc::Receiver<Bytes>,
     to: &mpsc::Sender<Result<Bytes, PeerError>>,
-    is_open: impl Fn() -> bool,
-) {
+    (access, peer, method): (&Access, (Incarnation, Option<u64>), Method),
+    back: bool,
+) -> bool {
     while let Some(message) = from.recv().await {
-        if !is_open() || to.send(Ok(message)).await.is_err() {
-            return;
+        let is_open = access.passes(peer, (method, &message), back).await;
+        if !is_open || to.send(Ok(message)).await.is_err() {
+            return false;
         }
     }
+    true
 }
 
 fn refused(to: Incarnation) -> impl FnOnce(super::message::Refused) -> PeerError {
@@ -159,9 +329,12 @@ impl Transport for Access {
         to: Incarnation,
         method: Method,
         body: Bytes,
-        _: Duration,
+        patience: Duration,
     ) -> Answering<'_, Bytes> {
         Box::pin(async move {
+            if let Some(weather) = self.weather() {
+                return self.ask(&weather, to, (method, body), patience).await;
+            }
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
             let answer = service.call(&self.me(), method, body).await;
             answer.map_err(refused(to))
@@ -175,14 +348,18 @@ impl Transport for Access {
         body: Bytes,
         patience: Duration,
     ) -> Answering<'_, Bytes> {
-        let to = Incarnation(address.parse().unwrap_or_default());
-        let _ = patience;
+        let network = self.network.upgrade();
+        let place = network.and_then(|network| network.0.lock().places.get(address).copied());
+        let to = place.unwrap_or_else(|| Incarnation(address.parse().unwrap_or_default()));
         Box::pin(async move {
+            if let Some(weather) = self.weather() {
+                return self.ask(&weather, to, (method, body), patience).await;
+            }
             let network = self.network.upgrade().ok_or(PeerError::Unreachable {
                 peer: to.to_string(),
                 reason: "the network is gone".to_owned(),
             })?;
-            let services = network.reach(self.me.incarnation, to)?;
+            let services = network.reach(self.incarnation(), to)?;
             let service = services.of(method).map_err(refused(to))?;
             let answer = service.call(&self.me(), method, body).await;
             answer.map_err(refused(to))
@@ -200,12 +377,20 @@ impl Transport for Access {
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
             let (answers, mut made) = mpsc::channel(QUEUE);
             let (out, incoming) = mpsc::channel(QUEUE);
-            let me = self.me();
+            let (me, access, number) = (self.me(), self.clone(), self.standing(to));
+            if !self.passes((to, number), (method, &body), false).await {
+                return Err(PeerError::Unreachable {
+                    peer: to.to_string(),
+                    reason: "the connection broke".to_owned(),
+                });
+            }
             tokio::spawn(async move {
                 let serving = service.stream(&me, method, body, answers);
-                let forward = forward(&mut made, &out, || true);
+                let back = forward(&mut made, &out, (&access, (to, number), method), true);
+                let served = async { tokio::join!(serving, back) };
                 let ended = tokio::select! {
-                    (ended, ()) = async { tokio::join!(serving, forward) } => ended,
+                    biased;
+                    (ended, whole) = served => if whole { ended } else { return },
                     // Who does not listen any more calls it off.
                     () = out.closed() => return,
                 };
@@ -224,21 +409,21 @@ impl Transport for Access {
             let (heard, incoming) = mpsc::channel(QUEUE);
             let (answers, mut made) = mpsc::channel(QUEUE);
             let (out, received) = mpsc::channel(QUEUE);
-            let me = self.me();
-            let network = self.network.clone();
+            let (me, access, number) = (self.me(), self.clone(), self.standing(to));
             tokio::spawn(async move {
-                let open = |network: &Weak<MemoryNetwork>| {
-                    network
-                        .upgrade()
-                        .is_some_and(|network| network.reach(me.incarnation, to).is_ok())
-                };
                 let there = async {
-                    forward(&mut said, &heard, || open(&network)).await;
+                    forward(&mut said, &heard, (&access, (to, number), method), false).await;
                     drop(heard);
+                    Ok(())
                 };
-                let back = forward(&mut made, &out, || open(&network));
+                let back = forward(&mut made, &out, (&access, (to, number), method), true);
+                // What has no way back is over.
+                let back = async { back.await.then_some(()).ok_or(()) };
                 let serving = service.duplex(&me, method, incoming, answers);
-                let (ended, (), ()) = tokio::join!(serving, there, back);
+                let serving = async { Ok(serving.await) };
+                let Ok((ended, (), ())) = tokio::try_join!(serving, there, back) else {
+                    return;
+                };
                 if let Err(reason) = ended {
                     let _ = out.send(Err(refused(to)(reason))).await;
                 }
@@ -254,7 +439,7 @@ impl Transport for Access {
         let network = self.network.upgrade();
         let mut state = network.as_ref().map(|network| network.0.lock());
         if let Some(known) = state.as_mut().and_then(|state| state.known.as_mut()) {
-            known.insert((self.me.incarnation, peer));
+            known.insert((self.incarnation(), peer));
         }
     }
 }

@@ -12,6 +12,8 @@ mod memory;
 mod message;
 mod service;
 mod transport;
+#[cfg(test)]
+mod weather;
 
 pub use grpc::{
     Credentials, CredentialsError, GrpcTransport, Identity, PEER_MESSAGE_BYTES_MAX, PeerMetrics,
@@ -26,3 +28,6 @@ pub(super) use memory::MemoryNetwork;
 pub use message::{Caller, Method, PeerError, Refused};
 pub use service::{Service, Services};
 pub use transport::{Answering, Blocking, Duplex, Incoming, Outgoing, Serving, Transport};
+#[cfg(test)]
+#[allow(unused_imports, reason = "the simulation uses it")]
+pub(super) use weather::{Conditions, Hold, Weather};

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::message::{Method, PeerError, Refused};
 use crate::model::Incarnation;
+use crate::runtime::wait;
 
 /// The end of a call.
 pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, PeerError>> + Send + 'a>>;
@@ -103,7 +104,7 @@ impl Blocking {
         patience: Duration,
     ) -> Result<Bytes, PeerError> {
         let answer = self.transport.call(to, method, body, patience);
-        self.runtime.block_on(answer)
+        wait(&self.runtime, answer)
     }
 
     /// Asks several peers at once; answers in the order of the peers.
@@ -119,8 +120,8 @@ impl Blocking {
             let answer = async move { transport.call(to, method, body, patience).await };
             asked.push((to, self.runtime.spawn(answer)));
         }
-        let wait = |(to, task): (Incarnation, tokio::task::JoinHandle<_>)| {
-            let ended = self.runtime.block_on(task);
+        let answered = |(to, task): (Incarnation, tokio::task::JoinHandle<_>)| {
+            let ended = wait(&self.runtime, task);
             let answer = ended.unwrap_or_else(|error| {
                 Err(PeerError::Unreachable {
                     peer: to.to_string(),
@@ -129,7 +130,7 @@ impl Blocking {
             });
             (to, answer)
         };
-        asked.into_iter().map(wait).collect()
+        asked.into_iter().map(answered).collect()
     }
 
     /// Asks a peer for many answers; to be read with [`Blocking::next`].
@@ -144,7 +145,7 @@ impl Blocking {
         patience: Duration,
     ) -> Result<Incoming, PeerError> {
         let answers = self.transport.stream(to, method, body, patience);
-        self.runtime.block_on(answers)
+        wait(&self.runtime, answers)
     }
 
     /// The next answer; `None` when there are no more.
@@ -152,7 +153,7 @@ impl Blocking {
     /// # Errors
     /// As [`PeerError`] says; the stream is over then.
     pub fn next(&self, answers: &mut Incoming) -> Result<Option<Bytes>, PeerError> {
-        self.runtime.block_on(answers.recv()).transpose()
+        wait(&self.runtime, answers.recv()).transpose()
     }
 
     /// The transport itself.

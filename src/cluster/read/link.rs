@@ -17,7 +17,7 @@ use super::messages::{State, wire};
 use super::metrics::ReadMetrics;
 use crate::cluster::peer::{Incoming, Method, PeerError, Refused, Transport};
 use crate::model::{Incarnation, LabelSet, Samples};
-use crate::runtime::{CancelToken, Reservation};
+use crate::runtime::{CancelToken, Reservation, wait};
 use crate::source::{ReadContext, SeriesStream, SourceError};
 
 /// How long a wait may go on before the query's token is looked at.
@@ -70,7 +70,7 @@ impl Link {
         future: impl Future<Output = T>,
     ) -> Result<Option<T>, SourceError> {
         let mut future = std::pin::pin!(future);
-        runtime.block_on(async {
+        wait(runtime, async {
             loop {
                 cancel.check()?;
                 let slice = SLICE.min(*left);

@@ -17,6 +17,7 @@ use super::leaves::{HeadSums, Leaves, count, encoded_otherwise, everything_of, u
 use crate::cluster::control::MemberId;
 use crate::cluster::quorum::Sets;
 use crate::model::Epoch;
+use crate::runtime::{Rule, holds};
 
 /// So many leaves may differ before another member is preferred for the data: the newest slots of
 /// all sub-arcs, which are being written while they are read.
@@ -161,7 +162,7 @@ impl PartitionRead {
     /// Whether enough have answered.
     pub(super) fn has_majority(&self) -> bool {
         self.sets
-            .have_majority(&self.holdings.keys().copied().collect())
+            .have_answered(&self.holdings.keys().copied().collect())
     }
 
     /// Makes do with whoever has answered: what acknowledged samples they lack nobody knows. Says
@@ -176,7 +177,7 @@ impl PartitionRead {
         if self.is_partial {
             self.holdings.keys().all(|one| members.contains(one))
         } else {
-            self.sets.have_majority(members)
+            self.sets.have_answered(members)
         }
     }
 
@@ -209,7 +210,9 @@ impl PartitionRead {
     ) -> Option<(Choice, usize)> {
         let own = self.holdings.get(&from)?;
         let older = |(member, other): &(&MemberId, &HeldHere)| {
-            **member != from && other.version <= own.version
+            let is_older =
+                other.version <= own.version || !holds(Rule::ReadersTakeTheHighestVersion);
+            **member != from && is_older
         };
         let candidates = self.holdings.iter().filter(older);
         let mut others: Vec<(usize, MemberId)> = candidates
@@ -245,7 +248,7 @@ impl PartitionRead {
             let Some(other) = self.holdings.get(member) else {
                 return Verdict::Again;
             };
-            if other.version > data.version {
+            if other.version > data.version && holds(Rule::ReadersTakeTheHighestVersion) {
                 return Verdict::Again;
             }
             let mut missing = other.heads.beyond(&data.heads);
@@ -263,8 +266,8 @@ impl PartitionRead {
     }
 
     /// Whether raw content that came from a view of this version makes the data complete.
-    pub(super) const fn may_merge(data: &HeldHere, raw_version: u64) -> bool {
-        raw_version <= data.version
+    pub(super) fn may_merge(data: &HeldHere, raw_version: u64) -> bool {
+        raw_version <= data.version || !holds(Rule::ReadersTakeTheHighestVersion)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::model::{
     Epoch, Fingerprint, Incarnation, LabelSet, RingArc, Samples, TenantId, TimeRange, TimestampMs,
     Window, fingerprint,
 };
+use crate::runtime::{Rule, holds};
 use crate::source::{
     FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
     SourceError,
@@ -65,6 +66,11 @@ pub(super) fn member_of(state: &ControlState, node: Incarnation) -> MemberId {
     }
 }
 
+/// Whether a question under an epoch is one under this node's own.
+fn is_current(mine: Epoch, asked: Epoch) -> bool {
+    mine == asked || !holds(Rule::ReadsAreOfOneEpoch)
+}
+
 /// A node's own epoch of a partition; 0 when there is no such partition.
 fn epoch_of(state: &ControlState, arc: RingArc) -> Epoch {
     state.partition(arc).map_or(Epoch(0), |found| found.epoch)
@@ -98,7 +104,7 @@ impl Holder {
             let state = self.control.state();
             let current = asked
                 .iter()
-                .filter(|one| epoch_of(&state, one.arc) == one.epoch);
+                .filter(|one| is_current(epoch_of(&state, one.arc), one.epoch));
             let arcs: Vec<RingArc> = current.map(|one| one.arc).collect();
             let pinned = self.store.pin(&arcs);
             let after = self.control.state();
@@ -116,7 +122,10 @@ impl Holder {
             let shared = arcs.iter().copied().filter(is_shared).collect();
             let answer = |one: &Asked| {
                 let answer = PartitionAnswer {
-                    epoch: epoch_of(&state, one.arc),
+                    epoch: match epoch_of(&state, one.arc) {
+                        mine if is_current(mine, one.epoch) => one.epoch,
+                        mine => mine,
+                    },
                     held: HeldHere {
                         version: pinned.version(one.arc),
                         ..HeldHere::default()

@@ -15,6 +15,7 @@ use super::error::WriteError;
 use crate::cluster::control::{ControlState, MemberId};
 use crate::cluster::quorum::{Role, Sets};
 use crate::model::{Epoch, Incarnation, RingArc};
+use crate::runtime::{Rule, holds};
 
 /// A reason for which writes are refused. Several may hold at once; each comes and goes alone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -83,6 +84,9 @@ impl Part {
         let Some((mine, role)) = self.arcs.get(&arc) else {
             return self.of_unknown(arc);
         };
+        if !holds(Rule::WritesAreOfOneEpoch) && *role != Role::Outside {
+            return Verdict::Taken;
+        }
         match epoch.cmp(mine) {
             std::cmp::Ordering::Less => Verdict::WrongEpoch(*mine),
             std::cmp::Ordering::Greater => Verdict::Ahead,

@@ -10,6 +10,7 @@ use super::gate::Refusing;
 use crate::cluster::control::MemberId;
 use crate::cluster::quorum::Quorum;
 use crate::model::Epoch;
+use crate::runtime::{Rule, holds};
 
 /// The most members that a partition has in its sets together: one bit each.
 pub(super) const MEMBERS_MAX: usize = 32;
@@ -113,7 +114,10 @@ impl Tally {
         let old = sets.first().map_or(0, bits);
         Self {
             old,
-            new: sets.get(1).map_or(old, bits),
+            new: match sets.get(1) {
+                Some(new) if holds(Rule::ChangesAreJoint) => bits(new),
+                _ => old,
+            },
             appended: 0,
             failed: 0,
         }

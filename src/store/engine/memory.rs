@@ -64,6 +64,36 @@ impl MemoryEngine {
         state.now = keys;
     }
 
+    /// What a crash leaves of it, as [`MemoryEngine::crash`] does, as another engine: for a
+    /// process that goes on although nobody hears it any more. The block files are copied to
+    /// `directory`.
+    ///
+    /// # Errors
+    /// When a block file cannot be copied.
+    #[cfg(test)]
+    pub(crate) fn after_crash(&self, kept: usize, directory: &Path) -> Result<Self, Error> {
+        let state = self.state.lock();
+        let mut keys = state.synced.clone();
+        for batch in state.buffered.iter().take(kept) {
+            apply(&mut keys, batch);
+        }
+        let next = Self::new(directory);
+        let mut blocks = BTreeMap::new();
+        for id in state.blocks.keys() {
+            let (from, to) = (self.path(*id), next.path(*id));
+            std::fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
+            blocks.insert(*id, Arc::new(SstTable::open_file(&to)?));
+        }
+        *next.state.lock() = State {
+            now: keys.clone(),
+            synced: keys,
+            buffered: Vec::new(),
+            blocks,
+        };
+        drop(state);
+        Ok(next)
+    }
+
     fn path(&self, id: BlockId) -> PathBuf {
         self.directory.join(format!("{id}.sst"))
     }
@@ -88,11 +118,14 @@ impl Engine for MemoryEngine {
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), Error> {
         let mut state = self.state.lock();
         apply(&mut state.now, &batch);
+        state.buffered.push(batch);
         if durability == Durability::Synced {
-            state.buffered.clear();
-            state.synced = state.now.clone();
-        } else {
-            state.buffered.push(batch);
+            let State {
+                synced, buffered, ..
+            } = &mut *state;
+            for batch in buffered.drain(..) {
+                apply(synced, &batch);
+            }
         }
         Ok(())
     }

@@ -82,6 +82,8 @@ pub(super) struct Writer {
     pub segment_size: u64,
     pub mode: SyncMode,
     pub sync_interval: Duration,
+    /// When the last sync was, on the clock that never goes back.
+    pub synced_at: Duration,
     /// Everything up to here is known to be on the disk.
     pub durable: u64,
     /// Everything up to here was written.
@@ -99,51 +101,55 @@ impl Writer {
     /// Commits until the log closes or fails.
     pub(super) fn run(mut self) {
         let mut before = Pending::default();
-        let mut synced_at = self.clock.elapsed();
         loop {
-            let writers = before.appends;
-            before.bytes.clear();
-            before.touched.clear();
-            let closing = self.take(&mut before, writers);
-            let mut result = self.commit(&mut before);
-            let renamed = result.is_ok() && self.names_too_old();
-            if renamed {
-                result = self.name_oldest();
-            }
-            let due = match self.mode {
-                _ if renamed => true,
-                SyncMode::Fsync => true,
-                SyncMode::Os => false,
-                SyncMode::Interval => self.clock.elapsed() - synced_at >= self.sync_interval,
-            };
-            if result.is_ok() && (due || closing) {
-                result = self.sync();
-                synced_at = self.clock.elapsed();
-            }
-            if let Err(error) = result {
-                self.fail(&error);
-                return;
-            }
-            let acknowledged = match self.mode {
-                SyncMode::Fsync => self.durable,
-                SyncMode::Interval | SyncMode::Os => self.written,
-            };
-            self.shared.progress.send_if_modified(|progress| {
-                let moved = progress.acknowledged != acknowledged;
-                progress.acknowledged = acknowledged;
-                moved
-            });
-            drop(self.shared.done_lock.lock());
-            self.shared.done.notify_all();
-            if closing {
+            self.wait(before.appends);
+            if !self.once(&mut before) {
                 return;
             }
         }
     }
 
-    /// Waits for records and takes them all. Lingers a moment only when the commit before had
-    /// several writers and not as many are here yet.
-    fn take(&self, into: &mut Pending, writers: u32) -> bool {
+    /// One commit of whatever is there; `false`: it was the last one.
+    pub(super) fn once(&mut self, before: &mut Pending) -> bool {
+        before.bytes.clear();
+        before.touched.clear();
+        let closing = self.take(before);
+        let mut result = self.commit(before);
+        let renamed = result.is_ok() && self.names_too_old();
+        if renamed {
+            result = self.name_oldest();
+        }
+        let due = match self.mode {
+            _ if renamed => true,
+            SyncMode::Fsync => true,
+            SyncMode::Os => false,
+            SyncMode::Interval => self.clock.elapsed() - self.synced_at >= self.sync_interval,
+        };
+        if result.is_ok() && (due || closing) {
+            result = self.sync();
+            self.synced_at = self.clock.elapsed();
+        }
+        if let Err(error) = result {
+            self.fail(&error);
+            return false;
+        }
+        let acknowledged = match self.mode {
+            SyncMode::Fsync => self.durable,
+            SyncMode::Interval | SyncMode::Os => self.written,
+        };
+        self.shared.progress.send_if_modified(|progress| {
+            let moved = progress.acknowledged != acknowledged;
+            progress.acknowledged = acknowledged;
+            moved
+        });
+        drop(self.shared.done_lock.lock());
+        self.shared.done.notify_all();
+        !closing
+    }
+
+    /// Waits for records. Lingers a moment only when the commit before had several writers and not
+    /// as many are here yet.
+    fn wait(&self, writers: u32) {
         let shared = &self.shared;
         let mut pending = shared.pending.lock();
         let idle = |pending: &mut Pending| pending.appends == 0 && !pending.closing;
@@ -158,6 +164,12 @@ impl Writer {
             let few = |pending: &mut Pending| pending.appends < writers && !pending.closing;
             shared.work.wait_while_for(&mut pending, few, LINGER_MAX);
         }
+    }
+
+    /// Takes all records that are there.
+    fn take(&self, into: &mut Pending) -> bool {
+        let shared = &self.shared;
+        let mut pending = shared.pending.lock();
         std::mem::swap(&mut pending.bytes, &mut into.bytes);
         std::mem::swap(&mut pending.touched, &mut into.touched);
         into.appends = std::mem::take(&mut pending.appends);

@@ -23,6 +23,8 @@ pub(super) mod faulty;
 mod tests;
 
 pub use disk::{DirDisk, LogDisk, LogFile};
+#[cfg(test)]
+pub(crate) use faulty::FaultyDisk;
 pub(super) use mark::Covered;
 pub use mark::Mark;
 pub(super) use open::{Misread, Pin, Replayed};

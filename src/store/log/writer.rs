@@ -53,7 +53,7 @@ pub struct LogStats {
 /// The log. Closed when dropped: what was pushed is written and synced first.
 pub(crate) struct Log {
     shared: Arc<Shared>,
-    thread: Mutex<NamedThread>,
+    committing: Committing,
     torn_records: u64,
     replayed_records: u64,
 }
@@ -61,6 +61,68 @@ pub(crate) struct Log {
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Log").field("stats", &self.stats()).finish()
+    }
+}
+
+/// Who writes what was pushed.
+enum Committing {
+    /// A thread of its own.
+    Thread(Mutex<NamedThread>),
+    /// Whoever comes next, a while later: on threads that take turns.
+    #[cfg(test)]
+    ByTurns(Arc<Mutex<Option<Writer>>>),
+}
+
+impl Committing {
+    fn start(writer: Writer) -> Result<Self, Error> {
+        #[cfg(test)]
+        if crate::runtime::is_simulated() {
+            return Ok(Self::ByTurns(Arc::new(Mutex::new(Some(writer)))));
+        }
+        let thread = NamedThread::spawn("log", move || writer.run())
+            .map_err(Error::io("start the thread of", Path::new("the log")))?;
+        Ok(Self::Thread(Mutex::new(thread)))
+    }
+
+    /// Where nothing happens by itself, it happens now.
+    fn now_if_by_turns(&self) {
+        #[cfg(test)]
+        if let Self::ByTurns(writer) = self {
+            commit_once(writer);
+        }
+    }
+
+    /// The same within a moment, as a disk would take.
+    fn soon_if_by_turns(&self) {
+        #[cfg(test)]
+        if let Self::ByTurns(writer) = self {
+            let writer = Arc::clone(writer);
+            crate::runtime::soon(SYNC_MS_MAX, move || commit_once(&writer));
+        }
+    }
+
+    /// Waits until the last commit is done; the log is closing.
+    fn end(&self) {
+        match self {
+            Self::Thread(thread) => thread.lock().join(),
+            #[cfg(test)]
+            Self::ByTurns(writer) => commit_once(writer),
+        }
+    }
+}
+
+/// How long a simulated disk takes at most to make something durable.
+#[cfg(test)]
+const SYNC_MS_MAX: u64 = 20;
+
+#[cfg(test)]
+fn commit_once(writer: &Mutex<Option<Writer>>) {
+    let mut writer = writer.lock();
+    let goes_on = writer
+        .as_mut()
+        .is_some_and(|writer| writer.once(&mut Pending::default()));
+    if !goes_on {
+        *writer = None;
     }
 }
 
@@ -112,6 +174,7 @@ impl Log {
             .map_err(Error::io("open", Path::new("a log file")))?;
         let mut writer = Writer {
             shared: Arc::clone(&shared),
+            synced_at: clock.elapsed(),
             disk,
             clock,
             file,
@@ -131,11 +194,9 @@ impl Log {
         if let Some(name) = new_name {
             writer.begin_segment(name)?;
         }
-        let thread = NamedThread::spawn("log", move || writer.run())
-            .map_err(Error::io("start the thread of", Path::new("the log")))?;
         Ok(Self {
             shared,
-            thread: Mutex::new(thread),
+            committing: Committing::start(writer)?,
             torn_records: opened.torn_records,
             replayed_records: opened.replayed_records,
         })
@@ -194,6 +255,7 @@ impl Log {
     pub(crate) fn kick(&self) {
         self.shared.pending.lock().appends += 1;
         self.shared.work.notify_one();
+        self.committing.soon_if_by_turns();
     }
 
     /// The position of the last record pushed.
@@ -222,6 +284,7 @@ impl Log {
     /// # Errors
     /// When the log has failed.
     pub(crate) fn wait_durable(&self, position: u64) -> Result<(), Error> {
+        self.committing.now_if_by_turns();
         let mut guard = self.shared.done_lock.lock();
         loop {
             if self.shared.progress.borrow().acknowledged >= position {
@@ -270,7 +333,7 @@ impl Log {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.shared.pending.lock().closing = true;
         self.shared.work.notify_all();
-        self.thread.lock().join();
+        self.committing.end();
         self.shared.check()
     }
 }

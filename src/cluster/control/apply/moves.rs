@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::partitions::{current, next_epoch};
 use crate::cluster::control::command::{MemberId, MoveAbort, MoveBegin, MoveFinish, Refusal};
 use crate::cluster::control::state::{ControlState, Liveness, Move};
+use crate::runtime::{Rule, holds};
 
 /// Old and new set count from here on.
 pub(super) fn begin(state: &mut ControlState, begin: &MoveBegin) -> Result<(), Refusal> {
@@ -53,7 +54,7 @@ fn known(state: &ControlState, begin: &MoveBegin, join: MemberId) -> Result<(), 
 pub(super) fn finish(state: &mut ControlState, finish: &MoveFinish) -> Result<(), Refusal> {
     let partition = current(state, finish.arc, finish.epoch)?;
     let moving = partition.moving.ok_or(Refusal::NotMoving(finish.arc))?;
-    if finish.version != partition.version {
+    if finish.version != partition.version && holds(Rule::MovesEndAtTheVersion) {
         return Err(Refusal::WrongVersion {
             current: partition.version,
         });

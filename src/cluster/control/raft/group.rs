@@ -27,7 +27,7 @@ use crate::cluster::control::{Control, ControlError, Introduction};
 use crate::cluster::peer::{Caller, Method, PeerError, Refused};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
-use crate::runtime::Chance;
+use crate::runtime::{Chance, wait};
 use crate::store::Engine;
 
 /// Entries that a snapshot holds and the log keeps all the same, for members that are only a
@@ -99,6 +99,13 @@ impl RaftControl {
         if let Some(duties) = self.duties.lock().take() {
             duties.abort();
         }
+    }
+
+    /// Ends as a crash does.
+    #[cfg(test)]
+    pub(in crate::cluster) async fn abandon(&self) {
+        self.end_duties();
+        let _ = self.raft.shutdown().await;
     }
 
     /// The term that this node leads, if a majority has confirmed that lately.
@@ -338,7 +345,7 @@ impl RaftControl {
 impl Control for RaftControl {
     /// Blocks; not for tasks of the runtime, which use [`RaftControl::propose_soon`].
     fn propose(&self, command: &Command) -> Result<Outcome, ControlError> {
-        self.runtime.block_on(self.propose_soon(command))
+        wait(&self.runtime, self.propose_soon(command))
     }
 
     fn state(&self) -> Arc<ControlState> {

@@ -23,6 +23,7 @@ use super::types::{GroupEntry, GroupLogId, GroupVote, StorageError, Types};
 use super::wire::{decode, messages as pb};
 use crate::cluster::control::{Command, ControlError};
 use crate::model::Incarnation;
+use crate::runtime::on_thread;
 use crate::store::{self, Batch, Durability, Engine, Pairs, Space};
 
 const LOG_PREFIX: &[u8] = b"raft/log/";
@@ -46,7 +47,7 @@ pub(super) async fn write(
     durability: Durability,
 ) -> Result<(), AnyError> {
     let engine = Arc::clone(engine);
-    let written = tokio::task::spawn_blocking(move || engine.write(batch, durability)).await;
+    let written = on_thread(move || engine.write(batch, durability)).await;
     match written {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(AnyError::new(&error)),

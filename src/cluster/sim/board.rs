@@ -1,0 +1,450 @@
+//! One node with its disks: started, killed, started again on what is left.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use crate::cluster::control::{Introduction, Timings, begin_session};
+use crate::cluster::discovery::{DiscoveryKind, DiscoverySettings, KindSettings, StaticSettings};
+use crate::cluster::life::Life;
+use crate::cluster::member::LocalMember;
+use crate::cluster::opening::{MemberSettings, Starting, World as Surroundings};
+use crate::cluster::peer::{Caller, Identity, MemoryNetwork, Services};
+use crate::cluster::settings::{ClusterSettings, PeerSettings};
+use crate::cluster::together::Joined;
+use crate::cluster::ways::Ways;
+use crate::cluster::workers::Duty;
+use crate::model::{Incarnation, TimestampMs};
+use crate::runtime::{ByteSize, CancelToken, Chance, Clock, SeededChance, TurnsChance, on_thread};
+use crate::store::{
+    DataDir, DiskSettings, Engine, FaultyDisk, MemoryEngine, SeriesId, WriteLogSettings,
+};
+
+/// Where the time of day begins: 2023-11-14, at the start of a window.
+pub(super) const BEGIN: i64 = 1_699_999_200_000;
+
+/// The time of day that all nodes share, as far as their clocks are right, and one node's error.
+#[derive(Default)]
+pub(super) struct Day {
+    /// How far the day has been moved on.
+    pub(super) moved_ms: Arc<AtomicI64>,
+    pub(super) wrong_ms: AtomicI64,
+}
+
+/// A clock within the simulation: it goes with the runtime's.
+pub(super) struct SimClock {
+    day: Arc<Day>,
+    began: tokio::time::Instant,
+    opened: tokio::time::Instant,
+}
+
+impl SimClock {
+    pub(super) fn new(day: &Arc<Day>, began: tokio::time::Instant) -> Self {
+        Self {
+            day: Arc::clone(day),
+            began,
+            opened: tokio::time::Instant::now(),
+        }
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> TimestampMs {
+        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
+        let moved = self.day.moved_ms.load(Ordering::SeqCst);
+        TimestampMs(BEGIN + passed + moved + self.day.wrong_ms.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.opened.elapsed()
+    }
+}
+
+/// What a crash does to what was not synced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Crash {
+    /// The process dies, the machine goes on.
+    Kill,
+    /// The power goes.
+    PowerCut,
+}
+
+/// A node that runs.
+pub(super) struct Up {
+    pub(super) member: Arc<LocalMember>,
+    pub(super) incarnation: Incarnation,
+    /// What `ingest` would remember of series.
+    pub(super) ids: Mutex<BTreeMap<u32, SeriesId>>,
+    cancel: CancelToken,
+    duties: Vec<AbortHandle>,
+}
+
+/// A node.
+pub(super) struct Board {
+    pub(super) number: u64,
+    root: PathBuf,
+    /// Counts starts: what was begun under an earlier one is nobody's.
+    pub(super) starts: u64,
+    /// Counts what the system calls a boot.
+    boots: u64,
+    directory: PathBuf,
+    log: FaultyDisk,
+    engine: Arc<MemoryEngine>,
+    pub(super) day: Arc<Day>,
+    began: tokio::time::Instant,
+    peers: Vec<String>,
+    /// It was told to start, and is not up yet.
+    pub(super) is_starting: bool,
+    /// Who is away for longer is replaced.
+    pub(super) replace_after: Duration,
+    pub(super) up: Option<Arc<Up>>,
+    starting: CancelToken,
+}
+
+/// The disks of a board as they once were.
+pub(super) struct Image {
+    root: PathBuf,
+    log: FaultyDisk,
+    engine: MemoryEngine,
+}
+
+/// What a start came to.
+pub(super) type Started = Result<Arc<Up>, String>;
+
+pub(super) fn address(number: u64) -> String {
+    format!("node-{number}:9095")
+}
+
+impl Board {
+    pub(super) fn new(number: u64, root: &Path, moved_ms: &Arc<AtomicI64>, peers: &[u64]) -> Self {
+        let root = root.join(format!("node-{number}"));
+        let mut board = Self {
+            number,
+            directory: root.clone(),
+            root,
+            starts: 0,
+            boots: 0,
+            log: FaultyDisk::default(),
+            engine: Arc::new(MemoryEngine::new(Path::new("unused"))),
+            day: Arc::new(Day {
+                moved_ms: Arc::clone(moved_ms),
+                wrong_ms: AtomicI64::new(0),
+            }),
+            began: tokio::time::Instant::now(),
+            peers: peers.iter().map(|peer| address(*peer)).collect(),
+            is_starting: false,
+            replace_after: Duration::from_secs(3600),
+            up: None,
+            starting: CancelToken::new(),
+        };
+        board.wipe();
+        board
+    }
+
+    /// An empty disk under the same name.
+    pub(super) fn wipe(&mut self) {
+        assert!(self.up.is_none() && !self.is_starting);
+        self.starts += 1;
+        self.directory = self.fresh_directory();
+        self.log = FaultyDisk::default();
+        self.engine = Arc::new(MemoryEngine::new(&self.directory.join("blocks")));
+    }
+
+    fn fresh_directory(&self) -> PathBuf {
+        let directory = self.root.join(self.starts.to_string());
+        std::fs::create_dir_all(directory.join("blocks")).unwrap();
+        std::fs::create_dir_all(directory.join("data")).unwrap();
+        directory
+    }
+
+    fn settings(&self) -> MemberSettings {
+        MemberSettings {
+            data_dir: self.directory.join("data"),
+            introduction: Introduction {
+                name: format!("node-{}", self.number),
+                ..Introduction::default()
+            },
+            log: WriteLogSettings {
+                segment_size: ByteSize::mib(1),
+                ..WriteLogSettings::default()
+            },
+            decoded_cache_bytes: 1 << 20,
+            disk: DiskSettings {
+                min_free: ByteSize(0),
+                reserve: ByteSize(0),
+            },
+            cluster: ClusterSettings {
+                copy_bandwidth: ByteSize(0),
+                replace_after: self.replace_after,
+                ..ClusterSettings::default()
+            },
+            discovery: DiscoverySettings {
+                main: KindSettings {
+                    kind: DiscoveryKind::Static,
+                },
+                fixed: StaticSettings {
+                    peers: self.peers.clone(),
+                },
+                ..DiscoverySettings::default()
+            },
+            peer: PeerSettings {
+                advertise: Some(address(self.number)),
+                ..PeerSettings::default()
+            },
+            ..MemberSettings::default()
+        }
+    }
+
+    /// Starts the node. What comes of it is to be given to [`Board::started`].
+    pub(super) fn start(
+        &mut self,
+        network: &Arc<MemoryNetwork>,
+        seed: u64,
+    ) -> impl Future<Output = Started> + Send + use<> {
+        assert!(self.up.is_none() && !self.is_starting);
+        self.is_starting = true;
+        self.starting = CancelToken::new();
+        let opening = Opening {
+            number: self.number,
+            settings: self.settings(),
+            log: self.log.clone(),
+            engine: self.engine.clone(),
+            network: Arc::clone(network),
+            clock: Arc::new(SimClock::new(&self.day, self.began)),
+            chance: Arc::new(SeededChance::new(seed)),
+            cancel: self.starting.clone(),
+            boot: self.boots.to_string(),
+        };
+        async move {
+            let opened = on_thread(move || opening.open()).await;
+            let (member, duties, cancel) = opened.map_err(|error| format!("panic: {error}"))??;
+            let incarnation = member.incarnation();
+            let run = |duty| tokio::spawn(over_and_over(duty, cancel.clone())).abort_handle();
+            Ok(Arc::new(Up {
+                member: Arc::new(member),
+                incarnation,
+                ids: Mutex::default(),
+                duties: duties.into_iter().map(run).collect(),
+                cancel,
+            }))
+        }
+    }
+
+    /// The node dies. What it did not sync is lost as far as `how` says.
+    pub(super) fn crash(&mut self, how: Crash, network: &MemoryNetwork, chance: &dyn Chance) {
+        if let Some(incarnation) = self.known_incarnation() {
+            network.disconnect(incarnation);
+        }
+        if let Some(up) = self.up.take() {
+            up.end();
+        }
+        self.starting.cancel();
+        self.is_starting = false;
+        self.starts += 1;
+        let before = std::mem::take(&mut self.directory);
+        self.directory = self.fresh_directory();
+        let unsynced = self.engine.unsynced();
+        let (log, kept) = match how {
+            Crash::Kill => (self.log.after_kill(), unsynced),
+            Crash::PowerCut => {
+                self.boots += 1;
+                let kept = chance.below(u64::try_from(unsynced).unwrap() + 1);
+                let log = self.log.after_power_cut(chance.next_u64());
+                (log, usize::try_from(kept).unwrap())
+            }
+        };
+        self.log = log;
+        let blocks = self.directory.join("blocks");
+        self.engine = Arc::new(self.engine.after_crash(kept, &blocks).unwrap());
+        copy(&before.join("data"), &self.directory.join("data"));
+    }
+
+    /// A copy of its disks, as an image is made of them while it is down.
+    pub(super) fn image(&self) -> Image {
+        assert!(self.up.is_none() && !self.is_starting);
+        let root = self.root.join(format!("image-{}", self.starts));
+        std::fs::create_dir_all(root.join("blocks")).unwrap();
+        copy(&self.directory.join("data"), &root.join("data"));
+        let engine = self.engine.after_crash(usize::MAX, &root.join("blocks"));
+        Image {
+            log: self.log.after_kill(),
+            engine: engine.unwrap(),
+            root,
+        }
+    }
+
+    /// Its disks are those of an image from now on.
+    pub(super) fn restore(&mut self, image: &Image) {
+        assert!(self.up.is_none() && !self.is_starting);
+        self.starts += 1;
+        self.directory = self.fresh_directory();
+        copy(&image.root.join("data"), &self.directory.join("data"));
+        let blocks = self.directory.join("blocks");
+        self.engine = Arc::new(image.engine.after_crash(usize::MAX, &blocks).unwrap());
+        self.log = image.log.after_kill();
+    }
+
+    /// What its disk says that it is.
+    pub(super) fn known_incarnation(&self) -> Option<Incarnation> {
+        let identity = std::fs::read_to_string(self.directory.join("data/identity"));
+        incarnation_of(&identity.unwrap_or_default())
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up.is_some()
+    }
+
+    /// Whether a block's file lies on this node's disk, running or not.
+    pub(super) fn has_file(&self, id: crate::model::BlockId) -> bool {
+        let staged = self.directory.join(format!("data/staged/{id}.sst"));
+        staged.exists() || self.engine.table(id).unwrap().is_some()
+    }
+}
+
+impl Up {
+    /// Whether what it says is heard: it has not died.
+    pub(super) fn is_heard(&self) -> bool {
+        self.cancel.check().is_ok()
+    }
+
+    /// Ends what would go on for ever. What goes on a while is heard by nobody.
+    pub(super) fn end(&self) {
+        self.cancel.cancel();
+        for duty in &self.duties {
+            duty.abort();
+        }
+        self.member.abandon();
+    }
+}
+
+fn incarnation_of(identity: &str) -> Option<Incarnation> {
+    let line = identity.lines().nth(1)?;
+    let hex = line.strip_prefix("incarnation ")?;
+    u128::from_str_radix(hex, 16).ok().map(Incarnation)
+}
+
+/// Copies a folder, but for what only says who has it open.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(from)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    entries.sort();
+    for entry in entries {
+        let name = entry.file_name().unwrap();
+        if entry.is_dir() {
+            copy(&entry, &to.join(name));
+        } else if name != "lock" {
+            std::fs::copy(&entry, to.join(name)).unwrap();
+        }
+    }
+}
+
+/// A duty as its thread does it, with pauses that differ a little.
+async fn over_and_over(duty: Duty, cancel: CancelToken) {
+    let (name, interval) = (duty.name, duty.interval);
+    let mut duty = duty;
+    loop {
+        let part = u32::try_from(TurnsChance.below(1000)).unwrap();
+        tokio::time::sleep(interval / 2 + interval / 1000 * part).await;
+        let cancel = cancel.clone();
+        let once = move || {
+            (duty.once)(&cancel);
+            duty
+        };
+        duty = match on_thread(once).await {
+            Ok(duty) => duty,
+            Err(error) => panic!("{name}: {error}"),
+        };
+    }
+}
+
+/// A start under way.
+struct Opening {
+    number: u64,
+    settings: MemberSettings,
+    log: FaultyDisk,
+    engine: Arc<MemoryEngine>,
+    network: Arc<MemoryNetwork>,
+    clock: Arc<SimClock>,
+    chance: Arc<SeededChance>,
+    cancel: CancelToken,
+    boot: String,
+}
+
+impl Opening {
+    /// As `LocalMember::open` does, on simulated edges.
+    fn open(self) -> Result<(LocalMember, Vec<Duty>, CancelToken), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let directory = DataDir::open(&self.settings.data_dir, self.chance.as_ref());
+        let directory = directory.map_err(|error| text(&error))?;
+        let directory = directory.with_log_disk(Arc::new(self.log));
+        let engine: Arc<dyn Engine> = self.engine;
+        let life = Life::open(
+            Arc::clone(&engine),
+            self.settings.log.sync,
+            Some(&self.boot),
+        );
+        let life = life.map_err(|error| text(&error))?;
+        let session = begin_session(engine.as_ref(), self.chance.as_ref());
+        let session = session.map_err(|error| text(&error))?;
+        let identity = Identity::new(Caller {
+            cluster: None,
+            generation: 0,
+            incarnation: directory.incarnation(),
+            session,
+        });
+        let services: Arc<Services> = Arc::default();
+        let transport = self.network.connect_at(
+            &address(self.number),
+            identity.clone(),
+            Arc::clone(&services),
+        );
+        let election = Duration::from_millis(1200 + self.chance.below(800));
+        let ways = Ways {
+            session,
+            life,
+            identity,
+            tls: None,
+            transport,
+            services,
+            timings: Timings {
+                // The library's dice are not ours: it has no choice.
+                election: (election, election + Duration::from_millis(1)),
+                ..Timings::default()
+            },
+            archive: None,
+        };
+        let world = Surroundings {
+            clock: self.clock,
+            chance: self.chance,
+            runtime: Handle::current(),
+            cancel: self.cancel.clone(),
+            starting: Starting::default(),
+        };
+        let mut registry = Registry::default();
+        let settings = &self.settings;
+        let joined = Joined::over(ways, |_| Ok(None), &engine, settings, &world, &mut registry);
+        let joined = joined.map_err(|error| text(&error))?;
+        let member = LocalMember::assemble_with(
+            Some(joined),
+            None,
+            (engine, directory),
+            settings,
+            &world,
+            &mut registry,
+        );
+        let member = member.map_err(|error| text(&error))?;
+        let duties = member.duties(settings, &world, &mut registry);
+        member.open_gate();
+        Ok((member, duties, CancelToken::new()))
+    }
+}

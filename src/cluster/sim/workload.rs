@@ -1,0 +1,235 @@
+//! What senders write and readers read, and what they may expect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::board::Up;
+use crate::model::*;
+use crate::runtime::{Budget, BudgetLimits, CancelToken, on_thread};
+use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
+use crate::store::{AppendBatch, FloatSample};
+
+/// A series and a time.
+pub(super) type Key = (u32, i64);
+
+/// Samples as they are read.
+pub(super) type Content = BTreeMap<Key, f64>;
+
+/// What was ever written, and what of it was acknowledged.
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) written: BTreeMap<Key, Vec<f64>>,
+    /// The value that wins among the acknowledged ones.
+    pub(super) acknowledged: Content,
+    /// How writes and reads have ended.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Model {
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn acknowledge(&mut self, samples: &[(Key, f64)]) {
+        for (key, value) in samples {
+            let known = self.acknowledged.entry(*key).or_insert(*value);
+            if wins(*value, *known) {
+                *known = *value;
+            }
+        }
+    }
+
+    /// What is wrong with something that was read after `before` had been acknowledged, if it must
+    /// be whole.
+    pub(super) fn judge(&self, read: &Content, before: Option<&Content>) -> Option<String> {
+        for (key, value) in read {
+            let written = self.written.get(key);
+            let bits = value.to_bits();
+            if !written.is_some_and(|all| all.iter().any(|one| one.to_bits() == bits)) {
+                return Some(format!("{key:?} is {value}, which nobody wrote"));
+            }
+        }
+        let mut missing = before.into_iter().flatten().filter(|(key, value)| {
+            let found = read.get(*key);
+            found.is_none_or(|found| wins(**value, *found))
+        });
+        let (key, value) = missing.next()?;
+        let more = missing.count();
+        let (found, arc) = (read.get(key), arc_of(key.0));
+        Some(format!(
+            "{key:?} of {arc} is {found:?} and {value} was acknowledged; so are {more} more"
+        ))
+    }
+}
+
+/// Whether one value of a key wins over another.
+pub(super) fn wins(one: f64, other: f64) -> bool {
+    let none = TimestampMs(0);
+    settle((&Value::Float(one), none), (&Value::Float(other), none)).is_gt()
+}
+
+pub(super) fn labels(series: u32) -> LabelSet {
+    LabelSet::from_pairs(&[
+        ("__name__", format!("metric_{}", series % 3).as_str()),
+        ("instance", format!("host-{}", series % 5).as_str()),
+        ("job", "node"),
+        ("n", series.to_string().as_str()),
+    ])
+    .unwrap()
+}
+
+/// The partition of a series at the founding depth.
+pub(super) fn arc_of(series: u32) -> RingArc {
+    let print = fingerprint(&TenantId::anonymous(), &labels(series));
+    let mut arcs = RingArc::all(FOUNDING_DEPTH);
+    arcs.find(|arc| arc.contains(print)).unwrap()
+}
+
+pub(super) fn everything() -> Selection {
+    Selection {
+        tenant: TenantId::anonymous(),
+        matchers: Vec::new(),
+        range: TimeRange::ALL,
+    }
+}
+
+pub(super) fn context() -> ReadContext {
+    ReadContext {
+        cancel: CancelToken::new(),
+        budget: Budget::new(BudgetLimits {
+            memory_bytes: 1 << 30,
+            samples: 1 << 26,
+        }),
+        partial: None,
+    }
+}
+
+/// All of a stream.
+pub(super) fn drain(mut stream: Box<dyn SeriesStream>) -> Result<Content, SourceError> {
+    let (mut all, mut samples) = (Content::new(), Samples::default());
+    while let Some(labels) = stream.next(&mut samples)? {
+        let series: u32 = labels.get("n").unwrap().parse().unwrap();
+        for (at, value, _) in samples.iter() {
+            let Value::Float(value) = value else {
+                panic!("{value:?} of {series}")
+            };
+            let again = all.insert((series, at.0), value);
+            assert!(again.is_none(), "{series} at {at} came twice");
+        }
+    }
+    Ok(all)
+}
+
+/// What one node's store holds by itself.
+pub(super) fn held(up: &Up) -> Content {
+    let store = up.member.store();
+    drain(store.select(&everything(), &context()).unwrap()).unwrap()
+}
+
+/// Writes through a node as `ingest` does. What is acknowledged by a node that has died meanwhile
+/// was acknowledged to nobody.
+pub(super) async fn write(model: Arc<Mutex<Model>>, up: Arc<Up>, samples: Vec<(Key, f64)>) -> bool {
+    {
+        let mut model = model.lock();
+        for (key, value) in &samples {
+            model.written.entry(*key).or_default().push(*value);
+        }
+    }
+    let (node, wanted) = (Arc::clone(&up), samples.clone());
+    let begun = on_thread(move || begin(&node, wanted)).await.unwrap();
+    let pending = match begun {
+        Ok(pending) => pending,
+        Err(error) => {
+            tracing::debug!(%error, "a write is refused");
+            model.lock().count("writes refused");
+            return false;
+        }
+    };
+    let mut is_acknowledged = true;
+    for one in pending {
+        if let Err(error) = one.wait().await {
+            tracing::debug!(%error, "a write is not acknowledged");
+            is_acknowledged = false;
+        }
+    }
+    let mut model = model.lock();
+    if !is_acknowledged || !up.is_heard() {
+        model.count("writes not acknowledged");
+        return false;
+    }
+    model.count("writes acknowledged");
+    model.acknowledge(&samples);
+    true
+}
+
+fn begin(
+    up: &Up,
+    mut left: Vec<(Key, f64)>,
+) -> Result<Vec<crate::cluster::write::Pending>, crate::cluster::write::WriteError> {
+    let writer = up.member.writer();
+    let tenant = TenantId::anonymous();
+    let mut pending = Vec::new();
+    for _ in 0..5 {
+        let mut floats = Vec::new();
+        for ((series, at), value) in &left {
+            let known = up.ids.lock().get(series).copied();
+            let id = match known {
+                Some(id) => id,
+                None => writer.register(&tenant, &labels(*series))?,
+            };
+            up.ids.lock().insert(*series, id);
+            floats.push(FloatSample {
+                series: id,
+                at: TimestampMs(*at),
+                value: *value,
+            });
+        }
+        let one = writer.append(&AppendBatch {
+            floats: &floats,
+            ..AppendBatch::default()
+        })?;
+        let stale = one.appended().stale_floats.clone();
+        pending.push(one);
+        if stale.is_empty() {
+            return Ok(pending);
+        }
+        left = stale.iter().map(|at| left[*at as usize]).collect();
+        for ((series, _), _) in &left {
+            up.ids.lock().remove(series);
+        }
+    }
+    Err(crate::cluster::write::WriteError::Unavailable {
+        reason: "series are forgotten again and again".to_owned(),
+    })
+}
+
+/// Reads everything through a node, and judges it. `Err`: what is wrong with what was read.
+pub(super) async fn read(model: Arc<Mutex<Model>>, up: Arc<Up>) -> Result<bool, String> {
+    let before = model.lock().acknowledged.clone();
+    let node = Arc::clone(&up);
+    let read = on_thread(move || {
+        let source = node.member.source();
+        drain(source.select(&everything(), &context())?)
+    });
+    let read = read.await.map_err(|error| error.to_string())?;
+    let mut model = model.lock();
+    if !up.is_heard() {
+        return Ok(false);
+    }
+    match read {
+        Ok(read) => {
+            model.count("reads whole");
+            match model.judge(&read, Some(&before)) {
+                Some(wrong) => Err(wrong),
+                None => Ok(true),
+            }
+        }
+        Err(SourceError::Corrupt(reason)) => Err(reason),
+        Err(_) => {
+            model.count("reads refused");
+            Ok(false)
+        }
+    }
+}
