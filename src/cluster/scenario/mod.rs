@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use world::{Key, START, World, context, drain, seeds, series, tenant};
+use world::{Key, START, World, context, drain, series, tenant};
 
 use crate::cluster::control::{Command, DAY_MS, SealCommit};
 use crate::cluster::member::LocalMember;
@@ -303,6 +303,13 @@ fn selections_see_head_and_blocks_as_one() {
     let called_off = context();
     called_off.cancel.cancel();
     assert!(store.select(&selection, &called_off).is_err());
+}
+
+fn seeds(default: std::ops::Range<u64>) -> Vec<u64> {
+    match std::env::var("CAIRN_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => default.collect(),
+    }
 }
 
 /// What a member without peers is handed of the world.

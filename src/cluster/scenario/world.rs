@@ -134,7 +134,6 @@ impl World {
         world
     }
 
-    /// A node that has not been started yet.
     pub(super) fn unopened(seed: u64) -> Self {
         let root = tempfile::tempdir().unwrap();
         let blocks = root.path().join("blocks");
@@ -498,11 +497,4 @@ pub(super) fn drain(stream: &mut dyn SeriesStream) -> BTreeMap<LabelSet, Samples
         assert!(again.is_none(), "{labels} came twice");
     }
     all
-}
-
-pub(super) fn seeds(default: std::ops::Range<u64>) -> Vec<u64> {
-    match std::env::var("CAIRN_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => default.collect(),
-    }
 }
