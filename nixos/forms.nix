@@ -8,6 +8,8 @@ let
 in
 {
   text = types.str;
+  # Whatever stands in a configuration is readable for everybody in the store: here only null is taken.
+  secret = described "secret, which belongs into services.cairn.credentials or environmentFile" (types.enum [ ]);
   texts = types.listOf types.str;
   # A text, not a Nix path: a path would be copied to the store, where everybody reads it.
   path = described "absolute path" (types.strMatching "/.*");

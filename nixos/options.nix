@@ -110,7 +110,7 @@ with forms;
   discovery.consul.tls_skip_verify = key flag "false" ''
     Whether to talk TLS to an agent whose certificate nobody has checked.
   '';
-  discovery.consul.token = key text "" ''
+  discovery.consul.token = key secret "" ''
     The ACL token. It must be allowed to write both services, sessions, and keys below
     `cairn/`.
   '';

@@ -1,8 +1,8 @@
 # Six boards with everything that a metrics store at home needs: a Consul and a Garage across all of
 # them, Cairn on each, a Collector on each that finds its targets in Consul and writes to the Cairn beside
 # it, and Grafana on the first. A flake's nixosConfigurations are made from it; yours adds hardware, disks,
-# users and the two secrets: /run/secrets/consul-token (Consul with ACLs) and /run/secrets/garage.env
-# (GARAGE_RPC_SECRET, GARAGE_ADMIN_TOKEN).
+# users and the secrets: /run/secrets/consul-token (Consul with ACLs), /run/secrets/garage.env
+# (GARAGE_RPC_SECRET, GARAGE_ADMIN_TOKEN), /run/secrets/cairn-s3-access-key and cairn-s3-secret-key.
 #
 # The settings of Cairn, the Collector's configuration and Consul's are checked by this project's
 # tests with the real programs; NixOS' options for the others are used as their documentation says.
@@ -53,7 +53,11 @@ let
     services.cairn = {
       enable = true;
       openFirewall = true;
-      credentials.consul-token = "/run/secrets/consul-token";
+      credentials = {
+        consul-token = "/run/secrets/consul-token";
+        s3-access-key = "/run/secrets/cairn-s3-access-key";
+        s3-secret-key = "/run/secrets/cairn-s3-secret-key";
+      };
       settings = {
         # A quarter of a board's 4 GB; systemd's bound is twice that.
         memory_limit = "1GiB";
@@ -62,6 +66,9 @@ let
         discovery.kind = "consul";
         cluster.bootstrap_expect = 3;
         retention = { total = "2y"; local_size = "40GiB"; };
+        # The Garage on this board; make bucket and key first: garage bucket create cairn, garage key create cairn,
+        # garage bucket allow --read --write cairn --key cairn.
+        archive = { kind = "s3"; s3 = { endpoint = "http://127.0.0.1:3900"; region = "home"; bucket = "cairn"; }; };
       };
     };
     # Peers are the other boards and nobody else.

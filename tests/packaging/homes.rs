@@ -111,7 +111,7 @@ fn nginx(folder: &Path, nodes: &[Node]) -> Result<(Server, String), String> {
     let site = write(folder, "nginx/site.conf", &text);
     let place = folder.join("nginx");
     let around = format!(
-        "daemon off;\nworker_processes 1;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{}}\nhttp {{\n    access_log off;\n    \
+        "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{}}\nhttp {{\n    access_log off;\n    \
          client_body_temp_path {0}/body;\n    proxy_temp_path {0}/proxy;\n    fastcgi_temp_path {0}/fastcgi;\n    \
          uwsgi_temp_path {0}/uwsgi;\n    scgi_temp_path {0}/scgi;\n    include {1};\n}}\n",
         place.display(),

@@ -265,10 +265,6 @@ fn refusals() -> Result<(), &'static str> {
             json!({"retention": {"totl": "1y"}, "http": {"port": 1}}),
             "unknown key http.port, retention.totl",
         ),
-        (
-            json!({"discovery": {"consul": {"token": "secret"}}}),
-            "readable for everybody",
-        ),
     ] {
         let made = system(&json!({"enable": true, "settings": settings}))?;
         let broken = made["broken"].to_string();

@@ -59,7 +59,7 @@ fn port(check: &'static str, listen: &str, key: &str, node_runs: bool) -> Findin
         }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Finding::fail(
             check,
-            format!("{listen} is taken by another program"),
+            format!("{listen} is taken by another program, or by a node that still starts"),
             format!("`ss -ltnp` names it; stop it, or choose another {key}"),
         ),
         Err(error) => Finding::fail(
