@@ -3,6 +3,7 @@
 //! A command takes its parsed arguments and gives an exit code: 0 done, 1 it failed, 2 the
 //! arguments or the configuration are wrong.
 
+mod blocks;
 mod check_config;
 mod client;
 mod completions;
@@ -19,6 +20,7 @@ mod serve;
 mod status;
 mod table;
 mod time;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -73,6 +75,10 @@ enum Command {
     Flush(flush::Flush),
     /// Prepare an empty node from the bucket.
     Restore(restore::Restore),
+    /// List the blocks of a stopped node, and where their bytes are.
+    Blocks(blocks::Blocks),
+    /// Read every byte of the blocks of a stopped node and say what is wrong.
+    Verify(verify::Verify),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Completions),
 }
@@ -145,6 +151,8 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Query(command) => command.run(),
+        Command::Blocks(command) => command.run(),
+        Command::Verify(command) => command.run(),
         Command::Completions(command) => command.run(),
     }
 }

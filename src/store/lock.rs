@@ -91,6 +91,12 @@ impl DataDir {
         })
     }
 
+    /// Whether a directory is one already.
+    #[must_use]
+    pub fn is_one(path: &Path) -> bool {
+        path.join(IDENTITY_FILE).is_file()
+    }
+
     /// Whether a file of this name may lie in a directory that is nobody's yet.
     #[must_use]
     pub fn is_harmless(name: &str) -> bool {

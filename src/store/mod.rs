@@ -17,6 +17,7 @@ mod lock;
 mod log;
 mod merging;
 mod metrics;
+mod offline;
 mod pinned;
 mod probe;
 mod pull;
@@ -39,7 +40,7 @@ mod whole;
 pub use adopt::provisional;
 pub use block::{
     BlockContent, BlockProperties, BlockReader, BlockTotals, BuiltBlock, ContentSeries, Fault,
-    MergedBlocks, Ordinal, TenantReader, Verified, build_block, digest_of, verify_block,
+    MergedBlocks, Ordinal, Section, TenantReader, Verified, build_block, digest_of, verify_block,
 };
 pub use cardinality::Cardinality;
 pub use digest::{ContentHasher, ContentSum};
@@ -59,6 +60,7 @@ pub(crate) use log::FaultyDisk;
 pub use log::{DirDisk, LogDisk, LogFile, LogStats, Mark, SyncMode, WriteLogSettings};
 pub use merging::{MergeOrder, MergedFile};
 pub use metrics::StoreMetrics;
+pub use offline::{Offline, OfflineBlock};
 pub use pinned::Pinned;
 pub use probe::{DiskProbe, probe_disk};
 pub use pull::{Pull, Pulled, PulledSeries};

@@ -56,6 +56,23 @@ const GROUPS: u8 = 4;
 const SERIES: u8 = 5;
 const METADATA: u8 = 6;
 
+/// What a key of a block stands for, in a word.
+pub(super) fn section_of(key: &[u8]) -> &'static str {
+    // The id, the kind, a tenant's number, what of the tenant's data, and a group's number.
+    match (key.get(16), key.get(21), key.get(26)) {
+        (Some(&DATA), Some(&NAMES), _) => "label names",
+        (Some(&DATA), Some(&VALUES), _) => "label values",
+        (Some(&DATA), Some(&POSTINGS), _) => "postings",
+        (Some(&DATA), Some(&GROUPS), Some(0)) => "timestamp columns",
+        (Some(&DATA), Some(&GROUPS), _) => "value pages",
+        (Some(&DATA), Some(&SERIES), _) => "series entries",
+        (Some(&DATA), Some(&METADATA), _) => "metadata",
+        (Some(&TENANT), _, _) => "tenants",
+        (Some(&PROPERTIES | &TOTALS), _, _) => "properties and totals",
+        _ => "unknown",
+    }
+}
+
 /// Makes the keys of one block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys(pub(super) BlockId);

@@ -21,6 +21,7 @@ mod lookup;
 mod merge;
 mod parts;
 mod reader;
+mod sections;
 mod select;
 mod verify;
 mod writer;
@@ -30,6 +31,8 @@ pub use content::{BlockContent, ContentSeries};
 pub use layout::{BlockProperties, BlockTotals};
 pub use merge::MergedBlocks;
 pub use reader::{BlockReader, Ordinal, TenantReader};
+pub use sections::Section;
+pub(in crate::store) use sections::sections;
 pub use verify::{Fault, Verified, verify_block};
 pub use writer::{BuiltBlock, build_block, digest_of};
 

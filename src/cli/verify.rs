@@ -1,0 +1,152 @@
+//! `cairn verify`: reads every byte of the blocks of a stopped node and says what is wrong.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::{complain, print, time};
+use crate::runtime::{CancelToken, SystemChance};
+use crate::store::{Fault, Offline, OfflineBlock};
+
+const EXAMPLES: &str = "\
+Examples:
+  cairn verify --data-dir /var/lib/cairn
+  cairn verify --data-dir /var/lib/cairn --json | jq '.faults[]'
+
+The exit code is 0 when everything is as it was written, 1 when something is wrong. The log is not
+looked at: every start reads it whole, and refuses damage.";
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Verify {
+    /// The data directory; no process may run on it.
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Report {
+    blocks: usize,
+    bytes: u64,
+    series: u64,
+    samples: u64,
+    faults: Vec<Value>,
+}
+
+impl Verify {
+    pub(super) fn run(&self) -> ExitCode {
+        let offline = match Offline::open(&self.data_dir, &SystemChance) {
+            Ok(offline) => offline,
+            Err(error) => {
+                complain(&error.to_string());
+                return ExitCode::FAILURE;
+            }
+        };
+        let report = look(offline.blocks());
+        let whole = report.faults.is_empty();
+        print(&if self.json {
+            report.json()
+        } else {
+            report.text()
+        });
+        if whole {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn look(blocks: &[OfflineBlock]) -> Report {
+    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {msg}");
+    let bytes = blocks.iter().map(|block| block.entry.size).sum();
+    let bar =
+        ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut report = Report::default();
+    for block in blocks {
+        bar.set_message(format!("partition {}", block.arc));
+        report.blocks += 1;
+        match block.verify(&CancelToken::new()) {
+            Ok(verified) => {
+                report.bytes += verified.size;
+                report.series += verified.series;
+                report.samples += verified.samples;
+                let faults = verified.faults.iter();
+                report
+                    .faults
+                    .extend(faults.map(|fault| of_series(block, fault)));
+            }
+            Err(error) => report.faults.push(of_block(block, &error.to_string())),
+        }
+        bar.inc(block.entry.size);
+    }
+    bar.finish_and_clear();
+    report
+}
+
+fn of_block(block: &OfflineBlock, problem: &str) -> Value {
+    let range = block.entry.range;
+    json!({
+        "block": block.entry.id.to_string(), "partition": block.arc.to_string(),
+        "start": range.start.0, "end": range.end.0, "file": block.path, "problem": problem,
+    })
+}
+
+fn of_series(block: &OfflineBlock, fault: &Fault) -> Value {
+    let mut value = of_block(block, &fault.problem);
+    if let Some(fields) = value.as_object_mut() {
+        let tenant = fault.tenant.as_ref().map(ToString::to_string);
+        let series = fault.series.as_ref().map(ToString::to_string);
+        fields.insert("tenant".to_owned(), json!(tenant));
+        fields.insert("series".to_owned(), json!(series));
+    }
+    value
+}
+
+impl Report {
+    fn json(&self) -> String {
+        json!({
+            "blocks": self.blocks, "bytes": self.bytes, "series": self.series,
+            "samples": self.samples, "faults": self.faults,
+        })
+        .to_string()
+    }
+
+    fn text(&self) -> String {
+        let mut lines: Vec<String> = self.faults.iter().map(line).collect();
+        let end = match self.faults.len() {
+            0 => "everything is as it was written".to_owned(),
+            faults => format!("{faults} things are wrong"),
+        };
+        lines.push(format!(
+            "{} blocks, {} bytes, {} series, {} samples: {end}",
+            self.blocks, self.bytes, self.series, self.samples
+        ));
+        lines.join("\n")
+    }
+}
+
+/// A fault for a person.
+fn line(fault: &Value) -> String {
+    let text = |key: &str| fault.get(key).and_then(Value::as_str);
+    let at = |key: &str| {
+        let ms = fault.get(key).and_then(Value::as_i64).unwrap_or(0);
+        time::show(crate::model::TimestampMs(ms))
+    };
+    let series = text("series").map_or(String::new(), |series| format!(", series {series}"));
+    format!(
+        "block {} of partition {}, {} to {}{series}: {}",
+        text("block").unwrap_or_default(),
+        text("partition").unwrap_or_default(),
+        at("start"),
+        at("end"),
+        text("problem").unwrap_or_default()
+    )
+}
