@@ -13,7 +13,8 @@
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
-    reason = "a test program: it reads the clock, and a panic is how it fails"
+    clippy::too_many_lines,
+    reason = "a test program: it reads the clock, a panic is how it fails, and a story is told in order"
 )]
 
 mod collectors;
