@@ -1,9 +1,12 @@
 //! Simulations in processes of their own: this test program again, with one of its tests and a seed.
 //! Tokio counts the runtimes of a process into its dice, so only then a seed repeats to the letter.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::runtime::{LogSettings, Rule, start_logging};
+use crate::runtime::{LogSettings, Rule, pause, start_logging};
 
 /// The seed, in a process that runs one simulation.
 const SEED: &str = "CAIRN_SEED";
@@ -33,6 +36,19 @@ pub(super) fn seed_of_this_process() -> Option<u64> {
     Some(seed)
 }
 
+/// So often is looked whether a process has ended.
+const LOOK: Duration = Duration::from_millis(50);
+/// Twenty minutes: a simulation takes seconds, and one in which a thread waits for another that has no
+/// turn takes for ever.
+const LOOKS_MAX: u32 = 24_000;
+
+fn read(mut file: File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// Runs a test of this program with a seed, and perhaps without a rule, in a process of its own.
 /// What it printed, if it passed, or else with what was wrong.
 pub(super) fn run_apart(test: &str, seed: u64, without: Option<Rule>) -> Result<String, String> {
@@ -45,10 +61,27 @@ pub(super) fn run_apart(test: &str, seed: u64, without: Option<Rule>) -> Result<
     if let Some(rule) = without {
         run.env(WITHOUT, format!("{rule:?}"));
     }
-    let ran = run.output().unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    if ran.status.success() {
-        return Ok(said);
+    let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    run.stdout(out.try_clone().unwrap());
+    run.stderr(err.try_clone().unwrap());
+    let mut running = run.spawn().unwrap();
+    let mut looks = 0;
+    let status = loop {
+        if let Some(status) = running.try_wait().unwrap() {
+            break Some(status);
+        }
+        if looks == LOOKS_MAX {
+            running.kill().unwrap();
+            running.wait().unwrap();
+            break None;
+        }
+        looks += 1;
+        pause(LOOK);
+    };
+    let (out, err) = (read(out), read(err));
+    match status {
+        Some(status) if status.success() => Ok(out),
+        Some(_) => Err(out + &err),
+        None => Err(out + &err + "it stands still\n"),
     }
-    Err(said + &String::from_utf8_lossy(&ran.stderr))
 }

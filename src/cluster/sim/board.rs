@@ -226,7 +226,11 @@ impl Board {
             let opened = on_thread(move || opening.open()).await;
             let (member, duties, cancel) = opened.map_err(|error| format!("panic: {error}"))??;
             let incarnation = member.incarnation();
-            let run = |duty| tokio::spawn(over_and_over(duty, cancel.clone())).abort_handle();
+            let busy = Arc::default();
+            let run = |duty| {
+                let over = over_and_over(duty, cancel.clone(), Arc::clone(&busy));
+                tokio::spawn(over).abort_handle()
+            };
             Ok(Arc::new(Up {
                 member: Arc::new(member),
                 incarnation,
@@ -349,12 +353,19 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A duty as its thread does it, with pauses that differ a little.
-async fn over_and_over(duty: Duty, cancel: CancelToken) {
+///
+/// Seals and merges have one lock, which a thread holds while it waits for peers: whoever takes turns
+/// must not wait for that.
+async fn over_and_over(duty: Duty, cancel: CancelToken, busy: Arc<tokio::sync::Mutex<()>>) {
     let (name, interval) = (duty.name, duty.interval);
     let mut duty = duty;
     loop {
         let part = u32::try_from(TurnsChance.below(1000)).unwrap();
         tokio::time::sleep(interval / 2 + interval / 1000 * part).await;
+        let alone = match name {
+            "cairn-seal" | "cairn-merge" => Some(busy.lock().await),
+            _ => None,
+        };
         let cancel = cancel.clone();
         let once = move || {
             (duty.once)(&cancel);
@@ -364,6 +375,7 @@ async fn over_and_over(duty: Duty, cancel: CancelToken) {
             Ok(duty) => duty,
             Err(error) => panic!("{name}: {error}"),
         };
+        drop(alone);
     }
 }
 
