@@ -10,12 +10,14 @@ use super::{FloatHistogram, HistogramMean, HistogramSum, Incompatible, Reader, q
 /// An exponential histogram of schema 0 with positive buckets from an index on.
 fn stored(from: i32, counts: &[f64]) -> Histogram {
     let length = u32::try_from(counts.len()).unwrap();
+    // The sum of nothing would be -0.
+    let sum = counts.iter().fold(0.0, |sum, count| sum + count);
     Histogram {
         schema: 0,
         zero_threshold: 0.0,
-        sum: counts.iter().sum(),
+        sum,
         buckets: Buckets::Float {
-            count: counts.iter().sum(),
+            count: sum,
             zero_count: 0.0,
             positive: counts.to_vec(),
             negative: Vec::new(),
