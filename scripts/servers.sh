@@ -51,7 +51,7 @@ servers_of_tests() {
     export CAIRN_SKIPPED="$CAIRN_CACHE/skipped.txt"
     : > "$CAIRN_SKIPPED"
     debian_servers prometheus prometheus-node-exporter victoria-metrics haproxy nginx
-    packages chromium iproute2 faketime ethtool python3
+    packages chromium iproute2 faketime ethtool python3 python3-venv
     # What tests/packaging checks our units, packages, modules and examples with.
     packages nix-bin systemd strace dpkg-dev binutils python3 python3-yaml curl
     no_service vmagent

@@ -14,6 +14,7 @@
 //! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.
 
 mod choose;
+mod crc32c;
 mod decimal;
 mod error;
 mod exceptions;
@@ -33,11 +34,14 @@ pub mod chunk;
 pub mod histograms;
 pub mod page;
 pub mod postings;
+pub mod prometheus;
+pub mod protobuf;
 pub mod series_entry;
 pub mod symbols;
 pub mod timestamps;
 pub mod varint;
 
+pub use crc32c::crc32c;
 pub use error::Error;
 pub use histogram_column::HISTOGRAM_NUMBERS_MAX;
 

@@ -114,6 +114,51 @@ impl Drop for CancelOnDrop {
     }
 }
 
+/// What an answer looks like on the wire.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// Its media type.
+    pub(super) media: &'static str,
+    /// How the client wants it compressed.
+    pub(super) encoding: Encoding,
+    /// How the endpoint has encoded it already.
+    pub(super) encoded: Option<&'static str>,
+    /// Whether data and errors stand in Prometheus' envelope. Without it errors are plain text, and
+    /// nothing written is an empty answer.
+    pub(super) enveloped: bool,
+}
+
+impl Form {
+    /// Prometheus' JSON.
+    pub(super) const fn json(encoding: Encoding) -> Self {
+        Self {
+            media: "application/json",
+            encoding,
+            encoded: None,
+            enveloped: true,
+        }
+    }
+
+    fn refuse(self, error: ApiError) -> Response {
+        if self.enveloped {
+            error.into_response()
+        } else {
+            error.into_text()
+        }
+    }
+
+    fn success(self, encoding: Encoding, body: Body) -> Response {
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.media));
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        if let Some(name) = self.encoded.or(encoding.name()) {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        response
+    }
+}
+
 type Outcome = Result<Result<Option<Last>, ApiError>, PoolError>;
 type Job = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -121,13 +166,13 @@ type Job = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 /// writes nothing is answered with 204.
 pub(super) async fn answer(
     pool: &Pool,
-    encoding: Encoding,
+    form: Form,
     cancel: CancelToken,
     endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError> + Send + 'static,
 ) -> Response {
     let guard = CancelOnDrop(cancel);
     let (sender, mut pieces) = mpsc::channel(PIECES_WAITING);
-    let coder = Coder::new(encoding);
+    let coder = Coder::new(form.encoding);
     let planned = coder.encoding();
     let sink = Sink {
         written: Vec::new(),
@@ -136,7 +181,7 @@ pub(super) async fn answer(
         sent: false,
     };
     let pool = pool.clone();
-    let mut job: Job = Box::pin(async move { pool.run(move || write(sink, endpoint)).await });
+    let mut job: Job = Box::pin(async move { pool.run(move || write(sink, form, endpoint)).await });
     // Whichever comes first: a piece (a large answer), or the end.
     let first = std::future::poll_fn(|cx| {
         if let Poll::Ready(Some(piece)) = pieces.poll_recv(cx) {
@@ -153,7 +198,7 @@ pub(super) async fn answer(
                 job: Some(job),
                 _guard: guard,
             };
-            success(planned, Body::new(body))
+            form.success(planned, Body::new(body))
         }
         Err(outcome) => match (pieces.try_recv(), outcome) {
             // It sent pieces and ended between two looks.
@@ -164,21 +209,26 @@ pub(super) async fn answer(
                     job: Some(Box::pin(std::future::ready(outcome))),
                     _guard: guard,
                 };
-                success(planned, Body::new(body))
+                form.success(planned, Body::new(body))
             }
-            (Err(_), Ok(Ok(Some(last)))) => success(last.encoding, Body::from(last.bytes)),
+            (Err(_), Ok(Ok(Some(last)))) => form.success(last.encoding, Body::from(last.bytes)),
             (Err(_), Ok(Ok(None))) => StatusCode::NO_CONTENT.into_response(),
-            (Err(_), Ok(Err(error))) => error.into_response(),
-            (Err(_), Err(error)) => ApiError::from(error).into_response(),
+            (Err(_), Ok(Err(error))) => form.refuse(error),
+            (Err(_), Err(error)) => form.refuse(ApiError::from(error)),
         },
     }
 }
 
 fn write(
     mut sink: Sink,
+    form: Form,
     endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError>,
 ) -> Result<Option<Last>, ApiError> {
     const OPENING: &[u8] = b"{\"status\":\"success\",\"data\":";
+    if !form.enveloped {
+        endpoint(&mut sink)?;
+        return Ok(Some(sink.finish()));
+    }
     sink.out().extend_from_slice(OPENING);
     let remarks = endpoint(&mut sink)?;
     if !sink.sent && sink.written.len() == OPENING.len() {
@@ -194,17 +244,6 @@ fn write(
     }
     sink.out().push(b'}');
     Ok(Some(sink.finish()))
-}
-
-fn success(encoding: Encoding, body: Body) -> Response {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    if let Some(name) = encoding.name() {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-    }
-    response
 }
 
 /// A response body: the pieces, then what the job ends with. It drives the job itself.
@@ -260,12 +299,14 @@ mod tests {
     use super::*;
     use http_body_util::BodyExt;
 
+    const PLAIN: Form = Form::json(Encoding::Identity);
+
     async fn run(
         encoding: Encoding,
         endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError> + Send + 'static,
     ) -> (StatusCode, Option<String>, Vec<u8>) {
         let pool = Pool::new("test", 2, 2);
-        let response = answer(&pool, encoding, CancelToken::new(), endpoint).await;
+        let response = answer(&pool, Form::json(encoding), CancelToken::new(), endpoint).await;
         let coding = response.headers().get(CONTENT_ENCODING);
         let coding = coding.map(|coding| coding.to_str().unwrap().to_owned());
         let status = response.status();
@@ -312,7 +353,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_client_that_takes_nothing_holds_no_thread_for_long() {
         let pool = Pool::new("test", 1, 1);
-        let unread = answer(&pool, Encoding::Identity, CancelToken::new(), many_numbers).await;
+        let unread = answer(&pool, PLAIN, CancelToken::new(), many_numbers).await;
         assert_eq!(unread.status(), StatusCode::OK);
         let other = tokio::time::timeout(Duration::from_secs(60), pool.run(|| 7)).await;
         assert_eq!(other.unwrap().unwrap(), 7);
@@ -347,7 +388,7 @@ mod tests {
         let cancel = CancelToken::new();
         let seen = cancel.clone();
         let (ended, end) = std::sync::mpsc::channel();
-        let response = answer(&pool, Encoding::Identity, cancel, move |sink| {
+        let response = answer(&pool, PLAIN, cancel, move |sink| {
             while sink.breathe().is_ok() && seen.check().is_ok() {
                 sink.out().extend_from_slice(&[b' '; 10_000]);
             }

@@ -21,6 +21,7 @@ mod state;
 mod tenant;
 mod ui;
 
+pub use api::remote_read::{ReadQuery, ReadRequest};
 pub use error::Error;
 pub use front::Front;
 pub use metrics::HttpMetrics;

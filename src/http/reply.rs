@@ -76,6 +76,16 @@ impl ApiError {
         Self::new(Kind::BadData, message)
     }
 
+    /// As a text, for clients that read no JSON.
+    pub(super) fn into_text(self) -> Response {
+        let mut response = plain(self.kind.status(), self.message);
+        if self.kind == Kind::Unavailable {
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+
     /// In Prometheus' words for a parameter that cannot be used.
     pub(super) fn parameter(name: &str, reason: impl std::fmt::Display) -> Self {
         Self::bad_data(format!("invalid parameter {name:?}: {reason}"))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequestParts, MatchedPath, Path, Request, State as Handed};
 use axum::http::header::{CONTENT_TYPE, HeaderName, ORIGIN};
 use axum::http::request::Parts;
@@ -11,15 +11,15 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, get, on, post};
-use http_body_util::{BodyExt, Limited};
 
 use crate::ingest::{RECEIVERS, Receiver};
 use crate::runtime::CancelToken;
 use crate::source::Partial;
 
-use super::answer::answer;
+use super::answer::{Form, answer};
 use super::api;
 use super::api::call::{Call, Endpoint};
+use super::api::plain_call::read_body;
 use super::api::write::Writes;
 use super::encoding::Encoding;
 use super::health;
@@ -32,7 +32,7 @@ use super::ui;
 /// Where the API stands: as in Prometheus, and as in Mimir.
 const PREFIXES: [&str; 2] = ["/api/v1", "/prometheus/api/v1"];
 
-/// Where samples are taken.
+/// Where samples are taken, and given to other stores.
 const WRITE_PREFIXES: [&str; 2] = ["", "/prometheus"];
 
 /// Which methods an endpoint takes.
@@ -149,6 +149,13 @@ const PLAIN: &[PlainRoute] = &[
     plain_route("/metrics", "GET", || get(health::metrics), "this node's own metrics"),
 ];
 
+/// What other stores ask, below the prefixes of writes: a line each, as above.
+#[rustfmt::skip]
+const PEERS: &[PlainRoute] = &[
+    plain_route("/api/v1/read", "POST", || post(api::remote_read::read), "remote read: raw samples, or streamed chunks"),
+    plain_route("/federate", "GET", || get(api::federate::federate), "the newest samples that match, to be scraped"),
+];
+
 const RELOAD: MethodFilter = MethodFilter::POST.or(MethodFilter::PUT);
 
 /// Answers even while the node is not ready.
@@ -182,6 +189,11 @@ pub(super) fn reads() -> Router<State> {
     }
     for route in PLAIN {
         router = router.route(route.path, (route.handler)());
+    }
+    for prefix in WRITE_PREFIXES {
+        for route in PEERS {
+            router = router.route(&format!("{prefix}{}", route.path), (route.handler)());
+        }
     }
     // `/` and `/ui/{version}/...`.
     router.merge(ui::routes())
@@ -220,13 +232,17 @@ pub fn listed_routes() -> Vec<ListedRoute> {
         },
         about: route.about,
     });
-    let plain = PLAIN.iter().map(|route| ListedRoute {
-        path: route.path,
-        prefixes: &[""],
-        methods: route.methods,
-        about: route.about,
-    });
-    writes.chain(api).chain(plain).collect()
+    let listed = |prefixes: &'static [&'static str]| {
+        move |route: &PlainRoute| ListedRoute {
+            path: route.path,
+            prefixes,
+            methods: route.methods,
+            about: route.about,
+        }
+    };
+    let peers = PEERS.iter().map(listed(&WRITE_PREFIXES));
+    let plain = PLAIN.iter().map(listed(&[""]));
+    writes.chain(api).chain(peers).chain(plain).collect()
 }
 
 /// Routes with what stands around them.
@@ -292,7 +308,7 @@ async fn serve(state: State, route: ApiRoute, request: Request) -> Result<Respon
         remarks.warnings.extend(lacks.into_iter().flatten());
         Ok(remarks)
     };
-    Ok(answer(&pool, encoding, cancel, run).await)
+    Ok(answer(&pool, Form::json(encoding), cancel, run).await)
 }
 
 /// What the route leaves open, decoded.
@@ -323,20 +339,6 @@ fn timeout(params: &Params, most: Duration) -> Result<Duration, ApiError> {
             let ms = u64::try_from(ms).unwrap_or(0);
             Ok(Duration::from_millis(ms).min(most))
         }
-    }
-}
-
-/// Reads a whole body within bounds of size and time.
-async fn read_body(body: Body, most: usize, within: Duration) -> Result<Bytes, ApiError> {
-    let read = Limited::new(body, most).collect();
-    match tokio::time::timeout(within, read).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) => Err(ApiError::bad_data(format!(
-            "error parsing form values: {error} (at most {most} bytes are read)"
-        ))),
-        Err(_) => Err(ApiError::bad_data(format!(
-            "the body did not arrive within {within:?}"
-        ))),
     }
 }
 
@@ -404,13 +406,8 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
         "this protocol is not Cairn's: put an OpenTelemetry Collector, Telegraf or Vector in front, sending Prometheus remote-write to /api/v1/write",
     ),
     (
-        &[
-            "/api/v1/import",
-            "/api/v1/read",
-            "/federate",
-            "/api/v1/export",
-        ],
-        "this way in or out is not there in this release: write by Prometheus remote-write to /api/v1/write, read by /api/v1/query",
+        &["/api/v1/import", "/api/v1/export"],
+        "this way in or out is not there in this release: write by Prometheus remote-write to /api/v1/write, read by /api/v1/query or /api/v1/read",
     ),
 ];
 

@@ -375,6 +375,8 @@ async fn start(tenancy: bool) -> Running {
     }
 }
 
+mod peers;
+
 struct Got {
     status: StatusCode,
     headers: HeaderMap,

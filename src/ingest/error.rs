@@ -1,7 +1,7 @@
 //! Why a whole request is not taken. What is refused of a request that is taken otherwise stands in
 //! `partial_write.rs`.
 
-use super::wire::WireError;
+use crate::codec::protobuf::WireError;
 
 /// A request of which nothing more is looked at. The variants are what the sender can do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

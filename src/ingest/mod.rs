@@ -17,7 +17,6 @@ mod series_cache;
 mod series_key;
 mod settings;
 mod validate;
-mod wire;
 
 pub use error::Error;
 pub use receive::{

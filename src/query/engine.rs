@@ -13,7 +13,7 @@ use super::annotations::Annotations;
 use super::error::Error;
 use super::exec::{Habits, Raw, Run, assemble, gather, raw_samples};
 use super::histogram::FloatHistogram;
-use super::limits::Gate;
+use super::limits::{Gate, Pass};
 use super::metrics::QueryMetrics;
 use super::plan::{Node, NodeKind, plan};
 use super::settings::QuerySettings;
@@ -194,6 +194,14 @@ impl Engine {
             }),
             partial: None,
         }
+    }
+
+    /// Takes a place among the queries that run, for a read that is none.
+    ///
+    /// # Errors
+    /// When its time is up before there is one.
+    pub fn admit(&self, cancel: &CancelToken) -> Result<Pass<'_>, Error> {
+        self.gate.enter(cancel)
     }
 
     /// Answers a question about one moment.

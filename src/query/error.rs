@@ -12,7 +12,7 @@ use super::syntax::{DurationError, ParseError};
 pub enum Error {
     /// The text is no PromQL.
     #[error(transparent)]
-    Parse(#[from] ParseError),
+    Parse(ParseError),
     /// The text is PromQL but cannot be asked like this.
     #[error("{0}")]
     Invalid(String),
@@ -94,6 +94,16 @@ impl From<SourceError> for Error {
             SourceError::Budget(error) => Self::Budget(error),
             SourceError::Unavailable(text) => Self::Unavailable(text),
             SourceError::Corrupt(text) => Self::Corrupt(text),
+        }
+    }
+}
+
+impl From<ParseError> for Error {
+    fn from(error: ParseError) -> Self {
+        if error.position.is_empty() {
+            Self::Execution(error.message)
+        } else {
+            Self::Parse(error)
         }
     }
 }

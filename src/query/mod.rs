@@ -32,6 +32,7 @@ pub use engine::{
 pub use error::{Error, ErrorClass};
 pub use histogram::{Bucket, FloatHistogram};
 pub use histogram_note::{HistogramNote, Operation};
+pub use limits::Pass;
 pub use metrics::QueryMetrics;
 pub use settings::QuerySettings;
 pub use value::SampleValue;

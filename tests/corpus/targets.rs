@@ -20,6 +20,7 @@ use cairn::cluster::{
     PullRequest, StageRequest, decode_content, decode_envelope, encode_envelope,
 };
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
+use cairn::http::ReadRequest;
 use cairn::model::{BlockId, Epoch, MatchOp, Matcher, RingArc, Samples, TimeRange, Value, Window};
 use cairn::query::syntax::{self, ParseOptions};
 use cairn::store::{
@@ -50,6 +51,7 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("data", data),
     ("promql", promql),
     ("read", read),
+    ("remote_read", remote_read),
     ("bucket", bucket),
 ];
 
@@ -508,4 +510,18 @@ pub(super) fn read(bytes: &[u8]) {
         cairn::cluster::reread_message(bytes),
         "what was read is the same again"
     );
+}
+
+/// What a remote reader asks, compressed and not; it is held in memory, so it is bounded.
+pub(super) fn remote_read(bytes: &[u8]) {
+    let packed = snap::raw::Encoder::new()
+        .compress_vec(bytes)
+        .expect("a short input can be compressed");
+    for body in [bytes, &packed] {
+        if let Ok(asked) = ReadRequest::decode(body, 1 << 20) {
+            assert!(asked.queries.len() <= 64);
+            let matchers = asked.queries.iter().map(|query| query.matchers.len());
+            assert!(matchers.max().unwrap_or(0) <= 256);
+        }
+    }
 }

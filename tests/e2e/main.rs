@@ -27,8 +27,16 @@ mod crash;
 mod damage;
 mod discovery;
 mod operations;
+mod peers;
 mod prometheus;
+mod published;
 mod queries;
+#[path = "../conformance/random_data.rs"]
+mod random_data;
+#[path = "../conformance/random_native.rs"]
+mod random_native;
+#[path = "../conformance/random_query.rs"]
+mod random_query;
 mod remote_write;
 mod senders;
 mod servers;

@@ -25,7 +25,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "http",
         &[
-            "rules", "query", "ingest", "cluster", "source", "model", "runtime",
+            // Codec: remote read and federation speak protobuf and Prometheus' chunks.
+            "rules", "query", "ingest", "cluster", "source", "codec", "model", "runtime",
         ],
     ),
     (

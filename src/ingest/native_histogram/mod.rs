@@ -8,6 +8,9 @@
 mod check;
 mod reduce;
 
+use crate::codec::protobuf::{
+    Field, Reader, WireError, repeated_double, repeated_varint, zigzag_64,
+};
 use crate::model::{
     Buckets, Histogram, HistogramError, ResetHint, SCHEMA_CUSTOM, SCHEMA_MAX, SCHEMA_MIN, Span,
     TimestampMs, is_stale, stale_nan,
@@ -15,8 +18,6 @@ use crate::model::{
 
 use check::{buckets_of, check_counts, check_custom, check_spans};
 use reduce::reduce;
-
-use super::wire::{Field, Reader, WireError, repeated_double, repeated_varint, zigzag_64};
 
 /// The finest schema that may come; those above [`SCHEMA_MAX`] are reduced to it.
 const SCHEMA_WIRE_MAX: i32 = 52;

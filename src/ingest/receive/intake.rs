@@ -7,6 +7,7 @@
 //! to the store when it is large or the request ends.
 
 use crate::cluster::{OtherSample, Pending, SeriesId, WriteError, Writer};
+use crate::codec::protobuf::{Reader, WireError};
 use crate::model::{TenantId, TimestampMs};
 
 use super::super::error::Error;
@@ -15,7 +16,6 @@ use super::super::partial_write::{Counts, PartialWrite};
 use super::super::series_cache::{Hit, Slot};
 use super::super::settings::IngestSettings;
 use super::super::validate::{series_labels, show_labels};
-use super::super::wire::{Reader, WireError};
 use super::admit::{Admitted, Refused, Times, metadata};
 use super::batch::Batch;
 use super::spelling::{Content, Item, RawMetadata, Spelling, Walked};

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
 use crate::cluster::{Pending, Writer};
+use crate::codec::protobuf::WireError;
 use crate::model::{TenantId, TimestampMs};
 use crate::runtime::{Chance, Clock, Pool, PoolError};
 
@@ -33,7 +34,6 @@ use super::metrics::IngestMetrics;
 use super::partial_write::PartialWrite;
 use super::series_key::SeriesKeys;
 use super::settings::IngestSettings;
-use super::wire::WireError;
 use intake::{Buffers, Intake, Surroundings, part};
 use negotiate::Message;
 use remote_write_v1::{self as v1, V1};

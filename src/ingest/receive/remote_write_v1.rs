@@ -15,12 +15,12 @@
 //! for the labels. If the hash of that is known, it was seen as a complete list of labels before,
 //! and labels followed by a sample are what the series then is. If not, all fields are looked at.
 
+use crate::codec::protobuf::{Reader, WireError};
 use crate::model::{MetricKind, TimestampMs};
 
 use super::super::native_histogram;
 use super::super::series_key::SeriesKeys;
 use super::super::validate::RawLabel;
-use super::super::wire::{Reader, WireError};
 use super::spelling::{Content, Item, RawExemplar, RawMetadata, Spelling, Walked};
 
 /// Series and metadata of a request: where they lie in it.

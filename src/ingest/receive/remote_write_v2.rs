@@ -9,12 +9,12 @@
 //! Metadata    type = 1, help_ref = 3 uint32, unit_ref = 4 uint32
 //! ```
 
+use crate::codec::protobuf::{Reader, WireError, repeated_varint};
 use crate::model::{MetricKind, TimestampMs};
 
 use super::super::native_histogram;
 use super::super::series_key::{RefsKey, SeriesKeys};
 use super::super::validate::RawLabel;
-use super::super::wire::{Reader, WireError, repeated_varint};
 use super::spelling::{Content, Item, RawExemplar, RawMetadata, SeriesFault, Spelling, Walked};
 
 /// A symbol: where it lies in the body, and its hash.

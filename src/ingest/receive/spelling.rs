@@ -1,11 +1,11 @@
 //! What the two versions of remote-write have in common: series that are spelt somehow, and carry
 //! samples. `intake` is written against this; `remote_write_v1` and `_v2` are the two spellings.
 
+use crate::codec::protobuf::{Reader, WireError};
 use crate::model::{MetricKind, TimestampMs};
 
 use super::super::native_histogram::HistogramSample;
 use super::super::validate::RawLabel;
-use super::super::wire::{Reader, WireError};
 
 /// What a quick look at an encoded series gave.
 #[derive(Clone, Copy, Debug)]

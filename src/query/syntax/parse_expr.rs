@@ -6,6 +6,7 @@ use super::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, ExprKind, Matching, Unary,
 };
 use super::cursor::{Parsed, Parser};
+use super::error::ParseError;
 use super::quote::{quote, quote_bytes, unquote};
 use super::span::Span;
 use super::token::{Keyword, Token, TokenKind};
@@ -332,7 +333,8 @@ impl Parser<'_> {
         let bytes = unquote(self.text_of(token));
         if std::str::from_utf8(&bytes).is_err() {
             let label = quote_bytes(&bytes);
-            return self.fail(token.span, format!("invalid label name {label}"));
+            let message = format!("invalid label name {label}");
+            return Err(ParseError::when_evaluated(token.span, message).into());
         }
         Ok(())
     }

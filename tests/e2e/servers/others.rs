@@ -124,21 +124,30 @@ impl Prometheus {
 
     /// A Prometheus of version 3 that scrapes nothing and takes remote-write.
     pub fn receiving(folder: &Path) -> Result<Self, &'static str> {
+        Self::with_config(
+            folder,
+            "global: {}\n",
+            &["--web.enable-remote-write-receiver"],
+        )
+    }
+
+    /// A Prometheus of version 3 with a configuration and flags of its own.
+    pub fn with_config(folder: &Path, config: &str, flags: &[&str]) -> Result<Self, &'static str> {
         let program = built("prometheus3")
             .ok_or("prometheus3 is not built (scripts/build-go-tools prometheus)")?;
         let port = free_port();
-        let file = folder.join("receiver.yml");
-        fs::write(&file, "global: {}\n").unwrap();
+        let file = folder.join("own.yml");
+        fs::write(&file, config).unwrap();
         let mut command = Command::new(program);
         command
             .arg(format!("--config.file={}", file.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
-                folder.join("receiver").display()
+                folder.join("own").display()
             ))
-            .arg("--web.enable-remote-write-receiver")
+            .args(flags)
             .arg(format!("--web.listen-address=127.0.0.1:{port}"));
-        let mut server = Server::start("receiver", command, folder);
+        let mut server = Server::start("own", command, folder);
         ready(&mut server, &format!("http://127.0.0.1:{port}/-/ready"));
         Ok(Self { server, port })
     }

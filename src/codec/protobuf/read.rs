@@ -11,7 +11,7 @@ const GROUP_DEPTH_MAX: usize = 16;
 
 /// What makes bytes no protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum WireError {
+pub enum WireError {
     /// The message ends inside a field.
     #[error("it ends in the middle of a field")]
     Truncated,
@@ -34,7 +34,7 @@ pub(super) enum WireError {
 
 /// The value of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field<'a> {
+pub enum Field<'a> {
     /// Integers, booleans, enumerations.
     Varint(u64),
     /// Doubles and fixed integers.
@@ -49,7 +49,10 @@ pub(super) enum Field<'a> {
 
 impl<'a> Field<'a> {
     /// The bytes of a text, a message or a packed list.
-    pub(super) fn bytes(self, number: u32) -> Result<&'a [u8], WireError> {
+    ///
+    /// # Errors
+    /// When the field has another wire type.
+    pub fn bytes(self, number: u32) -> Result<&'a [u8], WireError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
             _ => Err(WireError::Mismatch(number)),
@@ -57,7 +60,10 @@ impl<'a> Field<'a> {
     }
 
     /// An unsigned integer.
-    pub(super) fn varint(self, number: u32) -> Result<u64, WireError> {
+    ///
+    /// # Errors
+    /// When the field has another wire type.
+    pub fn varint(self, number: u32) -> Result<u64, WireError> {
         match self {
             Self::Varint(value) => Ok(value),
             _ => Err(WireError::Mismatch(number)),
@@ -65,17 +71,26 @@ impl<'a> Field<'a> {
     }
 
     /// An `int64`.
-    pub(super) fn int64(self, number: u32) -> Result<i64, WireError> {
+    ///
+    /// # Errors
+    /// When the field has another wire type.
+    pub fn int64(self, number: u32) -> Result<i64, WireError> {
         self.varint(number).map(u64::cast_signed)
     }
 
     /// A `sint32`.
-    pub(super) fn sint32(self, number: u32) -> Result<i32, WireError> {
+    ///
+    /// # Errors
+    /// When the field has another wire type.
+    pub fn sint32(self, number: u32) -> Result<i32, WireError> {
         self.varint(number).map(zigzag_32)
     }
 
     /// A `double`.
-    pub(super) fn double(self, number: u32) -> Result<f64, WireError> {
+    ///
+    /// # Errors
+    /// When the field has another wire type.
+    pub fn double(self, number: u32) -> Result<f64, WireError> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
             _ => Err(WireError::Mismatch(number)),
@@ -90,29 +105,36 @@ fn zigzag_32(value: u64) -> i32 {
 }
 
 /// Undoes zig-zag.
-pub(super) fn zigzag_64(value: u64) -> i64 {
+#[must_use]
+pub fn zigzag_64(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 /// A message, read from its front.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(message: &'a [u8]) -> Self {
+    /// From its first field.
+    #[must_use]
+    pub const fn new(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
     /// Bytes not read yet.
-    pub(super) const fn remaining(&self) -> usize {
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
         self.rest.len()
     }
 
     /// The next field; `None` at the end of the message.
+    ///
+    /// # Errors
+    /// When the bytes are no protobuf.
     #[inline]
-    pub(super) fn field(&mut self) -> Result<Option<(u32, Field<'a>)>, WireError> {
+    pub fn field(&mut self) -> Result<Option<(u32, Field<'a>)>, WireError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -148,8 +170,12 @@ impl<'a> Reader<'a> {
         Ok((number, tag & 7))
     }
 
+    /// A bare number, as packed lists have them.
+    ///
+    /// # Errors
+    /// When it ends early or has more than 64 bits.
     #[inline]
-    pub(super) fn varint(&mut self) -> Result<u64, WireError> {
+    pub fn varint(&mut self) -> Result<u64, WireError> {
         match self.rest.split_first() {
             Some((first, rest)) if *first < 0x80 => {
                 self.rest = rest;
@@ -228,8 +254,11 @@ impl<'a> Reader<'a> {
 }
 
 /// Feeds a repeated varint field to `each`, packed or not.
+///
+/// # Errors
+/// When it is neither.
 #[inline]
-pub(super) fn repeated_varint(
+pub fn repeated_varint(
     number: u32,
     field: Field<'_>,
     mut each: impl FnMut(u64),
@@ -248,7 +277,10 @@ pub(super) fn repeated_varint(
 }
 
 /// Feeds a repeated double field to `each`, packed or not.
-pub(super) fn repeated_double(
+///
+/// # Errors
+/// When it is neither.
+pub fn repeated_double(
     number: u32,
     field: Field<'_>,
     mut each: impl FnMut(f64),
