@@ -91,7 +91,7 @@ pub fn parse_name(name: &str) -> Option<Named> {
     }
     let mut parts = name.split('/');
     let cluster = hex::<16>(parts.next()?).map(u128::from_be_bytes)?;
-    let (kind, arc) = (parts.next()?, arc_of(parts.next()?)?);
+    let (kind, arc) = (parts.next()?, parts.next()?.parse().ok()?);
     let rest: Vec<&str> = parts.collect();
     let named = match (kind, rest.as_slice()) {
         ("blocks", [level, range, last]) => {
@@ -152,16 +152,6 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(digits, 16).ok()?;
     }
     Some(bytes)
-}
-
-fn arc_of(text: &str) -> Option<RingArc> {
-    let (digits, depth) = text.split_once('-')?;
-    if digits.is_empty() || digits.len() > 8 {
-        return None;
-    }
-    let shown = u64::from_str_radix(digits, 16).ok()?;
-    let prefix = shown.checked_shl(u32::try_from(32 - 4 * digits.len()).ok()?)?;
-    RingArc::new(u32::try_from(prefix).ok()?, depth.parse().ok()?)
 }
 
 /// Times may be negative: the dash between them is the first one that begins none.

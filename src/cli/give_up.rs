@@ -1,6 +1,7 @@
-//! `cairn ring forget` and `cairn ring recover`: what a person gives up of a cluster.
+//! `cairn ring forget`, `cairn ring recover` and `cairn ring split`: what a person decides of a
+//! cluster and cannot take back.
 //!
-//! Both say first what they do, and do it only when they are told that this was read.
+//! They say first what they do, and do it only when they are told that this was read.
 
 use std::time::Duration;
 
@@ -26,6 +27,19 @@ pub(super) enum GiveUp {
     /// Without --accept-loss it only says which, and what would be lost. First bring back whatever
     /// can be brought back: a disk that still reads is worth more than this command.
     Recover(Recover),
+    /// Divide the ring into twice as many partitions.
+    ///
+    /// The cluster does this by itself when nodes come: at fewer than eight replicas a node. Before
+    /// many nodes come at once it can be done early. The leader splits one partition after the
+    /// other; nothing is copied between nodes, and it is not taken back.
+    Split(Split),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Split {
+    /// Do it: without this it is only said what would happen.
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Args, Debug)]
@@ -50,6 +64,7 @@ impl GiveUp {
         match self {
             Self::Forget(forget) => forget.answer(&node, json),
             Self::Recover(recover) => recover.answer(&node, json),
+            Self::Split(split) => split.answer(&node, json),
         }
     }
 }
@@ -78,6 +93,26 @@ impl Forget {
         Ok(format!(
             "{} is forgotten; it held {held} replicas, and `cairn ring` shows how far their replacement is",
             self.node
+        ))
+    }
+}
+
+impl Split {
+    fn answer(&self, node: &Node, json: bool) -> Result<String, String> {
+        let cluster = node.ask("status/cluster", &[])?.data;
+        let count = list(&cluster, "partitions").len();
+        if !self.yes {
+            return Err(format!(
+                "the ring has {count} partitions. Split, each becomes two, one after the other, and they never become one again: more partitions share less, and cost some memory each. If that is what you want: cairn ring split --yes"
+            ));
+        }
+        let begun = node.ask("admin/cluster/split", &[])?.data;
+        let first = text(&begun, "partition");
+        if json {
+            return Ok(serde_json::json!({"partition": first, "partitions": count}).to_string());
+        }
+        Ok(format!(
+            "partition {first} is split; the others follow one by one, and `cairn ring` counts them"
         ))
     }
 }

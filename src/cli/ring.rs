@@ -17,7 +17,8 @@ Examples:
   cairn ring --partitions --url http://board-2:9009
   cairn ring --json | jq '.nodes[] | select(.health == \"down\")'
   cairn ring forget board-3 --yes       it is off for good, and nothing of it is needed
-  cairn ring recover                    what is lost when a majority of some replicas is";
+  cairn ring recover                    what is lost when a majority of some replicas is
+  cairn ring split --yes                twice as many partitions, before many nodes come";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -104,7 +104,7 @@ pub(super) fn alone(
     Ok(Arc::new(control))
 }
 
-/// The store, in the depth of the ring.
+/// The store, divided as the ring is.
 pub(super) fn open_store(
     engine: Arc<dyn Engine>,
     directory: DataDir,
@@ -113,8 +113,8 @@ pub(super) fn open_store(
     world: &World,
 ) -> Result<Arc<Store>, Error> {
     let depths = state.partitions.keys().map(|arc| arc.depth());
-    let depth = depths.max().unwrap_or(FOUNDING_DEPTH);
-    Ok(Arc::new(Store::open(StoreParts {
+    let depth = depths.min().unwrap_or(FOUNDING_DEPTH);
+    let store = Store::open(StoreParts {
         directory,
         engine,
         cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
@@ -127,7 +127,9 @@ pub(super) fn open_store(
         decoded_bytes_max: settings.decoded_cache_bytes,
         clock: Arc::clone(&world.clock),
         chance: Arc::clone(&world.chance),
-    })?))
+    })?;
+    store.align(&state.partitions.keys().copied().collect())?;
+    Ok(Arc::new(store))
 }
 
 /// What uploads blocks, where there is a bucket.

@@ -1,5 +1,5 @@
-//! What a person decides of the cluster: to empty a node, to give one up, to go on with what is
-//! left of partitions that have lost too much.
+//! What a person decides of the cluster: to empty a node, to give one up, to divide the ring more
+//! finely than it would be, to go on with what is left of partitions that have lost too much.
 //!
 //! Each refuses what an ordinary way could still do, and what would lose data without saying so.
 //! Nothing here is done by itself: the leader replaces nodes (`moves`), it never gives data up.
@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use super::control::{
     Command, Control, ControlError, ControlState, Drain, Liveness, MemberId, Partition, Recovered,
-    can_be_spared,
+    Split, can_be_spared,
 };
 use super::error::Error;
 use super::moves::catalog;
 use super::peer::Blocking;
 use super::self_report::ask_for_missing;
+use super::version::SPLITS_FROM;
 use crate::model::{BlockId, Incarnation, RingArc, Uploaded};
 use crate::store::Store;
 
@@ -114,6 +115,36 @@ impl Decisions<'_> {
         }
         tracing::warn!(peer = node, "a person gives a node up for ever");
         self.propose(&Command::NodeGone(incarnation))
+    }
+
+    /// Begins to divide the ring more finely, and says with which partition. The leader goes on with
+    /// the others, one after the other, until the ring is even again; it never becomes coarser.
+    pub(super) fn split(&self) -> Result<RingArc, Error> {
+        if self.peers.is_none() {
+            return Err(Error::Setting(
+                "a node that is alone gains nothing by more partitions".to_owned(),
+            ));
+        }
+        let state = self.control.state();
+        if state.feature_level < SPLITS_FROM {
+            return Err(Error::Setting(format!(
+                "the cluster is at feature level {} and splits come with {SPLITS_FROM}: upgrade the nodes that `cairn ring` shows with an older version",
+                state.feature_level
+            )));
+        }
+        let still = state.partitions.iter().filter(|(_, p)| p.moving.is_none());
+        let coarsest = still.min_by_key(|(arc, _)| (arc.depth(), arc.prefix()));
+        let Some((arc, partition)) = coarsest else {
+            return Err(Error::Setting(
+                "every partition is being moved: wait until `cairn ring` shows no moves".to_owned(),
+            ));
+        };
+        tracing::warn!(partition = %arc, "a person divides the ring more finely");
+        self.propose(&Command::Split(Split {
+            arc: *arc,
+            epoch: partition.epoch,
+        }))?;
+        Ok(*arc)
     }
 
     /// Lets partitions that have lost too many members go on with those that are left: what only

@@ -30,7 +30,7 @@ use super::watch::Watch;
 use super::ways::BuildParts;
 use super::workers::{Duty, Rounds, Worker, start_worker};
 use super::write::{Gate, Refusing, Writer};
-use crate::model::Incarnation;
+use crate::model::{Incarnation, RingArc};
 use crate::runtime::CancelToken;
 use crate::source::Source;
 use crate::store::{DataDir, Engine, Store, StoreMetrics, Watermark};
@@ -333,6 +333,15 @@ impl LocalMember {
     /// When one that is left does not say what it has, or the control group cannot decide.
     pub fn recover_ring(&self, accept_loss: bool) -> Result<Loss, Error> {
         self.decisions().recover(accept_loss)
+    }
+
+    /// Begins to divide the ring more finely, and says with which partition.
+    ///
+    /// # Errors
+    /// When this node is alone, an older program is in the cluster, or the control group cannot
+    /// decide.
+    pub fn split_ring(&self) -> Result<RingArc, Error> {
+        self.decisions().split()
     }
 
     fn decisions(&self) -> Decisions<'_> {

@@ -42,7 +42,7 @@ use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, Wri
 use crate::model::Incarnation;
 use crate::runtime::{CancelToken, Throttle, boot_id, wait};
 use crate::source::Source;
-use crate::store::{Engine, SyncMode, WriteLogSettings};
+use crate::store::{Engine, Store, SyncMode, WriteLogSettings};
 
 /// The ring of a new control state is in force so soon after it is applied, at the latest.
 const RING_INTERVAL: Duration = Duration::from_millis(500);
@@ -89,6 +89,7 @@ pub(super) struct Together {
     pub(super) peers: Blocking,
     clocks: ClockWatch,
     gate: Arc<Gate>,
+    store: Arc<Store>,
     in_force: InForce,
     life: Life,
     me: Incarnation,
@@ -263,6 +264,7 @@ impl Joined {
             peers: blocking,
             clocks,
             gate: Arc::clone(parts.gate),
+            store: Arc::clone(parts.store),
             in_force: self.in_force,
             life: self.life,
             me: parts.me,
@@ -417,6 +419,9 @@ impl Together {
         let state = self.raft.state();
         if self.gate.would_change(&state, self.me) {
             self.in_force.secure(&state)?;
+            // What is kept is divided first: whoever is asked under the epoch of a half has it.
+            self.store
+                .align(&state.partitions.keys().copied().collect())?;
         }
         self.writer.set_ring(&state);
         for (incarnation, member) in &state.members {

@@ -132,6 +132,7 @@ const API: &[ApiRoute] = &[
     by_get("/status/cluster", api::cluster::status, "nodes, partitions, moves, and what is wrong"),
     by_post("/admin/cluster/drain", api::cluster::drain, "empties `node`, or takes it back with `drain=false`"),
     by_post("/admin/cluster/forget", api::cluster::forget, "gives `node` up for ever: it is off, and nothing of it is needed"),
+    by_post("/admin/cluster/split", api::cluster::split, "begins to divide the ring into twice as many partitions, and says with which one"),
     by_post("/admin/cluster/recover", api::cluster::recover, "what partitions that lost too many members would give up; with `accept_loss=true` they do"),
     by_post("/admin/flush", api::archive::flush, "seals everything that the node holds, and uploads it"),
     by_get("/status/flush", api::archive::status, "how far that is"),

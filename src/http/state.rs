@@ -88,6 +88,12 @@ pub trait StatusProvider: Send + Sync + 'static {
     /// When there is no such node, it is still needed, or the control group cannot decide now.
     fn forget(&self, node: &str) -> Result<(), String>;
 
+    /// Begins to divide the ring more finely, and says with which partition.
+    ///
+    /// # Errors
+    /// When the cluster cannot do that, or the control group cannot decide now.
+    fn split_ring(&self) -> Result<RingArc, String>;
+
     /// Lets partitions that have lost too many members go on with those that are left; without
     /// `accept_loss` only says what that would give up.
     ///

@@ -26,9 +26,9 @@ pub use histogram::{
 pub use label::{LabelError, LabelSet, LabelSetBuilder, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, MatcherError, REGEX_SIZE_MAX, anchored_regex};
 pub use metadata::{Metadata, MetricKind};
-pub use partition::{Epoch, FOUNDING_DEPTH, Incarnation, RingArc};
+pub use partition::{Epoch, FOUNDING_DEPTH, Incarnation, NoArc, RingArc};
 pub use sample::{Samples, Value, settle};
-pub use series::{Fingerprint, fingerprint};
+pub use series::{Fingerprint, fingerprint, fingerprint_of_family};
 pub use stale::{STALE_NAN_BITS, is_stale, stale_nan};
 pub use tenant::{TENANT_LENGTH_MAX, TenantError, TenantId};
 pub use time::{TimeRange, TimestampMs};

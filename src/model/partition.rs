@@ -1,6 +1,7 @@
 //! Partitions: arcs of the ring, their epochs, and who is who in a quorum.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::Fingerprint;
 
@@ -86,6 +87,33 @@ impl RingArc {
         Self::of(fingerprint, self.depth) == self
     }
 
+    /// The arc of that depth of which this one is a part, or itself.
+    #[must_use]
+    pub fn within_depth(self, depth: u8) -> Self {
+        if depth >= self.depth {
+            return self;
+        }
+        Self::of(Fingerprint(u128::from(self.prefix) << 96), depth)
+    }
+
+    /// The arc of which it is a half; `None`: it is the whole ring.
+    #[must_use]
+    pub fn parent(self) -> Option<Self> {
+        Some(self.within_depth(self.depth.checked_sub(1)?))
+    }
+
+    /// Whether another arc lies in this one, or is this one.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.depth <= other.depth && other.within_depth(self.depth) == self
+    }
+
+    /// Whether two arcs have a place in common: one covers the other.
+    #[must_use]
+    pub fn meets(self, other: Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+
     /// The sub-arc of a digest (0 to 15) in which a fingerprint of this arc lies: the four bits
     /// after the prefix.
     #[must_use]
@@ -102,6 +130,29 @@ impl fmt::Display for RingArc {
         write!(f, "{shown:0digits$x}-{}", self.depth)
     }
 }
+
+/// As it is shown.
+impl FromStr for RingArc {
+    type Err = NoArc;
+
+    fn from_str(text: &str) -> Result<Self, NoArc> {
+        let parse = || {
+            let (digits, depth) = text.split_once('-')?;
+            if digits.is_empty() || digits.len() > 8 {
+                return None;
+            }
+            let shown = u64::from_str_radix(digits, 16).ok()?;
+            let prefix = shown.checked_shl(u32::try_from(32 - 4 * digits.len()).ok()?)?;
+            Self::new(u32::try_from(prefix).ok()?, depth.parse().ok()?)
+        };
+        parse().ok_or(NoArc)
+    }
+}
+
+/// A text that is no arc.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("an arc is its prefix in hex digits and its depth, as in 3-4")]
+pub struct NoArc;
 
 /// The number that every change of a partition's members raises.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -155,6 +206,19 @@ mod tests {
     }
 
     #[test]
+    fn an_arc_covers_its_parts_and_no_others() {
+        let whole = RingArc::new(0, 0).unwrap();
+        assert_eq!(whole.parent(), None);
+        for arc in RingArc::all(5) {
+            let [one, other] = arc.halves().unwrap();
+            assert_eq!([one.parent(), other.parent()], [Some(arc); 2]);
+            assert!(whole.covers(other) && arc.covers(one) && arc.covers(arc));
+            assert!(!one.covers(arc) && one.meets(arc) && !one.meets(other));
+            assert_eq!(other.within_depth(0), whole);
+        }
+    }
+
+    #[test]
     fn an_arc_shows_its_prefix_and_depth() {
         let arc = RingArc::of(Fingerprint(0x3abc << 112), 4);
         assert_eq!(arc.to_string(), "3-4");
@@ -162,5 +226,11 @@ mod tests {
         assert_eq!(RingArc::new(0x3800_0000, 4), None);
         assert_eq!(RingArc::new(0x3000_0000, 4), Some(arc));
         assert_eq!(RingArc::new(0, 29), None);
+        for arc in [0, 1, 4, 5, 28].map(|depth| RingArc::of(Fingerprint(u128::MAX), depth)) {
+            assert_eq!(arc.to_string().parse(), Ok(arc));
+        }
+        for wrong in ["", "3", "3-", "-4", "3-2", "8-0", "123456789-28", "0-29"] {
+            assert_eq!(wrong.parse::<RingArc>(), Err(NoArc), "{wrong:?}");
+        }
     }
 }

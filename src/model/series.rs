@@ -58,6 +58,14 @@ pub fn fingerprint(tenant: &TenantId, labels: &LabelSet) -> Fingerprint {
     Fingerprint((place << 96) | (all & LOW_96))
 }
 
+/// By which fingerprint the metadata of a metric family are routed: that of a series that has its
+/// name and no other label.
+#[must_use]
+pub fn fingerprint_of_family(tenant: &TenantId, family: &str) -> Fingerprint {
+    let labels = LabelSet::from_pairs(&[(super::METRIC_NAME, family)]);
+    fingerprint(tenant, &labels.unwrap_or_else(|_| LabelSet::empty()))
+}
+
 fn feed(hash: &mut Xxh3, text: &str) {
     hash.update(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
     hash.update(text.as_bytes());

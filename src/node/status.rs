@@ -137,6 +137,10 @@ impl StatusProvider for NodeStatus {
         done.map_err(|error| error.to_string())
     }
 
+    fn split_ring(&self) -> Result<RingArc, String> {
+        self.member.split_ring().map_err(|error| error.to_string())
+    }
+
     fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String> {
         let loss = self.member.recover_ring(accept_loss);
         loss.map_err(|error| error.to_string())

@@ -19,6 +19,7 @@ impl Store {
     /// When the disk fails.
     pub fn forget_arc(&self, arc: RingArc) -> Result<(), Error> {
         let _one = self.applying.lock();
+        self.check_arc(arc)?;
         let cuts = self.cut_where(arc, |_| true)?;
         let view = self.view_of(arc);
         let mut batch = Batch::new();
@@ -35,7 +36,7 @@ impl Store {
             views.remove(&arc);
             self.give_up(cuts);
         }
-        self.retired.lock().extend(view.blocks.iter().cloned());
+        self.retire(view.blocks.iter().cloned());
         drop(view);
         for (info, path) in self.list_staged()? {
             let of_arc = info.properties.is_some_and(|own| own.arc == arc);
@@ -44,7 +45,7 @@ impl Store {
             }
         }
         self.reach("staged forgotten")?;
-        self.drop_retired()
+        self.drop_unused()
     }
 
     /// Whether the head holds nothing of a partition.

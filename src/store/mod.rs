@@ -2,6 +2,7 @@
 
 mod absorb;
 mod adopt;
+mod align;
 mod applied;
 mod block;
 mod cardinality;

@@ -18,7 +18,7 @@ use super::head::{EncodedSums, Extent, HeadSeries, HeadView};
 use super::pull::Pull;
 use super::remembered::Remembered;
 use super::tree::{DigestTree, Leaves};
-use super::view::{ArcView, ReadView};
+use super::view::{ArcView, ReadView, listed};
 use super::whole::Store;
 use crate::model::{LabelSet, RingArc, Samples, TimeRange, Window};
 use crate::source::{ReadContext, Selection, SeriesStream, SourceError};
@@ -157,10 +157,9 @@ impl Pinned {
 
     /// The view of one read.
     pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
-        let blocks = self.views.values().flat_map(|view| view.blocks_in(range));
         ReadView {
             head: Arc::clone(&self.head),
-            blocks: blocks.cloned().collect(),
+            blocks: listed(self.views.iter(), range),
             remembered: Arc::clone(&self.remembered),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::model::{BlockId, TenantId};
+use crate::model::{BlockId, RingArc, TenantId};
 
 /// Lists that are kept: a dashboard has a handful of variables.
 const LISTS_MAX: usize = 16;
@@ -34,8 +34,13 @@ pub(super) struct Question {
 pub(super) struct BlockSet(Xxh3);
 
 impl BlockSet {
-    pub(super) fn add(&mut self, id: BlockId) {
+    /// Adds a block, or what of it lies in some arcs.
+    pub(super) fn add(&mut self, id: BlockId, only: &[RingArc]) {
         self.0.update(&id.0.to_le_bytes());
+        for arc in only {
+            self.0.update(&arc.prefix().to_le_bytes());
+            self.0.update(&[arc.depth()]);
+        }
     }
 
     pub(super) fn question(&self, tenant: &TenantId, label: Option<&str>) -> Question {
@@ -125,7 +130,7 @@ mod tests {
         let tenant = TenantId::anonymous();
         let question = |number: u128, label| {
             let mut set = BlockSet::default();
-            set.add(BlockId(number));
+            set.add(BlockId(number), &[]);
             set.question(&tenant, label)
         };
         let list = Arc::new(texts(&["a"]));
@@ -138,9 +143,12 @@ mod tests {
         assert!(remembered.get(&question(19, None)).is_some());
         assert!(remembered.get(&question(19, Some("job"))).is_none());
         let mut both = BlockSet::default();
-        both.add(BlockId(0));
-        both.add(BlockId(1));
+        both.add(BlockId(0), &[]);
+        both.add(BlockId(1), &[]);
         assert!(remembered.get(&both.question(&tenant, None)).is_none());
+        let mut half = BlockSet::default();
+        half.add(BlockId(19), &[RingArc::new(0, 1).unwrap()]);
+        assert!(remembered.get(&half.question(&tenant, None)).is_none());
         let long = Arc::new(vec!["x".repeat(LIST_BYTES_MAX)]);
         remembered.keep(question(30, None), &long);
         assert!(remembered.get(&question(30, None)).is_none());

@@ -12,6 +12,7 @@ use super::error::Error;
 use super::files::remove;
 use super::settings::RetentionSettings;
 use super::staged::id_of;
+use super::view::AppliedBlock;
 use super::whole::Store;
 use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 
@@ -63,10 +64,35 @@ impl Store {
     /// # Errors
     /// When the engine cannot drop one; it is tried again with the next call.
     pub fn drop_retired(&self) -> Result<(), Error> {
+        // Whoever applies something does it too.
+        match self.applying.try_lock() {
+            Some(_one) => self.drop_unused(),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that views have let go of blocks; those that another partition lists stay its own.
+    pub(super) fn retire(&self, blocks: impl IntoIterator<Item = Arc<AppliedBlock>>) {
+        let mut retired = self.retired.lock();
+        for block in blocks {
+            let known = retired.iter().any(|one| Arc::ptr_eq(one, &block));
+            if !known && !self.is_applied(block.entry().id) {
+                retired.push(block);
+            }
+        }
+    }
+
+    /// As [`Store::drop_retired`], while nothing else is applied: a block that is dropped is not at
+    /// the same time taken for one that is here.
+    pub(super) fn drop_unused(&self) -> Result<(), Error> {
         let mut retired = self.retired.lock();
         let mut kept = Vec::new();
         let mut result = Ok(());
         for block in retired.drain(..) {
+            // It has come back: it is retired again when it goes.
+            if self.is_applied(block.entry().id) {
+                continue;
+            }
             // No view has it, so nobody can take a new hold of it.
             if Arc::strong_count(&block) > 1 {
                 kept.push(block);

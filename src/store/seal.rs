@@ -128,6 +128,8 @@ impl Store {
     /// When the head cannot settle what it holds.
     pub fn cut(&self, arc: RingArc, range: TimeRange) -> Result<RangeCut, Error> {
         self.reach("cut")?;
+        // Where nothing is held there is nothing to be cut either.
+        self.check_arc(arc)?;
         let version = self.view_of(arc).version;
         Ok(RangeCut {
             arc,
@@ -221,6 +223,7 @@ impl Store {
         sealed: Option<(RangeCut, BlockId)>,
     ) -> Result<(), Error> {
         let _one = self.applying.lock();
+        self.check_arc(arc)?;
         let view = self.view_of(arc);
         if view.version > catalog.version {
             return Err(Error::corrupt(
@@ -253,6 +256,7 @@ impl Store {
             return Ok(());
         }
         let _one = self.applying.lock();
+        self.check_arc(cut.arc)?;
         let mut batch = Batch::new();
         put_marks(&mut batch, cut.arc, &cut.cuts);
         self.engine.write(batch, Durability::Synced)?;
@@ -334,8 +338,8 @@ impl Store {
             views.insert(arc, view);
             self.give_up(cuts);
         }
-        self.retired.lock().extend(step.gone);
-        self.drop_retired()
+        self.retire(step.gone);
+        self.drop_unused()
     }
 
     /// Where a staged file lies.
@@ -400,13 +404,17 @@ impl Step {
         }
         let mut new = Vec::new();
         for (_, entry) in catalog.blocks.iter().filter(|(id, _)| !here.contains(id)) {
-            store.ingest(entry)?;
-            store.reach("ingested")?;
-            let block = AppliedBlock::new(
-                entry.clone(),
-                Arc::clone(&store.engine),
-                Arc::clone(&store.decoded),
-            );
+            // A wider block may be applied in another partition already.
+            let block = match store.applied_block(entry.id) {
+                Some(block) => block,
+                None => {
+                    store.ingest(entry)?;
+                    store.reach("ingested")?;
+                    let (engine, decoded) = (&store.engine, &store.decoded);
+                    let (engine, decoded) = (Arc::clone(engine), Arc::clone(decoded));
+                    Arc::new(AppliedBlock::new(entry.clone(), engine, decoded))
+                }
+            };
             let totals = block.reader()?.totals();
             if totals.content_sum != entry.content_sum || totals.samples != entry.samples {
                 return Err(Error::corrupt(
@@ -414,7 +422,7 @@ impl Step {
                     "its totals are not what the catalog says",
                 ));
             }
-            new.push(Arc::new(block));
+            new.push(block);
         }
         Ok(Self { kept, new, gone })
     }

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::head::{HeadSeries, HeadView};
 use super::remembered::{BlockSet, united};
 use super::texts::{Texts, TextsOf};
-use super::view::{AppliedBlock, ReadView};
+use super::view::{ReadView, Seen};
 use crate::model::{LabelSet, METRIC_NAME, Metadata, Samples, TenantId, TimeRange};
 use crate::runtime::Reservation;
 use crate::source::{
@@ -46,7 +46,7 @@ struct Wanted {
 
 /// One block of a selection.
 struct Part {
-    block: Arc<AppliedBlock>,
+    block: Seen,
     reader: Option<TenantReader>,
     /// Samples of a series of it, on average.
     density: u64,
@@ -94,13 +94,9 @@ fn find(
     }
     let mut in_blocks = Vec::new();
     let mut parts = Vec::new();
-    for block in &view.blocks {
+    for block in view.seen(selection.range, context)? {
         context.cancel.check()?;
-        let reader = block.reader()?;
-        if !reader.overlaps(selection.range) {
-            continue;
-        }
-        let Some(mut data) = reader.tenant(&selection.tenant)? else {
+        let Some(mut data) = block.tenant(&selection.tenant)? else {
             continue;
         };
         let ordinals = data.select(&selection.matchers)?;
@@ -112,11 +108,11 @@ fn find(
             let at = place(data.labels(ordinal)?, &mut reservation)?;
             in_blocks.push((at, part, ordinal));
         }
-        let totals = reader.totals();
+        let totals = block.block.reader()?.totals();
         parts.push(Part {
-            block: Arc::clone(block),
-            reader: (parts.len() < READERS_KEPT).then_some(data),
             density: totals.samples / totals.series.max(1),
+            block,
+            reader: (parts.len() < READERS_KEPT).then_some(data),
         });
     }
     for (at, series) in in_head {
@@ -253,11 +249,10 @@ impl Stream {
     }
 }
 
-fn reopen(block: &AppliedBlock, tenant: &TenantId) -> Result<TenantReader, Error> {
-    let data = block.reader()?.tenant(tenant)?;
-    data.ok_or_else(|| {
+fn reopen(seen: &Seen, tenant: &TenantId) -> Result<TenantReader, Error> {
+    seen.tenant(tenant)?.ok_or_else(|| {
         Error::corrupt(
-            format!("block {}", block.entry().id),
+            format!("block {}", seen.block.entry().id),
             format!("the data of tenant {tenant} are no longer there"),
         )
     })
@@ -313,13 +308,9 @@ impl ReadView {
     ) -> Result<Vec<String>, SourceError> {
         let mut reservation = context.budget.reserve(0, 0)?;
         let mut set = BlockSet::default();
-        let mut meant = Vec::with_capacity(self.blocks.len());
-        for block in &self.blocks {
-            let reader = block.reader()?;
-            if reader.overlaps(selection.range) {
-                set.add(block.entry().id);
-                meant.push(reader);
-            }
+        let meant = self.seen(selection.range, context)?;
+        for seen in &meant {
+            set.add(seen.block.entry().id, &seen.only);
         }
         let question = set.question(&selection.tenant, label);
         let all = selection.matchers.is_empty();
@@ -328,9 +319,9 @@ impl ReadView {
             Some(list) => list,
             None => {
                 let mut texts = Texts::default();
-                for reader in meant {
+                for seen in meant {
                     context.cancel.check()?;
-                    if let Some(mut data) = reader.tenant(&selection.tenant)? {
+                    if let Some(mut data) = seen.tenant(&selection.tenant)? {
                         from_block(&mut data, &mut |found| texts.add(found))?;
                     }
                     // A block at a time: what one has is bounded.
@@ -440,9 +431,9 @@ impl ReadView {
             .metadata(tenant, family)
             .into_iter()
             .for_each(&mut add);
-        for block in self.blocks.iter().rev() {
+        for seen in self.seen(TimeRange::ALL, context)?.iter().rev() {
             context.cancel.check()?;
-            if let Some(data) = block.reader()?.tenant(tenant)? {
+            if let Some(data) = seen.tenant(tenant)? {
                 data.metadata(family)?.into_iter().for_each(&mut add);
             }
         }

@@ -322,7 +322,7 @@ pub(super) fn id_of(path: &Path) -> Option<BlockId> {
 }
 
 /// What a file says of itself; `None` for one that was never finished.
-fn properties_of(path: &Path, id: BlockId) -> Option<BlockProperties> {
+pub(super) fn properties_of(path: &Path, id: BlockId) -> Option<BlockProperties> {
     let table = SstTable::open_file(path).ok()?;
     let reader = BlockReader::open(Arc::new(table), id).ok()?;
     Some(reader.properties().clone())

@@ -9,12 +9,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::block::{BlockReader, DecodedParts};
+use super::block::{BlockReader, DecodedParts, TenantReader};
 use super::engine::Engine;
 use super::error::Error;
 use super::head::HeadView;
 use super::remembered::Remembered;
-use crate::model::{BlockEntry, RingArc, TimeRange};
+use crate::model::{BlockEntry, BlockId, RingArc, TenantId, TimeRange};
+use crate::source::{ReadContext, SourceError};
 
 /// A block of the engine that is applied here; opened when it is first read.
 pub(super) struct AppliedBlock {
@@ -91,7 +92,79 @@ pub(super) type ArcViews = BTreeMap<RingArc, Arc<ArcView>>;
 /// A view of head and blocks for one read, kept as long as it is read.
 pub(super) struct ReadView {
     pub(super) head: Arc<HeadView>,
-    pub(super) blocks: Vec<Arc<AppliedBlock>>,
+    /// With the partition that lists each; one may be listed by several.
+    pub(super) blocks: Vec<(RingArc, Arc<AppliedBlock>)>,
     /// What sets of blocks have given before.
     pub(super) remembered: Arc<Remembered>,
+}
+
+/// The blocks of some partitions that may hold something of a range.
+pub(super) fn listed<'a>(
+    views: impl Iterator<Item = (&'a RingArc, &'a Arc<ArcView>)>,
+    range: TimeRange,
+) -> Vec<(RingArc, Arc<AppliedBlock>)> {
+    let of = |(arc, view): (&RingArc, &'a Arc<ArcView>)| {
+        let arc = *arc;
+        let blocks = view.blocks_in(range);
+        blocks.map(move |block| (arc, Arc::clone(block)))
+    };
+    views.flat_map(of).collect()
+}
+
+/// A block as a view shows it: all of it, or what lies in the partitions that list it.
+pub(super) struct Seen {
+    pub(super) block: Arc<AppliedBlock>,
+    /// Empty: all of it.
+    pub(super) only: Arc<[RingArc]>,
+}
+
+impl Seen {
+    /// What it has of a tenant.
+    pub(super) fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantReader>, Error> {
+        let data = self.block.reader()?.tenant(tenant)?;
+        Ok(data.map(|data| data.only(&self.only)))
+    }
+}
+
+impl ReadView {
+    /// The blocks, each once, those that overlap a range. A block that is wider than the partitions
+    /// of this view that list it shows what lies in these.
+    pub(super) fn seen(
+        &self,
+        range: TimeRange,
+        context: &ReadContext,
+    ) -> Result<Vec<Seen>, SourceError> {
+        let mut seen = Vec::with_capacity(self.blocks.len());
+        let mut wide: BTreeMap<BlockId, (&Arc<AppliedBlock>, Vec<RingArc>)> = BTreeMap::new();
+        for (arc, block) in &self.blocks {
+            context.cancel.check()?;
+            let reader = block.reader()?;
+            if !reader.overlaps(range) {
+                continue;
+            }
+            if arc.covers(reader.properties().arc) {
+                seen.push(Seen {
+                    block: Arc::clone(block),
+                    only: Arc::default(),
+                });
+            } else {
+                let (_, arcs) = wide.entry(block.entry().id).or_insert((block, Vec::new()));
+                arcs.push(*arc);
+            }
+        }
+        for (block, arcs) in wide.into_values() {
+            let all = width(&arcs) == width(&[block.reader()?.properties().arc]);
+            seen.push(Seen {
+                block: Arc::clone(block),
+                only: if all { Arc::default() } else { arcs.into() },
+            });
+        }
+        Ok(seen)
+    }
+}
+
+/// How much of the ring some arcs are that do not meet, in parts of 2^28.
+fn width(arcs: &[RingArc]) -> u64 {
+    let of = |arc: &RingArc| 1u64 << (RingArc::DEPTH_MAX - arc.depth());
+    arcs.iter().map(of).sum()
 }

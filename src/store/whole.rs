@@ -16,7 +16,7 @@ use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, Ser
 use super::lock::DataDir;
 use super::log::{Mark, WriteLogSettings};
 use super::remembered::Remembered;
-use super::view::{AppliedBlock, ArcView, ArcViews, ReadView};
+use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
 use crate::model::{
     BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
 };
@@ -108,18 +108,20 @@ impl Store {
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
-        let applied_block = |entry| {
-            Arc::new(AppliedBlock::new(
-                entry,
-                Arc::clone(&parts.engine),
-                Arc::clone(&decoded),
-            ))
+        // Partitions that were one list the same blocks.
+        let mut opened: BTreeMap<BlockId, Arc<AppliedBlock>> = BTreeMap::new();
+        let mut applied_block = |entry: BlockEntry| {
+            let new = || {
+                let (engine, decoded) = (Arc::clone(&parts.engine), Arc::clone(&decoded));
+                Arc::new(AppliedBlock::new(entry.clone(), engine, decoded))
+            };
+            Arc::clone(opened.entry(entry.id).or_insert_with(new))
         };
         let views: ArcViews = applied
             .into_iter()
             .map(|(arc, applied)| {
                 let blocks = applied.blocks.into_values();
-                let blocks = blocks.map(&applied_block).collect();
+                let blocks = blocks.map(&mut applied_block).collect();
                 (arc, Arc::new(ArcView::new(applied.version, blocks)))
             })
             .collect();
@@ -250,6 +252,22 @@ impl Store {
         }
     }
 
+    /// What was held of an arc that is split is as old as parts of it.
+    pub(super) fn divide_since(&self) {
+        let mut since = self.since.lock();
+        let before = std::mem::take(&mut *since);
+        for (arc, window) in self.head.held().into_keys() {
+            let mut whole = Some(arc);
+            while let Some(one) = whole {
+                if let Some(at) = before.get(&(one, window)) {
+                    since.insert((arc, window), *at);
+                    break;
+                }
+                whole = one.parent();
+            }
+        }
+    }
+
     /// Forgets series that nothing is held of.
     pub fn tidy(&self) {
         self.head.tidy();
@@ -308,9 +326,14 @@ impl Store {
 
     /// Whether any view has a block.
     pub(super) fn is_applied(&self, id: BlockId) -> bool {
+        self.applied_block(id).is_some()
+    }
+
+    /// A block that any view has.
+    pub(super) fn applied_block(&self, id: BlockId) -> Option<Arc<AppliedBlock>> {
         let views = self.views.read();
         let mut blocks = views.values().flat_map(|view| &view.blocks);
-        blocks.any(|block| block.entry().id == id)
+        blocks.find(|block| block.entry().id == id).cloned()
     }
 
     /// Whether a partition has a view at all.
@@ -322,14 +345,9 @@ impl Store {
     pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
         let views = self.views.read();
         let head = Arc::new(self.head.view());
-        let blocks = views
-            .values()
-            .flat_map(|view| view.blocks_in(range))
-            .cloned()
-            .collect();
         ReadView {
             head,
-            blocks,
+            blocks: listed(views.iter(), range),
             remembered: Arc::clone(&self.remembered),
         }
     }
@@ -377,11 +395,12 @@ impl Store {
     /// How many blocks are applied, and their bytes.
     #[must_use]
     pub fn block_totals(&self) -> (u64, u64) {
+        // Partitions that were one list the same blocks.
         let views = self.views.read();
-        let entries = views.values().flat_map(|view| &view.blocks);
-        entries.fold((0, 0), |(count, bytes), block| {
-            (count + 1, bytes + block.entry().size)
-        })
+        let blocks = views.values().flat_map(|view| &view.blocks);
+        let sizes = blocks.map(|block| (block.entry().id, block.entry().size));
+        let sizes: BTreeMap<BlockId, u64> = sizes.collect();
+        (sizes.len() as u64, sizes.values().sum())
     }
 
     /// The applied blocks with their partitions.
@@ -395,13 +414,16 @@ impl Store {
         views.iter().flat_map(of).collect()
     }
 
-    /// The sizes and ends of the applied blocks by partition, for retention.
+    /// The sizes and ends of the applied blocks by partition, for retention; one that several
+    /// partitions list is counted in the first.
     #[must_use]
     pub fn block_sizes(&self) -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
         let views = self.views.read();
-        let of = |view: &ArcView| {
-            let blocks = view.blocks.iter();
-            blocks.map(|b| (b.entry().range, b.entry().size)).collect()
+        let mut seen = BTreeSet::new();
+        let mut of = |view: &ArcView| {
+            let entries = view.blocks.iter().map(|block| block.entry());
+            let new = entries.filter(|entry| seen.insert(entry.id));
+            new.map(|entry| (entry.range, entry.size)).collect()
         };
         views.iter().map(|(arc, view)| (*arc, of(view))).collect()
     }

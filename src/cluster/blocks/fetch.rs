@@ -50,9 +50,14 @@ impl Archive {
         cancel: &CancelToken,
     ) -> Result<String, Error> {
         for home in self.homes(cancel)? {
-            let name = block_name(home, arc, entry);
-            if self.wait(cancel, self.bucket.size(&name))?.is_some() {
-                return Ok(name);
+            // A block that is older than a split of its partition has the name of the whole.
+            let mut wider = Some(arc);
+            while let Some(arc) = wider {
+                let name = block_name(home, arc, entry);
+                if self.wait(cancel, self.bucket.size(&name))?.is_some() {
+                    return Ok(name);
+                }
+                wider = arc.parent();
             }
         }
         Err(Error::Archive(archive::Error::Missing {

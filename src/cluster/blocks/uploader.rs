@@ -290,7 +290,9 @@ impl Uploader {
     ) -> Result<(), Error> {
         let (archive, entry) = (&self.parts.archive, &block.entry);
         let bucket = &archive.bucket;
-        let name = block_name(cluster, block.arc, entry);
+        // A block that is older than a split of its partition has the name of the whole.
+        let arc = self.parts.store.arc_of_block(entry.id)?;
+        let name = block_name(cluster, arc.unwrap_or(block.arc), entry);
         let check = || archive.wait(cancel, verify(bucket, &name, entry.size, entry.digest));
         // It may be there already: put by another member, or before a crash.
         let there = archive.wait(cancel, bucket.size(&name))?;

@@ -164,7 +164,8 @@ impl Merger {
             });
             let waited = now.saturating_sub(seen.since);
             let turn = plan::is_my_turn(&job.order, &state, self.me, waited);
-            if turn && now >= seen.not_before {
+            let here = self.store.has_arc(job.order.arc);
+            if turn && here && now >= seen.not_before {
                 mine.push(job);
             }
         }

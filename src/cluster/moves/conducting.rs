@@ -13,6 +13,7 @@ use crate::cluster::control::{Command, Control, ControlState, Liveness, MemberId
 use crate::cluster::peer::{Blocking, Method};
 use crate::cluster::ring::Wish;
 use crate::cluster::settings::ClusterSettings;
+use crate::cluster::version::SPLITS_FROM;
 use crate::model::{Incarnation, RingArc};
 use crate::runtime::Clock;
 
@@ -89,7 +90,8 @@ impl Conducting {
                 .filter(|(_, member)| member.draining)
                 .map(|(who, _)| *who)
                 .collect(),
-            keep_arcs: true,
+            // What an older program in the cluster would not follow.
+            keep_arcs: state.feature_level < SPLITS_FROM,
             ..Wish::default()
         }
     }

@@ -7,10 +7,12 @@
 //!
 //! Nothing is kept that another leader needs: it asks again, and what was done is reported again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::cluster::control::{Command, ControlState, MemberId, MoveAbort, MoveFinish, Partition};
+use crate::cluster::control::{
+    Command, ControlState, MemberId, MoveAbort, MoveFinish, Partition, Split,
+};
 use crate::cluster::quorum::Sets;
 use crate::cluster::ring::{DesiredMove, Plan, Wish, plan};
 use crate::model::{Epoch, RingArc};
@@ -18,6 +20,14 @@ use crate::runtime::{Rule, holds};
 
 /// A move or a preparation of which nothing is heard for so long is given up.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// A ring that is too coarse for its nodes is divided when it has been so for this long: nodes that
+/// come for a moment change nothing, and those that come together are counted together.
+const COARSE_FOR: Duration = Duration::from_secs(60);
+
+/// From one split to the next: every node copies a part of its head for each, and reads and writes
+/// of that partition are sent again.
+const SPLIT_PAUSE: Duration = Duration::from_secs(2);
 
 /// A report says what is now for so long.
 const FRESH: Duration = Duration::from_secs(10);
@@ -93,6 +103,10 @@ impl Watched {
 pub(super) struct Conductor {
     preparing: BTreeMap<(RingArc, MemberId), Watched>,
     moving: BTreeMap<RingArc, Watched>,
+    /// Since when there has been something to split.
+    coarse: Option<Duration>,
+    /// When the last split was proposed.
+    split: Option<Duration>,
 }
 
 impl Conductor {
@@ -118,14 +132,36 @@ impl Conductor {
             preparing: self.preparing.keys().copied().collect(),
             ..wish.clone()
         };
-        let plan = plan(state, &wish);
+        let mut plan = plan(state, &wish);
         let mut actions = Vec::new();
         for abort in &plan.aborts {
             actions.push(Action::Propose(Command::MoveAbort(*abort)));
         }
+        if let Some(split) = self.split(state, &plan, now) {
+            plan.moves.retain(|step| step.begin.arc != split.arc);
+            actions.push(Action::Propose(Command::Split(split)));
+        }
         self.follow(state, &plan, now, &mut actions);
         self.prepare(state, &plan, most, now, &mut actions);
         actions
+    }
+
+    /// The next partition to be split, one after the other. A ring that is uneven already is made
+    /// even without waiting: until then nothing is balanced.
+    fn split(&mut self, state: &ControlState, plan: &Plan, now: Duration) -> Option<Split> {
+        let Some(split) = plan.splits.first() else {
+            self.coarse = None;
+            return None;
+        };
+        let since = *self.coarse.get_or_insert(now);
+        let depths: BTreeSet<u8> = state.partitions.keys().map(|arc| arc.depth()).collect();
+        let waited = depths.len() > 1 || now.saturating_sub(since) >= COARSE_FOR;
+        let paused = |at: Duration| now.saturating_sub(at) < SPLIT_PAUSE;
+        if !waited || self.split.is_some_and(paused) {
+            return None;
+        }
+        self.split = Some(now);
+        Some(*split)
     }
 
     /// Moves that have begun.
@@ -481,5 +517,52 @@ mod tests {
             assert!(!finishes(&mut rig, report), "{report:?}");
         }
         assert!(finishes(&mut rig, good));
+    }
+
+    /// Would catch splits for a node that comes for a moment, all of them at once, and a ring that
+    /// is left uneven or unbalanced.
+    #[test]
+    fn a_ring_that_is_too_coarse_is_divided_one_by_one_after_a_while() {
+        let mut rig = Rig::new(6, 3);
+        rig.wish.keep_arcs = false;
+        rig.settle();
+        up(&mut rig.state, 7);
+        let count = |rig: &Rig| rig.state.partitions.len();
+        let begun = rig.now;
+        while count(&rig) == 16 {
+            rig.round();
+            assert!(rig.now - begun < 2 * COARSE_FOR, "nothing is split");
+        }
+        assert!(rig.now - begun >= COARSE_FOR);
+        let mut last = rig.now;
+        while count(&rig) < 32 {
+            let before = count(&rig);
+            rig.round();
+            if count(&rig) > before {
+                assert_eq!(count(&rig), before + 1);
+                assert!(rig.now - last >= SPLIT_PAUSE);
+                last = rig.now;
+            }
+            assert!(rig.now - begun < 10 * COARSE_FOR, "the ring stays uneven");
+        }
+        rig.settle();
+        assert_eq!(rig.members(), [3; 32]);
+        for number in 1..=7 {
+            let partitions = rig.state.partitions.values();
+            let held = partitions.filter(|p| p.members.contains(&member(number)));
+            assert!((13..=14).contains(&held.count()), "node {number}");
+        }
+        // What a person begins the leader ends, without waiting.
+        let (arc, epoch) = {
+            let (arc, partition) = rig.state.partitions.first_key_value().unwrap();
+            (*arc, partition.epoch)
+        };
+        let split = Command::Split(Split { arc, epoch });
+        assert_eq!(rig.state.apply(&split), Outcome::Applied);
+        let begun = rig.now;
+        while count(&rig) < 64 {
+            rig.round();
+            assert!(rig.now - begun < 64 * SPLIT_PAUSE, "the ring stays uneven");
+        }
     }
 }

@@ -115,7 +115,9 @@ impl Follower {
         let mut failure = None;
         for (arc, partition) in &state.partitions {
             let takes_part = role_of(partition, self.me) != Role::Outside;
-            let behind = !self.store.has_applied(*arc, partition.version);
+            // A half that is not in force here yet comes with the ring.
+            let here = self.store.has_arc(*arc);
+            let behind = here && !self.store.has_applied(*arc, partition.version);
             if !takes_part || !behind || self.sealing.lock().contains(arc) {
                 continue;
             }

@@ -71,11 +71,6 @@ fn is_current(mine: Epoch, asked: Epoch) -> bool {
     mine == asked || !holds(Rule::ReadsAreOfOneEpoch)
 }
 
-/// A node's own epoch of a partition; 0 when there is no such partition.
-fn epoch_of(state: &ControlState, arc: RingArc) -> Epoch {
-    state.partition(arc).map_or(Epoch(0), |found| found.epoch)
-}
-
 /// The sets in which a member is: 1 the old (or only) one, 2 the new one, 3 both.
 fn sets_of(state: &ControlState, arc: RingArc, member: MemberId) -> u32 {
     let role = state
@@ -94,7 +89,14 @@ impl Holder {
     pub(super) fn is_behind(&self, asked: &[Asked]) -> bool {
         let state = self.control.state();
         let mut asked = asked.iter();
-        asked.any(|one| epoch_of(&state, one.arc) < one.epoch)
+        asked.any(|one| self.epoch_of(&state, one.arc) < one.epoch)
+    }
+
+    /// A node's own epoch of a partition; 0 when there is no such partition, or when the store is
+    /// not divided yet as the ring is: what it holds of a half cannot be said before.
+    fn epoch_of(&self, state: &ControlState, arc: RingArc) -> Epoch {
+        let found = state.partition(arc).filter(|_| self.store.has_arc(arc));
+        found.map_or(Epoch(0), |found| found.epoch)
     }
 
     /// Takes one view of the partitions whose epoch is the one asked under: it was so before and
@@ -104,13 +106,13 @@ impl Holder {
             let state = self.control.state();
             let current = asked
                 .iter()
-                .filter(|one| is_current(epoch_of(&state, one.arc), one.epoch));
+                .filter(|one| is_current(self.epoch_of(&state, one.arc), one.epoch));
             let arcs: Vec<RingArc> = current.map(|one| one.arc).collect();
             let pinned = self.store.pin(&arcs);
             let after = self.control.state();
             if arcs
                 .iter()
-                .any(|arc| epoch_of(&after, *arc) != epoch_of(&state, *arc))
+                .any(|arc| self.epoch_of(&after, *arc) != self.epoch_of(&state, *arc))
             {
                 continue;
             }
@@ -122,7 +124,7 @@ impl Holder {
             let shared = arcs.iter().copied().filter(is_shared).collect();
             let answer = |one: &Asked| {
                 let answer = PartitionAnswer {
-                    epoch: match epoch_of(&state, one.arc) {
+                    epoch: match self.epoch_of(&state, one.arc) {
                         mine if is_current(mine, one.epoch) => one.epoch,
                         mine => mine,
                     },

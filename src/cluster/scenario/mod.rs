@@ -4,6 +4,7 @@
 mod bucket;
 mod merging;
 mod restore;
+mod splitting;
 mod three;
 mod world;
 

@@ -32,16 +32,16 @@ use crate::store::{AppendBatch, DataDir, FloatSample, MemoryEngine};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The first moment of a day.
-const DAY: i64 = 20_000 * DAY_MS;
+pub(super) const DAY: i64 = 20_000 * DAY_MS;
 
 /// A clock that goes on by itself and can be set ahead.
-struct Ahead {
+pub(super) struct Ahead {
     real: SystemClock,
     ms: AtomicI64,
 }
 
 impl Ahead {
-    fn set(&self, at: i64) {
+    pub(super) fn set(&self, at: i64) {
         let ms = at - self.real.now().0;
         self.ms.store(ms, Ordering::SeqCst);
     }
@@ -57,7 +57,7 @@ impl Clock for Ahead {
     }
 }
 
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
@@ -65,9 +65,9 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-struct Three {
-    members: Vec<LocalMember>,
-    clock: Arc<Ahead>,
+pub(super) struct Three {
+    pub(super) members: Vec<LocalMember>,
+    pub(super) clock: Arc<Ahead>,
     runtime: tokio::runtime::Runtime,
     _root: tempfile::TempDir,
 }
@@ -78,7 +78,7 @@ fn free_address() -> String {
 }
 
 impl Three {
-    fn open() -> Self {
+    pub(super) fn open() -> Self {
         let root = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(4)
@@ -145,7 +145,7 @@ impl Three {
     }
 
     /// Writes through one member until it is acknowledged.
-    fn write(&self, at: usize, numbers: std::ops::Range<u64>, times: &[i64]) {
+    pub(super) fn write(&self, at: usize, numbers: std::ops::Range<u64>, times: &[i64]) {
         let writer = self.members[at].writer();
         eventually("a write is acknowledged", || {
             let mut floats = Vec::new();
@@ -168,7 +168,7 @@ impl Three {
         });
     }
 
-    fn read(&self, at: usize) -> Option<BTreeMap<LabelSet, Samples>> {
+    pub(super) fn read(&self, at: usize) -> Option<BTreeMap<LabelSet, Samples>> {
         let selection = Selection {
             tenant: series(0).0,
             matchers: Vec::new(),
@@ -187,7 +187,7 @@ impl Three {
     }
 
     /// Everything is sealed, and all members have the same blocks.
-    fn seal(&self) {
+    pub(super) fn seal(&self) {
         eventually("heads are empty and blocks equal", || {
             for member in &self.members {
                 let _ = member.flush();
@@ -197,7 +197,7 @@ impl Three {
         });
     }
 
-    fn equal_blocks(&self) -> Option<Vec<(RingArc, BlockEntry)>> {
+    pub(super) fn equal_blocks(&self) -> Option<Vec<(RingArc, BlockEntry)>> {
         let sorted = |member: &LocalMember| {
             let mut blocks = member.store().blocks();
             blocks.sort_by_key(|(arc, entry)| (*arc, entry.id));

@@ -333,9 +333,7 @@ impl World {
                 if !members.any(|member| member.incarnation == up.incarnation) {
                     continue;
                 }
-                let mine = all
-                    .iter()
-                    .filter(|(key, _)| workload::arc_of(key.0) == *arc);
+                let mine = all.iter().filter(|(key, _)| workload::is_in(key.0, *arc));
                 let mine: Content = mine.map(|(key, value)| (*key, *value)).collect();
                 let (other, known) = of_arc.entry(*arc).or_insert_with(|| (at, mine.clone()));
                 if *known != mine {

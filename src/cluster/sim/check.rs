@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::board::Up;
-use super::workload::{Content, arc_of, context, drain, everything, held, wins};
+use super::workload::{Content, context, drain, everything, held, partition_of, wins};
 use super::world::World;
 use crate::cluster::quorum::Quorum;
 use crate::model::RingArc;
@@ -107,8 +107,7 @@ impl World {
             found.is_some_and(|found| !wins(*value, *found))
         };
         for (key, value) in &model.acknowledged {
-            let arc = arc_of(key.0);
-            let Some(partition) = newest.partition(arc) else {
+            let Some((arc, partition)) = partition_of(&newest, key.0) else {
                 continue;
             };
             let members: BTreeSet<_> = partition.members.iter().map(|m| m.incarnation).collect();

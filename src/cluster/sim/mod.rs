@@ -23,6 +23,7 @@ mod history;
 mod scenarios;
 mod script;
 mod seeds;
+mod splitting;
 mod without;
 mod workload;
 mod world;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::board::Up;
+use crate::cluster::control::{ControlState, Partition};
 use crate::model::*;
 use crate::runtime::{Budget, BudgetLimits, CancelToken, on_thread};
 use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
@@ -78,6 +79,18 @@ pub(super) fn labels(series: u32) -> LabelSet {
         ("n", series.to_string().as_str()),
     ])
     .unwrap()
+}
+
+/// Whether a series lies in an arc.
+pub(super) fn is_in(series: u32, arc: RingArc) -> bool {
+    arc.contains(fingerprint(&TenantId::anonymous(), &labels(series)))
+}
+
+/// The partition in which a series lies now.
+pub(super) fn partition_of(state: &ControlState, series: u32) -> Option<(RingArc, &Partition)> {
+    let mut all = state.partitions.iter();
+    let (arc, partition) = all.find(|(arc, _)| is_in(series, **arc))?;
+    Some((*arc, partition.as_ref()))
 }
 
 /// The partition of a series at the founding depth.

@@ -181,6 +181,29 @@ impl Chunk {
         out.extend_from_slice(&self.accumulator.to_le_bytes());
     }
 
+    /// The same chunk with its bits in other slabs: it may go on there, and what this one gets
+    /// meanwhile is not in it.
+    #[must_use]
+    pub fn copied(&self, from: &Slabs, to: &mut Slabs) -> Self {
+        let (mut copy, mut last) = (*self, NONE);
+        let mut at = self.first;
+        while at != NONE {
+            let mut segment = *from.segment(at);
+            let next = std::mem::replace(&mut segment[SEGMENT_WORDS], NONE);
+            let fresh = to.take();
+            *to.segment_mut(fresh) = segment;
+            if last == NONE {
+                copy.first = fresh;
+            } else {
+                to.segment_mut(last)[SEGMENT_WORDS] = fresh;
+            }
+            last = fresh;
+            at = if at == self.current { NONE } else { next };
+        }
+        copy.current = last;
+        copy
+    }
+
     const fn means(&self) -> Means {
         Means {
             delta: self.mean_delta,

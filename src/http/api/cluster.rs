@@ -38,6 +38,16 @@ pub(in super::super) fn forget(call: &Call, sink: &mut Sink) -> Answered {
     Ok(Remarks::default())
 }
 
+/// `admin/cluster/split`.
+pub(in super::super) fn split(call: &Call, sink: &mut Sink) -> Answered {
+    let split = call.state.status.split_ring();
+    let arc = split.map_err(ApiError::bad_data)?;
+    let mut fields = Fields::new(sink.out());
+    fields.text("partition", &arc.to_string());
+    fields.end();
+    Ok(Remarks::default())
+}
+
 /// `admin/cluster/recover`.
 pub(in super::super) fn recover(call: &Call, sink: &mut Sink) -> Answered {
     let accept = flag(call, "accept_loss", false)?;

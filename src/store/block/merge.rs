@@ -12,6 +12,7 @@ use super::reader::{BlockReader, Ordinal, TenantReader};
 use crate::codec::series_entry::Place;
 use crate::model::{
     Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
+    fingerprint_of_family,
 };
 use crate::source::FamilyMetadata;
 use crate::store::error::Error;
@@ -34,6 +35,7 @@ struct Merged {
 pub struct MergedBlocks {
     readers: Vec<TenantReader>,
     series: Vec<Merged>,
+    arc: RingArc,
     range: TimeRange,
     scratch: Samples,
     settled: u64,
@@ -74,6 +76,7 @@ impl MergedBlocks {
         Ok(Self {
             readers,
             series,
+            arc,
             range,
             scratch: Samples::default(),
             settled: 0,
@@ -136,6 +139,10 @@ impl BlockContent for MergedBlocks {
         let mut all: BTreeMap<(TenantId, String), Vec<Metadata>> = BTreeMap::new();
         for reader in self.readers.iter().rev() {
             for (family, list) in reader.metadata(None)? {
+                let place = fingerprint_of_family(reader.tenant(), &family);
+                if !self.arc.contains(place) {
+                    continue;
+                }
                 let kept = all.entry((reader.tenant().clone(), family)).or_default();
                 kept.extend(list);
             }

@@ -20,7 +20,8 @@ use crate::codec::series_entry::Place;
 use crate::codec::symbols::{self, Symbols};
 use crate::codec::varint::{take_bytes, take_u32};
 use crate::model::{
-    BlockId, Fingerprint, LabelSet, Metadata, Samples, TenantId, TimeRange, fingerprint,
+    BlockId, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
+    fingerprint_of_family,
 };
 use crate::source::FamilyMetadata;
 use crate::store::engine::{Table, for_each};
@@ -156,6 +157,7 @@ impl BlockReader {
             values: Few::new(VALUES_KEPT),
             pages: Few::new(PAGES_KEPT),
             columns: Few::new(COLUMNS_KEPT),
+            only: Arc::default(),
         }))
     }
 
@@ -217,6 +219,8 @@ pub struct TenantReader {
     pub(super) values: Few<(u32, u32), Symbols>,
     pub(super) pages: Few<(u32, u16), Page>,
     pub(super) columns: Few<(u32, u16), Vec<i64>>,
+    /// What is shown lies in these arcs; empty: all of it is.
+    only: Arc<[RingArc]>,
 }
 
 impl TenantReader {
@@ -224,6 +228,22 @@ impl TenantReader {
     #[must_use]
     pub const fn tenant(&self) -> &TenantId {
         &self.tenant
+    }
+
+    /// Selects from now on only what lies in some arcs; none named: everything, as before.
+    #[must_use]
+    pub(in crate::store) fn only(mut self, arcs: &Arc<[RingArc]>) -> Self {
+        self.only = Arc::clone(arcs);
+        self
+    }
+
+    pub(super) fn shows_all(&self) -> bool {
+        self.only.is_empty()
+    }
+
+    /// Whether something of a fingerprint is selected.
+    pub(super) fn shows(&self, fingerprint: Fingerprint) -> bool {
+        self.shows_all() || self.only.iter().any(|arc| arc.contains(fingerprint))
     }
 
     /// How many series there are; their ordinals are the numbers below.
@@ -379,7 +399,13 @@ impl TenantReader {
     /// When the file cannot be read or is damaged.
     pub fn metadata(&self, family: Option<&str>) -> Result<Vec<FamilyMetadata>, Error> {
         let decode = |bytes: &[u8]| decode_metadata(self.id, bytes);
+        let shown = |family: &str| {
+            self.shows_all() || self.shows(fingerprint_of_family(&self.tenant, family))
+        };
         if let Some(family) = family {
+            if !shown(family) {
+                return Ok(Vec::new());
+            }
             let found = self.table.get(&self.keys.metadata(family))?;
             let list = found.map(|bytes| decode(&bytes)).transpose()?;
             return Ok(list
@@ -395,7 +421,9 @@ impl TenantReader {
                 let name = key.get(prefix.len()..).unwrap_or_default();
                 let name = std::str::from_utf8(name)
                     .map_err(|error| self.damaged("a metric family's name", &error))?;
-                families.push((name.to_owned(), decode(value)?));
+                if shown(name) {
+                    families.push((name.to_owned(), decode(value)?));
+                }
                 Ok(())
             },
         )?;

@@ -42,7 +42,7 @@ impl TenantReader {
         matchers: &[Matcher],
         each: &mut dyn FnMut(TextsOf<'_>),
     ) -> Result<(), Error> {
-        if matchers.is_empty() {
+        if matchers.is_empty() && self.shows_all() {
             each(TextsOf::List(self.names()));
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl TenantReader {
             return Ok(());
         };
         let wanted = match matchers {
-            [] => None,
+            [] if self.shows_all() => None,
             matchers => Some(self.matching(matchers)?),
         };
         for chunk in 0..self.chunks_of(name) {
@@ -101,8 +101,23 @@ impl TenantReader {
         Ok(())
     }
 
-    /// The ordinals that satisfy all matchers.
+    /// The ordinals that satisfy all matchers, of the series that are shown.
     fn matching(&mut self, matchers: &[Matcher]) -> Result<RoaringBitmap, Error> {
+        let set = self.satisfying(matchers)?;
+        if self.shows_all() {
+            return Ok(set);
+        }
+        let mut shown = RoaringBitmap::new();
+        for ordinal in &set {
+            let fingerprint = self.fingerprint(Ordinal(ordinal))?;
+            if self.shows(fingerprint) {
+                shown.insert(ordinal);
+            }
+        }
+        Ok(shown)
+    }
+
+    fn satisfying(&mut self, matchers: &[Matcher]) -> Result<RoaringBitmap, Error> {
         let mut set = RoaringBitmap::new();
         set.insert_range(0..self.series_len());
         let (taking, giving): (Vec<&Matcher>, Vec<&Matcher>) =

@@ -5,6 +5,9 @@
 //! with one timestamp, append to chunks (or the late buffer), and encode the same samples for the
 //! log, with a definition for every series that this layer's part of the log does not know yet.
 
+use arc_swap::ArcSwap;
+
+use super::arcs::ArcTable;
 use super::kept::Names;
 use super::late::Late;
 use super::layer::{LayerData, Live};
@@ -44,7 +47,8 @@ struct Work {
 /// What surrounds an append.
 pub(super) struct Appending<'a> {
     pub shards: &'a [Shard],
-    pub depth: u8,
+    /// To be read under the lock of a shard.
+    pub arcs: &'a ArcSwap<ArcTable>,
     pub now: TimestampMs,
     pub exemplars_max: usize,
     pub hasher: &'a ContentHasher,
@@ -64,8 +68,10 @@ impl Appending<'_> {
             }
             let mut state = shard.state.lock();
             let roster = shard.roster.read();
+            let arcs = self.arcs.load();
             let mut one = OneShard {
                 appending: self,
+                arcs: &arcs,
                 number,
                 state: &mut state,
                 roster: &roster,
@@ -104,6 +110,7 @@ impl Appending<'_> {
 /// One shard's part of an append, under its locks.
 struct OneShard<'a, 'b> {
     appending: &'a Appending<'a>,
+    arcs: &'b ArcTable,
     number: usize,
     state: &'b mut State,
     roster: &'b Roster,
@@ -134,7 +141,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         else {
             return Found::Stale;
         };
-        let arc = RingArc::of(entry.fingerprint, self.appending.depth);
+        let arc = self.arcs.of(entry.fingerprint);
         let arcs = &mut self.work.arcs;
         let at = match arcs.iter().position(|known| *known == arc) {
             Some(at) => at,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::append::Appending;
+use super::arcs::ArcTable;
 use super::layer::Layer;
 use super::settings::HeadSettings;
 use super::shard::Shard;
@@ -26,7 +28,10 @@ const ITEM_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Core {
     pub shards: Vec<Shard>,
+    /// The depth is that of the arcs in which series have their places.
     pub settings: HeadSettings,
+    /// The arcs of layers. Swapped under the locks of all shards.
+    arcs: ArcSwap<ArcTable>,
     pub registered: AtomicUsize,
     /// What the rosters say they take.
     registry_bytes: AtomicUsize,
@@ -82,11 +87,27 @@ impl Core {
         Self {
             hasher: ContentHasher::new(settings.cluster_id),
             shards: (0..settings.shards).map(|_| Shard::default()).collect(),
+            arcs: ArcSwap::from_pointee(ArcTable::even(settings.depth)),
             settings,
             registered: AtomicUsize::new(0),
             registry_bytes: AtomicUsize::new(0),
             views: Mutex::default(),
         }
+    }
+
+    /// The arcs of layers: as long as the lock of a shard is held, no others.
+    pub(super) fn arcs(&self) -> Guard<Arc<ArcTable>> {
+        self.arcs.load()
+    }
+
+    /// The same, to be kept.
+    pub(super) fn arcs_now(&self) -> Arc<ArcTable> {
+        self.arcs.load_full()
+    }
+
+    /// To be called with all shards locked.
+    pub(super) fn set_arcs(&self, arcs: ArcTable) {
+        self.arcs.store(Arc::new(arcs));
     }
 
     /// The shard of a series: that of its target, or of its own hash when it has none.
@@ -216,7 +237,7 @@ impl Core {
         check_sizes(batch)?;
         let appending = Appending {
             shards: &self.shards,
-            depth: self.settings.depth,
+            arcs: &self.arcs,
             now,
             exemplars_max: self.settings.exemplars_max,
             hasher: &self.hasher,
@@ -244,13 +265,13 @@ impl Core {
     ) -> Result<Option<u64>, Error> {
         let labels = LabelSet::from_pairs(&[(crate::model::METRIC_NAME, of.1)]);
         let labels = labels.map_err(|error| Error::Bug(error.to_string()))?;
-        let arc = RingArc::of(fingerprint(of.0, &labels), self.settings.depth);
         // Any shard will do, but always the same.
         let number = self.shard_of(of.0, &labels);
         let Some(shard) = self.shards.get(number) else {
             return Ok(None);
         };
         let mut state = shard.state.lock();
+        let arc = self.arcs().of(fingerprint(of.0, &labels));
         let open = state.window(window, &[arc]);
         let Some(layer) = open.open.get(&arc) else {
             return Ok(None);

@@ -31,17 +31,14 @@ impl Cut {
         arc: RingArc,
         window: Window,
     ) -> Result<Self, Error> {
-        if arc.depth() != core.settings.depth {
-            return Err(Error::Bug(format!(
-                "a cut of the arc {arc} in a head of depth {}",
-                core.settings.depth
-            )));
-        }
         // First the pin, then the layers, as views do.
         let pin = Arc::new(Pin::new(core));
         let (layers, position) = {
             // All shards at once: so the position is one for all of them.
             let mut states: Vec<_> = core.shards.iter().map(|shard| shard.state.lock()).collect();
+            if !core.arcs().has(arc) {
+                return Err(not_here(arc));
+            }
             let layers: ShardLayers = states
                 .iter_mut()
                 .map(|state| state.freeze(arc, window))
@@ -163,6 +160,13 @@ impl BlockContent for CutContent<'_> {
             .map(|((tenant, family), list)| (tenant, (family, list)))
             .collect())
     }
+}
+
+/// An arc that was split here, or will be.
+pub(in crate::store) fn not_here(arc: RingArc) -> Error {
+    Error::Unavailable(format!(
+        "the partition {arc} is not divided here as the caller thinks: the ring is changing, begin again"
+    ))
 }
 
 fn missing(index: usize) -> Error {

@@ -92,12 +92,11 @@ impl HeadView {
         let Some(shard) = self.core().shards.get(number) else {
             return Vec::new();
         };
-        let depth = self.core().settings.depth;
         let roster = shard.roster.read();
         let slots = roster.select(&selection.tenant, &selection.matchers);
         let mut places = Vec::new();
         for entry in slots.iter().filter_map(|slot| roster.entry(slot)) {
-            let arc = RingArc::of(entry.fingerprint, depth);
+            let arc = self.arcs().of(entry.fingerprint);
             if self.sees_arc(arc) {
                 places.push(Place {
                     arc,

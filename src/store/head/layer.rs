@@ -80,11 +80,16 @@ pub(super) enum Live {
 
 impl Layer {
     pub(super) fn new(arc: RingArc, window: Window, rows: Arc<Rows>) -> Self {
+        Self::with(arc, window, rows, LayerData::default())
+    }
+
+    /// A layer that begins with something.
+    pub(super) fn with(arc: RingArc, window: Window, rows: Arc<Rows>, data: LayerData) -> Self {
         Self {
             arc,
             window,
             rows,
-            data: Mutex::default(),
+            data: Mutex::new(data),
             building: Mutex::default(),
         }
     }
@@ -199,6 +204,18 @@ impl LayerData {
             return Live::Repeat;
         }
         Live::Late
+    }
+
+    /// Puts the chunk of a series in its place; its bits are in this layer's slabs.
+    pub(super) fn put_chunk(&mut self, local: u32, chunk: Chunk) {
+        let piece = local as usize / CHUNKS;
+        if self.chunks.get(piece).is_none_or(Option::is_none) {
+            self.add_piece(piece);
+        }
+        let piece = self.chunks.get_mut(piece).and_then(Option::as_mut);
+        if let Some(place) = piece.and_then(|piece| piece.get_mut(local as usize % CHUNKS)) {
+            *place = chunk;
+        }
     }
 
     #[cold]

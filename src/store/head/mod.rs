@@ -6,6 +6,7 @@
 //! or quorums.
 
 mod append;
+mod arcs;
 mod core;
 mod cut;
 mod digests;
@@ -24,6 +25,7 @@ mod rows;
 mod settings;
 mod settle;
 mod shard;
+mod split;
 mod strip;
 mod symbols;
 mod types;
@@ -33,7 +35,7 @@ mod whole;
 #[cfg(test)]
 mod tests;
 
-pub(super) use cut::Cut;
+pub(super) use cut::{Cut, not_here};
 pub use encoded::EncodedSums;
 pub(super) use extent::Extent;
 pub use settings::HeadSettings;

@@ -200,7 +200,7 @@ impl Replay {
         if covered.of_series(header.window, fingerprint) >= header.position {
             return Ok(());
         }
-        let arc = RingArc::of(fingerprint, self.core.settings.depth);
+        let arc = self.core.arcs().of(fingerprint);
         pin(pins, arc, header.position);
         let of = (&tenant, family.as_str());
         self.core
@@ -304,7 +304,7 @@ fn first_known(
     if series.marked >= header.position {
         return Ok(Known::Elsewhere);
     }
-    let arc = RingArc::of(series.fingerprint, core.settings.depth);
+    let arc = core.arcs().of(series.fingerprint);
     let id = core.register_unbounded(&series.tenant, &series.labels)?;
     // As long as its samples are needed, so is the definition, in whatever segment it lies.
     pin(pins, arc, series.position);

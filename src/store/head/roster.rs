@@ -3,6 +3,9 @@
 //! A series has a *slot* in the shard (what ids and postings name) and a *local* number in its arc
 //! (what layers are indexed by, so that a layer of one arc has no holes). Both are used again
 //! after the series was forgotten; the slot's generation tells an old id from a new one.
+//!
+//! Local numbers are given in the arcs of the depth that the head was opened with. When an arc is
+//! split, its series keep theirs: layers of its parts have holes until the next start.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -82,9 +85,13 @@ impl Roster {
             .filter(|entry| entry.labels != FREE)
     }
 
-    /// The slot of a series of an arc.
+    /// The slot of a series of an arc, which may be a part of one that places are given in.
     pub(super) fn slot_of(&self, arc: RingArc, local: u32) -> Option<u32> {
-        self.arcs.get(&arc)?.slots.get(local as usize).copied()
+        let (home, roster) = self.arcs.range(..=arc).next_back()?;
+        if !home.covers(arc) {
+            return None;
+        }
+        roster.slots.get(local as usize).copied()
     }
 
     /// The tenant and labels of a slot.

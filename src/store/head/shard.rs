@@ -99,6 +99,11 @@ impl State {
         true
     }
 
+    /// Layers have come or gone.
+    pub(super) fn relist(&mut self) {
+        self.listed = None;
+    }
+
     /// All layers by arc, then window, then age.
     pub(super) fn listed(&mut self) -> Arc<[Arc<Layer>]> {
         if let Some(listed) = &self.listed {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::arcs::ArcTable;
 use super::core::{Core, Pin};
 use super::extent::{Extent, ShardLayers};
 use super::layer::{Layer, add_unknown};
@@ -22,6 +23,8 @@ use crate::store::tree::DigestTree;
 pub struct HeadView {
     core: Arc<Core>,
     pin: Arc<Pin>,
+    /// The arcs of the layers.
+    arcs: Arc<ArcTable>,
     /// Per shard all layers by arc, then window, then age.
     layers: Vec<Arc<[Arc<Layer>]>>,
     /// The arcs whose series are seen; `None`: all.
@@ -32,19 +35,21 @@ impl HeadView {
     pub(super) fn new(core: &Arc<Core>, only: Option<&[RingArc]>) -> Self {
         // First the pin, then the layers: what is in these layers cannot be forgotten meanwhile.
         let pin = Arc::new(Pin::new(core));
+        let arcs = core.arcs_now();
         let layers = core
             .shards
             .iter()
             .map(|shard| shard.state.lock().listed())
             .collect();
         let only: Option<BTreeSet<RingArc>> = only.map(|arcs| arcs.iter().copied().collect());
-        let all =
-            |arcs: &BTreeSet<RingArc>| arcs.iter().copied().eq(RingArc::all(core.settings.depth));
+        let all = |seen: &BTreeSet<RingArc>| seen.iter().copied().eq(arcs.all());
+        let only = only.filter(|seen| !all(seen));
         Self {
             core: Arc::clone(core),
             pin,
+            arcs,
             layers,
-            only: only.filter(|arcs| !all(arcs)),
+            only,
         }
     }
 
@@ -66,6 +71,7 @@ impl HeadView {
         Self {
             core: Arc::clone(&self.core),
             pin: Arc::clone(&self.pin),
+            arcs: Arc::clone(&self.arcs),
             layers: self.layers.clone(),
             only: Some(seen.collect()),
         }
@@ -74,12 +80,15 @@ impl HeadView {
     /// The arc of a series.
     #[must_use]
     pub(in crate::store) fn arc_of(&self, series: &HeadSeries) -> RingArc {
-        RingArc::of(series.fingerprint, self.core.settings.depth)
+        self.arcs.of(series.fingerprint)
     }
 
     fn sees(&self, fingerprint: Fingerprint) -> bool {
-        let arc = RingArc::of(fingerprint, self.core.settings.depth);
-        self.sees_arc(arc)
+        self.sees_arc(self.arcs.of(fingerprint))
+    }
+
+    pub(super) fn arcs(&self) -> &ArcTable {
+        &self.arcs
     }
 
     pub(super) const fn core(&self) -> &Arc<Core> {
@@ -174,7 +183,7 @@ impl HeadView {
     }
 
     fn layers_of(&self, series: &HeadSeries) -> &[Arc<Layer>] {
-        let arc = RingArc::of(series.fingerprint, self.core.settings.depth);
+        let arc = self.arcs.of(series.fingerprint);
         self.layers_in(series.id.shard(), arc)
     }
 

@@ -1,6 +1,6 @@
 //! The head and its log as one thing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -163,10 +163,22 @@ impl Head {
         self.core.register_unbounded(tenant, labels)
     }
 
+    /// Whether an arc is one of those that the head is organised by.
+    #[must_use]
+    pub(in crate::store) fn has_arc(&self, arc: RingArc) -> bool {
+        self.core.arcs().has(arc)
+    }
+
+    /// Divides arcs so that the head has each of these; it never becomes coarser. No view may be
+    /// taken meanwhile.
+    pub(in crate::store) fn refine(&self, wanted: &BTreeSet<RingArc>) -> bool {
+        self.core.refine(wanted, &self.log)
+    }
+
     /// Freezes what is held of an arc and window now.
     ///
     /// # Errors
-    /// When the arc has another depth than the head.
+    /// When the arc is none of the head's.
     pub fn cut(&self, arc: RingArc, window: Window) -> Result<Cut, Error> {
         Cut::take(&self.core, &self.log, arc, window)
     }

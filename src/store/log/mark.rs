@@ -48,6 +48,22 @@ impl Marks {
         shallower.max().unwrap_or(0)
     }
 
+    /// Whether what the log has of an arc up to a position is covered: by its own mark or that of an
+    /// arc it is part of, or, where it was split, by those of all its parts.
+    pub(super) fn cover(&self, window: Window, arc: RingArc, position: u64) -> bool {
+        if self.of_arc(window, arc) >= position {
+            return true;
+        }
+        let after = (window, arc)..;
+        let deeper = self.0.range(after).skip_while(|(key, _)| key.1 == arc);
+        let mut of_parts = deeper.take_while(|((at, part), _)| *at == window && arc.covers(*part));
+        let Some(halves) = of_parts.next().and_then(|_| arc.halves()) else {
+            return false;
+        };
+        let mut halves = halves.into_iter();
+        halves.all(|half| self.cover(window, half, position))
+    }
+
     /// Up to where the content of a series is covered.
     pub(super) fn of_series(&self, window: Window, fingerprint: Fingerprint) -> u64 {
         self.of_arc(window, RingArc::of(fingerprint, RingArc::DEPTH_MAX))
@@ -85,5 +101,39 @@ impl Covered {
     #[must_use]
     pub(crate) fn highest(&self, window: Window) -> u64 {
         self.0.highest(window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch a segment that is let go while one half of a split arc still needs it, and one
+    /// that is kept for ever because nobody marks the arc that was split.
+    #[test]
+    fn what_was_split_is_covered_by_all_its_parts_together() {
+        let (window, arc) = (Window(4), RingArc::new(0x3000_0000, 4).unwrap());
+        let [one, other] = arc.halves().unwrap();
+        let [first, second] = other.halves().unwrap();
+        let mut marks = Marks::default();
+        let mut mark = |arc, position| {
+            marks.add(Mark {
+                arc,
+                window,
+                position,
+            });
+            [7, 9].map(|position| {
+                let arc = RingArc::new(0x3000_0000, 4).unwrap();
+                marks.cover(window, arc, position)
+            })
+        };
+        assert_eq!(mark(one, 9), [false, false]);
+        assert_eq!(mark(first, 8), [false, false]);
+        assert_eq!(mark(second, 7), [true, false]);
+        assert_eq!(mark(other, 8), [true, false]);
+        assert_eq!(mark(second, 9), [true, false]);
+        assert_eq!(mark(first, 9), [true, true]);
+        assert_eq!(mark(RingArc::new(0, 0).unwrap(), 20), [true, true]);
+        assert!(!marks.cover(Window(5), arc, 1));
     }
 }

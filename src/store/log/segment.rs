@@ -61,7 +61,7 @@ impl Segments {
             let needed = first
                 .contents
                 .iter()
-                .any(|((window, arc), last)| self.marks.of_arc(*window, *arc) < *last);
+                .any(|((window, arc), last)| !self.marks.cover(*window, *arc, *last));
             if needed {
                 break;
             }

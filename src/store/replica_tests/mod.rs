@@ -1,6 +1,7 @@
 //! Several stores of one cluster in one process: what replicas compare, exchange and apply.
 
 mod rig;
+mod split;
 
 use proptest::prelude::*;
 use rig::{Node, Write, arc_of, float, read_all, series, writes};

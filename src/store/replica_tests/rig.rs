@@ -155,6 +155,16 @@ impl Node {
     }
 
     pub(super) fn write(&self, writes: &[Write]) {
+        self.append(writes);
+    }
+
+    /// Everything up to these is in the log's files afterwards.
+    pub(super) fn write_durably(&self, writes: &[Write]) {
+        let position = self.append(writes).position;
+        self.store.wait_durable(position).unwrap();
+    }
+
+    fn append(&self, writes: &[Write]) -> Appended {
         let (mut floats, mut others) = (Vec::new(), Vec::new());
         for (key, at, value, start) in writes {
             let series = self.store.register(&key.0, &key.1).unwrap();
@@ -180,6 +190,7 @@ impl Node {
         };
         let appended = self.store.append(&batch).unwrap();
         assert!(appended.stale_floats.is_empty() && appended.stale_others.is_empty());
+        appended
     }
 
     pub(super) fn metadata(&self, tenant: &TenantId, family: &str, help: &str) {
