@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 use super::client::{s3, show_s3};
 use super::clock_watch::{ClockOff, OFF_S_MAX, Watching};
@@ -142,6 +142,8 @@ impl Bucket {
         let put = async { store.put(&at, PutPayload::from(bytes)).await.map(|_| ()) };
         self.ask(Traffic::Put, put).await?;
         self.metrics.bytes(Traffic::Put, len);
+        #[cfg(test)]
+        self.date(name);
         Ok(())
     }
 
@@ -218,6 +220,14 @@ impl Bucket {
     /// # Errors
     /// When the bucket does not say.
     pub async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        Ok(self.look(name).await?.map(|listed| listed.size))
+    }
+
+    /// How large an object is, and when it was put by the bucket's clock. `None`: it is not there.
+    ///
+    /// # Errors
+    /// As [`Bucket::size`].
+    pub async fn look(&self, name: &str) -> Result<Option<Listed>, Error> {
         #[cfg(test)]
         if self.faults.of(Traffic::Get, name).is_some() {
             return Err(self.away(Traffic::Get));
@@ -225,7 +235,7 @@ impl Bucket {
         let at = self.path(name)?;
         let store = self.store()?;
         let head = self.ask(Traffic::Get, async { store.head(&at).await });
-        Ok(or_none(head.await)?.map(|meta| meta.size))
+        Ok(or_none(head.await)?.map(|meta| listed(&meta)))
     }
 
     /// Whether the bucket is there and answers this node.
@@ -257,11 +267,7 @@ impl Bucket {
         let list = async {
             let mut objects = store.list(Some(&below));
             while let Some(meta) = objects.try_next().await? {
-                visit(Listed {
-                    name: meta.location.to_string(),
-                    size: meta.size,
-                    modified: TimestampMs(meta.last_modified.timestamp_millis()),
-                });
+                visit(listed(&meta));
             }
             Ok(())
         };
@@ -281,6 +287,34 @@ impl Bucket {
         let store = self.store()?;
         let gone = self.ask(Traffic::Delete, async { store.delete(&at).await });
         or_none(gone.await).map(|_| ())
+    }
+
+    /// Removes objects, many with one request where the storage can; some may be removed when it
+    /// fails. Those that are not there are removed already.
+    ///
+    /// # Errors
+    /// When the bucket does not let go of them.
+    pub async fn delete_all(&self, names: &[String]) -> Result<(), Error> {
+        #[cfg(test)]
+        for name in names {
+            if self.faults.of(Traffic::Delete, name).is_some() {
+                return Err(self.away(Traffic::Delete));
+            }
+        }
+        let paths: Result<Vec<Path>, Error> = names.iter().map(|name| self.path(name)).collect();
+        let paths = futures_util::stream::iter(paths?.into_iter().map(Ok)).boxed();
+        let store = self.store()?;
+        let gone = async {
+            let mut gone = store.delete_stream(paths);
+            while let Some(one) = gone.next().await {
+                match one {
+                    Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        };
+        self.ask(Traffic::Delete, gone).await
     }
 
     fn store(&self) -> Result<Arc<dyn ObjectStore>, Error> {
@@ -373,6 +407,14 @@ impl Bucket {
     }
 }
 
+fn listed(meta: &ObjectMeta) -> Listed {
+    Listed {
+        name: meta.location.to_string(),
+        size: meta.size,
+        modified: TimestampMs(meta.last_modified.timestamp_millis()),
+    }
+}
+
 /// An error with all that caused it.
 fn whole_text(error: &object_store::Error) -> String {
     let mut text = error.to_string();
@@ -403,6 +445,17 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 impl Bucket {
+    /// In tests a directory has the clock that they have, wrong by what they say.
+    fn date(&self, name: &str) {
+        if let Place::Directory(path) = &self.place
+            && let Ok(file) = std::fs::File::options().write(true).open(path.join(name))
+        {
+            let ms = self.clock.now().0.saturating_add(self.faults.ahead_ms());
+            let since = std::time::Duration::from_millis(u64::try_from(ms).unwrap());
+            file.set_modified(std::time::UNIX_EPOCH + since).unwrap();
+        }
+    }
+
     fn away(&self, operation: Traffic) -> Error {
         self.metrics
             .request(operation, std::time::Duration::ZERO, true);

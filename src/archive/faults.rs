@@ -1,6 +1,7 @@
 //! What tests let the bucket do.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
@@ -36,11 +37,20 @@ pub(crate) type FaultPlan = Box<dyn FnMut(Traffic, &str) -> Option<BucketFault> 
 
 /// Faults of a bucket in tests.
 #[derive(Clone, Default)]
-pub(crate) struct BucketFaults(Arc<parking_lot::Mutex<Option<FaultPlan>>>);
+pub(crate) struct BucketFaults(Arc<parking_lot::Mutex<Option<FaultPlan>>>, Arc<AtomicI64>);
 
 impl BucketFaults {
     pub(crate) fn set(&self, plan: Option<FaultPlan>) {
         *self.0.lock() = plan;
+    }
+
+    /// From now on the bucket's clock is so far ahead.
+    pub(crate) fn set_ahead_ms(&self, ms: i64) {
+        self.1.store(ms, Ordering::Relaxed);
+    }
+
+    pub(super) fn ahead_ms(&self) -> i64 {
+        self.1.load(Ordering::Relaxed)
     }
 
     pub(super) fn of(&self, operation: Traffic, name: &str) -> Option<BucketFault> {

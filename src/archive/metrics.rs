@@ -59,6 +59,10 @@ pub struct ArchiveMetrics {
     unuploaded_blocks: Gauge,
     unuploaded_bytes: Gauge,
     unuploaded_seconds: Gauge,
+    swept_objects: Counter,
+    swept_bytes: Counter,
+    leftover_objects: Gauge,
+    foreign_objects: Gauge,
 }
 
 impl Default for ArchiveMetrics {
@@ -72,6 +76,10 @@ impl Default for ArchiveMetrics {
             unuploaded_blocks: Gauge::default(),
             unuploaded_bytes: Gauge::default(),
             unuploaded_seconds: Gauge::default(),
+            swept_objects: Counter::default(),
+            swept_bytes: Counter::default(),
+            leftover_objects: Gauge::default(),
+            foreign_objects: Gauge::default(),
         }
     }
 }
@@ -135,7 +143,54 @@ impl ArchiveMetrics {
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
         }
+        metrics.register_sweeper(registry);
         metrics
+    }
+
+    fn register_sweeper(&self, registry: &mut Registry) {
+        let counters = [
+            (
+                "cairn_archive_swept_objects",
+                "Objects that this node has removed from the bucket: expired, replaced or never catalogued",
+                &self.swept_objects,
+            ),
+            (
+                "cairn_archive_swept_bytes",
+                "Bytes of the objects that this node has removed from the bucket",
+                &self.swept_bytes,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        let gauges = [
+            (
+                "cairn_archive_leftover_objects",
+                "Objects of the bucket that nobody needs any more and that wait for their removal, as the last sweep found; only on the node that sweeps",
+                &self.leftover_objects,
+            ),
+            (
+                "cairn_archive_foreign_objects",
+                "Objects below this cluster's name that are not Cairn's and are left alone, as the last sweep found; only on the node that sweeps",
+                &self.foreign_objects,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            registry.register(name, help, gauge.clone());
+        }
+    }
+
+    /// Objects are removed.
+    pub fn swept(&self, objects: u64, bytes: u64) {
+        self.swept_objects.inc_by(objects);
+        self.swept_bytes.inc_by(bytes);
+    }
+
+    /// What a sweep has found.
+    pub fn found(&self, leftovers: u64, foreign: u64) {
+        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.leftover_objects, leftovers);
+        set(&self.foreign_objects, foreign);
     }
 
     pub(super) fn request(&self, operation: Traffic, took: Duration, failed: bool) {

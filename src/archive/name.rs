@@ -5,6 +5,7 @@
 //! | `cluster.json` | which cluster lives below this prefix |
 //! | `<cluster>/blocks/<arc>/<level>/<start>-<end>/<round>-<digest>` | a block |
 //! | `<cluster>/catalog/<arc>/<version>-<digest>` | a partition's catalog at a version |
+//! | `<cluster>/leftovers.json` | what the sweeper will remove |
 //!
 //! Cluster and digests are hex digits, an arc is as it is shown (`3-4`), times are milliseconds,
 //! versions have leading zeros so that names sort as they do.
@@ -14,6 +15,9 @@ use crate::model::{BlockEntry, Digest, Level, RingArc, TimeRange, TimestampMs};
 /// The object that says which cluster lives below a prefix.
 pub const RECORD_NAME: &str = "cluster.json";
 
+/// What the list is called below a cluster.
+const LEFTOVERS: &str = "leftovers.json";
+
 /// What a name says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Named {
@@ -21,6 +25,8 @@ pub enum Named {
     Record,
     /// A block.
     Block(NamedBlock),
+    /// What the sweeper of a cluster will remove.
+    Leftovers(u128),
     /// A partition's catalog.
     Catalog {
         /// Whose.
@@ -83,6 +89,12 @@ pub fn catalog_name(cluster: u128, arc: RingArc, version: u64, digest: Digest) -
     format!("{}/{arc}/{version:020}-{digest}", catalog_prefix(cluster))
 }
 
+/// The name of the list of what the sweeper will remove.
+#[must_use]
+pub fn leftovers_name(cluster: u128) -> String {
+    format!("{cluster:032x}/{LEFTOVERS}")
+}
+
 /// What a name says; `None`: it is not one of ours.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<Named> {
@@ -91,7 +103,12 @@ pub fn parse_name(name: &str) -> Option<Named> {
     }
     let mut parts = name.split('/');
     let cluster = hex::<16>(parts.next()?).map(u128::from_be_bytes)?;
-    let (kind, arc) = (parts.next()?, parts.next()?.parse().ok()?);
+    let kind = parts.next()?;
+    let Some(arc) = parts.next() else {
+        let named = Named::Leftovers(cluster);
+        return (kind == LEFTOVERS && spell(&named) == name).then_some(named);
+    };
+    let arc = arc.parse().ok()?;
     let rest: Vec<&str> = parts.collect();
     let named = match (kind, rest.as_slice()) {
         ("blocks", [level, range, last]) => {
@@ -123,6 +140,7 @@ pub fn parse_name(name: &str) -> Option<Named> {
 fn spell(named: &Named) -> String {
     match named {
         Named::Record => RECORD_NAME.to_owned(),
+        Named::Leftovers(cluster) => leftovers_name(*cluster),
         Named::Block(block) => format!(
             "{}/{}/{}/{}-{}/{}-{}",
             blocks_prefix(block.cluster),
@@ -213,6 +231,8 @@ mod tests {
             check(RingArc::new(0, 0).unwrap(), &entry(window));
         }
         assert_eq!(parse_name("cluster.json"), Some(Named::Record));
+        let leftovers = parse_name(&leftovers_name(0xc0));
+        assert_eq!(leftovers, Some(Named::Leftovers(0xc0)));
     }
 
     /// The names of `docs/format.md`, which every later version must read.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::blocks::{Archive, Uploader, UploaderParts, may_found};
+use super::blocks::{Archive, may_found};
+use super::clocks::DeletionClock;
 use super::control::{Control, ControlState, LocalControl, join_or_found};
 use super::data::DataPeers;
 use super::error::Error;
@@ -17,7 +18,6 @@ use super::together::{Joined, Together};
 use super::ways::BuildParts;
 use crate::archive::{ArchiveKind, ArchiveMetrics};
 use crate::model::{FOUNDING_DEPTH, Incarnation};
-use crate::runtime::Throttle;
 use crate::store::{DataDir, Engine, HeadSettings, Store, StoreParts};
 
 /// The parts that talk to peers; on a node that is alone, what does without them.
@@ -132,19 +132,15 @@ pub(super) fn open_store(
     Ok(Arc::new(store))
 }
 
-/// What uploads blocks, where there is a bucket.
-pub(super) fn new_uploader(
-    parts: &BuildParts<'_>,
-    control: &Arc<dyn Control>,
-) -> Option<Arc<Uploader>> {
-    let archive = parts.archive?.clone();
-    Some(Arc::new(Uploader::new(UploaderParts {
-        store: Arc::clone(parts.store),
-        control: Arc::clone(control),
-        archive,
-        clock: Arc::clone(&parts.world.clock),
-        chance: Arc::clone(&parts.world.chance),
-        me: parts.me,
-        throttle: Throttle::new(parts.settings.cluster.copy_bandwidth.0),
-    })))
+/// The time by which things are deleted.
+pub(super) fn deletion_clock(
+    world: &World,
+    me: Incarnation,
+    together: Option<&Arc<Together>>,
+) -> DeletionClock {
+    DeletionClock {
+        clock: Arc::clone(&world.clock),
+        me,
+        peers: together.map(|together| together.peers.clone()),
+    }
 }

@@ -4,15 +4,20 @@
 //! A node refuses samples from the future with 400, which senders do not retry. One whose clock is
 //! wrong must not do that: it refuses writes with 503 until its clock is right again, and senders
 //! go to another. With fewer than two peers that answer nobody can say who is wrong.
+//!
+//! What deletes by the time of day, retention and the sweeper, asks for more ([`DeletionClock`]): a
+//! majority of the control group's voters must be within that minute.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::{Control, Liveness};
+use super::error::Error;
 use super::peer::{Blocking, Method};
 use super::self_report::{time_answer, time_question};
 use super::write::{Gate, Refusing};
-use crate::model::Incarnation;
+use crate::model::{Incarnation, TimestampMs};
 use crate::runtime::Clock;
 
 /// A clock is wrong that is further than this from the median of the others'.
@@ -42,21 +47,80 @@ impl ClockWatch {
             *who != self.me && member.is_some_and(|m| m.liveness == Liveness::Live)
         };
         let others = state.members.keys().copied().filter(is_there);
-        let body = time_question();
-        let asks = others.take(PEERS_MAX).map(|who| (who, body.clone()));
-        let before = self.clock.now().0;
-        let answers = self
-            .peers
-            .call_all(asks.collect(), Method::Status, PATIENCE);
-        let after = self.clock.now().0;
-        let times = answers
-            .into_iter()
-            .filter_map(|(_, answer)| time_answer(answer.ok()?));
-        // The answers are of some moment in between.
-        let own = before.midpoint(after);
-        let reason = wrong(own, times.collect());
-        self.gate.refuse(Refusing::Clock, reason);
+        let (own, times) = ask(&self.peers, self.clock.as_ref(), others.take(PEERS_MAX));
+        self.gate.refuse(Refusing::Clock, wrong(own, times));
     }
+}
+
+/// This node's time, and that of others who answer.
+fn ask(
+    peers: &Blocking,
+    clock: &dyn Clock,
+    others: impl Iterator<Item = Incarnation>,
+) -> (i64, Vec<i64>) {
+    let body = time_question();
+    let asks = others.map(|who| (who, body.clone())).collect();
+    let before = clock.now().0;
+    let answers = peers.call_all(asks, Method::Status, PATIENCE);
+    let after = clock.now().0;
+    let times = answers
+        .into_iter()
+        .filter_map(|(_, answer)| time_answer(answer.ok()?));
+    // The answers are of some moment in between.
+    (before.midpoint(after), times.collect())
+}
+
+/// The time by which things are deleted.
+#[derive(Clone)]
+pub(super) struct DeletionClock {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) me: Incarnation,
+    /// `None` on a node that is alone: nobody else can say what time it is.
+    pub(super) peers: Option<Blocking>,
+}
+
+impl DeletionClock {
+    /// That of a node that is alone.
+    #[cfg(test)]
+    pub(super) const fn alone(clock: Arc<dyn Clock>, me: Incarnation) -> Self {
+        Self {
+            clock,
+            me,
+            peers: None,
+        }
+    }
+
+    /// The time of this node, if a majority of the voters, itself among them, is within a minute.
+    ///
+    /// # Errors
+    /// When it is not, or does not say.
+    pub(super) fn now(&self, voters: &BTreeSet<Incarnation>) -> Result<TimestampMs, Error> {
+        let Some(peers) = &self.peers else {
+            return Ok(self.clock.now());
+        };
+        let others = voters.iter().copied().filter(|who| *who != self.me);
+        let (own, times) = ask(peers, self.clock.as_ref(), others);
+        let counted = usize::from(voters.contains(&self.me));
+        let agree = times.into_iter().filter(|time| is_near(own, *time)).count();
+        if is_majority(agree + counted, voters.len()) {
+            return Ok(TimestampMs(own));
+        }
+        Err(Error::TooFew(format!(
+            "nothing is deleted by age while fewer than a majority of the voters ({} of {}) are within {} s of this node's clock: look at the clocks of {} voters, for example whether NTP runs",
+            agree + counted,
+            voters.len(),
+            BELIEVABLE_MS / 1000,
+            voters.len()
+        )))
+    }
+}
+
+const fn is_near(own: i64, other: i64) -> bool {
+    own.saturating_sub(other).saturating_abs() <= BELIEVABLE_MS
+}
+
+const fn is_majority(agree: usize, voters: usize) -> bool {
+    agree > voters / 2
 }
 
 /// Why a clock cannot be believed beside others, if so. The median is that of all clocks, this one
@@ -68,10 +132,10 @@ fn wrong(own: i64, mut others: Vec<i64>) -> Option<String> {
     others.push(own);
     others.sort_unstable();
     let median = *others.get(others.len() / 2)?;
-    let off = own.saturating_sub(median);
-    if off.saturating_abs() <= BELIEVABLE_MS {
+    if is_near(own, median) {
         return None;
     }
+    let off = own.saturating_sub(median);
     let way = if off > 0 { "ahead of" } else { "behind" };
     Some(format!(
         "the clock of this node is {} s {way} the other nodes' (at most {} s are believed): set it, for example with NTP; writes are taken again then, and by the other nodes all the time",

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use super::assembly::{alone, among_others, new_merger, new_uploader, open_archive, open_store};
-use super::blocks::{Archive, Uploader};
+use super::assembly::{alone, among_others, deletion_clock, new_merger, open_archive, open_store};
+use super::blocks::Archive;
 use super::control::{Control, ControlState};
 use super::decisions::{Decisions, Loss};
 use super::discovery::DiscoveryKind;
@@ -26,6 +26,7 @@ use super::ring::{Plan, plan};
 use super::seal::{Busy, Sealer, SealerParts};
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::together::{Joined, Together};
+use super::upkeep::Upkeep;
 use super::watch::Watch;
 use super::ways::BuildParts;
 use super::workers::{Duty, Rounds, Worker, start_worker};
@@ -46,9 +47,6 @@ const MERGE_INTERVAL: Duration = Duration::from_secs(60);
 /// some 30, and their bounds are wide enough for one interval of that.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What waits for the bucket is looked at so often: seals come one in minutes.
-const UPLOAD_INTERVAL: Duration = Duration::from_secs(2);
-
 /// This node, open.
 pub struct LocalMember {
     store: Arc<Store>,
@@ -58,8 +56,7 @@ pub struct LocalMember {
     gate: Arc<Gate>,
     /// `None` on a node that is alone.
     together: Option<Arc<Together>>,
-    /// `None` where there is no bucket.
-    uploader: Option<Arc<Uploader>>,
+    upkeep: Upkeep,
     flushes: Arc<Flushes>,
     me: Incarnation,
     replication_factor: u32,
@@ -122,7 +119,7 @@ impl LocalMember {
         let retention = Retention::new(
             Arc::clone(&member.store),
             Arc::clone(&member.control),
-            Arc::clone(&world.clock),
+            deletion_clock(world, member.me, member.together.as_ref()),
             settings.retention.clone(),
         );
         let mut rounds = Rounds::new(
@@ -147,10 +144,7 @@ impl LocalMember {
         duties.push(Duty::new("cairn-merge", MERGE_INTERVAL, merges));
         let watching = move |_: &CancelToken| watch.once();
         duties.push(Duty::new("cairn-watch", WATCH_INTERVAL, watching));
-        if let Some(uploader) = member.uploader.clone() {
-            let upload = move |cancel: &CancelToken| uploader.round(cancel);
-            duties.push(Duty::new("cairn-upload", UPLOAD_INTERVAL, upload));
-        }
+        duties.extend(member.upkeep.duties());
         duties
     }
 
@@ -233,7 +227,11 @@ impl LocalMember {
                 gate.set_ring(&state, me);
             }
         }
-        let uploader = new_uploader(&parts, &control);
+        let upkeep = Upkeep::new(
+            &parts,
+            &control,
+            deletion_clock(world, me, together.as_ref()),
+        );
         Ok(Self {
             store,
             control,
@@ -241,7 +239,7 @@ impl LocalMember {
             merger: Arc::new(merger),
             gate,
             together,
-            uploader,
+            upkeep,
             flushes: Arc::default(),
             me,
             replication_factor: settings.cluster.replication_factor,
@@ -286,7 +284,7 @@ impl LocalMember {
             plan: Plan::default(),
             moves: Vec::new(),
             applied: BTreeMap::new(),
-            archive: self.uploader.as_ref().map(|uploader| uploader.status()),
+            archive: self.upkeep.archive(),
             trouble: Vec::new(),
         };
         for (arc, partition) in &state.partitions {
@@ -306,6 +304,10 @@ impl LocalMember {
             }
             None => around.replication_factor = 1,
         }
+        let sweeper = self.sweeper.as_ref();
+        around
+            .trouble
+            .extend(sweeper.and_then(|sweeper| sweeper.trouble()));
         around.trouble.extend(self.gate.refusing());
         describe(&state, around)
     }
@@ -399,8 +401,8 @@ impl LocalMember {
     }
 
     #[cfg(test)]
-    pub(super) fn uploader(&self) -> &Uploader {
-        self.uploader.as_deref().unwrap()
+    pub(super) const fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
     }
 
     #[cfg(test)]
@@ -452,8 +454,7 @@ impl LocalMember {
     pub fn flush_status(&self) -> FlushStatus {
         let held = self.store.held();
         let samples = held.iter().map(|held| held.samples).sum();
-        let archive = self.uploader.as_ref().map(|uploader| uploader.status());
-        self.flushes.status(samples, archive)
+        self.flushes.status(samples, self.upkeep.archive())
     }
 
     /// Refuses writes from now on, ends the worker, and brings what was appended to disk.

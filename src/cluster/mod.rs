@@ -36,6 +36,7 @@ mod settings;
 mod sim;
 mod status;
 mod together;
+mod upkeep;
 mod version;
 mod waiting;
 mod watch;

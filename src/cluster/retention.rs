@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::clocks::DeletionClock;
 use super::control::{Command, Control, Expired};
 use super::error::Error;
 use super::seal::Sealer;
-use crate::model::TimestampMs;
-use crate::runtime::{CancelToken, Clock};
+use crate::model::{RingArc, TimestampMs};
+use crate::runtime::CancelToken;
 use crate::store::{RetentionSettings, Store, expire_before};
 
 /// The horizon moves in steps of ten minutes: a command a block and partition, not one a second.
@@ -16,7 +17,7 @@ const STEP_MS: i64 = 10 * 60 * 1000;
 pub(super) struct Retention {
     store: Arc<Store>,
     control: Arc<dyn Control>,
-    clock: Arc<dyn Clock>,
+    clock: DeletionClock,
     settings: RetentionSettings,
 }
 
@@ -24,7 +25,7 @@ impl Retention {
     pub(super) fn new(
         store: Arc<Store>,
         control: Arc<dyn Control>,
-        clock: Arc<dyn Clock>,
+        clock: DeletionClock,
         settings: RetentionSettings,
     ) -> Self {
         Self {
@@ -35,38 +36,48 @@ impl Retention {
         }
     }
 
-    /// Proposes what has expired, and applies it. Partitions of which nothing goes are left alone:
-    /// a command for each of them every few minutes would be the whole control log.
+    /// Proposes what has expired, and applies it.
+    ///
+    /// # Errors
+    /// When the clock is not believed, or the control group cannot decide.
     pub(super) fn pass(&self, sealer: &Sealer) -> Result<usize, Error> {
-        if !self.control.is_leader() {
+        if !self.control.is_leader() || self.due(self.clock.clock.now()).is_none() {
             return Ok(0);
         }
-        let blocks = self.store.block_sizes();
-        let Some(before) = expire_before(&blocks, &self.settings, self.clock.now()) else {
+        // Only where something would go, others are asked whether it may.
+        let Some(confirmed) = self.control.confirmed() else {
             return Ok(0);
         };
+        let now = self.clock.now(&confirmed.voters)?;
+        let Some((before, arcs)) = self.due(now) else {
+            return Ok(0);
+        };
+        for arc in &arcs {
+            self.control.propose(&Command::Expired(Expired {
+                arc: *arc,
+                before,
+                history: None,
+            }))?;
+        }
+        sealer.catch_up(&CancelToken::new())?;
+        Ok(arcs.len())
+    }
+
+    /// What goes now: everything before a time, of some partitions. Those of which nothing goes are
+    /// left alone: a command for each of them every few minutes would be the whole control log.
+    fn due(&self, now: TimestampMs) -> Option<(TimestampMs, Vec<RingArc>)> {
+        let before = expire_before(&self.store.block_sizes(), &self.settings, now)?;
         let before = TimestampMs(before.0.saturating_sub(before.0.rem_euclid(STEP_MS)));
         let held = self.store.held();
         let state = self.control.state();
-        let mut expired = 0;
-        for (arc, partition) in &state.partitions {
-            let goes = |end: TimestampMs| end < before;
+        let goes = |end: TimestampMs| end < before;
+        let partitions = state.partitions.iter().filter(|(arc, partition)| {
             let block_goes = partition.recent.values().any(|entry| goes(entry.range.end));
-            let mut of_arc = held.iter().filter(|held| held.arc == *arc);
+            let mut of_arc = held.iter().filter(|held| held.arc == **arc);
             let head_goes = of_arc.any(|held| goes(held.window.end()));
-            if before > partition.expired_before && (block_goes || head_goes) {
-                let command = Command::Expired(Expired {
-                    arc: *arc,
-                    before,
-                    history: None,
-                });
-                self.control.propose(&command)?;
-                expired += 1;
-            }
-        }
-        if expired > 0 {
-            sealer.catch_up(&CancelToken::new())?;
-        }
-        Ok(expired)
+            before > partition.expired_before && (block_goes || head_goes)
+        });
+        let arcs: Vec<RingArc> = partitions.map(|(arc, _)| *arc).collect();
+        (!arcs.is_empty()).then_some((before, arcs))
     }
 }

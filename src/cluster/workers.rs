@@ -46,6 +46,8 @@ pub(super) struct Rounds {
     /// Rounds that pass without sealing after the last failure, and those that have.
     pause: u32,
     paused: u32,
+    /// Why retention does not work, if it does not.
+    retention_failure: Option<String>,
 }
 
 impl Rounds {
@@ -65,6 +67,7 @@ impl Rounds {
             count: 0,
             pause: 0,
             paused: 0,
+            retention_failure: None,
         }
     }
 }
@@ -126,9 +129,7 @@ impl Rounds {
             Some(order) => self.flush(order, cancel),
             None => self.seal(cancel),
         }
-        if let Err(error) = self.retention.pass(&self.sealer) {
-            tracing::warn!(%error, "retention failed and will be tried again");
-        }
+        self.retain();
         if let Err(error) = self.store.drop_retired() {
             tracing::warn!(%error, "a block's file could not be dropped and will be tried again");
         }
@@ -140,6 +141,19 @@ impl Rounds {
             tracing::warn!(%error, "old marks could not be cleared away");
         }
         self.metrics.observe(&self.store);
+    }
+
+    /// What lasts is said once.
+    fn retain(&mut self) {
+        let failure = self.retention.pass(&self.sealer).err();
+        let failure = failure.map(|error| error.to_string());
+        if let Some(error) = failure
+            .as_ref()
+            .filter(|_| failure != self.retention_failure)
+        {
+            tracing::warn!(%error, "retention failed and will be tried again");
+        }
+        self.retention_failure = failure;
     }
 
     /// Seals everything because somebody wants it, whatever failed before.

@@ -6,10 +6,12 @@
 mod archive;
 mod fetch;
 mod founding;
+mod known;
 mod mirror;
 mod owner;
 mod plan;
 mod restore;
+mod sweeper;
 mod turn;
 mod uploader;
 
@@ -18,5 +20,6 @@ pub(super) use founding::{ask_leave, may_found};
 #[cfg(test)]
 pub(super) use restore::restore_on;
 pub use restore::{RestoreProgress, Restored, restore};
+pub(super) use sweeper::{BelievedTime, Sweeper, SweeperParts};
 pub use uploader::ArchiveStatus;
 pub(super) use uploader::{Uploader, UploaderParts};

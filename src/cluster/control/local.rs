@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::command::{Command, Outcome};
 use super::error::ControlError;
 use super::state::ControlState;
-use super::{Control, wire, wire_state};
+use super::{Confirmed, Control, wire, wire_state};
 use crate::model::Incarnation;
 use crate::store::{Batch, Durability, Engine, Space, for_each};
 
@@ -210,6 +210,13 @@ impl Control for LocalControl {
 
     fn is_leader(&self) -> bool {
         true
+    }
+
+    fn confirmed(&self) -> Option<Confirmed> {
+        Some(Confirmed {
+            state: self.state(),
+            voters: self.leader().into_iter().collect(),
+        })
     }
 }
 

@@ -18,6 +18,7 @@ mod wire_recovery;
 mod wire_ring;
 mod wire_state;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -79,6 +80,15 @@ impl ControlState {
     }
 }
 
+/// The control group as its leader has it, confirmed by a majority of the voters.
+#[derive(Clone, Debug)]
+pub struct Confirmed {
+    /// The state: no change that was committed before it was asked for is missing.
+    pub state: Arc<ControlState>,
+    /// Who votes.
+    pub voters: BTreeSet<Incarnation>,
+}
+
 /// The control group as the rest of the node sees it.
 pub trait Control: Send + Sync + 'static {
     /// Proposes a command and waits until it is durable and applied here.
@@ -101,4 +111,8 @@ pub trait Control: Send + Sync + 'static {
     /// Whether this node leads it, as far as is known here: a leader that is cut off believes so
     /// for a while, and what it proposes then is not committed.
     fn is_leader(&self) -> bool;
+    /// The state as it is, where this node leads and a majority of the voters confirms that after
+    /// the call; what cannot be undone is done on its word alone. `None`: nobody confirms it.
+    /// Blocks; not for tasks of the runtime.
+    fn confirmed(&self) -> Option<Confirmed>;
 }

@@ -34,7 +34,11 @@ pub(super) fn write(world: &mut World) {
 }
 
 pub(super) fn round(world: &World) {
-    world.member().uploader().round(&CancelToken::new());
+    world
+        .member()
+        .upkeep()
+        .uploader()
+        .round(&CancelToken::new());
 }
 
 /// Rounds until nothing waits; the clock goes on, so that no pause is endless.
@@ -76,7 +80,7 @@ pub(super) fn entries(world: &World) -> Vec<(RingArc, BlockEntry)> {
 
 /// Every block that the catalog calls uploaded is in the bucket to the byte, and the newest copy of
 /// each catalog names all of them.
-fn check_bucket(world: &World, bucket: &Path) {
+pub(super) fn check_bucket(world: &World, bucket: &Path) {
     let state = world.member().control_state();
     let cluster = state.cluster.unwrap().0;
     for (arc, entry) in entries(world) {
@@ -179,7 +183,7 @@ fn fail_nth(world: &World, nth: usize, fault: BucketFault) -> (Count, Flag) {
     use std::sync::atomic::Ordering::Relaxed;
     let (met, hit) = (Count::default(), Flag::default());
     let (meet, strike) = (met.clone(), hit.clone());
-    let bucket = world.member().uploader().bucket();
+    let bucket = world.member().upkeep().uploader().bucket();
     bucket.faults.set(Some(Box::new(move |operation, _: &str| {
         if fault != BucketFault::Fail && operation != Traffic::Put {
             return None;

@@ -4,7 +4,11 @@
 mod bucket;
 mod merging;
 mod restore;
+<<<<<<< HEAD
 mod splitting;
+=======
+mod sweep;
+>>>>>>> c2ac4e4 (archive: the sweeper removes what nobody needs any more; retention asks the voters for the time)
 mod three;
 mod world;
 

@@ -16,7 +16,7 @@ use crate::runtime::{Chance, Clock, SeededChance};
 use crate::store::DataDir;
 
 /// `cairn restore` on a node that has not been started; at most so many requests are answered.
-fn restore(world: &World, answered: usize) -> Result<Restored, Error> {
+pub(super) fn restore(world: &World, answered: usize) -> Result<Restored, Error> {
     let chance = Arc::new(SeededChance::new(world.chance.next_u64()));
     let directory = DataDir::open(&world.path().join("node"), chance.as_ref()).unwrap();
     let around = world_of(world.clock.clone(), chance);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
+use crate::cluster::clocks::DeletionClock;
 use crate::cluster::member::LocalMember;
 use crate::cluster::opening::MemberSettings;
 use crate::cluster::retention::Retention;
@@ -384,7 +385,7 @@ impl World {
 
     pub(super) fn retain(&mut self, settings: RetentionSettings) {
         let member = self.member.as_ref().unwrap();
-        let clock: Arc<dyn Clock> = self.clock.clone();
+        let clock = DeletionClock::alone(self.clock.clone(), member.incarnation());
         let retention = Retention::new(member.store(), member.control(), clock, settings);
         retention.pass(member.sealer()).unwrap();
         let state = member.control_state();

@@ -44,6 +44,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "the incarnation of the node that leads the control group",
     ),
     ("min_free", "bytes below which writes are refused"),
+    ("objects", "how many objects of the bucket it is about"),
     ("offset", "a position in a file, in bytes"),
     ("outcome", "what a control command came to"),
     ("partition", "the arc of the ring that a partition is"),

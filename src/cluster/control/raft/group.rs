@@ -23,7 +23,7 @@ use super::types::{GroupNode, NodeId, Proposal, Raft, Reply, number_of};
 use super::wire::{decode, messages as pb};
 use crate::cluster::control::command::{ClusterId, Command, Outcome, Session};
 use crate::cluster::control::state::ControlState;
-use crate::cluster::control::{Control, ControlError, Introduction};
+use crate::cluster::control::{Confirmed, Control, ControlError, Introduction};
 use crate::cluster::peer::{Caller, Method, PeerError, Refused};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
@@ -363,5 +363,19 @@ impl Control for RaftControl {
 
     fn is_leader(&self) -> bool {
         self.raft.metrics().borrow().state == ServerState::Leader
+    }
+
+    fn confirmed(&self) -> Option<Confirmed> {
+        if !self.is_leader() {
+            return None;
+        }
+        // The library asks a majority, and waits until what it had committed is applied here.
+        let patience = self.timings.patience;
+        let asked = async { tokio::time::timeout(patience, self.raft.ensure_linearizable()).await };
+        wait(&self.runtime, asked).ok()?.ok()?;
+        Some(Confirmed {
+            state: self.published.state(),
+            voters: self.voters(),
+        })
     }
 }

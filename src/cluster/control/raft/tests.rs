@@ -359,6 +359,35 @@ fn a_leader_that_leaves_hands_over() {
     });
 }
 
+/// Would catch a leader that goes on deciding alone: for a while it believes that it leads.
+#[test]
+fn a_leader_that_is_cut_off_is_not_confirmed() {
+    runtime().block_on(async {
+        let world = three(Way::Record).await;
+        let confirmed = |world: &World, number: u128| {
+            let control = Arc::clone(world.control(number));
+            tokio::task::spawn_blocking(move || control.confirmed())
+        };
+        let leader = world.leader().unwrap();
+        let applied = world.control(leader).propose_soon(&harmless()).await;
+        assert_eq!(applied.unwrap(), Outcome::Applied);
+        let asked = confirmed(&world, leader).await.unwrap();
+        let asked = asked.expect("a majority follows it");
+        assert_eq!(asked.voters.len(), 3);
+        assert_eq!(asked.state, world.control(leader).state());
+        for other in [1, 2, 3].into_iter().filter(|other| *other != leader) {
+            assert!(confirmed(&world, other).await.unwrap().is_none());
+            world
+                .network
+                .cut(Incarnation(leader), Incarnation(other), true);
+            world
+                .network
+                .cut(Incarnation(other), Incarnation(leader), true);
+        }
+        assert!(confirmed(&world, leader).await.unwrap().is_none());
+    });
+}
+
 #[test]
 fn start_order_and_number_do_not_matter() {
     runtime().block_on(async {

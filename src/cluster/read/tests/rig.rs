@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 
 use super::disturbed::Disturbed;
 use crate::cluster::control::{
-    ClusterId, Command, Control, ControlError, ControlState, Member, MemberId, Move, Outcome,
-    Partition, Session,
+    ClusterId, Command, Confirmed, Control, ControlError, ControlState, Member, MemberId, Move,
+    Outcome, Partition, Session,
 };
 use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
 use crate::cluster::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
@@ -51,6 +51,10 @@ impl Control for Ring {
 
     fn is_leader(&self) -> bool {
         false
+    }
+
+    fn confirmed(&self) -> Option<Confirmed> {
+        None
     }
 }
 

@@ -1,0 +1,255 @@
+//! What the cluster needs of its objects: the one place that says which of them nobody needs any
+//! more, and so the one that must know wherever entries are kept.
+//!
+//! What is a leftover stays one: a block that has left the catalog never comes back under its
+//! digest, and what was never in it cannot come once its round has passed. So it does not matter
+//! how old the word is on which one is removed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::archive::{CatalogCopy, NamedBlock};
+use crate::cluster::control::{ControlState, Partition};
+use crate::model::{BlockEntry, Digest, Level, RingArc, Uploaded};
+
+/// The catalog, for whoever asks about objects.
+pub(super) struct Known {
+    state: Arc<ControlState>,
+    digests: BTreeSet<Digest>,
+}
+
+impl Known {
+    /// What a state names.
+    pub(super) fn of(state: Arc<ControlState>) -> Self {
+        let entries = state.partitions.values().flat_map(|p| entries_of(p));
+        let digests = entries.map(|entry| entry.digest).collect();
+        Self { state, digests }
+    }
+
+    /// The partitions whose blocks may hold what a block of an arc holds.
+    pub(super) fn meeting(&self, arc: RingArc) -> impl Iterator<Item = (RingArc, &Partition)> {
+        let partitions = self.state.partitions.iter();
+        let partitions = partitions.map(|(other, partition)| (*other, partition.as_ref()));
+        partitions.filter(move |(other, _)| meets(*other, arc))
+    }
+
+    /// Whether nobody needs a block's object any more, nor ever will: the catalog does not name it,
+    /// no seal can commit it, and what took its place is in the bucket.
+    pub(super) fn is_leftover(&self, block: &NamedBlock) -> bool {
+        if self.digests.contains(&block.digest) {
+            return false;
+        }
+        let mut partitions = self.meeting(block.arc).peekable();
+        partitions.peek().is_some()
+            && partitions.all(|(arc, partition)| {
+                is_whole(partition)
+                    && has_passed(arc, partition, block)
+                    && entries_beside(partition, block).all(|e| e.uploaded != Uploaded::None)
+            })
+    }
+
+    /// Whether a restore from a copy of a partition's catalog would do without a block: the copy
+    /// names all that lies beside it, and not the block.
+    pub(super) fn replaced_in(&self, copy: &CatalogCopy, block: &NamedBlock) -> bool {
+        let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
+        let Some(partition) = self.state.partition(copy.arc) else {
+            return false;
+        };
+        copy.history.is_none()
+            && !named.contains(&block.digest)
+            && entries_beside(partition, block).all(|entry| named.contains(&entry.digest))
+    }
+}
+
+/// All entries of a partition that can be read here.
+fn entries_of(partition: &Partition) -> impl Iterator<Item = &BlockEntry> {
+    partition.recent.values()
+}
+
+/// Whether these are all that it has.
+const fn is_whole(partition: &Partition) -> bool {
+    partition.history.is_none()
+}
+
+/// Those that may hold what a block holds.
+fn entries_beside<'a>(
+    partition: &'a Partition,
+    block: &'a NamedBlock,
+) -> impl Iterator<Item = &'a BlockEntry> {
+    entries_of(partition).filter(|entry| entry.range.overlaps(block.range))
+}
+
+/// Whether no seal can commit a block any more, however long its sealer slept. What is merged is put
+/// after it was committed, and its inputs are gone then.
+fn has_passed(arc: RingArc, partition: &Partition, block: &NamedBlock) -> bool {
+    let expired = block.range.end < partition.expired_before;
+    // Arcs are split and never united: nothing is committed to a wider one any more.
+    let split = arc.depth() > block.arc.depth();
+    let same = arc == block.arc;
+    let round = same && partition.next_round(block.range) > block.round;
+    expired || split || round || (same && block.level > Level(0))
+}
+
+/// Whether two arcs have anything in common: one of them is then a part of the other.
+fn meets(one: RingArc, other: RingArc) -> bool {
+    let depth = one.depth().min(other.depth());
+    let differ = one.prefix() ^ other.prefix();
+    depth == 0 || differ.leading_zeros() >= u32::from(depth)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::cluster::control::RangeKey;
+    use crate::model::{BlockId, Epoch, TimeRange, TimestampMs, Window};
+
+    fn arc(prefix: u32, depth: u8) -> RingArc {
+        RingArc::new(prefix << 28, depth).unwrap()
+    }
+
+    fn entry(id: u128, range: TimeRange, uploaded: Uploaded) -> BlockEntry {
+        BlockEntry {
+            id: BlockId(id),
+            range,
+            level: Level(0),
+            round: 1,
+            size: 1,
+            samples: 1,
+            content_sum: 0,
+            digest: Digest([u8::try_from(id).unwrap(); 32]),
+            uploaded,
+        }
+    }
+
+    fn named(digest: u8, level: u8, round: u32, range: TimeRange) -> NamedBlock {
+        NamedBlock {
+            cluster: 1,
+            arc: arc(3, 4),
+            level: Level(level),
+            range,
+            round,
+            digest: Digest([digest; 32]),
+        }
+    }
+
+    fn known(arcs: &[RingArc], change: impl Fn(&mut Partition)) -> Known {
+        let partitions = arcs.iter().map(|arc| {
+            let mut partition = Partition::new(Epoch(1), Vec::new());
+            change(&mut partition);
+            (*arc, Arc::new(partition))
+        });
+        Known::of(Arc::new(ControlState {
+            partitions: partitions.collect(),
+            ..ControlState::default()
+        }))
+    }
+
+    /// Each rule alone keeps the object. Would catch a sweeper that removes what a sealer that slept
+    /// commits afterwards, an input whose output is not uploaded, or what a manifest may name.
+    #[test]
+    fn nothing_is_a_leftover_that_may_be_needed() {
+        let (window, next) = (Window(5).range(), Window(6).range());
+        let sealed = |partition: &mut Partition| {
+            partition.rounds = BTreeMap::from([(RangeKey::from(window), 2)]);
+        };
+        let here = [arc(3, 4)];
+        let block = named(9, 0, 2, window);
+        assert!(known(&here, sealed).is_leftover(&block));
+        let coming = named(9, 0, 3, window);
+        assert!(
+            !known(&here, sealed).is_leftover(&coming),
+            "it may be committed"
+        );
+        assert!(!known(&here, sealed).is_leftover(&named(9, 0, 1, next)));
+        let expired = |partition: &mut Partition| {
+            partition.expired_before = TimestampMs(window.end.0 + 1);
+        };
+        assert!(known(&here, expired).is_leftover(&coming));
+        assert!(!known(&here, expired).is_leftover(&named(9, 0, 1, next)));
+        let named_there = |partition: &mut Partition| {
+            sealed(partition);
+            let entry = entry(9, window, Uploaded::Object);
+            partition.recent.insert(entry.id, entry);
+        };
+        assert!(!known(&here, named_there).is_leftover(&block));
+        let beside = |uploaded: Uploaded, range: TimeRange| {
+            known(&here, move |partition| {
+                sealed(partition);
+                let entry = entry(8, range, uploaded);
+                partition.recent.insert(entry.id, entry);
+            })
+        };
+        assert!(!beside(Uploaded::None, window).is_leftover(&block));
+        assert!(beside(Uploaded::None, next).is_leftover(&block));
+        assert!(beside(Uploaded::Object, window).is_leftover(&block));
+        let opaque = |partition: &mut Partition| {
+            sealed(partition);
+            partition.history = Some(Digest([1; 32]));
+        };
+        assert!(!known(&here, opaque).is_leftover(&block));
+        assert!(known(&here, |_| ()).is_leftover(&named(9, 1, 7, window)));
+    }
+
+    #[test]
+    fn arcs_that_were_split_are_passed_and_unknown_ones_are_not() {
+        let window = Window(5).range();
+        let block = named(9, 0, 1, window);
+        let halves: Vec<RingArc> = arc(3, 4).halves().unwrap().to_vec();
+        assert!(known(&halves, |_| ()).is_leftover(&block));
+        let one_waits = known(&halves, |partition| {
+            let entry = entry(8, window, Uploaded::None);
+            partition.recent.insert(entry.id, entry);
+        });
+        assert!(!one_waits.is_leftover(&block));
+        assert!(
+            !known(&[arc(2, 4)], |_| ()).is_leftover(&block),
+            "no such arc"
+        );
+        assert!(
+            !known(&[arc(2, 3)], |_| ()).is_leftover(&block),
+            "it may be split"
+        );
+        for (one, other, meet) in [
+            (arc(3, 4), arc(3, 4), true),
+            (arc(2, 3), arc(3, 4), true),
+            (arc(3, 4), arc(0, 0), true),
+            (arc(3, 4), arc(2, 4), false),
+            (arc(0, 1), arc(8, 1), false),
+        ] {
+            assert_eq!(meets(one, other), meet, "{one} {other}");
+            assert_eq!(meets(other, one), meet, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_copy_that_names_it_or_lacks_what_replaced_it_keeps_it() {
+        let window = Window(5).range();
+        let known = known(&[arc(3, 4)], |partition| {
+            let entry = entry(8, window, Uploaded::Object);
+            partition.recent.insert(entry.id, entry);
+        });
+        let copy = |entries: Vec<BlockEntry>| CatalogCopy {
+            cluster: 1,
+            arc: arc(3, 4),
+            version: 1,
+            expired_before: TimestampMs::MIN,
+            history: None,
+            entries,
+        };
+        let (new, old) = (
+            entry(8, window, Uploaded::Object),
+            entry(9, window, Uploaded::Object),
+        );
+        let block = named(9, 0, 1, window);
+        assert!(known.replaced_in(&copy(vec![new.clone()]), &block));
+        assert!(!known.replaced_in(&copy(vec![]), &block));
+        assert!(!known.replaced_in(&copy(vec![new.clone(), old]), &block));
+        let opaque = CatalogCopy {
+            history: Some(Digest([0; 32])),
+            ..copy(vec![new])
+        };
+        assert!(!known.replaced_in(&opaque, &block));
+    }
+}

@@ -1,0 +1,95 @@
+//! What a member does for its bucket, over and over: uploads, and the sweeper on whoever leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::blocks::{ArchiveStatus, BelievedTime, Sweeper, SweeperParts, Uploader, UploaderParts};
+use super::clocks::DeletionClock;
+use super::control::Control;
+use super::ways::BuildParts;
+use super::workers::Duty;
+use crate::runtime::{CancelToken, Throttle};
+
+/// What waits for the bucket is looked at so often: seals come one in minutes.
+const UPLOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The sweeper is asked so often whether it is time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// All of it.
+pub(super) struct Upkeep {
+    bucket: Option<BucketWork>,
+}
+
+/// What there is to do where there is a bucket.
+struct BucketWork {
+    uploader: Arc<Uploader>,
+    sweeper: Arc<Sweeper>,
+}
+
+impl Upkeep {
+    pub(super) fn new(
+        parts: &BuildParts<'_>,
+        control: &Arc<dyn Control>,
+        clock: DeletionClock,
+    ) -> Self {
+        let believed: BelievedTime = Arc::new(move |voters| clock.now(voters));
+        let bucket = parts.archive.map(|archive| BucketWork {
+            uploader: Arc::new(Uploader::new(UploaderParts {
+                store: Arc::clone(parts.store),
+                control: Arc::clone(control),
+                archive: archive.clone(),
+                clock: Arc::clone(&parts.world.clock),
+                chance: Arc::clone(&parts.world.chance),
+                me: parts.me,
+                throttle: Throttle::new(parts.settings.cluster.copy_bandwidth.0),
+            })),
+            sweeper: Arc::new(Sweeper::new(SweeperParts {
+                archive: archive.clone(),
+                control: Arc::clone(control),
+                clock: Arc::clone(&parts.world.clock),
+                believed,
+                chance: Arc::clone(&parts.world.chance),
+            })),
+        });
+        Self { bucket }
+    }
+
+    /// Threads that do it.
+    pub(super) fn duties(&self) -> Vec<Duty> {
+        let mut duties = Vec::new();
+        if let Some(bucket) = &self.bucket {
+            let uploader = Arc::clone(&bucket.uploader);
+            let upload = move |cancel: &CancelToken| uploader.round(cancel);
+            duties.push(Duty::new("cairn-upload", UPLOAD_INTERVAL, upload));
+            let sweeper = Arc::clone(&bucket.sweeper);
+            let sweep = move |cancel: &CancelToken| sweeper.round(cancel);
+            duties.push(Duty::new("cairn-sweep", SWEEP_INTERVAL, sweep));
+        }
+        duties
+    }
+
+    /// The bucket for a person, where there is one.
+    pub(super) fn archive(&self) -> Option<ArchiveStatus> {
+        Some(self.bucket.as_ref()?.uploader.status())
+    }
+
+    /// What keeps it from its work, beside what the bucket's status says.
+    pub(super) fn trouble(&self) -> Vec<String> {
+        let bucket = self.bucket.as_ref();
+        bucket
+            .and_then(|b| b.sweeper.trouble())
+            .into_iter()
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn uploader(&self) -> &Uploader {
+        &self.bucket.as_ref().unwrap().uploader
+    }
+
+    #[cfg(test)]
+    pub(super) fn sweeper(&self) -> &Sweeper {
+        &self.bucket.as_ref().unwrap().sweeper
+    }
+}
