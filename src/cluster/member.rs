@@ -304,10 +304,7 @@ impl LocalMember {
             }
             None => around.replication_factor = 1,
         }
-        let sweeper = self.sweeper.as_ref();
-        around
-            .trouble
-            .extend(sweeper.and_then(|sweeper| sweeper.trouble()));
+        around.trouble.extend(self.upkeep.trouble());
         around.trouble.extend(self.gate.refusing());
         describe(&state, around)
     }

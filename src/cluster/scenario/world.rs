@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::clocks::DeletionClock;
-use crate::cluster::member::LocalMember;
 use crate::cluster::opening::MemberSettings;
 use crate::cluster::retention::Retention;
+use crate::cluster::{clocks::DeletionClock, member::LocalMember};
 use crate::model::*;
 use crate::runtime::{
     Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
