@@ -4,11 +4,8 @@
 mod bucket;
 mod merging;
 mod restore;
-<<<<<<< HEAD
 mod splitting;
-=======
 mod sweep;
->>>>>>> c2ac4e4 (archive: the sweeper removes what nobody needs any more; retention asks the voters for the time)
 mod three;
 mod world;
 
