@@ -9,13 +9,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::batch::{NO_PART, RoutedBatch};
 use super::error::WriteError;
 use super::majority::{Said, Standing, Tally};
 use super::routing::{Place, RoutingTable};
 use crate::model::{Incarnation, RingArc};
-
-/// No part of the attempt.
-const NONE: u32 = u32::MAX;
 
 /// A partition of an attempt.
 #[derive(Debug)]
@@ -51,17 +49,17 @@ pub(super) struct Attempt {
 pub(super) type Missed = (Incarnation, RingArc);
 
 impl Attempt {
-    /// An attempt for what lies at these places.
+    /// An attempt for a batch, whose floats are told their parts.
     ///
     /// # Errors
-    /// When the ring has no partition there.
+    /// When the ring has no partition for some of it.
     pub(super) fn new(
         table: Arc<RoutingTable>,
-        places: impl Iterator<Item = Place>,
+        batch: &mut RoutedBatch,
     ) -> Result<Self, WriteError> {
-        let mut numbers = vec![NONE; table.partitions().len()];
+        let mut numbers = vec![NO_PART; table.partitions().len()];
         let mut ring_positions = Vec::new();
-        for place in places {
+        let mut number_of = |place: Place| {
             let number = table
                 .find(place)
                 .and_then(|(at, _)| Some((at, numbers.get_mut(at)?)));
@@ -70,11 +68,23 @@ impl Attempt {
                     reason: "the ring has no partition for some of the series yet: try again in a moment".to_owned(),
                 });
             };
-            if *number == NONE {
-                *number = u32::try_from(ring_positions.len()).unwrap_or(NONE);
+            if *number == NO_PART {
+                *number = u32::try_from(ring_positions.len()).unwrap_or(NO_PART);
                 ring_positions.push(at);
             }
+            Ok(*number)
+        };
+        for sample in &mut batch.floats {
+            sample.part = if RoutedBatch::is_stale(sample.route) {
+                NO_PART
+            } else {
+                number_of(sample.place)?
+            };
         }
+        for place in batch.other_places() {
+            number_of(place)?;
+        }
+        batch.sort_by_part(ring_positions.len());
         let part = |at: &usize| {
             Some(Part {
                 at: *at,
@@ -106,7 +116,7 @@ impl Attempt {
     pub(super) fn part_of(&self, place: Place) -> Option<usize> {
         let (at, _) = self.table.find(place)?;
         let number = *self.numbers.get(at)?;
-        (number != NONE).then_some(number as usize)
+        (number != NO_PART).then_some(number as usize)
     }
 
     /// Notes what a member says of some parts. `true`: nobody waits any more, and members that

@@ -15,9 +15,15 @@ use crate::store::{AppendBatch, Appended, OtherSample, SeriesId};
 pub(super) struct RoutedFloat {
     pub(super) route: Route,
     pub(super) place: Place,
+    /// Which part of its attempt it is, once there is one; [`NO_PART`] before, and for ever when it
+    /// goes nowhere.
+    pub(super) part: u32,
     pub(super) at: TimestampMs,
     pub(super) value: f64,
 }
+
+/// No part of an attempt.
+pub(super) const NO_PART: u32 = u32::MAX;
 
 /// Something else on its way.
 #[derive(Clone, Debug)]
@@ -37,6 +43,11 @@ pub(super) struct RoutedBatch {
     pub(super) others: Vec<Routed<OtherSample>>,
     pub(super) exemplars: Vec<Routed<Exemplar>>,
     pub(super) metadata: Vec<(Place, Family)>,
+    /// Positions of the floats, part by part of the attempt: who needs some of the parts does not
+    /// look at all samples for it.
+    by_part: Vec<u32>,
+    /// Where each part ends there.
+    part_ends: Vec<u32>,
     memory: Room,
 }
 
@@ -124,6 +135,8 @@ impl RoutedBatch {
             others: Vec::with_capacity(batch.others.len()),
             exemplars: Vec::with_capacity(batch.exemplars.len()),
             metadata: Vec::with_capacity(batch.metadata.len()),
+            by_part: Vec::new(),
+            part_ends: Vec::new(),
             memory: memory.take(bytes_of(batch.floats.len(), others))?,
         };
         let mut locals = Locals::default();
@@ -145,6 +158,7 @@ impl RoutedBatch {
             routed.floats.push(RoutedFloat {
                 route,
                 place,
+                part: NO_PART,
                 at: sample.at,
                 value: sample.value,
             });
@@ -195,6 +209,8 @@ impl RoutedBatch {
             others: others.collect(),
             exemplars: exemplars.collect(),
             metadata: metadata.collect(),
+            by_part: Vec::new(),
+            part_ends: Vec::new(),
             memory: self.memory.memory.take(0)?,
         };
         let rest = part.others.len() + part.exemplars.len() + part.metadata.len();
@@ -239,15 +255,55 @@ impl RoutedBatch {
         }
     }
 
-    /// The places of everything that goes somewhere.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
-        let floats = self.floats.iter().map(|s| (s.route, s.place));
+    /// The places of everything but floats that goes somewhere.
+    pub(super) fn other_places(&self) -> impl Iterator<Item = Place> {
         let others = self.others.iter().map(|s| (s.route, s.place));
         let exemplars = self.exemplars.iter().map(|s| (s.route, s.place));
-        let all = floats.chain(others).chain(exemplars);
+        let all = others.chain(exemplars);
         let all = all.filter(|(route, _)| *route != NOBODY);
         let metadata = self.metadata.iter().map(|(place, _)| *place);
         all.map(|(_, place)| place).chain(metadata)
+    }
+
+    /// Sorts the floats by the part of the attempt that each was given; within a part they stay in
+    /// their order.
+    pub(super) fn sort_by_part(&mut self, parts: usize) {
+        let mut next = vec![0u32; parts];
+        for sample in &self.floats {
+            if let Some(count) = next.get_mut(sample.part as usize) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for count in &mut next {
+            (*count, sum) = (sum, sum + *count);
+        }
+        self.by_part = vec![0; sum as usize];
+        for (at, sample) in (0u32..).zip(&self.floats) {
+            let Some(next) = next.get_mut(sample.part as usize) else {
+                continue;
+            };
+            if let Some(place) = self.by_part.get_mut(*next as usize) {
+                *place = at;
+            }
+            *next += 1;
+        }
+        self.part_ends = next;
+    }
+
+    /// The floats of some parts with their positions, part by part.
+    pub(super) fn floats_of(
+        &self,
+        parts: impl Iterator<Item = usize>,
+    ) -> impl Iterator<Item = (u32, &RoutedFloat)> {
+        let range = |part: usize| {
+            let before = part.checked_sub(1);
+            let begin = before.map_or(Some(&0), |before| self.part_ends.get(before));
+            let (begin, end) = begin.zip(self.part_ends.get(part))?;
+            self.by_part.get(*begin as usize..*end as usize)
+        };
+        let positions = parts.filter_map(range).flatten();
+        positions.filter_map(|at| Some((*at, self.floats.get(*at as usize)?)))
     }
 
     /// Bytes that it counts.

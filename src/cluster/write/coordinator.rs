@@ -156,7 +156,7 @@ impl Coordinator {
         self.show_sizes();
         let table = ground.table.load_full();
         self.leave_out_unregistered(&mut routed, &locals, &table, &mut stale);
-        let attempt = Arc::new(Attempt::new(table, routed.places())?);
+        let attempt = Arc::new(Attempt::new(table, &mut routed)?);
         let (local, forgotten) = append_here(
             (self.ground.replica.as_ref(), &self.gate),
             (&routed, &locals),
@@ -284,9 +284,9 @@ impl Coordinator {
         ground.metrics.retries.inc();
         let old = &before.attempt.table;
         let is_short = |place: Place| old.find(place).is_some_and(|(at, _)| short.contains(&at));
-        let (routed, locals) = before.batch.part(&ground.routes, is_short)?;
+        let (mut routed, locals) = before.batch.part(&ground.routes, is_short)?;
         let table = ground.table.load_full();
-        let attempt = Arc::new(Attempt::new(table, routed.places())?);
+        let attempt = Arc::new(Attempt::new(table, &mut routed)?);
         let (local, forgotten) = append_here(
             (self.ground.replica.as_ref(), &self.gate),
             (&routed, &locals),

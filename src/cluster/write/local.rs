@@ -61,7 +61,7 @@ pub(super) fn append_here(
         let part = attempt.part_of(place);
         part.is_some_and(|part| takes.get(part).copied().unwrap_or(false))
     };
-    let chosen = ChosenHere::of(routed, locals, goes);
+    let chosen = ChosenHere::of(routed, locals, &takes, goes);
     let result = replica.append(&chosen.batch());
     drop(inside);
     let result = match result {
@@ -97,7 +97,12 @@ struct ChosenHere {
 }
 
 impl ChosenHere {
-    fn of(routed: &RoutedBatch, locals: &Locals, goes: impl Fn(Place) -> bool) -> Self {
+    fn of(
+        routed: &RoutedBatch,
+        locals: &Locals,
+        takes: &[bool],
+        goes: impl Fn(Place) -> bool,
+    ) -> Self {
         let mut chosen = Self {
             floats: Vec::with_capacity(routed.floats.len()),
             float_positions: Vec::with_capacity(routed.floats.len()),
@@ -107,8 +112,10 @@ impl ChosenHere {
             exemplar_positions: Vec::new(),
             metadata: Vec::new(),
         };
+        // In the order of the request, which is that of the head's numbers: the log has them in runs.
         for ((at, sample), series) in (0u32..).zip(&routed.floats).zip(&locals.floats) {
-            if !RoutedBatch::is_stale(sample.route) && goes(sample.place) {
+            let is_taken = takes.get(sample.part as usize).copied().unwrap_or(false);
+            if is_taken && !RoutedBatch::is_stale(sample.route) {
                 chosen.float_positions.push(at);
                 chosen.floats.push(FloatSample {
                     series: *series,

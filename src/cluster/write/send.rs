@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::Attempt;
-use super::batch::RoutedBatch;
+use super::batch::{RoutedBatch, RoutedFloat};
 use super::frame::{Encoder, LabelsOf};
 use super::routes::{Labels, Route, Routes};
 use super::routing::Place;
@@ -44,6 +44,12 @@ impl Wanted {
         }
     }
 
+    /// Their numbers.
+    fn numbers(&self) -> impl Iterator<Item = usize> {
+        let parts = self.parts.iter().enumerate();
+        parts.filter_map(|(number, wanted)| wanted.then_some(number))
+    }
+
     #[inline]
     fn has(&self, attempt: &Attempt, place: Place) -> bool {
         self.is_all
@@ -79,9 +85,9 @@ pub(super) fn encode(
     let goes =
         |route: Route, place: Place| !RoutedBatch::is_stale(route) && wanted.has(attempt, place);
     let mut lost: Vec<Place> = Vec::new();
-    for (at, sample) in (0u32..).zip(&batch.floats) {
-        if !goes(sample.route, sample.place) {
-            continue;
+    let mut float = |(at, sample): (u32, &RoutedFloat)| {
+        if RoutedBatch::is_stale(sample.route) {
+            return;
         }
         if encoder.float(sample.route, sample.at, sample.value, labels) {
             sent.items += 1;
@@ -89,6 +95,11 @@ pub(super) fn encode(
             sent.stale_floats.push(at);
             lost.push(sample.place);
         }
+    };
+    if wanted.is_all {
+        (0u32..).zip(&batch.floats).for_each(float);
+    } else {
+        batch.floats_of(wanted.numbers()).for_each(&mut float);
     }
     for (at, other) in (0u32..).zip(&batch.others) {
         if !goes(other.route, other.place) {
