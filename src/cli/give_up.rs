@@ -20,7 +20,7 @@ pub(super) enum GiveUp {
     ///
     /// It must be down, and what it holds must be left without it: the others replace what it held
     /// from their own copies. If it comes back, it is told so and stops: its data directory is then
-    /// to be set aside, and it joins as a new node.
+    /// set aside at its next start, and it joins as a new node.
     Forget(Forget),
     /// Let partitions go on that have lost a majority of their members for good.
     ///
@@ -79,7 +79,7 @@ impl Forget {
         let held = text(found, "holds");
         if !self.yes {
             return Err(format!(
-                "{} (incarnation {}, {}) holds {held} replicas. Forgotten, it never counts again: what it holds is copied from the other members, and if it comes back it stops and its data directory is to be set aside. If that is what you want: cairn ring forget {} --yes",
+                "{} (incarnation {}, {}) holds {held} replicas. Forgotten, it never counts again: what it holds is copied from the other members, and if it comes back it stops, and the start after that sets its data directory aside and joins as a new node. If that is what you want: cairn ring forget {} --yes",
                 self.node,
                 text(found, "incarnation"),
                 text(found, "health"),

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::assembly::{alone, among_others, deletion_clock, new_merger, open_archive, open_store};
 use super::blocks::Archive;
-use super::control::{Control, ControlState};
+use super::control::{Control, ControlState, why_aside};
 use super::decisions::{Decisions, Loss};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
@@ -76,8 +76,20 @@ impl LocalMember {
         world: &World,
         registry: &mut Registry,
     ) -> Result<Self, Error> {
-        let directory = DataDir::open(&settings.data_dir, world.chance.as_ref())?;
-        let engine = open_engine(directory.path(), settings.engine_cache_bytes)?;
+        let mut directory = DataDir::open(&settings.data_dir, world.chance.as_ref())?;
+        let mut engine = open_engine(directory.path(), settings.engine_cache_bytes)?;
+        if settings.discovery.main.kind != DiscoveryKind::None
+            && let Some(reason) = why_aside(engine.as_ref())?
+        {
+            drop(engine);
+            let (anew, aside) = directory.set_aside(world.chance.as_ref())?;
+            tracing::warn!(
+                reason, to = %aside.display(), incarnation = %anew.incarnation(),
+                "what this node held is set aside, and it joins as a new one: delete that folder when the cluster is quiet"
+            );
+            directory = anew;
+            engine = open_engine(directory.path(), settings.engine_cache_bytes)?;
+        }
         Self::open_on(engine, directory, settings, world, registry)
     }
 

@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::aside;
 use super::error::Error;
 use super::log::{DirDisk, LogDisk};
 use crate::model::Incarnation;
@@ -74,6 +75,7 @@ impl DataDir {
         let (incarnation, new) = match fs::metadata(&identity) {
             Ok(_) => (read_identity(&identity)?, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                aside::finish(path, &HARMLESS)?;
                 refuse_foreign(path)?;
                 let incarnation = Incarnation(chance.next_u128());
                 write_identity(path, incarnation)?;
@@ -91,6 +93,23 @@ impl DataDir {
         })
     }
 
+    /// Sets everything in it aside, in the folder `old-<incarnation>`, and begins anew under
+    /// another identity. Nothing in it may be open.
+    ///
+    /// # Errors
+    /// When something cannot be moved; the next [`DataDir::open`] goes on then.
+    pub fn set_aside(self, chance: &dyn Chance) -> Result<(Self, PathBuf), Error> {
+        let aside = aside::set_aside(&self.path, self.incarnation, IDENTITY_FILE, &HARMLESS)?;
+        let incarnation = Incarnation(chance.next_u128());
+        write_identity(&self.path, incarnation)?;
+        let anew = Self {
+            incarnation,
+            new: true,
+            ..self
+        };
+        Ok((anew, aside))
+    }
+
     /// Whether a directory is one already.
     #[must_use]
     pub fn is_one(path: &Path) -> bool {
@@ -100,7 +119,7 @@ impl DataDir {
     /// Whether a file of this name may lie in a directory that is nobody's yet.
     #[must_use]
     pub fn is_harmless(name: &str) -> bool {
-        HARMLESS.contains(&name)
+        HARMLESS.contains(&name) || aside::is_aside(name)
     }
 
     /// The directory.
@@ -293,6 +312,48 @@ mod tests {
         fs::write(root.path().join(IDENTITY_NEW), "cai").unwrap();
         fs::create_dir(root.path().join("lost+found")).unwrap();
         assert!(open(root.path(), 1).unwrap().is_new());
+    }
+
+    /// Would catch a directory that keeps its identity and loses what it acknowledged, and one
+    /// that cannot be used any more after a crash in between.
+    #[test]
+    fn what_is_set_aside_is_whole_and_its_place_is_new_after_a_crash_at_any_step() {
+        for crash_after in 0..4 {
+            let root = tempfile::tempdir().unwrap();
+            let first = open(root.path(), 1).unwrap();
+            let old = first.incarnation();
+            for folder in ["engine", "log"] {
+                fs::create_dir(root.path().join(folder)).unwrap();
+                fs::write(root.path().join(folder).join("it"), folder).unwrap();
+            }
+            let aside = root.path().join(format!("old-{old}"));
+            let anew = if crash_after == 0 {
+                let (anew, to) = first.set_aside(&SeededChance::new(2)).unwrap();
+                assert_eq!(to, aside);
+                anew
+            } else {
+                drop(first);
+                // What is left when it ends after so many moves.
+                fs::create_dir(&aside).unwrap();
+                fs::write(aside.join("still moving"), "").unwrap();
+                let moves = [IDENTITY_FILE, "engine", "log"];
+                for name in moves.iter().take(crash_after) {
+                    fs::rename(root.path().join(name), aside.join(name)).unwrap();
+                }
+                open(root.path(), 2).unwrap()
+            };
+            assert!(anew.is_new() && anew.incarnation() != old);
+            let incarnation = anew.incarnation();
+            drop(anew);
+            for folder in ["engine", "log"] {
+                assert!(!root.path().join(folder).exists());
+                let there = fs::read_to_string(aside.join(folder).join("it")).unwrap();
+                assert_eq!(there, folder);
+            }
+            assert_eq!(read_identity(&aside.join(IDENTITY_FILE)).unwrap(), old);
+            assert!(!aside.join("still moving").exists());
+            assert_eq!(open(root.path(), 3).unwrap().incarnation(), incarnation);
+        }
     }
 
     #[test]

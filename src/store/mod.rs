@@ -4,6 +4,7 @@ mod absorb;
 mod adopt;
 mod align;
 mod applied;
+mod aside;
 mod block;
 mod cardinality;
 mod digest;

@@ -300,7 +300,9 @@ pub enum Refusal {
         known: u64,
     },
     /// The incarnation was given up for ever.
-    #[error("the incarnation {0} is gone: set its data directory aside and start with a new one")]
+    #[error(
+        "the incarnation {0} is gone, given up for ever: its next start sets the data directory aside and joins as a new node"
+    )]
     Gone(Incarnation),
     /// No such node.
     #[error("no node of the incarnation {0} has ever announced itself")]

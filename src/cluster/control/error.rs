@@ -62,7 +62,7 @@ pub enum ControlError {
     /// Peers remember more of this data directory than it holds: it was set back, and what it
     /// promised since is lost here.
     #[error(
-        "this data directory is an old image: its {what} is {mine}, and {peer} remembers {remembered}; it is to be set aside and moved in as a new node"
+        "this data directory is an old image: its {what} is {mine}, and {peer} remembers {remembered}; the next start sets it aside as old-..., and joins as a new node under the same name"
     )]
     RolledBack {
         /// What lies behind.

@@ -34,6 +34,7 @@ pub use founding::{Introduction, begin_session, join_or_found};
 pub use local::LocalControl;
 pub(in crate::cluster) use raft::can_be_spared;
 pub(in crate::cluster) use raft::rebuild;
+pub(in crate::cluster) use raft::why_aside;
 pub use raft::{
     ControlMetrics, Ending, FoundingLeave, Greeting, GroupParts, Position, RaftControl, Survivor,
     Timings,
@@ -105,11 +106,12 @@ pub trait Control: Send + Sync + 'static {
     /// state is at least as new.
     fn changed(&self) -> watch::Receiver<u64>;
 
-    /// Who leads the control group, as far as is known here.
+    /// Who leads the control group, as far as is known here. A leader names itself only as long as
+    /// a majority confirms it: left alone there is nobody who could tell what is lost.
     fn leader(&self) -> Option<Incarnation>;
 
-    /// Whether this node leads it, as far as is known here: a leader that is cut off believes so
-    /// for a while, and what it proposes then is not committed.
+    /// Whether this node leads it and a majority has confirmed that lately: for that long one that
+    /// was cut off goes on believing so, and what it proposes then is not committed.
     fn is_leader(&self) -> bool;
     /// The state as it is, where this node leads and a majority of the voters confirms that after
     /// the call; what cannot be undone is done on its word alone. `None`: nobody confirms it.

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::machine::Published;
 use super::metrics::ControlMetrics;
 use super::network::{HOPS_MAX, Peers, garbled};
+use super::open::note_given_up;
 use super::sessions::{Position, Sessions};
 use super::settings::{FoundingLeave, Timings};
 use super::types::{GroupNode, NodeId, Proposal, Raft, Reply, number_of};
@@ -44,10 +45,10 @@ pub enum Ending {
     /// else is to be done.
     #[error("{0}")]
     OldSession(String),
-    /// The cluster has given this data directory up for ever: it is to be set aside, and the node
-    /// moved in as a new one.
+    /// The cluster has given this data directory up for ever: the next start sets it aside, and the
+    /// node is moved in as a new one.
     #[error(
-        "the cluster has given this node up: its data directory is to be set aside and the node moved in as a new one"
+        "the cluster has given this data directory up: the next start sets it aside as old-..., and joins as a new node under the same name"
     )]
     GivenUp,
     /// The cluster does not take this start, and nothing that comes later can mend it.
@@ -106,6 +107,11 @@ impl RaftControl {
     pub(in crate::cluster) async fn abandon(&self) {
         self.end_duties();
         let _ = self.raft.shutdown().await;
+    }
+
+    /// Whether this node leads as far as it knows itself: nobody may hear it any more.
+    fn believes_to_lead(&self) -> bool {
+        self.raft.metrics().borrow().state == ServerState::Leader
     }
 
     /// The term that this node leads, if a majority has confirmed that lately.
@@ -179,6 +185,11 @@ impl RaftControl {
     }
 
     pub(super) fn end(&self, ending: Ending) {
+        if ending == Ending::GivenUp
+            && let Err(error) = note_given_up(self.engine.as_ref())
+        {
+            tracing::warn!(%error, "the next start will have to be told once more that this directory is given up");
+        }
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
             if first {
@@ -357,12 +368,16 @@ impl Control for RaftControl {
     }
 
     fn leader(&self) -> Option<Incarnation> {
+        if self.believes_to_lead() {
+            // The library's leader never steps down by itself: left alone, it would be named for ever.
+            return self.leads_surely().map(|_| self.incarnation);
+        }
         let leader = self.raft.metrics().borrow().current_leader?;
         self.node(leader).map(|node| node.incarnation)
     }
 
     fn is_leader(&self) -> bool {
-        self.raft.metrics().borrow().state == ServerState::Leader
+        self.leads_surely().is_some()
     }
 
     fn confirmed(&self) -> Option<Confirmed> {

@@ -11,6 +11,7 @@ use super::founding::Standing;
 use super::group::{Ending, RaftControl};
 use super::hello::{self, Greeting, To};
 use super::network::HOPS_MAX;
+use super::open::note_given_up;
 use super::wire::{messages as pb, wide};
 use crate::cluster::control::command::{ClusterId, Command, Outcome, Refusal};
 use crate::cluster::control::wire_parts::read_wide;
@@ -52,6 +53,9 @@ impl RaftControl {
                 }
                 Ok(Standing::Waiting(reason)) => reason,
                 Err(error) if is_final(&error) => {
+                    if is_gone(&error) {
+                        note_given_up(self.engine.as_ref())?;
+                    }
                     // Whoever belonged to the cluster before serves already: it must end too.
                     self.end(Ending::Refused(error.to_string()));
                     return Err(error);
@@ -266,6 +270,17 @@ fn one_cluster(greetings: &[(String, Greeting)]) -> Result<Option<ClusterId>, Co
         }
     }
     Ok(found.map(|(cluster, _)| cluster))
+}
+
+/// Whether the cluster has given this data directory up.
+const fn is_gone(error: &ControlError) -> bool {
+    matches!(
+        error,
+        ControlError::Refused {
+            refusal: Refusal::Gone(_),
+            ..
+        }
+    )
 }
 
 /// Whether nothing that comes later can mend it.

@@ -34,6 +34,7 @@ pub use hello::Greeting;
 pub(in crate::cluster) use liveness::can_be_spared;
 pub use metrics::ControlMetrics;
 pub use open::GroupParts;
+pub(in crate::cluster) use open::why_aside;
 pub use rebuild::Survivor;
 pub(in crate::cluster) use rebuild::rebuild;
 pub use sessions::Position;

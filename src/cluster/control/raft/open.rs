@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::decision;
 use super::duties;
-use super::group::{LOG_KEEPS, RaftControl, fatal};
+use super::group::{Ending, LOG_KEEPS, RaftControl, fatal};
 use super::hello::{self, Greeting, To};
 use super::log_store::LogStore;
 use super::machine::{Machine, adopt};
@@ -36,6 +36,8 @@ const SNAPSHOT_EVERY: u64 = 256;
 
 /// Where it is kept that this directory is an old image.
 const OLD_IMAGE_KEY: &[u8] = b"raft/old_image";
+/// Where it is kept that the cluster has given this directory up.
+const GIVEN_UP_KEY: &[u8] = b"raft/given_up";
 
 /// Bytes of one chunk of a snapshot.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -115,6 +117,29 @@ fn refuse_old_image(engine: &dyn Engine) -> Result<(), ControlError> {
     let image = decode::<pb::OldImage>(bytes.as_slice(), "the mark of an old image");
     let unreadable = |error| ControlError::Unreadable { index: 0, error };
     Err(rolled_back(image.map_err(unreadable)?))
+}
+
+/// Why the cluster takes this directory no more, however often it is started: it is to be set
+/// aside.
+///
+/// # Errors
+/// When it cannot be read.
+pub(in crate::cluster) fn why_aside(engine: &dyn Engine) -> Result<Option<String>, ControlError> {
+    if engine.get(Space::Control, GIVEN_UP_KEY)?.is_some() {
+        return Ok(Some(Ending::GivenUp.to_string()));
+    }
+    match refuse_old_image(engine) {
+        Ok(()) => Ok(None),
+        Err(error @ ControlError::RolledBack { .. }) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Notes that the cluster has given this directory up.
+pub(super) fn note_given_up(engine: &dyn Engine) -> Result<(), ControlError> {
+    let mut batch = Batch::new();
+    batch.put(Space::Control, GIVEN_UP_KEY, b"");
+    Ok(engine.write(batch, Durability::Synced)?)
 }
 
 /// What peers remember of this node must not lie ahead of what it holds. Gives the highest position

@@ -689,7 +689,7 @@ fn who_was_given_up_must_set_its_directory_aside() {
         world.control(leader).propose_soon(&gone).await.unwrap();
         let error = world.open(node).await.unwrap_err();
         assert!(
-            error.to_string().contains("set its data directory aside"),
+            error.to_string().contains("sets the data directory aside"),
             "{error}"
         );
     });
@@ -877,6 +877,27 @@ fn a_follower_that_hears_nothing_does_not_disturb_the_others() {
         }
         let outcome = world.control(deaf).propose_soon(&harmless()).await;
         assert_eq!(outcome.unwrap(), Outcome::Applied);
+    });
+}
+
+/// Would catch a survivor that goes on answering as the group's leader: whoever asks it what is
+/// lost would be told "nothing".
+#[test]
+fn a_leader_that_is_left_alone_names_nobody() {
+    runtime().block_on(async {
+        let world = three(Way::Record).await;
+        let leader = world.leader().unwrap();
+        assert_eq!(world.control(leader).leader(), Some(Incarnation(leader)));
+        for other in world.nodes.keys().copied().filter(|n| *n != leader) {
+            for (from, to) in [(leader, other), (other, leader)] {
+                world.network.cut(Incarnation(from), Incarnation(to), true);
+            }
+        }
+        world
+            .until("it knows", |world| {
+                world.control(leader).leader().is_none() && !world.control(leader).is_leader()
+            })
+            .await;
     });
 }
 
