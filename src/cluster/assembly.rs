@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::blocks::{Archive, may_found};
+use super::blocks::{Archive, BucketReads, may_found};
 use super::clocks::DeletionClock;
 use super::control::{Control, ControlState, LocalControl, join_or_found};
 use super::data::DataPeers;
@@ -18,7 +18,10 @@ use super::together::{Joined, Together};
 use super::ways::BuildParts;
 use crate::archive::{ArchiveKind, ArchiveMetrics};
 use crate::model::{FOUNDING_DEPTH, Incarnation};
-use crate::store::{DataDir, Engine, HeadSettings, Store, StoreParts};
+use crate::store::{
+    DataDir, Engine, HeadSettings, Store, StoreParts, TierMetrics, TierParts, cache_bytes,
+    disk_bytes,
+};
 
 /// The parts that talk to peers; on a node that is alone, what does without them.
 pub(super) fn among_others(
@@ -108,13 +111,14 @@ pub(super) fn alone(
 pub(super) fn open_store(
     engine: Arc<dyn Engine>,
     directory: DataDir,
+    tier: Option<TierParts>,
     state: &ControlState,
     settings: &MemberSettings,
     world: &World,
 ) -> Result<Arc<Store>, Error> {
     let depths = state.partitions.keys().map(|arc| arc.depth());
     let depth = depths.min().unwrap_or(FOUNDING_DEPTH);
-    let store = Store::open(StoreParts {
+    let parts = StoreParts {
         directory,
         engine,
         cluster_id: state.cluster.map_or(0, |cluster| cluster.0),
@@ -127,7 +131,8 @@ pub(super) fn open_store(
         decoded_bytes_max: settings.decoded_cache_bytes,
         clock: Arc::clone(&world.clock),
         chance: Arc::clone(&world.chance),
-    })?;
+    };
+    let store = Store::open_tiered(parts, tier)?;
     store.align(&state.partitions.keys().copied().collect())?;
     Ok(Arc::new(store))
 }
@@ -143,4 +148,25 @@ pub(super) fn deletion_clock(
         me,
         peers: together.map(|together| together.peers.clone()),
     }
+}
+
+/// How the store reads blocks that are only in the bucket, where there is one.
+pub(super) fn new_tier(
+    archive: Option<&Archive>,
+    settings: &MemberSettings,
+    world: &World,
+    directory: &DataDir,
+    registry: &mut Registry,
+) -> Option<TierParts> {
+    let (clock, chance) = (Arc::clone(&world.clock), Arc::clone(&world.chance));
+    let remote = BucketReads::new(archive?, clock, chance, world.runtime.clone());
+    // A disk of unknown size: no cache.
+    let disk = disk_bytes(directory.path()).unwrap_or(0);
+    Some(TierParts {
+        remote: Arc::new(remote),
+        cache_bytes_max: cache_bytes(&settings.retention, disk),
+        free_min: settings.disk.min_free.0.saturating_mul(2),
+        index_bytes_max: settings.index_cache_bytes,
+        metrics: TierMetrics::register(registry),
+    })
 }

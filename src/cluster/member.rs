@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
-use super::assembly::{alone, among_others, deletion_clock, new_merger, open_archive, open_store};
+use super::assembly::{
+    alone, among_others, deletion_clock, new_merger, new_tier, open_archive, open_store,
+};
 use super::blocks::Archive;
 use super::control::{Control, ControlState, why_aside};
 use super::decisions::{Decisions, Loss};
@@ -25,6 +27,7 @@ use super::retention::Retention;
 use super::ring::{Plan, plan};
 use super::seal::{Busy, Sealer, SealerParts};
 use super::status::{ClusterStatus, Surroundings, describe};
+use super::tiering::Tiering;
 use super::together::{Joined, Together};
 use super::upkeep::Upkeep;
 use super::watch::Watch;
@@ -202,7 +205,8 @@ impl LocalMember {
             None => alone(&engine, me, settings, world, archive.as_ref())?,
         };
         let state = control.state();
-        let store = open_store(engine, directory, &state, settings, world)?;
+        let tier = new_tier(archive.as_ref(), settings, world, &directory, registry);
+        let store = open_store(engine, directory, tier, &state, settings, world)?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
         let parts = BuildParts {
             store: &store,
@@ -231,6 +235,7 @@ impl LocalMember {
             peers,
             busy,
         }));
+        Tiering::of(&parts, &control).decide(&state);
         match &together {
             // What is missing is fetched by the worker: nobody waits for it here.
             Some(together) => together.follow_ring()?,

@@ -35,6 +35,7 @@ mod settings;
 #[cfg(test)]
 mod sim;
 mod status;
+mod tiering;
 mod together;
 mod upkeep;
 mod version;

@@ -51,6 +51,8 @@ pub struct MemberSettings {
     pub engine_cache_bytes: u64,
     /// How much of what queries have decoded is kept for the next ones.
     pub decoded_cache_bytes: u64,
+    /// How much of the indexes of blocks in the bucket is kept.
+    pub index_cache_bytes: u64,
     /// What is held here for peers.
     pub peer_memory: PeerMemory,
     /// When windows are sealed.

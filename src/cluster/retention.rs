@@ -28,6 +28,12 @@ impl Retention {
         clock: DeletionClock,
         settings: RetentionSettings,
     ) -> Self {
+        // Where there is a bucket, what does not fit here is read there, and nothing is deleted.
+        let local_size = settings.local_size.filter(|_| !store.has_tier());
+        let settings = RetentionSettings {
+            local_size,
+            ..settings
+        };
         Self {
             store,
             control,

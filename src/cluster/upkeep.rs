@@ -1,4 +1,5 @@
-//! What a member does for its bucket, over and over: uploads, and the sweeper on whoever leads.
+//! What a member does for its bucket, over and over: uploads, letting go of what is there, and the
+//! sweeper on whoever leads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use super::blocks::{ArchiveStatus, BelievedTime, Sweeper, SweeperParts, Uploader, UploaderParts};
 use super::clocks::DeletionClock;
 use super::control::Control;
+use super::tiering::Tiering;
 use super::ways::BuildParts;
 use super::workers::Duty;
 use crate::runtime::{CancelToken, Throttle};
@@ -16,6 +18,9 @@ const UPLOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// The sweeper is asked so often whether it is time.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
+/// What may leave the disk for the bucket is looked at so often: it has been there for hours.
+const TIER_INTERVAL: Duration = Duration::from_secs(10);
+
 /// All of it.
 pub(super) struct Upkeep {
     bucket: Option<BucketWork>,
@@ -25,6 +30,7 @@ pub(super) struct Upkeep {
 struct BucketWork {
     uploader: Arc<Uploader>,
     sweeper: Arc<Sweeper>,
+    tiering: Arc<Tiering>,
 }
 
 impl Upkeep {
@@ -35,6 +41,7 @@ impl Upkeep {
     ) -> Self {
         let believed: BelievedTime = Arc::new(move |voters| clock.now(voters));
         let bucket = parts.archive.map(|archive| BucketWork {
+            tiering: Arc::new(Tiering::of(parts, control)),
             uploader: Arc::new(Uploader::new(UploaderParts {
                 store: Arc::clone(parts.store),
                 control: Arc::clone(control),
@@ -65,6 +72,9 @@ impl Upkeep {
             let sweeper = Arc::clone(&bucket.sweeper);
             let sweep = move |cancel: &CancelToken| sweeper.round(cancel);
             duties.push(Duty::new("cairn-sweep", SWEEP_INTERVAL, sweep));
+            let tiering = Arc::clone(&bucket.tiering);
+            let tier = move |cancel: &CancelToken| tiering.round(cancel);
+            duties.push(Duty::new("cairn-tier", TIER_INTERVAL, tier));
         }
         duties
     }

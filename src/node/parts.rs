@@ -82,6 +82,7 @@ impl Ground {
             head_bytes_max: self.shares.head,
             engine_cache_bytes: self.shares.cache,
             decoded_cache_bytes: self.shares.decoded,
+            index_cache_bytes: self.shares.indexes,
             peer_memory: PeerMemory {
                 reads_bytes: self.shares.peer_reads,
                 hints_bytes: self.shares.hints,

@@ -24,6 +24,7 @@ struct Account {
     memory: Peak,
     samples: Peak,
     samples_read: AtomicU64,
+    bytes_fetched: AtomicU64,
 }
 
 /// Memory that several accounts share. Clones are the same.
@@ -114,6 +115,7 @@ impl Budget {
             memory: Peak::default(),
             samples: Peak::default(),
             samples_read: AtomicU64::new(0),
+            bytes_fetched: AtomicU64::new(0),
         }))
     }
 
@@ -140,6 +142,17 @@ impl Budget {
     #[must_use]
     pub fn samples_read(&self) -> u64 {
         self.0.samples_read.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes that were fetched from the bucket (for `stats`).
+    pub fn count_fetched(&self, bytes: u64) {
+        self.0.bytes_fetched.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes fetched from the bucket so far.
+    #[must_use]
+    pub fn bytes_fetched(&self) -> u64 {
+        self.0.bytes_fetched.load(Ordering::Relaxed)
     }
 
     /// The most samples held at a time so far.

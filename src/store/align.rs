@@ -18,6 +18,7 @@ use super::engine::{Batch, Durability};
 use super::error::Error;
 use super::head::not_here;
 use super::staged::properties_of;
+use super::tier::Reading;
 use super::view::ArcView;
 use super::whole::Store;
 use crate::model::{BlockId, RingArc};
@@ -81,7 +82,8 @@ impl Store {
     /// When the file cannot be read.
     pub fn arc_of_block(&self, id: BlockId) -> Result<Option<RingArc>, Error> {
         if let Some(block) = self.applied_block(id) {
-            return Ok(Some(block.reader()?.properties().arc));
+            let reader = block.reader(&Reading::background())?;
+            return Ok(Some(reader.properties().arc));
         }
         let staged = properties_of(&self.staged(id), id);
         Ok(staged.map(|properties| properties.arc))

@@ -9,8 +9,9 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::block::{BlockContent, ContentSeries, Ordinal, TenantReader};
+use super::block::{BlockContent, BlockReader, ContentSeries, Ordinal, TenantReader};
 use super::error::Error;
+use super::tier::Reading;
 use super::view::AppliedBlock;
 use crate::model::{LabelSet, Metadata, Samples, TenantId, TimeRange, settle};
 use crate::source::FamilyMetadata;
@@ -60,9 +61,11 @@ impl<'a> Remainder<'a> {
         }
         let mut families = families(&parts)?;
         let mut readers = Vec::new();
+        let reading = Reading::background();
         for block in blocks {
             if block.entry().range.overlaps(range) {
-                meet(block, &mut united, &mut families, &mut readers)?;
+                let reader = block.reader(&reading)?;
+                meet(&reader, &mut united, &mut families, &mut readers)?;
             }
         }
         let metadata = families.into_iter().filter(|(_, list)| !list.is_empty());
@@ -143,12 +146,11 @@ fn families(
 
 /// Notes for every series where a block holds some of it, and takes away the metadata it holds.
 fn meet(
-    block: &AppliedBlock,
+    reader: &BlockReader,
     united: &mut BTreeMap<Key, Series>,
     families: &mut BTreeMap<(TenantId, String), Vec<Metadata>>,
     readers: &mut Vec<TenantReader>,
 ) -> Result<(), Error> {
-    let reader = block.reader()?;
     for tenant in reader.tenants()? {
         let Some(mut data) = reader.tenant(&tenant)? else {
             continue;

@@ -30,14 +30,46 @@ pub fn expire_before(
         let ms = i64::try_from(total.as_millis()).unwrap_or(i64::MAX);
         now.plus_ms(-ms)
     });
-    by_age.max(by_size(blocks, settings))
+    let by_size = settings
+        .local_size
+        .and_then(|limit| by_size(blocks, limit.0));
+    by_age.max(by_size)
 }
 
-fn by_size(
+/// Which part of `local_size` is for the cache of what lies in the bucket.
+const CACHE_PART: u64 = 8;
+/// Where `local_size` is not set: this part of the disk, and no more than so much.
+const CACHE_DISK_PART: u64 = 20;
+const CACHE_BYTES_MAX: u64 = 64 << 30;
+
+/// What the cache of blocks in the bucket may take of a disk of some size.
+#[must_use]
+pub fn cache_bytes(settings: &RetentionSettings, disk_bytes: u64) -> u64 {
+    match settings.local_size {
+        Some(limit) => limit.0 / CACHE_PART,
+        None => (disk_bytes / CACHE_DISK_PART).min(CACHE_BYTES_MAX),
+    }
+}
+
+/// Before which time blocks leave the disk for the bucket, if any do: those older than `local`,
+/// and the oldest ranges until the rest fits beside the cache; the newest range always stays.
+#[must_use]
+pub fn leave_before(
     blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>,
     settings: &RetentionSettings,
+    now: TimestampMs,
 ) -> Option<TimestampMs> {
-    let limit = settings.local_size?.0;
+    let by_age = settings.local.map(|local| {
+        let ms = i64::try_from(local.as_millis()).unwrap_or(i64::MAX);
+        now.plus_ms(-ms)
+    });
+    let limit = settings
+        .local_size
+        .map(|limit| limit.0 - limit.0 / CACHE_PART);
+    by_age.max(limit.and_then(|limit| by_size(blocks, limit)))
+}
+
+fn by_size(blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>, limit: u64) -> Option<TimestampMs> {
     let mut by_end: BTreeMap<TimestampMs, u64> = BTreeMap::new();
     for (range, size) in blocks.values().flatten() {
         let sum = by_end.entry(range.end).or_default();
@@ -76,7 +108,7 @@ impl Store {
         let mut retired = self.retired.lock();
         for block in blocks {
             let known = retired.iter().any(|one| Arc::ptr_eq(one, &block));
-            if !known && !self.is_applied(block.entry().id) {
+            if !known && !self.is_read_here(block.entry().id) {
                 retired.push(block);
             }
         }
@@ -90,7 +122,7 @@ impl Store {
         let mut result = Ok(());
         for block in retired.drain(..) {
             // It has come back: it is retired again when it goes.
-            if self.is_applied(block.entry().id) {
+            if self.is_read_here(block.entry().id) {
                 continue;
             }
             // No view has it, so nobody can take a new hold of it.
@@ -170,9 +202,34 @@ mod tests {
         let settings = RetentionSettings {
             total: total.map(|ms| Duration::from_millis(ms.unsigned_abs())),
             local_size: size.map(ByteSize),
+            ..RetentionSettings::default()
         };
         let got = expire_before(&blocks(), &settings, TimestampMs(1_000_000_000));
         assert_eq!(got, want.map(TimestampMs));
+    }
+
+    #[test]
+    fn what_leaves_for_the_bucket_leaves_room_for_the_cache() {
+        let end = |window: i64| Window(window).end().0 + 1;
+        let check = |local: Option<u64>, size: Option<u64>, want: Option<i64>| {
+            let settings = RetentionSettings {
+                total: Some(Duration::from_secs(1)),
+                local: local.map(Duration::from_millis),
+                local_size: size.map(ByteSize),
+            };
+            let got = leave_before(&blocks(), &settings, TimestampMs(1_000_000_000));
+            assert_eq!(got, want.map(TimestampMs));
+        };
+        check(None, None, None);
+        check(Some(600_000_000), None, Some(400_000_000));
+        // Ten windows of 20 bytes; an eighth is the cache's.
+        check(None, Some(232), None);
+        check(None, Some(200), Some(end(1)));
+        check(None, Some(0), Some(end(8)));
+        check(Some(1), Some(200), Some(999_999_999));
+        let unset = RetentionSettings::default();
+        assert_eq!(cache_bytes(&unset, 100 << 30), 5 << 30);
+        assert_eq!(cache_bytes(&unset, u64::MAX), CACHE_BYTES_MAX);
     }
 
     #[test]

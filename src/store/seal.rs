@@ -23,6 +23,7 @@ use super::files::remove;
 use super::head::Cut;
 use super::pull::Pull;
 use super::remainder::Remainder;
+use super::tier::Reading;
 use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
@@ -237,7 +238,7 @@ impl Store {
         if view.version == catalog.version && self.knows(arc) {
             return Ok(());
         }
-        let step = Step::new(self, &view, catalog)?;
+        let step = Step::new(self, arc, &view, catalog)?;
         let cuts = match sealed {
             Some((cut, block)) if step.is_only_fresh(block) && cut.version == view.version => {
                 cut.cuts
@@ -269,8 +270,6 @@ impl Store {
     /// What the head holds and neither the new nor the old blocks do goes to the current log, and
     /// is durable there before anything is given up.
     fn leave_over(&self, arc: RingArc, view: &ArcView, step: &Step) -> Result<Vec<Cut>, Error> {
-        let mut blocks = view.blocks.clone();
-        blocks.extend(step.new.iter().cloned());
         let cuts = self.cut_where(arc, |window| {
             let mut fresh = step.fresh();
             fresh.any(|block| block.entry().range.overlaps(window.range()))
@@ -278,6 +277,13 @@ impl Store {
         if cuts.is_empty() {
             return Ok(cuts);
         }
+        let all = view.blocks.iter().chain(&step.new);
+        // What is elsewhere is only read where it can hold something of the cuts.
+        let meets = |block: &&Arc<AppliedBlock>| {
+            let range = block.entry().range;
+            block.is_here() || cuts.iter().any(|cut| range.overlaps(cut.window().range()))
+        };
+        let blocks: Vec<_> = all.filter(meets).cloned().collect();
         // Where the head holds just what the one new block does, only metadata can be left: no
         // sample has to be read.
         let mut sum = ContentSum::default();
@@ -390,7 +396,12 @@ struct Step {
 
 impl Step {
     /// Ingests what is new; nobody sees it before the view is swapped.
-    fn new(store: &Store, view: &ArcView, catalog: &Catalog<'_>) -> Result<Self, Error> {
+    fn new(
+        store: &Store,
+        arc: RingArc,
+        view: &ArcView,
+        catalog: &Catalog<'_>,
+    ) -> Result<Self, Error> {
         let (mut kept, mut gone) = (Vec::new(), Vec::new());
         let mut here = BTreeSet::new();
         for block in &view.blocks {
@@ -405,24 +416,28 @@ impl Step {
         let mut new = Vec::new();
         for (_, entry) in catalog.blocks.iter().filter(|(id, _)| !here.contains(id)) {
             // A wider block may be applied in another partition already.
-            let block = match store.applied_block(entry.id) {
-                Some(block) => block,
-                None => {
-                    store.ingest(entry)?;
-                    store.reach("ingested")?;
-                    let (engine, decoded) = (&store.engine, &store.decoded);
-                    let (engine, decoded) = (Arc::clone(engine), Arc::clone(decoded));
-                    Arc::new(AppliedBlock::new(entry.clone(), engine, decoded))
-                }
-            };
-            let totals = block.reader()?.totals();
+            if let Some(block) = store.applied_block(entry.id) {
+                new.push(block);
+                continue;
+            }
+            if store.need_not_be_here(entry) && !store.has_file(entry.id)? {
+                let block = store.homes().block(arc, entry.clone(), false);
+                new.push(Arc::new(block));
+                continue;
+            }
+            store.ingest(entry)?;
+            store.reach("ingested")?;
+            let block = store.homes().block(arc, entry.clone(), true);
+            let reader = block.reader(&Reading::background())?;
+            let totals = reader.totals();
             if totals.content_sum != entry.content_sum || totals.samples != entry.samples {
                 return Err(Error::corrupt(
                     format!("block {}", entry.id),
                     "its totals are not what the catalog says",
                 ));
             }
-            new.push(block);
+            drop(reader);
+            new.push(Arc::new(block));
         }
         Ok(Self { kept, new, gone })
     }

@@ -10,8 +10,13 @@ crate::settings! {
         /// Samples older than this are deleted, a block at a time. Unset: nothing is deleted by
         /// age.
         total: Option<Duration> = None,
-        /// When sealed blocks take more than this, the oldest are deleted. Unset: nothing is
-        /// deleted by size.
+        /// Where there is an archive: blocks older than this leave this node's disk once the archive
+        /// has them, and queries read them from there. Unset: they stay as long as
+        /// `retention.local_size` lets them.
+        local: Option<Duration> = None,
+        /// What sealed blocks may take of this node's disk. Where there is an archive, the oldest
+        /// leave the disk once the archive has them, and an eighth of this is for what queries
+        /// fetched from there; without one, the oldest are deleted. Unset: no bound.
         local_size: Option<ByteSize> = None,
     }
 }

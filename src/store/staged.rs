@@ -197,7 +197,8 @@ impl Store {
         Ok(self.is_staged(id) || self.engine.table(id)?.is_some())
     }
 
-    /// The blocks that the catalog names and that have to be fetched before it can be applied.
+    /// The blocks that the catalog names and that have to be fetched before it can be applied. What
+    /// is past local retention counts as held once the bucket has it.
     ///
     /// # Errors
     /// When the engine cannot say.
@@ -206,7 +207,8 @@ impl Store {
         let here: BTreeSet<BlockId> = view.blocks.iter().map(|block| block.entry().id).collect();
         let mut missing = Vec::new();
         for (id, entry) in catalog.blocks {
-            if !here.contains(id) && !self.has_file(*id)? {
+            let wanted = !here.contains(id) && !self.need_not_be_here(entry);
+            if wanted && self.applied_block(*id).is_none() && !self.has_file(*id)? {
                 missing.push(entry.clone());
             }
         }

@@ -6,7 +6,8 @@
 //!
 //! A block that a view holds stays on disk; when it has left the last view it can be dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use super::block::{BlockReader, DecodedParts, TenantReader};
@@ -14,28 +15,77 @@ use super::engine::Engine;
 use super::error::Error;
 use super::head::HeadView;
 use super::remembered::Remembered;
+use super::tier::{Reading, RemoteBlock, Tier};
 use crate::model::{BlockEntry, BlockId, RingArc, TenantId, TimeRange};
-use crate::source::{ReadContext, SourceError};
 
-/// A block of the engine that is applied here; opened when it is first read.
+/// A block that is applied here; opened when it is first read.
 pub(super) struct AppliedBlock {
     entry: BlockEntry,
-    engine: Arc<dyn Engine>,
-    reader: OnceLock<BlockReader>,
+    home: Home,
     /// Where decoded parts are kept for all readers.
     decoded: Arc<DecodedParts>,
 }
 
+/// Where a block's file is.
+enum Home {
+    /// In the engine.
+    Here {
+        engine: Arc<dyn Engine>,
+        reader: OnceLock<BlockReader>,
+    },
+    /// Only in the bucket.
+    Elsewhere {
+        tier: Arc<Tier>,
+        block: Arc<RemoteBlock>,
+    },
+}
+
+/// An opened block, for one read.
+pub(super) enum Opened<'a> {
+    Here(&'a BlockReader),
+    Elsewhere(BlockReader),
+}
+
+impl Deref for Opened<'_> {
+    type Target = BlockReader;
+
+    fn deref(&self) -> &BlockReader {
+        match self {
+            Self::Here(reader) => reader,
+            Self::Elsewhere(reader) => reader,
+        }
+    }
+}
+
 impl AppliedBlock {
-    pub(super) fn new(
+    /// A block of the engine.
+    pub(super) fn here(
         entry: BlockEntry,
         engine: Arc<dyn Engine>,
         decoded: Arc<DecodedParts>,
     ) -> Self {
+        let reader = OnceLock::new();
         Self {
             entry,
-            engine,
-            reader: OnceLock::new(),
+            home: Home::Here { engine, reader },
+            decoded,
+        }
+    }
+
+    /// A block of which nothing is here.
+    pub(super) fn elsewhere(
+        arc: RingArc,
+        entry: BlockEntry,
+        tier: Arc<Tier>,
+        decoded: Arc<DecodedParts>,
+    ) -> Self {
+        let block = Arc::new(RemoteBlock {
+            arc,
+            entry: entry.clone(),
+        });
+        Self {
+            entry,
+            home: Home::Elsewhere { tier, block },
             decoded,
         }
     }
@@ -44,20 +94,40 @@ impl AppliedBlock {
         &self.entry
     }
 
+    /// Whether its file is here.
+    pub(super) const fn is_here(&self) -> bool {
+        matches!(self.home, Home::Here { .. })
+    }
+
     /// The opened block. That it is missing is an error, never an empty answer.
-    pub(super) fn reader(&self) -> Result<&BlockReader, Error> {
-        if let Some(reader) = self.reader.get() {
+    pub(super) fn reader(&self, reading: &Arc<Reading>) -> Result<Opened<'_>, Error> {
+        match &self.home {
+            Home::Here { engine, reader } => self.reader_here(engine, reader).map(Opened::Here),
+            Home::Elsewhere { tier, block } => {
+                let reader = tier.reader(reading, block)?;
+                let reader = reader.sharing(Arc::clone(&self.decoded));
+                Ok(Opened::Elsewhere(reader))
+            }
+        }
+    }
+
+    fn reader_here<'a>(
+        &self,
+        engine: &Arc<dyn Engine>,
+        reader: &'a OnceLock<BlockReader>,
+    ) -> Result<&'a BlockReader, Error> {
+        if let Some(reader) = reader.get() {
             return Ok(reader);
         }
         let id = self.entry.id;
-        let Some(table) = self.engine.table(id)? else {
+        let Some(table) = engine.table(id)? else {
             return Err(Error::corrupt(
                 format!("block {id}"),
                 "the catalog names it, but its file is not there",
             ));
         };
-        let reader = BlockReader::open(table, id)?.sharing(Arc::clone(&self.decoded));
-        Ok(self.reader.get_or_init(|| reader))
+        let opened = BlockReader::open(table, id)?.sharing(Arc::clone(&self.decoded));
+        Ok(reader.get_or_init(|| opened))
     }
 }
 
@@ -112,54 +182,51 @@ pub(super) fn listed<'a>(
 }
 
 /// A block as a view shows it: all of it, or what lies in the partitions that list it.
+#[derive(Clone)]
 pub(super) struct Seen {
     pub(super) block: Arc<AppliedBlock>,
-    /// Empty: all of it.
-    pub(super) only: Arc<[RingArc]>,
+    /// The partitions of the view that list it.
+    pub(super) arcs: Arc<[RingArc]>,
 }
 
 impl Seen {
-    /// What it has of a tenant.
-    pub(super) fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantReader>, Error> {
-        let data = self.block.reader()?.tenant(tenant)?;
-        Ok(data.map(|data| data.only(&self.only)))
+    /// What an opened block has of a tenant, as it is seen here.
+    pub(super) fn tenant(
+        &self,
+        opened: &BlockReader,
+        tenant: &TenantId,
+    ) -> Result<Option<TenantReader>, Error> {
+        let whole = opened.properties().arc;
+        let all =
+            self.arcs.iter().any(|arc| arc.covers(whole)) || width(&self.arcs) == width(&[whole]);
+        let only = if all {
+            Arc::default()
+        } else {
+            Arc::clone(&self.arcs)
+        };
+        let data = opened.tenant(tenant)?;
+        Ok(data.map(|data| data.only(&only)))
     }
 }
 
 impl ReadView {
-    /// The blocks, each once, those that overlap a range. A block that is wider than the partitions
-    /// of this view that list it shows what lies in these.
-    pub(super) fn seen(
-        &self,
-        range: TimeRange,
-        context: &ReadContext,
-    ) -> Result<Vec<Seen>, SourceError> {
-        let mut seen = Vec::with_capacity(self.blocks.len());
-        let mut wide: BTreeMap<BlockId, (&Arc<AppliedBlock>, Vec<RingArc>)> = BTreeMap::new();
+    /// The blocks, each once: those that are here and then those that are elsewhere. A block that is
+    /// wider than the partitions of this view that list it shows what lies in these.
+    pub(super) fn seen(&self) -> (Vec<Seen>, Vec<Seen>) {
+        let mut at: HashMap<BlockId, usize> = HashMap::with_capacity(self.blocks.len());
+        let mut all: Vec<(&Arc<AppliedBlock>, Vec<RingArc>)> = Vec::new();
         for (arc, block) in &self.blocks {
-            context.cancel.check()?;
-            let reader = block.reader()?;
-            if !reader.overlaps(range) {
-                continue;
-            }
-            if arc.covers(reader.properties().arc) {
-                seen.push(Seen {
-                    block: Arc::clone(block),
-                    only: Arc::default(),
-                });
-            } else {
-                let (_, arcs) = wide.entry(block.entry().id).or_insert((block, Vec::new()));
-                arcs.push(*arc);
+            let at = *at.entry(block.entry().id).or_insert(all.len());
+            match all.get_mut(at) {
+                Some((_, arcs)) => arcs.push(*arc),
+                None => all.push((block, vec![*arc])),
             }
         }
-        for (block, arcs) in wide.into_values() {
-            let all = width(&arcs) == width(&[block.reader()?.properties().arc]);
-            seen.push(Seen {
-                block: Arc::clone(block),
-                only: if all { Arc::default() } else { arcs.into() },
-            });
-        }
-        Ok(seen)
+        let seen = all.into_iter().map(|(block, arcs)| Seen {
+            block: Arc::clone(block),
+            arcs: arcs.into(),
+        });
+        seen.partition(|seen| seen.block.is_here())
     }
 }
 

@@ -136,6 +136,15 @@ pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// All bytes of the disk under a directory.
+///
+/// # Errors
+/// When the system does not say.
+pub fn disk_bytes(directory: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(directory)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -16,6 +17,8 @@ use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, Ser
 use super::lock::DataDir;
 use super::log::{Mark, WriteLogSettings};
 use super::remembered::Remembered;
+use super::tier::{Tier, TierParts};
+use super::tiering::Homes;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
 use crate::model::{
     BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
@@ -68,6 +71,10 @@ pub struct Store {
     pub(super) engine: Arc<dyn Engine>,
     /// Decoded parts of the applied blocks.
     pub(super) decoded: Arc<DecodedParts>,
+    /// Blocks that are not here; `None` where there is no bucket.
+    pub(super) tier: Option<Arc<Tier>>,
+    /// Blocks that end before this need not be here once the bucket has them.
+    pub(super) keep_from: AtomicI64,
     /// Lists that sets of blocks gave to reads.
     pub(super) remembered: Arc<Remembered>,
     pub(super) head: Head,
@@ -104,24 +111,41 @@ impl Store {
     /// # Errors
     /// When something on disk cannot be read, is damaged, or of a later version.
     pub fn open(parts: StoreParts) -> Result<Self, Error> {
+        Self::open_tiered(parts, None)
+    }
+
+    /// The same of a store that reads blocks elsewhere too.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_tiered(parts: StoreParts, tier: Option<TierParts>) -> Result<Self, Error> {
         let staging = parts.directory.path().join("staged");
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
+        let tier = match tier {
+            Some(tier) => Some(Tier::open(tier, &parts.directory.path().join("cache"))?),
+            None => None,
+        };
+        let files = parts.engine.block_files()?.into_iter();
+        let here: BTreeSet<BlockId> = files.map(|file| file.id).collect();
+        let homes = Homes {
+            engine: &parts.engine,
+            tier: tier.as_ref(),
+            decoded: &decoded,
+        };
         // Partitions that were one list the same blocks.
         let mut opened: BTreeMap<BlockId, Arc<AppliedBlock>> = BTreeMap::new();
-        let mut applied_block = |entry: BlockEntry| {
-            let new = || {
-                let (engine, decoded) = (Arc::clone(&parts.engine), Arc::clone(&decoded));
-                Arc::new(AppliedBlock::new(entry.clone(), engine, decoded))
-            };
-            Arc::clone(opened.entry(entry.id).or_insert_with(new))
+        let mut applied_block = |arc, entry: BlockEntry| {
+            let (id, is_here) = (entry.id, here.contains(&entry.id));
+            let new = || Arc::new(homes.block(arc, entry, is_here));
+            Arc::clone(opened.entry(id).or_insert_with(new))
         };
         let views: ArcViews = applied
             .into_iter()
             .map(|(arc, applied)| {
                 let blocks = applied.blocks.into_values();
-                let blocks = blocks.map(&mut applied_block).collect();
+                let blocks = blocks.map(|entry| applied_block(arc, entry)).collect();
                 (arc, Arc::new(ArcView::new(applied.version, blocks)))
             })
             .collect();
@@ -148,6 +172,8 @@ impl Store {
             directory: parts.directory,
             engine: parts.engine,
             decoded,
+            tier,
+            keep_from: AtomicI64::new(i64::MIN),
             remembered: Arc::default(),
             head,
             head_bytes_max: parts.head_bytes_max,
@@ -327,6 +353,13 @@ impl Store {
     /// Whether any view has a block.
     pub(super) fn is_applied(&self, id: BlockId) -> bool {
         self.applied_block(id).is_some()
+    }
+
+    /// Whether any view reads a block's file here.
+    pub(super) fn is_read_here(&self, id: BlockId) -> bool {
+        let views = self.views.read();
+        let mut blocks = views.values().flat_map(|view| &view.blocks);
+        blocks.any(|block| block.entry().id == id && block.is_here())
     }
 
     /// A block that any view has.

@@ -10,6 +10,7 @@ mod known;
 mod mirror;
 mod owner;
 mod plan;
+mod remote;
 mod restore;
 mod sweeper;
 mod turn;
@@ -17,6 +18,7 @@ mod uploader;
 
 pub(super) use archive::Archive;
 pub(super) use founding::{ask_leave, may_found};
+pub(super) use remote::BucketReads;
 #[cfg(test)]
 pub(super) use restore::restore_on;
 pub use restore::{RestoreProgress, Restored, restore};

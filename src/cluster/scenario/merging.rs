@@ -239,7 +239,7 @@ fn what_changes_meanwhile_is_respected() {
     world.clock.advance(Duration::from_secs(10 * 86_400));
     world.retain(RetentionSettings {
         total: Some(Duration::from_secs(5 * 86_400)),
-        local_size: None,
+        ..RetentionSettings::default()
     });
     let pass = world
         .member()
@@ -263,7 +263,7 @@ fn what_has_expired_is_left_out() {
     let total = Duration::from_millis(u64::try_from(total).unwrap());
     world.retain(RetentionSettings {
         total: Some(total),
-        local_size: None,
+        ..RetentionSettings::default()
     });
     world.merge();
     world.check_all();
@@ -281,7 +281,7 @@ fn what_has_expired_is_left_out() {
     world.clock.advance(Duration::from_secs(40 * 86_400));
     world.retain(RetentionSettings {
         total: Some(total),
-        local_size: None,
+        ..RetentionSettings::default()
     });
     assert_eq!(world.member().store().block_totals().0, 0);
 }

@@ -7,6 +7,7 @@ mod restore;
 mod splitting;
 mod sweep;
 mod three;
+mod tiers;
 mod world;
 
 use std::collections::BTreeSet;
@@ -187,7 +188,7 @@ fn a_view_outlives_seals_and_retention() {
     world.flush();
     world.retain(RetentionSettings {
         total: Some(Duration::from_secs(86_400)),
-        local_size: None,
+        ..RetentionSettings::default()
     });
     store.drop_retired().unwrap();
     let (blocks, _) = store.block_totals();
@@ -229,8 +230,8 @@ fn retention_by_size_lets_the_oldest_go() {
     world.flush();
     let (_, bytes) = world.member().store().block_totals();
     world.retain(RetentionSettings {
-        total: None,
         local_size: Some(ByteSize(bytes / 2)),
+        ..RetentionSettings::default()
     });
     let (_, left) = world.member().store().block_totals();
     assert!(left <= bytes / 2 && left > bytes / 4, "{left} of {bytes}");

@@ -454,7 +454,7 @@ impl World {
             }
             21 if self.chance.below(6) == 0 => self.retain(RetentionSettings {
                 total: Some(Duration::from_secs(6 * 86_400)),
-                local_size: None,
+                ..RetentionSettings::default()
             }),
             _ => {
                 let owner = tenant(self.chance.below(2));

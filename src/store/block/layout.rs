@@ -128,6 +128,17 @@ impl TenantKeys {
         self.key(POSTINGS, &[&name.to_be_bytes(), &chunk.to_be_bytes()])
     }
 
+    /// What the keys of all values of a name begin with, and those of their postings.
+    pub(super) fn of_name(self, name: u32) -> (Vec<u8>, Vec<u8>) {
+        let name = name.to_be_bytes();
+        (self.key(VALUES, &[&name]), self.key(POSTINGS, &[&name]))
+    }
+
+    /// What the keys of all timestamp columns of a group begin with.
+    pub(super) fn columns(self, group: u32) -> Vec<u8> {
+        self.key(GROUPS, &[&group.to_be_bytes(), &[0]])
+    }
+
     pub(super) fn column(self, group: u32, column: u16) -> Vec<u8> {
         self.key(GROUPS, &[&group.to_be_bytes(), &[0], &column.to_be_bytes()])
     }

@@ -24,12 +24,14 @@ mod reader;
 mod sections;
 mod select;
 mod verify;
+mod will;
 mod writer;
 
 pub(in crate::store) use cache::DecodedParts;
 pub use content::{BlockContent, ContentSeries};
 pub use layout::{BlockProperties, BlockTotals};
 pub use merge::MergedBlocks;
+pub(in crate::store) use reader::Known;
 pub use reader::{BlockReader, Ordinal, TenantReader};
 pub use sections::Section;
 pub(in crate::store) use sections::sections;

@@ -46,11 +46,16 @@ pub struct Ordinal(pub u32);
 /// An opened block.
 pub struct BlockReader {
     table: Arc<dyn Table>,
+    known: Arc<Known>,
+    /// Where decoded parts are kept for other readers.
+    shared: Option<Arc<DecodedParts>>,
+}
+
+/// What was read of a block when it was opened.
+pub(in crate::store) struct Known {
     keys: Keys,
     properties: BlockProperties,
     totals: BlockTotals,
-    /// Where decoded parts are kept for other readers.
-    shared: Option<Arc<DecodedParts>>,
     /// The tenant that was opened last.
     latest: Mutex<Option<(TenantId, Option<Arc<Opened>>)>>,
 }
@@ -72,6 +77,8 @@ impl BlockReader {
     /// When the table does not hold the block, is damaged or of a later version.
     pub fn open(table: Arc<dyn Table>, id: BlockId) -> Result<Self, Error> {
         let keys = Keys(id);
+        table.will_get(&keys.properties());
+        table.will_get(&keys.totals());
         let get = |key: &[u8], part| {
             table
                 .get(key)?
@@ -79,14 +86,27 @@ impl BlockReader {
         };
         let properties = BlockProperties::decode(id, &get(&keys.properties(), "the properties")?)?;
         let totals = BlockTotals::decode(id, &get(&keys.totals(), "the totals")?)?;
-        Ok(Self {
-            table,
+        let known = Known {
             keys,
             properties,
             totals,
-            shared: None,
             latest: Mutex::new(None),
-        })
+        };
+        Ok(Self::over(table, Arc::new(known)))
+    }
+
+    /// A block that was opened before, over another table of the same bytes.
+    pub(in crate::store) fn over(table: Arc<dyn Table>, known: Arc<Known>) -> Self {
+        Self {
+            table,
+            known,
+            shared: None,
+        }
+    }
+
+    /// What was read of it.
+    pub(in crate::store) fn known(&self) -> Arc<Known> {
+        Arc::clone(&self.known)
     }
 
     /// Shares decoded parts with other readers, of this block and of others.
@@ -98,20 +118,20 @@ impl BlockReader {
 
     /// What it is.
     #[must_use]
-    pub const fn properties(&self) -> &BlockProperties {
-        &self.properties
+    pub fn properties(&self) -> &BlockProperties {
+        &self.known.properties
     }
 
     /// What it holds in sum.
     #[must_use]
-    pub const fn totals(&self) -> &BlockTotals {
-        &self.totals
+    pub fn totals(&self) -> &BlockTotals {
+        &self.known.totals
     }
 
     /// Whether any of its samples can be in a range; if not it need not be read.
     #[must_use]
-    pub const fn overlaps(&self, range: TimeRange) -> bool {
-        self.totals.times.overlaps(range)
+    pub fn overlaps(&self, range: TimeRange) -> bool {
+        self.known.totals.times.overlaps(range)
     }
 
     /// The tenants that have something in it, sorted.
@@ -119,17 +139,17 @@ impl BlockReader {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn tenants(&self) -> Result<Vec<TenantId>, Error> {
-        let prefix = self.keys.tenants();
+        let prefix = self.known.keys.tenants();
         let mut tenants = Vec::new();
         for_each(
             |after| self.table.scan(&prefix, after),
             |key, _| {
                 let name = key.get(prefix.len()..).unwrap_or_default();
                 let tenant = std::str::from_utf8(name)
-                    .map_err(|error| damaged(self.keys.0, "a tenant's name", &error))
+                    .map_err(|error| damaged(self.known.keys.0, "a tenant's name", &error))
                     .and_then(|name| {
                         TenantId::new(name)
-                            .map_err(|error| damaged(self.keys.0, "a tenant's name", &error))
+                            .map_err(|error| damaged(self.known.keys.0, "a tenant's name", &error))
                     })?;
                 tenants.push(tenant);
                 Ok(())
@@ -148,8 +168,8 @@ impl BlockReader {
         };
         Ok(Some(TenantReader {
             table: Arc::clone(&self.table),
-            id: self.keys.0,
-            keys: self.keys.of_tenant(opened.number),
+            id: self.known.keys.0,
+            keys: self.known.keys.of_tenant(opened.number),
             tenant: tenant.clone(),
             shared: self.shared.clone(),
             opened,
@@ -162,21 +182,21 @@ impl BlockReader {
     }
 
     fn opened(&self, tenant: &TenantId) -> Result<Option<Arc<Opened>>, Error> {
-        if let Some((known, opened)) = &*self.latest.lock()
+        if let Some((known, opened)) = &*self.known.latest.lock()
             && known == tenant
         {
             return Ok(opened.clone());
         }
-        let opened = match self.table.get(&self.keys.tenant(tenant))? {
+        let opened = match self.table.get(&self.known.keys.tenant(tenant))? {
             Some(bytes) => Some(Arc::new(self.open_tenant(&bytes)?)),
             None => None,
         };
-        *self.latest.lock() = Some((tenant.clone(), opened.clone()));
+        *self.known.latest.lock() = Some((tenant.clone(), opened.clone()));
         Ok(opened)
     }
 
     fn open_tenant(&self, entry: &[u8]) -> Result<Opened, Error> {
-        let id = self.keys.0;
+        let id = self.known.keys.0;
         let entry = TenantEntry::decode(id, entry)?;
         let mut opened = Opened {
             number: entry.number,
@@ -191,7 +211,7 @@ impl BlockReader {
         let bytes = must_get(
             &self.table,
             id,
-            &self.keys.of_tenant(entry.number).names(),
+            &self.known.keys.of_tenant(entry.number).names(),
             part,
         )?;
         let input = &mut &*bytes;

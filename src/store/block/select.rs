@@ -227,7 +227,7 @@ impl TenantReader {
         Err(self.damaged("postings", &"they are not as many as the values"))
     }
 
-    fn number_of(&self, name: &str) -> Option<u32> {
+    pub(super) fn number_of(&self, name: &str) -> Option<u32> {
         let at = self.names().find(name).ok()?;
         u32::try_from(at).ok()
     }

@@ -11,6 +11,7 @@
 //! Not here: what the keys of the two spaces mean (that is their writers' business), which blocks
 //! exist (the catalog), and who still reads a block that is to be dropped (the views pin blocks).
 
+mod form;
 mod keys;
 mod memory;
 mod rocks;
@@ -22,6 +23,9 @@ use std::sync::Arc;
 use super::error::Error;
 use crate::model::BlockId;
 
+pub(in crate::store) use form::{
+    DataBlocks, FOOTER_LEN, Handle, SstIndex, TRAILER_LEN, parse_footer, without_trailer,
+};
 pub use keys::{block_key, block_of_key, block_prefix};
 pub use memory::MemoryEngine;
 pub use rocks::{RocksEngine, TableSink, build_table};
@@ -114,6 +118,12 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// When the file cannot be read or is damaged.
     fn scan(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Pairs, Error>;
+
+    /// Says that a key will be read: who has its bytes elsewhere may fetch them with others.
+    fn will_get(&self, _key: &[u8]) {}
+
+    /// The same of all keys with a prefix, unless they take more bytes.
+    fn will_scan(&self, _prefix: &[u8], _bytes_max: u64) {}
 }
 
 /// A block file that the engine holds.

@@ -1,0 +1,170 @@
+//! Which blocks are here and which only elsewhere. A file leaves this disk only when the catalog
+//! says that the bucket has the block, that is noted durably here, and no read holds it; from then
+//! on reads of the block go to the bucket.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::applied;
+use super::block::DecodedParts;
+use super::engine::{Batch, Durability, Engine};
+use super::error::Error;
+use super::tier::{Reading, RemoteBlock, Tier, TierMetrics};
+use super::view::{AppliedBlock, ArcView};
+use super::whole::Store;
+use crate::model::{BlockEntry, BlockId, RingArc, TimestampMs, Uploaded};
+
+/// Makes applied blocks what they are: here, or elsewhere.
+pub(super) struct Homes<'a> {
+    pub(super) engine: &'a Arc<dyn Engine>,
+    pub(super) tier: Option<&'a Arc<Tier>>,
+    pub(super) decoded: &'a Arc<DecodedParts>,
+}
+
+impl Homes<'_> {
+    /// A block whose file may be here. One that is not here and that the bucket has is elsewhere;
+    /// one that nobody is known to have is an error for who reads it.
+    pub(super) fn block(&self, arc: RingArc, entry: BlockEntry, is_here: bool) -> AppliedBlock {
+        let decoded = Arc::clone(self.decoded);
+        match self.tier {
+            Some(tier) if !is_here && entry.uploaded != Uploaded::None => {
+                AppliedBlock::elsewhere(arc, entry, Arc::clone(tier), decoded)
+            }
+            _ => AppliedBlock::here(entry, Arc::clone(self.engine), decoded),
+        }
+    }
+}
+
+impl Store {
+    pub(super) fn homes(&self) -> Homes<'_> {
+        Homes {
+            engine: &self.engine,
+            tier: self.tier.as_ref(),
+            decoded: &self.decoded,
+        }
+    }
+
+    /// Whether blocks that are not here can be read.
+    #[must_use]
+    pub const fn has_tier(&self) -> bool {
+        self.tier.is_some()
+    }
+
+    /// From now on blocks that end before this need not be here once the bucket has them.
+    pub fn keep_from(&self, from: TimestampMs) {
+        self.keep_from.store(from.0, Ordering::Relaxed);
+    }
+
+    /// Whether a block need not be here: it is past local retention, and the bucket has it.
+    #[must_use]
+    pub fn need_not_be_here(&self, entry: &BlockEntry) -> bool {
+        let from = TimestampMs(self.keep_from.load(Ordering::Relaxed));
+        self.tier.is_some() && entry.uploaded != Uploaded::None && entry.range.end < from
+    }
+
+    /// The blocks whose files are here, with their partitions.
+    #[must_use]
+    pub fn blocks_here(&self) -> Vec<(RingArc, BlockEntry)> {
+        let views = self.views.read();
+        let of = |(arc, view): (&RingArc, &Arc<ArcView>)| {
+            let here = view.blocks.iter().filter(|block| block.is_here());
+            let entries = here.map(|block| (*arc, block.entry().clone()));
+            entries.collect::<Vec<_>>()
+        };
+        views.iter().flat_map(of).collect()
+    }
+
+    /// How many applied blocks are elsewhere, and their bytes.
+    #[must_use]
+    pub fn elsewhere_totals(&self) -> (u64, u64) {
+        let views = self.views.read();
+        let blocks = views.values().flat_map(|view| &view.blocks);
+        let blocks = blocks.filter(|block| !block.is_here());
+        // Partitions that were one list the same blocks.
+        let sizes = blocks.map(|block| (block.entry().id, block.entry().size));
+        let sizes: BTreeMap<BlockId, u64> = sizes.collect();
+        (sizes.len() as u64, sizes.values().sum())
+    }
+
+    /// Opens a block where it is elsewhere: its end, its index and its totals, by ranges.
+    ///
+    /// # Errors
+    /// When it cannot be read there, or is not what the catalog says.
+    pub fn open_elsewhere(&self, arc: RingArc, entry: &BlockEntry) -> Result<(), Error> {
+        let Some(tier) = &self.tier else {
+            let text = "there is no bucket: set archive.kind";
+            return Err(Error::Unavailable(text.to_owned()));
+        };
+        let block = Arc::new(RemoteBlock {
+            arc,
+            entry: entry.clone(),
+        });
+        tier.reader(&Reading::background(), &block).map(|_| ())
+    }
+
+    /// Lets the files of some blocks of a partition go; their entries say where else they are.
+    /// What is not applied here, or not elsewhere, is left alone. Says how many went.
+    ///
+    /// # Errors
+    /// When the disk fails; nothing has changed then, or only files are left that go later.
+    pub fn let_go(&self, arc: RingArc, entries: &[BlockEntry]) -> Result<usize, Error> {
+        let Some(tier) = &self.tier else {
+            return Ok(0);
+        };
+        let _one = self.applying.lock();
+        self.check_arc(arc)?;
+        let view = self.view_of(arc);
+        let uploaded = entries.iter().filter(|e| e.uploaded != Uploaded::None);
+        let going: BTreeMap<BlockId, &BlockEntry> = uploaded.map(|e| (e.id, e)).collect();
+        let (mut batch, mut blocks, mut gone) = (Batch::new(), Vec::new(), Vec::new());
+        for block in &view.blocks {
+            let entry = going.get(&block.entry().id);
+            let Some(entry) = entry.filter(|_| block.is_here()) else {
+                blocks.push(Arc::clone(block));
+                continue;
+            };
+            let entry = BlockEntry {
+                uploaded: entry.uploaded,
+                ..block.entry().clone()
+            };
+            applied::put_block(&mut batch, arc, &entry);
+            let decoded = Arc::clone(&self.decoded);
+            let elsewhere = AppliedBlock::elsewhere(arc, entry, Arc::clone(tier), decoded);
+            blocks.push(Arc::new(elsewhere));
+            gone.push(Arc::clone(block));
+        }
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        // First it is on the disk where the block is, then nobody new reads the file, then it goes.
+        self.engine.write(batch, Durability::Synced)?;
+        self.reach("let go")?;
+        let next = Arc::new(ArcView::new(view.version, blocks));
+        drop(view);
+        self.views.write().insert(arc, next);
+        let count = gone.len();
+        self.retire(gone);
+        self.drop_unused()?;
+        Ok(count)
+    }
+
+    /// What is counted of blocks elsewhere.
+    #[must_use]
+    pub fn tier_metrics(&self) -> Option<TierMetrics> {
+        self.tier.as_ref().map(|tier| tier.metrics())
+    }
+
+    /// Lets the cache forget what the catalog does not name any more.
+    pub fn tidy_cache(&self) {
+        if let Some(tier) = &self.tier {
+            let views = self.views.read();
+            let blocks = views.values().flat_map(|view| &view.blocks);
+            let elsewhere = blocks.filter(|block| !block.is_here());
+            let named: std::collections::HashSet<BlockId> =
+                elsewhere.map(|block| block.entry().id).collect();
+            drop(views);
+            tier.retain(&|id| named.contains(&id));
+        }
+    }
+}
