@@ -7,23 +7,27 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::graph::{bytes, number};
 use super::{ConfigArgs, EXIT_USAGE, complain, conclude};
-use crate::cluster::{RestoreProgress, Restored};
+use crate::cluster::{RestoreExtent, RestoreProgress, Restored};
 use crate::node;
 
 const EXAMPLES: &str = "\
 Examples:
   cairn restore --config /etc/cairn.toml        then `cairn serve` with the same file
-  cairn restore --config /etc/cairn.toml --data-dir /srv/new
+  cairn restore --config /etc/cairn.toml --all --data-dir /srv/new
 
-The data directory must be empty, and the archive that of the cluster that was lost. Everything in
-the bucket is fetched and checked. Interrupted, the same command goes on where it was. For a cluster
-of several nodes run it on one of them, start that one first, then the others with empty directories.";
+The data directory must be empty, and the archive that of the cluster that was lost. Blocks stay in
+the bucket and queries read them there; with --all every one of them is fetched and checked now.
+Interrupted, the same command goes on where it was. For a cluster of several nodes run it on one of
+them, start that one first, then the others with empty directories.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Restore {
     #[command(flatten)]
     config: ConfigArgs,
+    /// Fetch all blocks to this disk.
+    #[arg(long)]
+    all: bool,
     /// Print the outcome as one JSON object.
     #[arg(long)]
     json: bool,
@@ -49,7 +53,11 @@ impl Restore {
             let (done, all) = (progress.blocks_done, progress.blocks);
             bar.set_message(format!("{done} of {all} blocks"));
         };
-        let restored = node::restore(settings, &show);
+        let extent = match self.all {
+            true => RestoreExtent::Blocks,
+            false => RestoreExtent::Catalog,
+        };
+        let restored = node::restore(settings, extent, &show);
         bar.finish_and_clear();
         let json = self.json;
         conclude(

@@ -50,7 +50,7 @@ use prometheus_client::registry::Registry;
 use crate::archive::ArchiveMetrics;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
-pub use blocks::{ArchiveStatus, RestoreProgress, Restored, restore};
+pub use blocks::{ArchiveStatus, RestoreExtent, RestoreProgress, Restored, restore};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
     ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::{self, RestoreProgress, Restored};
+use crate::cluster::{self, RestoreExtent, RestoreProgress, Restored};
 use crate::config::Settings;
 use crate::runtime::{SystemChance, SystemClock};
 
@@ -14,10 +14,14 @@ use super::run::runtime;
 ///
 /// # Errors
 /// When the directory is not empty, or the bucket does not give what is needed.
-pub fn restore(settings: Settings, show: &dyn Fn(RestoreProgress)) -> Result<Restored, Error> {
+pub fn restore(
+    settings: Settings,
+    extent: RestoreExtent,
+    show: &dyn Fn(RestoreProgress),
+) -> Result<Restored, Error> {
     let clock = Arc::new(SystemClock::new());
     let ground = Ground::new(settings, clock, Arc::new(SystemChance));
     let runtime = runtime()?;
     let (settings, world) = (ground.member_settings(), ground.world(runtime.handle()));
-    Ok(cluster::restore(&settings, &world, show)?)
+    Ok(cluster::restore(&settings, &world, extent, show)?)
 }

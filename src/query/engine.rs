@@ -125,6 +125,8 @@ pub struct QueryStats {
     pub samples_read: u64,
     /// The most samples held at a time.
     pub peak_samples: u64,
+    /// Bytes of blocks that were fetched from the bucket.
+    pub bucket_bytes: u64,
 }
 
 /// Answers queries.
@@ -327,6 +329,7 @@ impl Engine {
                 total_queryable_samples,
                 samples_read,
                 peak_samples: context.budget.peak_samples(),
+                bucket_bytes: context.budget.bytes_fetched(),
             },
         })
     }

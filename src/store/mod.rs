@@ -74,6 +74,7 @@ pub use seal::{BuildOrder, Catalog, RangeCut};
 pub use settings::{DiskSettings, RetentionSettings};
 pub use staged::{FILE_READ_MAX, Receiving, StagedInfo};
 pub use tier::{Fetching, Piece, Remote, RemoteBlock, TierMetrics, TierParts, reread_object};
+pub use tiering::{begin_elsewhere, forget_elsewhere};
 pub use tree::{DigestTree, Leaves, TREE_SLOTS, TREE_SUB_ARCS};
 pub use watermark::{DiskState, Watermark, disk_bytes, free_bytes};
 pub use whole::{HeldWindow, Store, StoreParts};

@@ -12,8 +12,12 @@ use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
 use super::tier::{Reading, RemoteBlock, Tier, TierMetrics};
 use super::view::{AppliedBlock, ArcView};
+use super::watermark::free_bytes;
 use super::whole::Store;
 use crate::model::{BlockEntry, BlockId, RingArc, TimestampMs, Uploaded};
+
+/// So much of the disk stays free beside what is fetched to be merged.
+const FREE_MIN: u64 = 64 << 20;
 
 /// Makes applied blocks what they are: here, or elsewhere.
 pub(super) struct Homes<'a> {
@@ -149,6 +153,44 @@ impl Store {
         Ok(count)
     }
 
+    /// Those of some applied blocks whose files have to be fetched before they can be merged.
+    ///
+    /// # Errors
+    /// When the engine cannot say, or the disk has no room for them and for what is made of them.
+    pub fn lacking(&self, arc: RingArc, blocks: &[BlockId]) -> Result<Vec<BlockEntry>, Error> {
+        let mut lacking = Vec::new();
+        for block in &self.view_of(arc).blocks {
+            let entry = block.entry();
+            if blocks.contains(&entry.id) && !block.is_here() && !self.has_file(entry.id)? {
+                lacking.push(entry.clone());
+            }
+        }
+        let path = self.directory().path();
+        let bytes: u64 = lacking.iter().map(|entry| entry.size).sum();
+        let free = free_bytes(path).map_err(Error::io("measure", path))?;
+        if bytes > 0 && free < bytes.saturating_mul(2).saturating_add(FREE_MIN) {
+            return Err(Error::Unavailable(format!(
+                "merging {bytes} bytes of blocks that are in the bucket needs twice as much of the \
+                 disk, and {free} are free: make room"
+            )));
+        }
+        Ok(lacking)
+    }
+
+    /// Removes the staged files of blocks that are read elsewhere.
+    ///
+    /// # Errors
+    /// When the disk does not let go of one.
+    pub fn unstage_elsewhere(&self, arc: RingArc, blocks: &[BlockId]) -> Result<(), Error> {
+        for block in &self.view_of(arc).blocks {
+            let id = block.entry().id;
+            if blocks.contains(&id) && !block.is_here() {
+                self.unstage(id)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What is counted of blocks elsewhere.
     #[must_use]
     pub fn tier_metrics(&self) -> Option<TierMetrics> {
@@ -167,4 +209,39 @@ impl Store {
             tier.retain(&|id| named.contains(&id));
         }
     }
+}
+
+/// Notes partitions as applied whose blocks are all elsewhere: what a restored cluster begins with.
+/// It is on the disk no later than the next thing that is synced.
+///
+/// # Errors
+/// When the engine fails.
+pub fn begin_elsewhere<'a>(
+    engine: &dyn Engine,
+    partitions: impl Iterator<Item = (RingArc, u64, &'a BTreeMap<BlockId, BlockEntry>)>,
+) -> Result<(), Error> {
+    let mut batch = Batch::new();
+    for (arc, version, blocks) in partitions {
+        applied::put_version(&mut batch, arc, version);
+        for entry in blocks.values() {
+            applied::put_block(&mut batch, arc, entry);
+        }
+    }
+    engine.write(batch, Durability::Buffered)
+}
+
+/// Takes that back: an attempt that was interrupted may have found other blocks.
+///
+/// # Errors
+/// When the engine fails.
+pub fn forget_elsewhere(engine: &dyn Engine) -> Result<(), Error> {
+    let (applied, _) = applied::read(engine)?;
+    let mut batch = Batch::new();
+    for (arc, applied) in &applied {
+        applied::delete_version(&mut batch, *arc);
+        for id in applied.blocks.keys() {
+            applied::delete_block(&mut batch, *arc, *id);
+        }
+    }
+    engine.write(batch, Durability::Synced)
 }

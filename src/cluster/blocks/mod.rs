@@ -21,7 +21,7 @@ pub(super) use founding::{ask_leave, may_found};
 pub(super) use remote::BucketReads;
 #[cfg(test)]
 pub(super) use restore::restore_on;
-pub use restore::{RestoreProgress, Restored, restore};
+pub use restore::{RestoreExtent, RestoreProgress, Restored, restore};
 pub(super) use sweeper::{BelievedTime, Sweeper, SweeperParts};
 pub use uploader::ArchiveStatus;
 pub(super) use uploader::{Uploader, UploaderParts};

@@ -1,7 +1,8 @@
 //! An empty data directory becomes the first node of a cluster that was lost, from the bucket
 //! alone.
 //!
-//! Everything is fetched and checked first; then the bucket's record names the new cluster and its
+//! Either everything is fetched and checked, or only the catalog is read, and the blocks stay where
+//! they are and are read there ([`RestoreExtent`]); then the bucket's record names the new cluster and its
 //! ancestors; last, in one batch, the control state is written, without which the directory is as
 //! empty as before. Interrupted anywhere, the same command goes on where it was.
 
@@ -15,13 +16,16 @@ use super::archive::Archive;
 use super::plan::{Inventory, PartitionPlan, list};
 use crate::archive::{ArchiveMetrics, ClusterRecord, Listed, NamedBlock, block_name};
 use crate::cluster::control::{
-    ClusterId, Control, LocalControl, RestoredPartition, restored_state,
+    ClusterId, Control, ControlState, LocalControl, RestoredPartition, restored_state,
 };
 use crate::cluster::error::Error;
 use crate::cluster::opening::{MemberSettings, World, open_engine};
-use crate::model::{BlockEntry, Incarnation, RingArc, Uploaded};
+use crate::model::{BlockEntry, RingArc, Uploaded};
 use crate::runtime::CancelToken;
-use crate::store::{DataDir, Engine, HeadSettings, Store, StoreParts, provisional};
+use crate::store::{
+    DataDir, Engine, HeadSettings, Store, StoreParts, begin_elsewhere, forget_elsewhere,
+    provisional,
+};
 
 /// How far a restore is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -55,6 +59,15 @@ pub struct Restored {
     pub complaints: Vec<String>,
 }
 
+/// What a restore brings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RestoreExtent {
+    /// What is where: the blocks stay in the bucket, and are read there.
+    Catalog,
+    /// All blocks, too.
+    Blocks,
+}
+
 /// Prepares the data directory that settings name from the bucket that they name.
 ///
 /// # Errors
@@ -62,6 +75,7 @@ pub struct Restored {
 pub fn restore(
     settings: &MemberSettings,
     world: &World,
+    extent: RestoreExtent,
     show: &dyn Fn(RestoreProgress),
 ) -> Result<Restored, Error> {
     let metrics = ArchiveMetrics::register(&mut Registry::default());
@@ -72,7 +86,7 @@ pub fn restore(
     })?;
     let directory = DataDir::open(&settings.data_dir, world.chance.as_ref())?;
     let engine = open_engine(directory.path(), settings.engine_cache_bytes)?;
-    restore_on(engine, directory, settings, world, &archive, show)
+    restore_on(engine, directory, settings, world, &archive, extent, show)
 }
 
 /// The same on an engine that is open already.
@@ -82,9 +96,11 @@ pub(in crate::cluster) fn restore_on(
     settings: &MemberSettings,
     world: &World,
     archive: &Archive,
+    extent: RestoreExtent,
     show: &dyn Fn(RestoreProgress),
 ) -> Result<Restored, Error> {
     refuse_used(&engine, directory.path())?;
+    forget_elsewhere(engine.as_ref())?;
     let cancel = &world.cancel;
     archive.wait(cancel, archive.bucket.probe())?;
     let record = archive.wait(cancel, ClusterRecord::read(&archive.bucket))?;
@@ -103,6 +119,7 @@ pub(in crate::cluster) fn restore_on(
         store: &store,
         inventory: &inventory,
         cancel,
+        extent,
         show,
         progress: RestoreProgress::default(),
         adopted: 0,
@@ -112,7 +129,17 @@ pub(in crate::cluster) fn restore_on(
     let (progress, adopted) = (taking.progress, taking.adopted);
     let complaints = std::mem::take(&mut taking.complaints);
     store.close()?;
-    begin(&engine, archive, &record, cluster, me, &partitions, cancel)?;
+    let state = restored_state(cluster, me, &partitions).map_err(Error::Setting)?;
+    if extent == RestoreExtent::Catalog {
+        let mut all = Vec::new();
+        for (arc, partition) in &state.partitions {
+            if !partition.recent.is_empty() {
+                all.push((*arc, partition.version, &partition.recent));
+            }
+        }
+        begin_elsewhere(engine.as_ref(), all.into_iter())?;
+    }
+    begin(&engine, archive, &record, &state, cancel)?;
     let entries = partitions.values().flat_map(|p| &p.entries);
     Ok(Restored {
         cluster: cluster.to_string(),
@@ -163,18 +190,15 @@ fn begin(
     engine: &Arc<dyn Engine>,
     archive: &Archive,
     record: &ClusterRecord,
-    cluster: ClusterId,
-    me: Incarnation,
-    partitions: &BTreeMap<RingArc, RestoredPartition>,
+    state: &ControlState,
     cancel: &CancelToken,
 ) -> Result<(), Error> {
-    let state = restored_state(cluster, me, partitions).map_err(Error::Setting)?;
     let heir = ClusterRecord {
-        cluster: cluster.0,
+        cluster: state.cluster.map_or(0, |cluster| cluster.0),
         ancestors: record.homes().collect(),
     };
     archive.wait(cancel, heir.write(&archive.bucket))?;
-    LocalControl::begin(engine.as_ref(), &state)?;
+    LocalControl::begin(engine.as_ref(), state)?;
     Ok(())
 }
 
@@ -184,6 +208,7 @@ struct Taking<'a> {
     store: &'a Store,
     inventory: &'a Inventory,
     cancel: &'a CancelToken,
+    extent: RestoreExtent,
     show: &'a dyn Fn(RestoreProgress),
     progress: RestoreProgress,
     adopted: u64,
@@ -218,13 +243,16 @@ impl Taking<'_> {
                 Some((_, listed)) => listed.name.clone(),
                 None => block_name(plan.copy.cluster, plan.copy.arc, &entry),
             };
-            if self.fetch(&name, &entry)? {
+            if self.take(&name, &entry)? {
                 entries.push(entry);
             }
         }
         for (named, listed) in plan.strays {
             if let Some(entry) = self.adopt(&named, &listed)? {
                 self.adopted += 1;
+                if self.extent == RestoreExtent::Catalog {
+                    self.store.unstage(entry.id)?;
+                }
                 entries.push(entry);
             }
         }
@@ -238,6 +266,17 @@ impl Taking<'_> {
             expired_before: plan.copy.expired_before,
             entries,
         })
+    }
+
+    /// Takes a block that the catalog names: its file, or where it is.
+    fn take(&mut self, name: &str, entry: &BlockEntry) -> Result<bool, Error> {
+        if self.extent == RestoreExtent::Blocks {
+            return self.fetch(name, entry);
+        }
+        self.progress.blocks_done += 1;
+        self.progress.bytes_done = self.progress.bytes_done.saturating_add(entry.size);
+        (self.show)(self.progress);
+        Ok(true)
     }
 
     /// Fetches a file; an object that is damaged is named and left out.

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 
 use super::metrics::{MergeMetrics, MergeResult};
 use super::plan::{self, Job, Limits};
-use crate::cluster::control::{Command, Compacted, Control, MemberId, Outcome, Partition, Refusal};
+use crate::cluster::control::{
+    Command, Compacted, Control, ControlState, MemberId, Outcome, Partition, Refusal,
+};
 use crate::cluster::data::{DataPeers, StageRequest};
 use crate::cluster::error::Error;
 use crate::cluster::moves::Follower;
@@ -19,7 +21,7 @@ use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
 use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc};
 use crate::runtime::{CancelToken, Clock, Throttle};
-use crate::store::{self, Store};
+use crate::store::{self, MergedFile, Store};
 
 /// A merge is given so long, so that disk and processor see a trickle.
 const GENTLY: Duration = Duration::from_secs(600);
@@ -233,7 +235,7 @@ impl Merger {
             let _busy = self.busy.lock();
             self.follower.bring_up(&state, arc, cancel)?;
         }
-        let file = self.store.merge(&job.order, throttle, cancel)?;
+        let file = self.build(&state, job, throttle, cancel)?;
         let end = self.enter(job, file.entry.as_ref(), cancel);
         match (&end, &file.entry) {
             (Ok(End::Merged(_)), _) | (_, None) => {}
@@ -244,6 +246,36 @@ impl Merger {
             (_, Some(entry)) => self.store.unstage(entry.id)?,
         }
         end
+    }
+
+    /// Builds the file. Inputs that are only in the bucket are fetched whole first, and their files
+    /// go when it is built.
+    fn build(
+        &self,
+        state: &ControlState,
+        job: &Job,
+        throttle: &Arc<Throttle>,
+        cancel: &CancelToken,
+    ) -> Result<MergedFile, Error> {
+        let order = &job.order;
+        let lacking = self.store.lacking(order.arc, &order.inputs)?;
+        let mut fetched = Ok(());
+        for entry in &lacking {
+            throttle.take(entry.size);
+            fetched = self.follower.fetch_file(state, order.arc, entry, cancel);
+            if fetched.is_err() {
+                break;
+            }
+        }
+        let file = match fetched {
+            Ok(()) => self
+                .store
+                .merge(order, throttle, cancel)
+                .map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        self.store.unstage_elsewhere(order.arc, &order.inputs)?;
+        file
     }
 
     fn is_named(&self, id: BlockId) -> bool {

@@ -152,6 +152,22 @@ impl Follower {
         Ok(())
     }
 
+    /// Fetches the file of a block that the catalog names, wherever this node reads it.
+    ///
+    /// # Errors
+    /// When it cannot be had, or the disk fails.
+    pub(in crate::cluster) fn fetch_file(
+        &self,
+        state: &ControlState,
+        arc: RingArc,
+        entry: &BlockEntry,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let partition = state.partition(arc);
+        let sources = partition.map(|partition| sources(state, partition, self.me));
+        self.fetch_block(arc, entry, &sources.unwrap_or_default(), cancel)
+    }
+
     fn fetch_block(
         &self,
         arc: RingArc,

@@ -307,6 +307,7 @@ impl<'a> Assembly<'a> {
             selection: self.selection.clone(),
             partitions,
             heads_only,
+            partial: self.context.partial.is_some(),
         };
         request.encode()
     }

@@ -316,6 +316,10 @@ impl RemoteSeries {
         }
         if let Some(end) = part.end {
             self.promised = Some(end.count);
+            self.context.budget.count_fetched(end.fetched_bytes);
+            if let Some(partial) = &self.context.partial {
+                end.lacks.into_iter().for_each(|lack| partial.lacks(lack));
+            }
         }
         Ok(true)
     }

@@ -113,6 +113,8 @@ pub(super) struct SelectRequest {
     pub(super) partitions: Vec<Asked>,
     /// Only the head's content, and of it only the leaves that are named.
     pub(super) heads_only: bool,
+    /// The answer may lack what cannot be had now.
+    pub(super) partial: bool,
 }
 
 /// What is asked of names.
@@ -275,6 +277,7 @@ impl SelectRequest {
             selection: put_selection(&self.selection),
             partitions: put_asked(&self.partitions),
             heads_only: self.heads_only,
+            partial: self.partial,
         };
         Bytes::from(message.encode_to_vec())
     }
@@ -285,6 +288,7 @@ impl SelectRequest {
             selection: take_selection(message.selection)?,
             partitions: take_asked(message.partitions)?,
             heads_only: message.heads_only,
+            partial: message.partial,
         })
     }
 }
@@ -605,7 +609,11 @@ mod tests {
             opened: Some(state.to_wire()),
             batch: Some(writer.take()),
             texts: vec!["instance".to_owned()],
-            end: Some(wire::End { count: 2 }),
+            end: Some(wire::End {
+                count: 2,
+                fetched_bytes: 1 << 40,
+                lacks: vec!["a block".to_owned()],
+            }),
             ..wire::Part::default()
         };
         let ask = StateRequest {
@@ -617,6 +625,7 @@ mod tests {
             selection: selection.clone(),
             partitions: partitions.clone(),
             heads_only: true,
+            partial: false,
         };
         let names = NamesRequest {
             kind: NamesKind::LabelValues("job".to_owned()),
@@ -665,6 +674,7 @@ mod tests {
                 selection: selection.clone(),
                 partitions: partitions.clone(),
                 heads_only,
+                partial: heads_only,
             };
             prop_assert_eq!(SelectRequest::decode(ask.encode()), Ok(ask.clone()));
             let ask = NamesRequest { kind, selection, partitions, limit };

@@ -21,7 +21,7 @@ use crate::cluster::control::Control;
 use crate::cluster::peer::{Caller, Method, Outgoing, Refused, Service, Services, Serving};
 use crate::model::{Incarnation, Samples};
 use crate::runtime::{CancelToken, Pool, PoolError, SharedBudget};
-use crate::source::{ReadContext, SeriesStream, Source, SourceError};
+use crate::source::{Partial, ReadContext, SeriesStream, Source, SourceError};
 use crate::store::Store;
 
 /// States that wait for a thread; more than this many and the node is overloaded.
@@ -113,12 +113,13 @@ impl ReadService {
         );
     }
 
-    fn context(&self) -> (ReadContext, CallOff) {
+    /// What surrounds a read for a peer; `partial`: its answer may lack something.
+    fn context(&self, partial: bool) -> (ReadContext, CallOff) {
         let cancel = CancelToken::new();
         let context = ReadContext {
             cancel: cancel.clone(),
             budget: self.memory.account(self.settings.limits),
-            partial: None,
+            partial: partial.then(Partial::default),
         };
         (context, CallOff(cancel))
     }
@@ -135,7 +136,7 @@ impl ReadService {
     async fn state(&self, body: Bytes, answers: &Outgoing) -> Sending {
         let request = StateRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
-        let (context, _call_off) = self.context();
+        let (context, _call_off) = self.context(false);
         let holder = self.holder.clone();
         let job = move || {
             let mut viewed = holder.view(&request.partitions)?;
@@ -167,7 +168,7 @@ impl ReadService {
     async fn select(&self, body: Bytes, answers: &Outgoing) -> Sending {
         let request = SelectRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
-        let (context, _call_off) = self.context();
+        let (context, _call_off) = self.context(request.partial);
         // A pin is a few pointers.
         let viewed = match self.holder.view(&request.partitions) {
             Err(error) => return send(answers, &failed(&error)).await,
@@ -197,7 +198,7 @@ impl ReadService {
     async fn names(&self, body: Bytes, answers: &Outgoing) -> Sending {
         let request = NamesRequest::decode(body).map_err(invalid)?;
         self.catch_up(&request.partitions).await;
-        let (context, _call_off) = self.context();
+        let (context, _call_off) = self.context(false);
         let holder = self.holder.clone();
         let found = self.run(&self.selects, answers, move || {
             find_names(&holder, &request, &context)
@@ -252,7 +253,10 @@ fn failed(error: &SourceError) -> wire::Part {
 
 fn ended(count: u64) -> wire::Part {
     wire::Part {
-        end: Some(wire::End { count }),
+        end: Some(wire::End {
+            count,
+            ..wire::End::default()
+        }),
         ..wire::Part::default()
     }
 }
@@ -281,6 +285,7 @@ fn begin_select(
     };
     Ok(Reading {
         stream,
+        context: context.clone(),
         writer: BatchWriter::default(),
         full: Vec::new(),
         samples: Samples::default(),
@@ -292,6 +297,7 @@ fn begin_select(
 /// A select under way; it goes from job to job.
 struct Reading {
     stream: Box<dyn SeriesStream>,
+    context: ReadContext,
     writer: BatchWriter,
     /// Messages to be sent, the next last.
     full: Vec<wire::SeriesBatch>,
@@ -301,6 +307,19 @@ struct Reading {
 }
 
 impl Reading {
+    /// The last message.
+    fn end(&self) -> wire::Part {
+        let partial = self.context.partial.as_ref();
+        wire::Part {
+            end: Some(wire::End {
+                count: self.count,
+                fetched_bytes: self.context.budget.bytes_fetched(),
+                lacks: partial.map(Partial::noted).unwrap_or_default(),
+            }),
+            ..wire::Part::default()
+        }
+    }
+
     fn next_part(mut self) -> (Self, Result<wire::Part, SourceError>) {
         let part = self.fill();
         (self, part)
@@ -326,7 +345,7 @@ impl Reading {
         }
         Ok(match self.full.pop() {
             Some(batch) => of_batch(batch),
-            None => ended(self.count),
+            None => self.end(),
         })
     }
 }

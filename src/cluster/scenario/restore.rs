@@ -10,13 +10,17 @@ use super::world::*;
 use super::world_of;
 use crate::archive::{ArchiveMetrics, BucketFault, Named, parse_name};
 use crate::cluster::Error;
-use crate::cluster::blocks::{Archive, Restored, restore_on};
+use crate::cluster::blocks::{Archive, RestoreExtent, Restored, restore_on};
 use crate::model::*;
 use crate::runtime::{Chance, Clock, SeededChance};
 use crate::store::DataDir;
 
 /// `cairn restore` on a node that has not been started; at most so many requests are answered.
 pub(super) fn restore(world: &World, answered: usize) -> Result<Restored, Error> {
+    restore_to(world, answered, RestoreExtent::Blocks)
+}
+
+fn restore_to(world: &World, answered: usize, extent: RestoreExtent) -> Result<Restored, Error> {
     let chance = Arc::new(SeededChance::new(world.chance.next_u64()));
     let directory = DataDir::open(&world.path().join("node"), chance.as_ref()).unwrap();
     let around = world_of(world.clock.clone(), chance);
@@ -34,7 +38,15 @@ pub(super) fn restore(world: &World, answered: usize) -> Result<Restored, Error>
             (left == 0).then_some(BucketFault::Fail)
         })));
     let engine = world.engine.clone();
-    restore_on(engine, directory, settings, &around, &archive, &|_| {})
+    restore_on(
+        engine,
+        directory,
+        settings,
+        &around,
+        &archive,
+        extent,
+        &|_| {},
+    )
 }
 
 /// A node that has sealed and uploaded everything that was written to it.
@@ -94,6 +106,42 @@ fn the_bucket_alone_is_enough() {
         next.flush();
         upload_all(&next);
         next.check_all();
+        next.crash();
+        next.check_all();
+        world = next;
+    }
+}
+
+/// Without `--all` nothing is fetched: every block is read in the bucket, also those that lie below
+/// an ancestor's name, and what is sealed from then on is here. Interrupted, it goes on.
+#[test]
+fn blocks_may_stay_in_the_bucket() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = uploaded(50, bucket.path());
+    for generation in 0..2 {
+        let blocks = entries(&world);
+        let mut next = super::bucket::world(51 + generation, bucket.path());
+        for answered in [5, 9, 30] {
+            drop(restore_to(&next, answered, RestoreExtent::Catalog).unwrap_err());
+        }
+        let restored = restore_to(&next, usize::MAX, RestoreExtent::Catalog).unwrap();
+        assert_eq!(restored.blocks, blocks.len() as u64);
+        let here = || files(&next.path().join("blocks")).len();
+        assert_eq!(here(), 0);
+        next.model = std::mem::take(&mut world.model);
+        next.open();
+        assert_eq!(entries(&next), blocks);
+        next.check_all();
+        assert_eq!(files(&next.path().join("blocks")).len(), 0);
+        assert_eq!(files(&next.path().join("node/staged")).len(), 0);
+        for _ in 0..10 {
+            let samples: Vec<_> = (0..20).map(|_| next.any_sample()).collect();
+            next.append(&samples);
+        }
+        next.flush();
+        upload_all(&next);
+        next.check_all();
+        assert!(!files(&next.path().join("blocks")).is_empty());
         next.crash();
         next.check_all();
         world = next;

@@ -252,5 +252,8 @@ fn write_stats(out: &mut Vec<u8>, stats: &QueryStats) {
     samples.number("samplesRead", stats.samples_read);
     samples.number("peakSamples", stats.peak_samples);
     samples.end();
+    let mut bucket = Fields::new(fields.field("bucket"));
+    bucket.number("bytesRead", stats.bucket_bytes);
+    bucket.end();
     fields.end();
 }

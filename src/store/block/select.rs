@@ -107,6 +107,8 @@ impl TenantReader {
         if self.shows_all() {
             return Ok(set);
         }
+        let ordinals: Vec<Ordinal> = set.iter().map(Ordinal).collect();
+        self.all_labels_here(&ordinals)?;
         let mut shown = RoaringBitmap::new();
         for ordinal in &set {
             let fingerprint = self.fingerprint(Ordinal(ordinal))?;

@@ -356,11 +356,10 @@ fn little_more_is_fetched_than_is_needed_in_few_requests() {
                 assert_eq!((fetched, requests), (0, 0), "it is in the cache");
                 continue;
             }
-            // The end with the index is read in any case.
-            assert!(
-                fetched <= needed * 3 / 2 + (16 << 10),
-                "{fetched} for {needed}"
-            );
+            // A tiny read pays for the end with the index, and for the two pages that share their
+            // data blocks with the small parts before them.
+            let beside = if number == 2 { 320 << 10 } else { 16 << 10 };
+            assert!(fetched <= needed * 3 / 2 + beside, "{fetched} for {needed}");
             assert!(requests <= 60, "{requests}");
         }
         // Without the objects the cache is enough, after a start too; without it nothing is.
