@@ -170,7 +170,7 @@ fn selection(owner: u64, matchers: Vec<Matcher>) -> Selection {
 
 fn away(world: &World, away: bool) {
     let fail = |operation, _: &str| (operation == Traffic::Get).then_some(BucketFault::Fail);
-    let bucket = world.member().uploader().bucket();
+    let bucket = world.member().upkeep().uploader().bucket();
     bucket
         .faults
         .set(if away { Some(Box::new(fail)) } else { None });
