@@ -17,6 +17,7 @@
 use std::sync::Arc;
 
 use super::error::Error;
+use crate::runtime::{Rule, holds};
 use crate::store::{self, Batch, Durability, Engine, Space, SyncMode};
 
 const NUMBER_KEY: &[u8] = b"life/number";
@@ -52,7 +53,8 @@ impl Life {
         };
         let found = engine.get(Space::Meta, OPEN_KEY)?;
         let boot = boot.unwrap_or_default().as_bytes();
-        let lost = found.is_some_and(|before| boot.is_empty() || before != boot);
+        let lost = found.is_some_and(|before| boot.is_empty() || before != boot)
+            && holds(Rule::LostMemoryIsAnotherLife);
         if lost {
             number = number.saturating_add(1);
             let mut batch = Batch::new();

@@ -32,6 +32,12 @@ pub enum Rule {
     SealsAreOfOneEpoch,
     /// A seal of a round that is over is refused.
     SealsAreOfOneRound,
+    /// Only the latest session of a data directory is heard.
+    SessionsAreTheLatest,
+    /// A data directory that is behind what others remember of it is no member.
+    OldImagesAreSetAside,
+    /// Who may have lost what it acknowledged is another member.
+    LostMemoryIsAnotherLife,
 }
 
 /// Whether a rule holds: always.
@@ -54,7 +60,7 @@ static BROKEN: std::sync::OnceLock<Rule> = std::sync::OnceLock::new();
 
 #[cfg(test)]
 impl Rule {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::WhoAcknowledgesKeeps,
         Self::WritesAreOfOneEpoch,
         Self::ReadsAreOfOneEpoch,
@@ -69,6 +75,9 @@ impl Rule {
         Self::BlocksAreStaged,
         Self::SealsAreOfOneEpoch,
         Self::SealsAreOfOneRound,
+        Self::SessionsAreTheLatest,
+        Self::OldImagesAreSetAside,
+        Self::LostMemoryIsAnotherLife,
     ];
 
     /// Takes it away from this process for ever: one that runs a single simulation.

@@ -258,13 +258,19 @@ impl Store {
         let now = self.clock.now();
         let mut since = self.since.lock();
         since.retain(|key, _| held.contains_key(key));
+        let mut since_when = |key| {
+            let since = since.entry(key).or_insert(now);
+            // A clock that was ahead when it came must not keep it here until it is caught up with.
+            *since = now.min(*since);
+            *since
+        };
         held.into_iter()
             .map(|((arc, window), held)| HeldWindow {
                 arc,
                 window,
                 samples: held.samples,
                 bytes: held.bytes,
-                since: *since.entry((arc, window)).or_insert(now),
+                since: since_when((arc, window)),
             })
             .collect()
     }

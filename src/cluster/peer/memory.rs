@@ -27,17 +27,27 @@ pub(in crate::cluster) struct MemoryNetwork(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Each with the number of its connection.
-    nodes: BTreeMap<Incarnation, (u64, Arc<Services>)>,
+    /// The latest last: several only where disks were copied.
+    nodes: BTreeMap<Incarnation, Vec<Node>>,
     connections: u64,
-    /// Addresses that are not numbers.
-    places: BTreeMap<String, Incarnation>,
+    /// Addresses that are not numbers, and who listens there.
+    places: BTreeMap<String, (Incarnation, u64)>,
     weather: Option<Arc<Weather>>,
     cut: BTreeSet<(Incarnation, Incarnation)>,
     /// What nodes have come to belong to since they were connected.
     clusters: BTreeMap<Incarnation, (ClusterId, u64)>,
     /// Who has been told where whom is, if that matters.
     known: Option<BTreeSet<(Incarnation, Incarnation)>>,
+}
+
+/// A node that listens.
+#[derive(Clone, Debug)]
+struct Node {
+    /// That of its connection.
+    number: u64,
+    services: Arc<Services>,
+    /// With which it looks at who calls, if it does.
+    identity: Option<Identity>,
 }
 
 /// One node's access to the network.
@@ -63,7 +73,8 @@ impl MemoryNetwork {
         services: Arc<Services>,
     ) -> Arc<dyn Transport> {
         let incarnation = me.incarnation;
-        self.connect_as(Who::Fixed(me), incarnation, services)
+        self.0.lock().nodes.remove(&incarnation);
+        self.connect_as(Who::Fixed(me), incarnation, services).0
     }
 
     /// The same of a node that speaks in the name of its identity, and is to be found at an
@@ -75,8 +86,11 @@ impl MemoryNetwork {
         services: Arc<Services>,
     ) -> Arc<dyn Transport> {
         let incarnation = identity.caller().incarnation;
-        self.0.lock().places.insert(address.to_owned(), incarnation);
-        self.connect_as(Who::Of(identity), incarnation, services)
+        self.disconnect_at(address);
+        let (access, number) = self.connect_as(Who::Of(identity), incarnation, services);
+        let places = &mut self.0.lock().places;
+        places.insert(address.to_owned(), (incarnation, number));
+        access
     }
 
     fn connect_as(
@@ -84,21 +98,30 @@ impl MemoryNetwork {
         who: Who,
         incarnation: Incarnation,
         services: Arc<Services>,
-    ) -> Arc<dyn Transport> {
+    ) -> (Arc<dyn Transport>, u64) {
         let mut state = self.0.lock();
         state.connections += 1;
         let number = state.connections;
-        state.nodes.insert(incarnation, (number, services));
+        let identity = match &who {
+            Who::Of(identity) => Some(identity.clone()),
+            Who::Fixed(_) => None,
+        };
+        state.nodes.entry(incarnation).or_default().push(Node {
+            number,
+            services,
+            identity,
+        });
         state.clusters.remove(&incarnation);
         if let Some(known) = &mut state.known {
             known.retain(|(who, _)| *who != incarnation);
         }
         drop(state);
-        Arc::new(Access {
+        let access = Access {
             network: Arc::downgrade(self),
             number,
             who,
-        })
+        };
+        (Arc::new(access), number)
     }
 
     /// From now on there is weather.
@@ -115,6 +138,17 @@ impl MemoryNetwork {
     /// Takes a node off the network.
     pub(in crate::cluster) fn disconnect(&self, node: Incarnation) {
         self.0.lock().nodes.remove(&node);
+    }
+
+    /// Takes whoever listens at an address off the network. It stays known who that was.
+    pub(in crate::cluster) fn disconnect_at(&self, address: &str) {
+        let mut state = self.0.lock();
+        let Some((who, number)) = state.places.get(address).copied() else {
+            return;
+        };
+        if let Some(nodes) = state.nodes.get_mut(&who) {
+            nodes.retain(|node| node.number != number);
+        }
     }
 
     /// A node belongs to a cluster from now on, and to a generation of its control group.
@@ -147,11 +181,15 @@ impl MemoryNetwork {
         if state.cut.contains(&(from, to)) {
             return Err(unreachable("the link is cut"));
         }
-        let services = state
-            .nodes
-            .get(&to)
-            .map(|(_, services)| Arc::clone(services));
+        let node = state.nodes.get(&to).and_then(|nodes| nodes.last());
+        let services = node.map(|node| Arc::clone(&node.services));
         services.ok_or_else(|| unreachable("nothing listens there"))
+    }
+
+    /// Who answers for a node.
+    fn identity(&self, of: Incarnation) -> Option<Identity> {
+        let state = self.0.lock();
+        state.nodes.get(&of)?.last()?.identity.clone()
     }
 }
 
@@ -172,9 +210,19 @@ impl Access {
     fn standing(&self, to: Incarnation) -> Option<u64> {
         let network = self.network.upgrade()?;
         let state = network.0.lock();
-        let of = |who| state.nodes.get(&who).map(|(number, _)| *number);
-        let is_mine = of(self.incarnation()) == Some(self.number);
-        is_mine.then(|| of(to)).flatten()
+        let mut mine = state.nodes.get(&self.incarnation()).into_iter().flatten();
+        let is_mine = mine.any(|node| node.number == self.number);
+        let there = state.nodes.get(&to).and_then(|nodes| nodes.last());
+        is_mine.then(|| there.map(|node| node.number)).flatten()
+    }
+
+    /// The other one looks at who is calling, as over a real network.
+    fn admitted(&self, to: Incarnation) -> Result<(), PeerError> {
+        let there = self.network.upgrade().and_then(|net| net.identity(to));
+        match (&self.who, there) {
+            (Who::Of(mine), Some(theirs)) => theirs.admit(mine).map_err(refused(to)),
+            _ => Ok(()),
+        }
     }
 
     /// A question through the weather, and the answer back.
@@ -198,7 +246,7 @@ impl Access {
         let there = self.standing(to).ok_or_else(gone)?;
         let exchange = async {
             let Fate::Arrives { after, twice } =
-                weather.fate(self.incarnation(), to, method, &body)
+                weather.fate((self.incarnation(), to), method, &body, false)
             else {
                 std::future::pending::<()>().await;
                 return Err(lost());
@@ -207,6 +255,7 @@ impl Access {
             if self.standing(to) != Some(there) {
                 return Err(gone());
             }
+            self.admitted(to)?;
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
             if twice {
                 let (again, me, body) = (Arc::clone(&service), self.me(), body.clone());
@@ -220,7 +269,8 @@ impl Access {
             let answer = service.call(&self.me(), method, body).await;
             let answer = answer.map_err(refused(to));
             let said = answer.as_deref().unwrap_or_default();
-            let Fate::Arrives { after, .. } = weather.fate(to, self.incarnation(), method, said)
+            let Fate::Arrives { after, .. } =
+                weather.fate((to, self.incarnation()), method, said, true)
             else {
                 std::future::pending::<()>().await;
                 return Err(lost());
@@ -257,7 +307,7 @@ impl Access {
         };
         let me = self.incarnation();
         let (from, to_there) = if back { (to, me) } else { (me, to) };
-        let Fate::Arrives { after, .. } = weather.fate(from, to_there, method, body) else {
+        let Fate::Arrives { after, .. } = weather.fate((from, to_there), method, body, back) else {
             return false;
         };
         tokio::time::sleep(after).await;
@@ -350,7 +400,8 @@ impl Transport for Access {
     ) -> Answering<'_, Bytes> {
         let network = self.network.upgrade();
         let place = network.and_then(|network| network.0.lock().places.get(address).copied());
-        let to = place.unwrap_or_else(|| Incarnation(address.parse().unwrap_or_default()));
+        let to = place.map(|(who, _)| who);
+        let to = to.unwrap_or_else(|| Incarnation(address.parse().unwrap_or_default()));
         Box::pin(async move {
             if let Some(weather) = self.weather() {
                 return self.ask(&weather, to, (method, body), patience).await;
@@ -374,6 +425,7 @@ impl Transport for Access {
         _: Duration,
     ) -> Answering<'_, Incoming> {
         Box::pin(async move {
+            self.admitted(to)?;
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
             let (answers, mut made) = mpsc::channel(QUEUE);
             let (out, incoming) = mpsc::channel(QUEUE);
@@ -404,6 +456,7 @@ impl Transport for Access {
 
     fn duplex(&self, to: Incarnation, method: Method) -> Answering<'_, Duplex> {
         Box::pin(async move {
+            self.admitted(to)?;
             let service = self.reach(to)?.of(method).map_err(refused(to))?;
             let (messages, mut said) = mpsc::channel::<Bytes>(QUEUE);
             let (heard, incoming) = mpsc::channel(QUEUE);

@@ -33,13 +33,16 @@ pub(in crate::cluster) struct Hold {
     pub(in crate::cluster) to: Option<Incarnation>,
     /// Of which method.
     pub(in crate::cluster) method: Option<Method>,
+    /// Only questions (`false`) or only answers (`true`); `None`: both.
+    pub(in crate::cluster) answers: Option<bool>,
     /// How much later they arrive; `None`: never.
     pub(in crate::cluster) late: Option<Duration>,
 }
 
 impl Hold {
-    fn is_of(&self, from: Incarnation, to: Incarnation, method: Method) -> bool {
-        self.from.is_none_or(|who| who == from)
+    fn is_of(&self, (from, to): (Incarnation, Incarnation), method: Method, answer: bool) -> bool {
+        self.answers.is_none_or(|only| only == answer)
+            && self.from.is_none_or(|who| who == from)
             && self.to.is_none_or(|who| who == to)
             && self.method.is_none_or(|what| what == method)
     }
@@ -108,13 +111,13 @@ impl Weather {
         traffic.trace = mix(traffic.trace, xxhash_rust::xxh3::xxh3_64(what.as_bytes()));
     }
 
-    /// A message sets out.
+    /// A message sets out, a question or an answer to one.
     pub(super) fn fate(
         &self,
-        from: Incarnation,
-        to: Incarnation,
+        (from, to): (Incarnation, Incarnation),
         method: Method,
         bytes: &[u8],
+        answer: bool,
     ) -> Fate {
         let conditions = *self.conditions.lock();
         let mut traffic = self.traffic.lock();
@@ -131,7 +134,10 @@ impl Weather {
         drop(traffic);
         let hold = {
             let holds = self.holds.lock();
-            holds.iter().find(|h| h.is_of(from, to, method)).copied()
+            let mut holds = holds.iter();
+            holds
+                .find(|hold| hold.is_of((from, to), method, answer))
+                .copied()
         };
         let late = match hold.map(|hold| hold.late) {
             Some(None) => return Fate::Lost,

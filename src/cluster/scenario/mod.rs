@@ -260,6 +260,18 @@ fn idle_partitions_cost_nothing_and_repeats_make_no_block() {
     world.check_all();
 }
 
+/// Would catch samples that stay in the head for a year because a clock was a year ahead.
+#[test]
+fn what_came_under_a_clock_that_was_ahead_grows_old_all_the_same() {
+    let mut world = World::new(6);
+    world.clock.set(TimestampMs(START + 365 * 24 * 3_600_000));
+    world.floats(1, &[(START, 1.5)]);
+    let since = |world: &World| world.member().store().held()[0].since.0;
+    assert!(since(&world) > START);
+    world.clock.set(TimestampMs(START));
+    assert_eq!(since(&world), START);
+}
+
 /// Matchers, ranges and limits reach head and blocks alike.
 #[test]
 fn selections_see_head_and_blocks_as_one() {

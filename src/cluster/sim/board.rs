@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -24,7 +24,7 @@ use crate::cluster::workers::Duty;
 use crate::model::{Incarnation, TimestampMs};
 use crate::runtime::{ByteSize, CancelToken, Chance, Clock, SeededChance, TurnsChance, on_thread};
 use crate::store::{
-    DataDir, DiskSettings, Engine, FaultyDisk, MemoryEngine, SeriesId, WriteLogSettings,
+    DataDir, DiskSettings, Engine, FaultyDisk, MemoryEngine, SeriesId, SyncMode, WriteLogSettings,
 };
 
 /// Where the time of day begins: 2023-11-14, at the start of a window.
@@ -80,6 +80,8 @@ pub(super) enum Crash {
 pub(super) struct Up {
     pub(super) member: Arc<LocalMember>,
     pub(super) incarnation: Incarnation,
+    /// Which life of its data directory this is.
+    pub(super) life: u32,
     /// What `ingest` would remember of series.
     pub(super) ids: Mutex<BTreeMap<u32, SeriesId>>,
     cancel: CancelToken,
@@ -104,6 +106,8 @@ pub(super) struct Board {
     pub(super) is_starting: bool,
     /// Who is away for longer is replaced.
     pub(super) replace_after: Duration,
+    /// When what is acknowledged is on the disk.
+    pub(super) sync: SyncMode,
     pub(super) up: Option<Arc<Up>>,
     starting: CancelToken,
 }
@@ -141,6 +145,7 @@ impl Board {
             peers: peers.iter().map(|peer| address(*peer)).collect(),
             is_starting: false,
             replace_after: Duration::from_secs(3600),
+            sync: SyncMode::Fsync,
             up: None,
             starting: CancelToken::new(),
         };
@@ -173,6 +178,7 @@ impl Board {
             },
             log: WriteLogSettings {
                 segment_size: ByteSize::mib(1),
+                sync: self.sync,
                 ..WriteLogSettings::default()
             },
             decoded_cache_bytes: 1 << 20,
@@ -224,7 +230,8 @@ impl Board {
         };
         async move {
             let opened = on_thread(move || opening.open()).await;
-            let (member, duties, cancel) = opened.map_err(|error| format!("panic: {error}"))??;
+            let opened = opened.map_err(|error| format!("panic: {error}"))?;
+            let (member, life, duties, cancel) = opened?;
             let incarnation = member.incarnation();
             let busy = Arc::default();
             let run = |duty| {
@@ -234,6 +241,7 @@ impl Board {
             Ok(Arc::new(Up {
                 member: Arc::new(member),
                 incarnation,
+                life,
                 ids: Mutex::default(),
                 duties: duties.into_iter().map(run).collect(),
                 cancel,
@@ -243,9 +251,7 @@ impl Board {
 
     /// The node dies. What it did not sync is lost as far as `how` says.
     pub(super) fn crash(&mut self, how: Crash, network: &MemoryNetwork, chance: &dyn Chance) {
-        if let Some(incarnation) = self.known_incarnation() {
-            network.disconnect(incarnation);
-        }
+        network.disconnect_at(&address(self.number));
         if let Some(up) = self.up.take() {
             up.end();
         }
@@ -295,10 +301,41 @@ impl Board {
         self.log = image.log.after_kill();
     }
 
+    /// The reason for which the node itself says that it must end.
+    pub(super) fn ending(&self) -> Option<String> {
+        self.up.as_ref()?.member.ended()?.borrow().clone()
+    }
+
     /// What its disk says that it is.
     pub(super) fn known_incarnation(&self) -> Option<Incarnation> {
         let identity = std::fs::read_to_string(self.directory.join("data/identity"));
         incarnation_of(&identity.unwrap_or_default())
+    }
+
+    fn staging(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.directory.join("data/staged"));
+        let files = files.into_iter().flatten().flatten();
+        files.map(|file| file.path()).collect()
+    }
+
+    /// How many files are staged here.
+    pub(super) fn staged(&self) -> usize {
+        let files = self.staging();
+        let whole = |path: &&PathBuf| path.extension().is_some_and(|end| end == "sst");
+        files.iter().filter(whole).count()
+    }
+
+    /// Gives files that were made since the last time the date of the simulation.
+    pub(super) fn date_files(&self, day_ms: i64) {
+        let now = UNIX_EPOCH + Duration::from_millis(u64::try_from(day_ms).unwrap());
+        for path in self.staging() {
+            let modified = std::fs::metadata(&path).and_then(|data| data.modified());
+            if modified.is_ok_and(|at| at > now) {
+                // It may have been ingested meanwhile.
+                let file = std::fs::File::options().append(true).open(&path);
+                let _ = file.and_then(|file| file.set_modified(now));
+            }
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -394,7 +431,7 @@ struct Opening {
 
 impl Opening {
     /// As `LocalMember::open` does, on simulated edges.
-    fn open(self) -> Result<(LocalMember, Vec<Duty>, CancelToken), String> {
+    fn open(self) -> Result<(LocalMember, u32, Vec<Duty>, CancelToken), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let directory = DataDir::open(&self.settings.data_dir, self.chance.as_ref());
         let directory = directory.map_err(|error| text(&error))?;
@@ -406,6 +443,7 @@ impl Opening {
             Some(&self.boot),
         );
         let life = life.map_err(|error| text(&error))?;
+        let life_number = life.number();
         let session = begin_session(engine.as_ref(), self.chance.as_ref());
         let session = session.map_err(|error| text(&error))?;
         let identity = Identity::new(Caller {
@@ -457,6 +495,6 @@ impl Opening {
         let member = member.map_err(|error| text(&error))?;
         let duties = member.duties(settings, &world, &mut registry);
         member.open_gate();
-        Ok((member, duties, CancelToken::new()))
+        Ok((member, life_number, duties, CancelToken::new()))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::board::Up;
 use super::workload::{Content, context, drain, everything, held, partition_of, wins};
 use super::world::World;
+use crate::cluster::control::MemberId;
 use crate::cluster::quorum::Quorum;
 use crate::model::RingArc;
 
@@ -25,6 +26,14 @@ fn holding(up: &Up) -> Holding {
     Holding {
         all: held(up),
         head,
+    }
+}
+
+/// What a node is in a quorum.
+fn member_of(up: &Up) -> MemberId {
+    MemberId {
+        incarnation: up.incarnation,
+        life: up.life,
     }
 }
 
@@ -93,7 +102,7 @@ impl World {
         let all: BTreeMap<_, _> = self
             .ups()
             .into_iter()
-            .map(|(at, up)| (up.incarnation, (at, holding(&up))))
+            .map(|(at, up)| (member_of(&up), (at, holding(&up))))
             .collect();
         let model = Arc::clone(&self.model);
         let model = model.lock();
@@ -110,7 +119,8 @@ impl World {
             let Some((arc, partition)) = partition_of(&newest, key.0) else {
                 continue;
             };
-            let members: BTreeSet<_> = partition.members.iter().map(|m| m.incarnation).collect();
+            // Who has lost a part of its memory is another than the member that it was.
+            let members: BTreeSet<_> = partition.members.iter().copied().collect();
             let living = all.iter().filter(|(who, _)| members.contains(who));
             let lacking: Vec<usize> = living
                 .filter(|(_, (_, holding))| !has(&holding.all, *key, value))

@@ -10,7 +10,8 @@
 //! * `board.rs`: a node with its disks, started, killed, wiped;
 //! * `world.rs`: several of them and the network; `workload.rs`: what senders and readers do, and
 //!   what they may expect; `check.rs`: the invariants; `chaos.rs`: what a seed makes of all that;
-//!   `scenarios.rs`: what somebody thought of; `without.rs`: that it notices each missing rule.
+//!   `scenarios.rs` and `disks.rs`: what somebody thought of; `without/`: that it notices each
+//!   missing rule.
 //!
 //! Not simulated: RocksDB, gRPC, Consul, HTTP, the file system under block files (a crash keeps
 //! what was written there): real processes meet those in `tests/e2e`.
@@ -19,6 +20,7 @@ mod apart;
 mod board;
 mod chaos;
 mod check;
+mod disks;
 mod history;
 mod scenarios;
 mod script;

@@ -15,12 +15,15 @@ use crate::model::RingArc;
 use crate::runtime::simulate;
 
 /// Runs a scenario here, if this process is one for it, or else in such a process.
-fn play<F: Future<Output = ()>>(name: &str, scenario: impl FnOnce(u64) -> F + Send + 'static) {
+pub(super) fn play<F: Future<Output = ()>>(
+    name: &str,
+    scenario: impl FnOnce(u64) -> F + Send + 'static,
+) {
     if let Some(seed) = seed_of_this_process() {
         simulate(seed, move || scenario(seed));
         return;
     }
-    if let Err(reason) = run_apart(&format!("cluster::sim::scenarios::{name}"), 1, None) {
+    if let Err(reason) = run_apart(&format!("cluster::sim::{name}"), 1, None) {
         panic!("again: CAIRN_SIM_LOUD=1 CAIRN_SEED=1 cargo test --lib {name}\n{reason}");
     }
 }
@@ -28,47 +31,55 @@ fn play<F: Future<Output = ()>>(name: &str, scenario: impl FnOnce(u64) -> F + Se
 /// A sample that comes while its window's block is on its way stays where it is.
 #[test]
 fn a_write_between_cut_and_commit() {
-    play("a_write_between_cut_and_commit", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let early = world.samples(0..12, MINUTE);
-        world.write_until_taken(0, &early).await;
-        world
-            .weather
-            .hold(vec![hold(Method::Stage, None, Some(5 * MINUTE / 60))]);
-        world.pass(250);
-        for number in 0..8u32 {
-            let late = world.samples(number..number + 4, 4 * HOUR + number * MINUTE);
-            world.write_until_taken(1, &late).await;
-            world.run(Duration::from_secs(1)).await;
-            world.check();
-        }
-        world
-            .until("blocks", 10 * MINUTE, |world| world.blocks() > 3)
-            .await;
-        world.finish().await;
-    });
+    play(
+        "scenarios::a_write_between_cut_and_commit",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            // All of it belongs to the window that begins now.
+            let early = world.samples(0..24, Duration::ZERO);
+            world.write_until_taken(0, &early).await;
+            world
+                .weather
+                .hold(vec![hold(Method::Stage, None, Some(5 * MINUTE / 60))]);
+            world.pass(250);
+            for number in 0..12u32 {
+                let late =
+                    world.samples(2 * number..2 * number + 8, 249 * MINUTE - number * MINUTE);
+                world.write_until_taken(1, &late).await;
+                world.run(Duration::from_secs(1)).await;
+                world.check();
+            }
+            world
+                .until("blocks", 10 * MINUTE, |world| world.blocks() > 3)
+                .await;
+            world.finish().await;
+        },
+    );
 }
 
 /// The first sealer sleeps after it has staged its block, and another seals the same window.
 #[test]
 fn two_sealers_of_whom_one_sleeps() {
-    play("two_sealers_of_whom_one_sleeps", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let early = world.samples(0..12, MINUTE);
-        world.write_until_taken(0, &early).await;
-        let sleeper = world.incarnation(0);
-        let half = Duration::from_secs(30);
-        let late = hold(Method::Stage, Some(sleeper), Some(half));
-        world.weather.hold(vec![late]);
-        world.pass(250);
-        world.run(Duration::from_secs(10)).await;
-        let late = world.samples(0..12, 4 * HOUR);
-        world.write_until_taken(1, &late).await;
-        world.pass(15);
-        world.run(MINUTE).await;
-        world.check();
-        world.finish().await;
-    });
+    play(
+        "scenarios::two_sealers_of_whom_one_sleeps",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            let early = world.samples(0..12, Duration::ZERO);
+            world.write_until_taken(0, &early).await;
+            let sleeper = world.incarnation(0);
+            let half = Duration::from_secs(30);
+            let late = hold(Method::Stage, Some(sleeper), Some(half));
+            world.weather.hold(vec![late]);
+            world.pass(250);
+            world.run(Duration::from_secs(10)).await;
+            let late = world.samples(0..12, 249 * MINUTE);
+            world.write_until_taken(1, &late).await;
+            world.pass(15);
+            world.run(MINUTE).await;
+            world.check();
+            world.finish().await;
+        },
+    );
 }
 
 /// Partitions move while they are sealed, and one node hears nothing of it: it goes on to write and
@@ -76,7 +87,7 @@ fn two_sealers_of_whom_one_sleeps() {
 #[test]
 fn a_move_while_sealing_with_a_stale_coordinator_and_reader() {
     play(
-        "a_move_while_sealing_with_a_stale_coordinator_and_reader",
+        "scenarios::a_move_while_sealing_with_a_stale_coordinator_and_reader",
         |seed| async move {
             let mut world = World::founded(seed, 4).await;
             let early = world.samples(0..24, MINUTE);
@@ -105,7 +116,7 @@ fn a_move_while_sealing_with_a_stale_coordinator_and_reader() {
 #[test]
 fn moves_that_are_aborted_and_begun_again() {
     play(
-        "moves_that_are_aborted_and_begun_again",
+        "scenarios::moves_that_are_aborted_and_begun_again",
         |seed| async move {
             let mut world = World::founded(seed, 3).await;
             let some = world.samples(0..24, MINUTE);
@@ -138,74 +149,80 @@ fn moves_that_are_aborted_and_begun_again() {
 /// A cluster grows from one node to three and gives one back.
 #[test]
 fn one_node_two_three_and_two_again() {
-    play("one_node_two_three_and_two_again", |seed| async move {
-        let mut world = World::founded(seed, 1).await;
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(0, &some).await;
-        world.pass(200);
-        for boards in 2..=3 {
-            let at = world.add_board();
-            world.start(at);
-            for round in 0..10u32 {
-                let some = world.samples(0..24, round * MINUTE);
-                world.write_until_taken(0, &some).await;
-                world.check();
-                world.run(Duration::from_secs(1)).await;
+    play(
+        "scenarios::one_node_two_three_and_two_again",
+        |seed| async move {
+            let mut world = World::founded(seed, 1).await;
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(0, &some).await;
+            world.pass(200);
+            for boards in 2..=3 {
+                let at = world.add_board();
+                world.start(at);
+                for round in 0..10u32 {
+                    let some = world.samples(0..24, round * MINUTE);
+                    world.write_until_taken(0, &some).await;
+                    world.check();
+                    world.run(Duration::from_secs(1)).await;
+                }
+                world
+                    .until("it has its share", 10 * MINUTE, World::is_settled)
+                    .await;
+                world.say(&format!("{boards} nodes"));
+                world.pass(100);
             }
+            world.drain(2, true).await;
             world
-                .until("it has its share", 10 * MINUTE, World::is_settled)
+                .until("moves begin", 5 * MINUTE, |world| world.moves() > 0)
                 .await;
-            world.say(&format!("{boards} nodes"));
-            world.pass(100);
-        }
-        world.drain(2, true).await;
-        world
-            .until("moves begin", 5 * MINUTE, |world| world.moves() > 0)
-            .await;
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(2, &some).await;
-        world.finish().await;
-    });
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(2, &some).await;
+            world.finish().await;
+        },
+    );
 }
 
 /// A late sample is in two heads while the third member knows only the block: whoever asks that
 /// one and one of the two finds it.
 #[test]
 fn a_late_sample_at_two_of_three_heads() {
-    play("a_late_sample_at_two_of_three_heads", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let early = world.samples(0..12, MINUTE);
-        world.write_until_taken(0, &early).await;
-        world.pass(260);
-        world
-            .until("blocks", 10 * MINUTE, |world| world.blocks() > 3)
-            .await;
-        world
-            .until("empty heads", 10 * MINUTE, World::heads_are_empty)
-            .await;
-        world.isolate(2, true);
-        let late = world.samples(0..12, 4 * HOUR);
-        world.write_until_taken(0, &late).await;
-        world.isolate(0, true);
-        world.isolate(2, false);
-        world.cut(0, 2, true);
-        world.cut(2, 0, true);
-        let mut whole = 0;
-        for _ in 0..20 {
-            whole += usize::from(world.read(2).await) + usize::from(world.read(1).await);
-            world.run(Duration::from_secs(1)).await;
-        }
-        assert!(whole > 10, "{whole} of 40 reads were answered");
-        world.heal();
-        world.finish().await;
-    });
+    play(
+        "scenarios::a_late_sample_at_two_of_three_heads",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            let early = world.samples(0..12, MINUTE);
+            world.write_until_taken(0, &early).await;
+            world.pass(260);
+            world
+                .until("blocks", 10 * MINUTE, |world| world.blocks() > 3)
+                .await;
+            world
+                .until("empty heads", 10 * MINUTE, World::heads_are_empty)
+                .await;
+            world.isolate(2, true);
+            let late = world.samples(0..12, 4 * HOUR);
+            world.write_until_taken(0, &late).await;
+            world.isolate(0, true);
+            world.isolate(2, false);
+            world.cut(0, 2, true);
+            world.cut(2, 0, true);
+            let mut whole = 0;
+            for _ in 0..20 {
+                whole += usize::from(world.read(2).await) + usize::from(world.read(1).await);
+                world.run(Duration::from_secs(1)).await;
+            }
+            assert!(whole > 10, "{whole} of 40 reads were answered");
+            world.heal();
+            world.finish().await;
+        },
+    );
 }
 
 /// Who was away gets hints of a window that is sealed meanwhile: no further block comes of it.
 #[test]
 fn hints_of_a_whole_sealed_window_make_no_block() {
     play(
-        "hints_of_a_whole_sealed_window_make_no_block",
+        "scenarios::hints_of_a_whole_sealed_window_make_no_block",
         |seed| async move {
             let mut world = World::founded(seed, 3).await;
             world.isolate(2, true);
@@ -235,35 +252,38 @@ fn hints_of_a_whole_sealed_window_make_no_block() {
 /// Readers read all the time while blocks are committed, which some members hear late.
 #[test]
 fn readers_whose_quorum_spans_a_commit() {
-    play("readers_whose_quorum_spans_a_commit", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(0, &some).await;
-        let far = world.incarnation(2);
-        let late = Duration::from_secs(2);
-        world.weather.hold(vec![
-            Hold {
-                to: Some(far),
-                ..hold(Method::Stage, None, Some(late))
-            },
-            hold(Method::FetchBlock, Some(far), Some(late)),
-        ]);
-        world.pass(260);
-        for round in 0..60u32 {
-            world.read(usize::try_from(round % 3).unwrap()).await;
-            world.run(Duration::from_millis(300)).await;
-            world.check();
-        }
-        assert!(world.blocks() > 3);
-        world.finish().await;
-    });
+    play(
+        "scenarios::readers_whose_quorum_spans_a_commit",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(0, &some).await;
+            let far = world.incarnation(2);
+            let late = Duration::from_secs(2);
+            world.weather.hold(vec![
+                Hold {
+                    to: Some(far),
+                    ..hold(Method::Stage, None, Some(late))
+                },
+                hold(Method::FetchBlock, Some(far), Some(late)),
+            ]);
+            world.pass(260);
+            for round in 0..60u32 {
+                world.read(usize::try_from(round % 3).unwrap()).await;
+                world.run(Duration::from_millis(300)).await;
+                world.check();
+            }
+            assert!(world.blocks() > 3);
+            world.finish().await;
+        },
+    );
 }
 
 /// Who was away for ten seals and longer than the control log is kept gets the state as a whole.
 #[test]
 fn a_snapshot_is_installed_across_ten_seals() {
     play(
-        "a_snapshot_is_installed_across_ten_seals",
+        "scenarios::a_snapshot_is_installed_across_ten_seals",
         |seed| async move {
             let mut world = World::founded(seed, 3).await;
             let some = world.samples(0..24, MINUTE);
@@ -294,85 +314,94 @@ fn a_snapshot_is_installed_across_ten_seals() {
 /// A disk that is put back from an old image is refused, and the rest goes on.
 #[test]
 fn an_old_disk_image_is_refused() {
-    play("an_old_disk_image_is_refused", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(0, &some).await;
-        world.crash(2, Crash::Kill);
-        let image = world.boards[2].image();
-        world.start(2);
-        world.until("it is back", MINUTE, World::all_are_up).await;
-        let some = world.samples(0..24, 2 * MINUTE);
-        world.write_until_taken(2, &some).await;
-        world.pass(260);
-        world.run(MINUTE).await;
-        world.crash(2, Crash::Kill);
-        world.boards[2].restore(&image);
-        world.start(2);
-        world
-            .until("it is refused", 2 * MINUTE, |world| {
-                !world.refusals.is_empty()
-            })
-            .await;
-        world.check();
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(0, &some).await;
-        // As `docs/operate.md` says: an empty directory.
-        world.boards[2].wipe();
-        world.start(2);
-        world.finish().await;
-    });
+    play(
+        "scenarios::an_old_disk_image_is_refused",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(0, &some).await;
+            world.crash(2, Crash::Kill);
+            let image = world.boards[2].image();
+            world.start(2);
+            world.until("it is back", MINUTE, World::all_are_up).await;
+            let some = world.samples(0..24, 2 * MINUTE);
+            world.write_until_taken(2, &some).await;
+            world.pass(260);
+            world.run(MINUTE).await;
+            world.crash(2, Crash::Kill);
+            world.boards[2].restore(&image);
+            world.start(2);
+            world
+                .until("it is refused", 2 * MINUTE, |world| {
+                    !world.refusals.is_empty()
+                })
+                .await;
+            world.check();
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(0, &some).await;
+            // As `docs/operate.md` says: an empty directory.
+            world.boards[2].wipe();
+            world.start(2);
+            world.finish().await;
+        },
+    );
 }
 
 /// One clock shows 1970, then a year from now: that node takes no writes, nothing is lost, and
 /// nothing else minds.
 #[test]
 fn a_clock_at_1970_and_a_year_ahead() {
-    play("a_clock_at_1970_and_a_year_ahead", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(0, &some).await;
-        for wrong in [-world.day_ms(), 365 * 86_400_000] {
-            let clock = &world.boards[1].day.wrong_ms;
-            clock.store(wrong, std::sync::atomic::Ordering::SeqCst);
-            world.run(Duration::from_secs(20)).await;
+    play(
+        "scenarios::a_clock_at_1970_and_a_year_ahead",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
             let some = world.samples(0..24, MINUTE);
-            assert!(
-                !world.write(1, &some).await,
-                "its clock is {wrong} ms wrong"
-            );
-            for _ in 0..10 {
+            world.write_until_taken(0, &some).await;
+            for wrong in [-world.day_ms(), 365 * 86_400_000] {
+                let clock = &world.boards[1].day.wrong_ms;
+                clock.store(wrong, std::sync::atomic::Ordering::SeqCst);
+                world.run(Duration::from_secs(20)).await;
                 let some = world.samples(0..24, MINUTE);
-                world.write_until_taken(0, &some).await;
-                assert!(world.read(1).await && world.read(2).await);
-                world.pass(30);
-                world.run(Duration::from_secs(10)).await;
-                world.check();
+                assert!(
+                    !world.write(1, &some).await,
+                    "its clock is {wrong} ms wrong"
+                );
+                for _ in 0..10 {
+                    let some = world.samples(0..24, MINUTE);
+                    world.write_until_taken(0, &some).await;
+                    assert!(world.read(1).await && world.read(2).await);
+                    world.pass(30);
+                    world.run(Duration::from_secs(10)).await;
+                    world.check();
+                }
             }
-        }
-        world.finish().await;
-    });
+            world.finish().await;
+        },
+    );
 }
 
 /// Without a control majority for a quarter of a day writes and reads go on, and nothing is sealed.
 #[test]
 fn the_control_majority_is_away_for_long() {
-    play("the_control_majority_is_away_for_long", |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let lost = [Method::Raft, Method::Propose].map(|method| hold(method, None, None));
-        world.weather.hold(lost.to_vec());
-        world.run(Duration::from_secs(20)).await;
-        for round in 0..36usize {
-            let some = world.samples(0..24, MINUTE);
-            world.write_until_taken(round % 3, &some).await;
-            assert!(world.read((round + 1) % 3).await);
-            world.pass(10);
-            world.run(Duration::from_secs(3)).await;
-            world.check();
-        }
-        assert_eq!(world.blocks(), 0);
-        world.finish().await;
-    });
+    play(
+        "scenarios::the_control_majority_is_away_for_long",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            let lost = [Method::Raft, Method::Propose].map(|method| hold(method, None, None));
+            world.weather.hold(lost.to_vec());
+            world.run(Duration::from_secs(20)).await;
+            for round in 0..36usize {
+                let some = world.samples(0..24, MINUTE);
+                world.write_until_taken(round % 3, &some).await;
+                assert!(world.read((round + 1) % 3).await);
+                world.pass(10);
+                world.run(Duration::from_secs(3)).await;
+                world.check();
+            }
+            assert_eq!(world.blocks(), 0);
+            world.finish().await;
+        },
+    );
 }
 
 /// A member that has given its head to a newcomer loses its power and comes back with the control
@@ -381,7 +410,7 @@ fn the_control_majority_is_away_for_long() {
 #[test]
 fn a_member_that_forgot_an_epoch_takes_no_writes_under_it() {
     play(
-        "a_member_that_forgot_an_epoch_takes_no_writes_under_it",
+        "scenarios::a_member_that_forgot_an_epoch_takes_no_writes_under_it",
         |seed| async move {
             let mut world = World::founded(seed, 4).await;
             let some = world.samples(0..24, MINUTE);

@@ -27,7 +27,7 @@ pub(super) struct World {
     moved_ms: Arc<AtomicI64>,
     began: tokio::time::Instant,
     pub(super) history: History,
-    /// Starts that have failed, and why.
+    /// Starts that have failed, and nodes that have ended by themselves, and why.
     pub(super) refusals: Vec<(usize, String)>,
     /// What readers found wrong.
     pub(super) wrong: Arc<Mutex<Vec<String>>>,
@@ -144,6 +144,17 @@ impl World {
         }
     }
 
+    /// Who says that it must end ends.
+    fn look_at_ends(&mut self) {
+        for at in 0..self.boards.len() {
+            if let Some(reason) = self.boards[at].ending() {
+                self.say(&format!("{} ends: {reason}", at + 1));
+                self.crash(at, Crash::Kill);
+                self.refusals.push((at, reason));
+            }
+        }
+    }
+
     pub(super) fn crash(&mut self, at: usize, how: Crash) {
         self.say(&format!("crash {}: {how:?}", at + 1));
         let board = &mut self.boards[at];
@@ -195,8 +206,16 @@ impl World {
         });
     }
 
+    /// How long the simulation has gone on.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
     /// The day goes on by so many minutes at once, for everybody.
     pub(super) fn pass(&self, minutes: i64) {
+        for board in &self.boards {
+            board.date_files(self.day_ms());
+        }
         self.say(&format!("{minutes} minutes pass"));
         self.moved_ms.fetch_add(minutes * 60_000, Ordering::SeqCst);
     }
@@ -217,6 +236,7 @@ impl World {
     pub(super) async fn run(&mut self, time: Duration) {
         tokio::time::sleep(time).await;
         self.look_at_starts();
+        self.look_at_ends();
         self.put_cuts();
         let wrong = self.wrong.lock().pop();
         if let Some(wrong) = wrong {

@@ -17,7 +17,7 @@ use super::voters::{self, Candidate, Health};
 use crate::cluster::control::state::{ControlState, Liveness};
 use crate::cluster::control::{Command, Control};
 use crate::model::Incarnation;
-use crate::runtime::Clock;
+use crate::runtime::{Clock, Rule, holds};
 
 /// What it has in mind from one time to the next.
 struct Duties {
@@ -106,8 +106,9 @@ impl Duties {
         let (mine, known) = (control.session, me.session);
         if me.liveness == Liveness::Gone {
             control.end(Ending::GivenUp);
-        } else if known.starts > mine.starts
-            || (known.starts == mine.starts && known.nonce != mine.nonce)
+        } else if holds(Rule::SessionsAreTheLatest)
+            && (known.starts > mine.starts
+                || (known.starts == mine.starts && known.nonce != mine.nonce))
         {
             control.end(Ending::OldSession(format!(
                 "start {} of this data directory has announced itself, and this is start {}: another process runs on it or on a copy of it, and this one must exit",

@@ -28,7 +28,7 @@ use crate::cluster::control::{ControlError, Introduction};
 use crate::cluster::peer::{PeerError, Refused, Transport};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
-use crate::runtime::{Chance, Clock};
+use crate::runtime::{Chance, Clock, Rule, holds};
 use crate::store::{Batch, Durability, Engine, Space};
 
 /// Commands between two snapshots.
@@ -167,7 +167,9 @@ fn look_back(
             (1, mine.starts, remembered.starts),
             (2, mine.control, remembered.control),
         ];
-        if let Some((what, mine, remembered)) = behind.into_iter().find(|(_, m, r)| m < r) {
+        let behind = behind.into_iter().find(|(_, mine, theirs)| mine < theirs);
+        let behind = behind.filter(|_| holds(Rule::OldImagesAreSetAside));
+        if let Some((what, mine, remembered)) = behind {
             let image = pb::OldImage {
                 what,
                 mine,

@@ -10,6 +10,7 @@ use super::wire::messages as pb;
 use crate::cluster::control::command::Session;
 use crate::cluster::control::state::ControlState;
 use crate::model::Incarnation;
+use crate::runtime::{Rule, holds};
 
 /// Nodes that are remembered; more than a cluster can have.
 const NODES_MAX: usize = 4096;
@@ -83,7 +84,7 @@ impl Sessions {
         let announced = state.members.get(&node).map(|member| member.session);
         for known in heard.into_iter().chain(announced) {
             let later = session.starts > known.starts || session == known;
-            if !later {
+            if !later && holds(Rule::SessionsAreTheLatest) {
                 return Err(OldSession {
                     node,
                     session,

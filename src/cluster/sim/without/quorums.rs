@@ -1,45 +1,13 @@
-//! Rules marked ▲ taken away: a course of events that harms nobody while the rule holds, and that the
-//! world notices when it does not. The proof that the simulation sees, for the rules named here.
+//! Who counts for a write or a read.
 
 use std::time::Duration;
 
-use super::apart::{run_apart, seed_of_this_process};
-use super::script::{MINUTE, deaf, hold};
-use super::world::World;
+use super::super::board::Crash;
+use super::super::script::{MINUTE, between, deaf, hold};
+use super::super::world::World;
+use super::{HIDDEN, weigh};
 use crate::cluster::peer::{Hold, Method};
-use crate::runtime::{Rule, simulate};
-
-/// Runs a course here, if this process is one for it; else in such processes, with the rule and
-/// without it.
-fn weigh<F: Future<Output = ()>>(
-    name: &str,
-    rule: Rule,
-    course: impl FnOnce(u64) -> F + Send + 'static,
-) {
-    if let Some(seed) = seed_of_this_process() {
-        return simulate(seed, move || course(seed));
-    }
-    let name = format!("cluster::sim::without::{name}");
-    if let Err(reason) = run_apart(&name, 1, None) {
-        panic!("{rule:?} holds, and yet:\n{reason}");
-    }
-    assert!(
-        run_apart(&name, 1, Some(rule)).is_err(),
-        "without {rule:?} nothing is noticed"
-    );
-}
-
-/// The same of chaos: one of a few seeds that lose disks must notice.
-fn weigh_seeds(rule: Rule) {
-    let notices = |seed| run_apart("cluster::sim::seeds::one", seed, Some(rule)).is_err();
-    let mut seeds = (2..=24).step_by(2);
-    assert!(seeds.any(notices), "without {rule:?} nothing is noticed");
-}
-
-#[test]
-fn newcomers_gather() {
-    weigh_seeds(Rule::NewcomersGather);
-}
+use crate::runtime::Rule;
 
 impl World {
     /// Four nodes, of which the last is emptied and hears nothing of it: the others are the members
@@ -49,6 +17,13 @@ impl World {
         let some = world.samples(0..24, MINUTE);
         world.write_until_taken(0, &some).await;
         let stale = world.incarnation(3);
+        if world.leader() == Some(3) {
+            // Who leads cannot be deaf.
+            world.crash(3, Crash::Kill);
+            world.run(Duration::from_secs(10)).await;
+            world.start(3);
+            world.until_settled().await;
+        }
         world.drain(3, true).await;
         world.weather.hold(deaf(stale));
         let is_gone = |world: &Self| {
@@ -63,7 +38,7 @@ impl World {
     }
 
     /// Everything that was acknowledged is seen by whoever answers, now and in the end.
-    async fn look(&mut self, readers: &[usize]) {
+    pub(super) async fn look(&mut self, readers: &[usize]) {
         for _ in 0..4 {
             for reader in readers {
                 self.read(*reader).await;
@@ -78,8 +53,9 @@ impl World {
 #[test]
 fn writes_are_of_one_epoch() {
     weigh(
-        "writes_are_of_one_epoch",
+        ("quorums", "writes_are_of_one_epoch"),
         Rule::WritesAreOfOneEpoch,
+        HIDDEN,
         |seed| async move {
             let mut world = World::with_a_stale_one(seed).await;
             for reached in 0..3 {
@@ -106,8 +82,9 @@ fn writes_are_of_one_epoch() {
 #[test]
 fn reads_are_of_one_epoch() {
     weigh(
-        "reads_are_of_one_epoch",
+        ("quorums", "reads_are_of_one_epoch"),
         Rule::ReadsAreOfOneEpoch,
+        HIDDEN,
         |seed| async move {
             let mut world = World::with_a_stale_one(seed).await;
             let stale = world.incarnation(3);
@@ -121,13 +98,15 @@ fn reads_are_of_one_epoch() {
                 world.weather.hold(holds);
                 let some = world.samples(0..24, MINUTE);
                 world.write_until_taken((lacking + 1) % 3, &some).await;
+                // Partitions of which it was no member need two of the others.
                 for other in (0..3).filter(|other| *other != lacking) {
                     world.cut(3, other, true);
+                    for _ in 0..4 {
+                        world.spawn_read(3);
+                        world.run(Duration::from_secs(5)).await;
+                    }
+                    world.cut(3, other, false);
                 }
-                for _ in 0..5 {
-                    world.spawn_read(3);
-                }
-                world.run(MINUTE).await;
                 world.heal();
             }
             world.finish().await;
@@ -140,8 +119,9 @@ fn reads_are_of_one_epoch() {
 #[test]
 fn reads_need_a_majority() {
     weigh(
-        "reads_need_a_majority",
+        ("quorums", "reads_need_a_majority"),
         Rule::ReadsNeedAMajority,
+        HIDDEN,
         |seed| async move {
             let mut world = World::founded(seed, 2).await;
             let some = world.samples(0..24, MINUTE);
@@ -174,21 +154,83 @@ fn reads_need_a_majority() {
     );
 }
 
-/// Three become two, and one of the two lacks what the two others have.
+/// During a move a coordinator and the one who leaves take a write that neither the other who stays
+/// nor the newcomer hears of.
 #[test]
-fn stayers_gather() {
-    weigh("stayers_gather", Rule::StayersGather, |seed| async move {
-        let mut world = World::founded(seed, 3).await;
-        let no_appends = Hold {
-            to: Some(world.incarnation(0)),
-            ..hold(Method::Append, None, None)
-        };
-        world.weather.hold(vec![no_appends]);
-        let some = world.samples(0..24, MINUTE);
-        world.write_until_taken(1, &some).await;
-        world.drain(2, true).await;
-        world.run(2 * MINUTE).await;
-        world.check();
-        world.finish().await;
-    });
+fn changes_are_joint() {
+    weigh(
+        ("quorums", "changes_are_joint"),
+        Rule::ChangesAreJoint,
+        HIDDEN,
+        |seed| async move {
+            let mut world = World::founded(seed, 4).await;
+            let place = world.places().swap_remove(0);
+            let [stays, other, leaves] = place.members[..] else {
+                panic!("{place:?}")
+            };
+            let joins = place.others[0];
+            let early = world.samples_of(&place.series, 2 * MINUTE);
+            world.write_until_taken(stays, &early).await;
+            // The leader prepares nothing by itself.
+            world.weather.hold(vec![hold(Method::Move, None, None)]);
+            world.drain(leaves, true).await;
+            world.begin_move(place.arc, joins, leaves).await;
+            // Meanwhile the newcomer gathers.
+            world.run(Duration::from_secs(10)).await;
+            let [other, joins] = [other, joins].map(|at| world.incarnation(at));
+            let unheard = [other, joins].map(|to| between(Method::Append, (None, Some(to)), None));
+            let mut holds = unheard.to_vec();
+            holds.push(hold(Method::Move, None, None));
+            world.weather.hold(holds);
+            let late = world.samples_of(&place.series, MINUTE);
+            world.spawn_write(stays, &late);
+            world.run(Duration::from_secs(15)).await;
+            world.weather.hold(unheard.to_vec());
+            world
+                .perhaps(MINUTE, |world| world.partition(place.arc).moving.is_none())
+                .await;
+            world.isolate(stays, true);
+            let readers = [place.members[1], place.others[0]];
+            world.look(&readers).await;
+            world.heal();
+            world.drain(leaves, false).await;
+            world.finish().await;
+        },
+    );
+}
+
+/// Of two members of a reader's quorum one knows a sample only from a block that the other, from
+/// whom the reader would rather take data, has not applied.
+#[test]
+fn readers_take_the_highest_version() {
+    weigh(
+        ("quorums", "readers_take_the_highest_version"),
+        Rule::ReadersTakeTheHighestVersion,
+        HIDDEN,
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            world.isolate(2, true);
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(0, &some).await;
+            world.pass(250);
+            world
+                .until("blocks", 5 * MINUTE, |world| {
+                    let gave_up = |at: usize| world.up(at).member.store().held().is_empty();
+                    world.blocks() > 3 && gave_up(0) && gave_up(1)
+                })
+                .await;
+            // It hears of the blocks, and cannot get them.
+            let late = world.incarnation(2);
+            world.weather.hold(vec![
+                between(Method::Append, (None, Some(late)), None),
+                hold(Method::FetchBlock, Some(late), None),
+            ]);
+            world.isolate(2, false);
+            world.run(Duration::from_secs(5)).await;
+            world.isolate(0, true);
+            world.look(&[2, 1]).await;
+            world.heal();
+            world.finish().await;
+        },
+    );
 }
