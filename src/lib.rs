@@ -11,6 +11,7 @@
 //! * [`cluster`]: what many nodes agree on: control commands, seals, writes. Today one node is all.
 //! * [`ingest`]: samples arrive: remote-write decoding, validation, partial writes, self-scrape.
 //! * [`query`]: PromQL: syntax, plan, operators, functions. Sees data only through [`source`].
+//! * [`transfer`]: history in foreign formats, read and written by the commands import and export.
 //! * [`http`]: the API, the page, errors turned into status codes.
 //! * [`config`]: file, environment and flags become the layers' settings.
 //! * [`node`]: builds the layers, hands lower ones to higher ones, starts and stops them in order.
@@ -32,3 +33,4 @@ pub mod query;
 pub mod runtime;
 pub mod source;
 pub mod store;
+pub mod transfer;

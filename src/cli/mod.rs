@@ -20,6 +20,7 @@ mod serve;
 mod status;
 mod table;
 mod time;
+mod transfer;
 mod verify;
 
 use std::ffi::OsString;
@@ -79,6 +80,10 @@ enum Command {
     Blocks(blocks::Blocks),
     /// Read every byte of the blocks of a stopped node and say what is wrong.
     Verify(verify::Verify),
+    /// Move history in from Prometheus, VictoriaMetrics or OpenMetrics files.
+    Import(transfer::Import),
+    /// Move history out, into files for Prometheus, VictoriaMetrics or OpenMetrics.
+    Export(transfer::Export),
     /// Print a script that completes commands and flags in a shell.
     Completions(completions::Completions),
 }
@@ -153,6 +158,8 @@ pub fn run() -> ExitCode {
         Command::Query(command) => command.run(),
         Command::Blocks(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Import(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Completions(command) => command.run(),
     }
 }

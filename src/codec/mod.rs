@@ -14,7 +14,7 @@
 //! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.
 
 mod choose;
-mod crc32c;
+mod crc;
 mod decimal;
 mod error;
 mod exceptions;
@@ -41,7 +41,7 @@ pub mod symbols;
 pub mod timestamps;
 pub mod varint;
 
-pub use crc32c::crc32c;
+pub use crc::crc32c;
 pub use error::Error;
 pub use histogram_column::HISTOGRAM_NUMBERS_MAX;
 

@@ -24,6 +24,7 @@ use cairn::store::{
     AppendBatch, BlockContent, BlockProperties, ContentSeries, DigestTree, Error, FloatSample,
     Leaves, LogDisk, OtherSample, Pulled, PulledSeries, SstTable, Table, build_block, for_each,
 };
+use cairn::transfer::{BlockSink, Piece, Sink};
 
 /// Writes the seeds of every target.
 pub(super) fn write(corpus: &Path) {
@@ -94,9 +95,58 @@ fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     all.extend(peers());
     all.extend(exchanges());
     all.extend(objects());
+    all.extend(imports());
     for (at, query) in QUERIES.iter().enumerate() {
         all.push(("promql", at.to_string(), query.as_bytes().to_vec()));
     }
+    all
+}
+
+/// What an import reads, with its kind before it.
+fn imports() -> Vec<(&'static str, String, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = LabelSet::from_pairs(&[("__name__", "up"), ("job", "a")]).unwrap();
+    let mut all = Vec::new();
+    let mut seed = |kind: u8, name: &str, bytes: &[u8]| {
+        all.push(("import", name.to_owned(), [&[kind], bytes].concat()));
+    };
+    let mut histograms = native();
+    let mut columns: Vec<(String, Samples)> = Vec::new();
+    let mut floats = Samples::default();
+    for step in 0..9 {
+        let value = Value::Float(step as f64 / 3.0);
+        floats.push(TimestampMs(step * 15_000 + step % 2), value, TimestampMs(0));
+    }
+    columns.push(("chunk-floats".to_owned(), floats));
+    for (name, histogram) in histograms.drain(..) {
+        let mut samples = Samples::default();
+        for at in 1..4 {
+            let value = Value::Histogram(Arc::new(histogram.clone()));
+            samples.push(TimestampMs(at * 15_000), value, TimestampMs(0));
+        }
+        columns.push((format!("chunk-{name}"), samples));
+    }
+    for (name, samples) in columns {
+        let below = folder.path().join(&name);
+        let mut sink = BlockSink::new(&below).unwrap();
+        let labels = labels.clone();
+        sink.put(&Piece { labels, samples }).unwrap();
+        sink.finish().unwrap();
+        let chunks = below.join(&sink.written()[0]).join("chunks/000001");
+        let bytes = std::fs::read(chunks).unwrap();
+        let mut rest = &bytes[8..];
+        let len = varint::take_len(&mut rest, "a chunk", bytes.len()).unwrap();
+        seed(rest[0], &name, &rest[1..=len]);
+    }
+    seed(4, "tombstones", &[7, 20, 40, 9, 1, 2]);
+    let line = br#"{"metric":{"__name__":"up","job":"\u00e9\""},"values":[1,null,"Infinity",-2.5e3],"timestamps":[4,3,2,1]}"#;
+    seed(5, "line", line);
+    let frame = b"\x0a\x19\x0a\x07\x0a\x01a\x12\x02bc\x12\x0e\x08\x01\x18\x01\x22\x08\0\x01\x0a\0\0\0\0\0\x10\0";
+    seed(6, "frame", frame);
+    let symbols = b"\0\0\0\x02\x01a\x01b";
+    seed(6, "index", &[&symbols[..], &[1, 0, 1, 1, 2, 8, 8]].concat());
+    let text = b"# TYPE up gauge\n# HELP up \\\"x\\n\nup{a=\"b\\\"}\"} 1 1.5\nup{a=\"b\\\"}\"} +Inf 2 # {t=\"x\"} 1\n{\"d.d\",\"e.e\"=\"1\"} NaN -3\n# EOF\n";
+    seed(7, "text", text);
     all
 }
 

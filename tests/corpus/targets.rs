@@ -19,12 +19,17 @@ use cairn::cluster::{
     Command, ContentWriter, ControlState, Credentials, CutAnswer, CutRequest, PROTOCOL,
     PullRequest, StageRequest, decode_content, decode_envelope, encode_envelope,
 };
+use cairn::codec::crc32c;
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
 use cairn::http::ReadRequest;
 use cairn::model::{BlockId, Epoch, MatchOp, Matcher, RingArc, Samples, TimeRange, Value, Window};
 use cairn::query::syntax::{self, ParseOptions};
 use cairn::store::{
     BlockReader, Error, Ordinal, Pairs, Pulled, SstTable, Table, block_key, block_prefix, for_each,
+};
+use cairn::transfer::{
+    Item, Left, OpenMetricsSink, Piece, Sink, VictoriaSink, parse_chunk, parse_frame, parse_index,
+    parse_line, parse_openmetrics, parse_tombstones,
 };
 
 /// What is done with the bytes.
@@ -53,7 +58,64 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("read", read),
     ("remote_read", remote_read),
     ("bucket", bucket),
+    ("import", import),
 ];
+
+/// The bytes after the kind are what an import reads: a chunk, tombstones, a line, a text.
+pub(super) fn import(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else {
+        return;
+    };
+    match kind {
+        1..=3 => {
+            if let Ok(samples) = parse_chunk(*kind, body) {
+                let rising = samples.timestamps.is_sorted_by(|one, two| one < two);
+                assert!(rising, "samples come in the order of time");
+            }
+        }
+        4 => {
+            let sum = crc32c(0, body).to_be_bytes();
+            parse_tombstones(&[&[0x01, 0x30, 0xBA, 0x30, 1], body, &sum].concat());
+            parse_tombstones(body);
+        }
+        5 => {
+            // What was read is written and read again.
+            if let Ok(piece) = parse_line(body) {
+                let mut out = Vec::new();
+                let mut sink = VictoriaSink::new(&mut out);
+                sink.put(&piece).expect("memory takes everything");
+                let left = sink.finish().expect("memory takes everything");
+                if left == Left::default() && !piece.samples.is_empty() {
+                    assert_eq!(parse_line(&out).as_ref(), Ok(&piece));
+                }
+            }
+        }
+        6 => {
+            let (symbols, entry) = body.split_at(body.len() / 2);
+            parse_index(symbols, entry);
+            parse_frame(body).ok();
+        }
+        _ => {
+            if let Ok(items) = parse_openmetrics(body) {
+                let mut out = Vec::new();
+                let mut sink = OpenMetricsSink::new(&mut out);
+                let pieces = |items: Vec<Item>| -> Vec<Piece> {
+                    let pieces = items.into_iter().filter_map(|item| match item {
+                        Item::Piece(piece) => Some(piece),
+                        Item::Family(..) => None,
+                    });
+                    pieces.collect()
+                };
+                let read = pieces(items);
+                for piece in &read {
+                    sink.put(piece).expect("memory takes everything");
+                }
+                sink.finish().expect("memory takes everything");
+                parse_openmetrics(&out).expect("what was written can be read");
+            }
+        }
+    }
+}
 
 /// The bytes after the kind are an object of the bucket, or its name.
 pub(super) fn bucket(bytes: &[u8]) {

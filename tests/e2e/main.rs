@@ -26,6 +26,7 @@ mod compare;
 mod crash;
 mod damage;
 mod discovery;
+mod history;
 mod operations;
 mod peers;
 mod prometheus;

@@ -20,6 +20,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["store", "archive", "source", "codec", "model", "runtime"],
     ),
     ("ingest", &["cluster", "codec", "model", "runtime"]),
+    ("transfer", &["codec", "model"]),
     ("query", &["source", "codec", "model", "runtime"]),
     ("rules", &["query", "ingest", "cluster", "model", "runtime"]),
     (

@@ -30,7 +30,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tonic", &["src/cluster/peer/"]),
     ("object_store", &["src/archive/"]),
     ("futures_util", &["src/archive/"]),
-    ("snap", &["src/ingest/", "src/http/"]),
+    ("snap", &["src/ingest/", "src/http/", "src/transfer/"]),
     ("flate2", &["src/ingest/", "src/http/"]),
     ("zstd", &["src/codec/", "src/ingest/", "src/http/"]),
     ("lz4_flex", &["src/store/log/"]),

@@ -6,7 +6,6 @@
 //! head, nor who reads it back; [`payload`](self) functions turn samples into record bodies.
 
 mod commit;
-mod crc;
 mod disk;
 mod mark;
 mod open;

@@ -1,7 +1,7 @@
 //! Headers of segments and records, byte by byte as `docs/format.md` ("Log") has them. All
 //! numbers are little-endian.
 
-use super::crc::crc32c;
+use crate::codec::crc32c;
 use crate::model::Window;
 
 /// The first bytes of every segment.

@@ -252,7 +252,7 @@ fn a_missing_segment_and_a_later_version_are_errors() {
     let later = disk.after_kill();
     later.damage(&names[0], |bytes| {
         bytes[8] = 9;
-        let crc = super::crc::crc32c(0, &bytes[..44]);
+        let crc = crate::codec::crc32c(0, &bytes[..44]);
         bytes[44..48].copy_from_slice(&crc.to_le_bytes());
     });
     let error = try_open(&later, &[]).unwrap_err().to_string();

@@ -17,6 +17,7 @@ pub use http::{Answer, get, post, post_form};
 )]
 pub use others::built;
 pub use others::{
-    Chromium, HaProxy, NodeExporter, OtelCollector, Prometheus, PrometheusKind, VmAgent,
+    Chromium, HaProxy, NodeExporter, OtelCollector, Prometheus, PrometheusKind, VictoriaMetrics,
+    VmAgent,
 };
 pub use process::{Server, eventually, free_port, long, skip};

@@ -157,6 +157,39 @@ impl Prometheus {
     }
 }
 
+/// Debian's VictoriaMetrics, which takes samples of any age.
+pub struct VictoriaMetrics {
+    _server: Server,
+    port: u16,
+}
+
+impl VictoriaMetrics {
+    pub fn start(folder: &Path) -> Result<Self, &'static str> {
+        let program =
+            installed("victoria-metrics").ok_or("Debian's victoria-metrics is not installed")?;
+        let port = free_port();
+        let mut command = Command::new(program);
+        command
+            .arg(format!(
+                "-storageDataPath={}",
+                folder.join("victoria").display()
+            ))
+            .arg("-retentionPeriod=100y")
+            .arg("-search.latencyOffset=1s")
+            .arg(format!("-httpListenAddr=127.0.0.1:{port}"));
+        let mut server = Server::start("victoria-metrics", command, folder);
+        ready(&mut server, &format!("http://127.0.0.1:{port}/health"));
+        Ok(Self {
+            _server: server,
+            port,
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
 /// Debian's HAProxy before some nodes, as `docs/operate.md` sets it up.
 pub struct HaProxy {
     _server: Server,

@@ -90,6 +90,6 @@ fn put_frame(out: &mut Vec<u8>, index: i64, labels: &LabelSet, chunks: &[Chunk])
     });
     response.int(2, index);
     put_len(out, whole.len());
-    out.extend_from_slice(&crc32c(&whole).to_be_bytes());
+    out.extend_from_slice(&crc32c(0, &whole).to_be_bytes());
     out.extend_from_slice(&whole);
 }

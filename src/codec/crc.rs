@@ -40,7 +40,8 @@ const fn tables() -> [[u32; 256]; 8] {
 }
 
 /// Continues a checksum over more bytes; start with 0.
-pub(super) fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
+#[must_use]
+pub fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
     let mut crc = !crc;
     let (eights, rest) = bytes.as_chunks::<8>();
     for eight in eights {
