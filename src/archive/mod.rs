@@ -29,7 +29,7 @@ pub use fetch::{FETCH_BYTES, fetch_piece, verify};
 pub use leftovers::{LEFTOVERS_MAX, Leftover, Leftovers};
 pub use metrics::{ArchiveMetrics, Traffic};
 pub use name::{Named, NamedBlock, RECORD_NAME, block_name, catalog_name, catalog_prefix};
-pub use name::{blocks_prefix, leftovers_name, parse_name};
+pub use name::{blocks_prefix, leftovers_name, manifest_name, manifests_prefix, parse_name};
 pub use record::{ClusterRecord, Standing};
 pub use settings::{ArchiveKind, ArchiveSettings, KindSettings, LocalSettings, S3Settings};
 pub use upload::Upload;

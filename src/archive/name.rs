@@ -6,6 +6,7 @@
 //! | `<cluster>/blocks/<arc>/<level>/<start>-<end>/<round>-<digest>` | a block |
 //! | `<cluster>/catalog/<arc>/<version>-<digest>` | a partition's catalog at a version |
 //! | `<cluster>/leftovers.json` | what the sweeper will remove |
+//! | `<cluster>/manifests/<arc>/<digest>` | the list of a partition's older blocks |
 //!
 //! Cluster and digests are hex digits, an arc is as it is shown (`3-4`), times are milliseconds,
 //! versions have leading zeros so that names sort as they do.
@@ -35,6 +36,15 @@ pub enum Named {
         arc: RingArc,
         /// Its version.
         version: u64,
+        /// The digest of the object's bytes.
+        digest: Digest,
+    },
+    /// A partition's manifest of older blocks.
+    Manifest {
+        /// Whose.
+        cluster: u128,
+        /// The partition.
+        arc: RingArc,
         /// The digest of the object's bytes.
         digest: Digest,
     },
@@ -95,6 +105,18 @@ pub fn leftovers_name(cluster: u128) -> String {
     format!("{cluster:032x}/{LEFTOVERS}")
 }
 
+/// Below which the manifests of all partitions of a cluster lie.
+#[must_use]
+pub fn manifests_prefix(cluster: u128) -> String {
+    format!("{cluster:032x}/manifests")
+}
+
+/// The name of a partition's manifest.
+#[must_use]
+pub fn manifest_name(cluster: u128, arc: RingArc, digest: Digest) -> String {
+    format!("{}/{arc}/{digest}", manifests_prefix(cluster))
+}
+
 /// What a name says; `None`: it is not one of ours.
 #[must_use]
 pub fn parse_name(name: &str) -> Option<Named> {
@@ -131,6 +153,11 @@ pub fn parse_name(name: &str) -> Option<Named> {
                 digest: Digest(hex(digest)?),
             }
         }
+        ("manifests", [last]) => Named::Manifest {
+            cluster,
+            arc,
+            digest: Digest(hex(last)?),
+        },
         _ => return None,
     };
     // One spelling only: `+1` and `01` are numbers too.
@@ -157,6 +184,11 @@ fn spell(named: &Named) -> String {
             version,
             digest,
         } => catalog_name(*cluster, *arc, *version, *digest),
+        Named::Manifest {
+            cluster,
+            arc,
+            digest,
+        } => manifest_name(*cluster, *arc, *digest),
     }
 }
 
@@ -218,6 +250,13 @@ mod tests {
             digest: entry.digest,
         };
         assert_eq!(parse_name(&name), Some(catalog));
+        let name = manifest_name(0xc0, arc, entry.digest);
+        let manifest = Named::Manifest {
+            cluster: 0xc0,
+            arc,
+            digest: entry.digest,
+        };
+        assert_eq!(parse_name(&name), Some(manifest));
     }
 
     #[test]
@@ -247,6 +286,10 @@ mod tests {
         assert_eq!(
             catalog_name(0xc0, arc, 12, Digest([0xab; 32])),
             format!("000000000000000000000000000000c0/catalog/3-4/00000000000000000012-{digest}")
+        );
+        assert_eq!(
+            manifest_name(0xc0, arc, Digest([0xab; 32])),
+            format!("000000000000000000000000000000c0/manifests/3-4/{digest}")
         );
     }
 

@@ -10,6 +10,7 @@ use super::clocks::DeletionClock;
 use super::control::{Control, ControlState, LocalControl, join_or_found};
 use super::data::DataPeers;
 use super::error::Error;
+use super::history::{Historian, HistorianParts, HistoryMetrics};
 use super::merging::{MergeMetrics, Merger, MergerParts};
 use super::moves::Follower;
 use super::opening::{MemberSettings, World};
@@ -38,6 +39,7 @@ pub(super) fn among_others(
         None => {
             let follower = Arc::new(Follower::new(
                 Arc::clone(parts.store),
+                Arc::clone(parts.manifests),
                 parts.me,
                 None,
                 parts.archive.cloned(),
@@ -50,23 +52,49 @@ pub(super) fn among_others(
 /// What merges blocks, from what seals are made from too.
 pub(super) fn new_merger(
     parts: &BuildParts<'_>,
-    control: &Arc<dyn Control>,
-    follower: &Arc<Follower>,
-    peers: Option<&Arc<DataPeers>>,
-    busy: &Busy,
+    shared: &Shared<'_>,
+    historian: &Arc<Historian>,
     metrics: MergeMetrics,
 ) -> Merger {
     Merger::new(MergerParts {
         store: Arc::clone(parts.store),
-        control: Arc::clone(control),
+        control: Arc::clone(shared.control),
         clock: Arc::clone(&parts.world.clock),
         me: parts.me,
         grace: parts.settings.seal.grace,
         retention: parts.settings.retention.total,
         metrics,
-        follower: Arc::clone(follower),
-        peers: peers.cloned(),
-        busy: Arc::clone(busy),
+        follower: Arc::clone(shared.follower),
+        peers: shared.peers.cloned(),
+        busy: Arc::clone(shared.busy),
+        historian: Arc::clone(historian),
+    })
+}
+
+/// What those who change the catalog share.
+pub(super) struct Shared<'a> {
+    pub(super) control: &'a Arc<dyn Control>,
+    pub(super) follower: &'a Arc<Follower>,
+    pub(super) peers: Option<&'a Arc<DataPeers>>,
+    pub(super) busy: &'a Busy,
+}
+
+/// What keeps the control state small.
+pub(super) fn new_historian(
+    parts: &BuildParts<'_>,
+    shared: &Shared<'_>,
+    metrics: HistoryMetrics,
+) -> Historian {
+    Historian::new(HistorianParts {
+        store: Arc::clone(parts.store),
+        control: Arc::clone(shared.control),
+        clock: Arc::clone(&parts.world.clock),
+        me: parts.me,
+        follower: Arc::clone(shared.follower),
+        peers: shared.peers.cloned(),
+        busy: Arc::clone(shared.busy),
+        bucket: parts.archive.is_some(),
+        metrics,
     })
 }
 

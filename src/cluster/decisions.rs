@@ -8,24 +8,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::control::{
-    Command, Control, ControlError, ControlState, Drain, Liveness, MemberId, Partition, Recovered,
-    Split, can_be_spared,
+    Command, Control, ControlError, ControlState, Drain, HistoryLeft, Liveness, Manifest, MemberId,
+    Partition, Recovered, Split, can_be_spared,
 };
+use super::data::DataPeers;
 use super::error::Error;
-use super::moves::catalog;
+use super::moves::Follower;
 use super::peer::Blocking;
 use super::self_report::ask_for_missing;
 use super::version::SPLITS_FROM;
-use crate::model::{BlockId, Incarnation, RingArc, Uploaded};
-use crate::store::Store;
+use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, RingArc, Uploaded};
+use crate::runtime::CancelToken;
+use crate::store::{Catalog, Store};
 
 /// Carries decisions out, on any node.
 pub(super) struct Decisions<'a> {
     pub(super) control: &'a Arc<dyn Control>,
     pub(super) store: &'a Store,
+    pub(super) follower: &'a Follower,
     pub(super) me: Incarnation,
     /// `None` on a node that is alone.
     pub(super) peers: Option<&'a Blocking>,
+    /// The same, for manifests.
+    pub(super) data: Option<&'a DataPeers>,
 }
 
 /// What recovering the ring gives up.
@@ -60,7 +65,18 @@ struct Hopeless {
     arc: RingArc,
     left: Vec<MemberId>,
     lost: BTreeSet<Incarnation>,
-    lost_blocks: Vec<BlockId>,
+    gone: Gone,
+}
+
+/// Blocks of a partition that nobody has any more.
+#[derive(Default)]
+struct Gone {
+    /// Those that the state lists.
+    recent: Vec<BlockId>,
+    /// How many there are with those of the manifest.
+    count: usize,
+    /// The manifest until now, and what is left of it, where that is less.
+    manifest: Option<(Digest, Manifest)>,
 }
 
 impl Decisions<'_> {
@@ -172,14 +188,19 @@ impl Decisions<'_> {
                 continue;
             };
             tracing::warn!(
-                partition = %one.arc, epoch = partition.epoch.0, blocks = one.lost_blocks.len(),
+                partition = %one.arc, epoch = partition.epoch.0, blocks = one.gone.count,
                 "a partition goes on with what is left of it: acknowledged samples may be lost"
             );
+            let history = match &one.gone.manifest {
+                Some((base, left)) => Some(self.leave(partition.epoch, *base, left, &one.left)?),
+                None => None,
+            };
             self.propose(&Command::Recovered(Recovered {
                 arc: one.arc,
                 epoch: partition.epoch,
                 members: one.left,
-                lost_blocks: one.lost_blocks,
+                lost_blocks: one.gone.recent,
+                history,
             }))?;
         }
         loss.done = true;
@@ -210,7 +231,7 @@ impl Decisions<'_> {
             // where there are no more than two.
             let joins = partition.moving.and_then(|moving| moving.join);
             left.extend(joins.filter(|join| left.len() < 2 && live(join)));
-            let lost_blocks = self.missing(*arc, partition, &left)?;
+            let gone = self.gone(state, *arc, partition, &left)?;
             if left.is_empty() {
                 left.extend(idlest(state, &mut more));
             }
@@ -218,25 +239,91 @@ impl Decisions<'_> {
                 arc: *arc,
                 left,
                 lost,
-                lost_blocks,
+                gone,
             });
         }
         Ok(found)
     }
 
-    /// Blocks that the catalog names and none of some members has. Who does not answer ends it: it
-    /// may have what the others lack.
-    fn missing(
+    /// The blocks of a partition as far as anybody knows them, and how many more there were.
+    ///
+    /// Without the manifest that is what a member has applied: real samples are always safe to keep.
+    fn known(
         &self,
+        state: &ControlState,
         arc: RingArc,
         partition: &Partition,
         left: &[MemberId],
-    ) -> Result<Vec<BlockId>, Error> {
-        let mut missing: BTreeSet<BlockId> = partition.recent.keys().copied().collect();
+    ) -> Result<(BTreeMap<BlockId, BlockEntry>, usize), Error> {
+        let listed = self
+            .follower
+            .listed(state, arc, partition, &CancelToken::new());
+        let error = match listed {
+            Ok(listed) => {
+                self.hand_on(arc, partition, left);
+                return Ok((listed.blocks().clone(), 0));
+            }
+            Err(error @ Error::NoManifest { .. }) => error,
+            Err(error) => return Err(error),
+        };
+        let mut known = partition.recent.clone();
+        if left.iter().any(|member| member.incarnation == self.me) {
+            for entry in self.store.applied_blocks(arc) {
+                let kept = entry.range.end >= partition.expired_before;
+                if kept && !known.contains_key(&entry.id) {
+                    known.insert(entry.id, entry);
+                }
+            }
+        } else if !left.is_empty() {
+            return Err(Error::Setting(format!(
+                "{error}; or run this on a node that is left of the partition: it knows the blocks that it has"
+            )));
+        }
+        let older = known.len().saturating_sub(partition.recent.len());
+        let listed = partition.history.map_or(0, |history| history.blocks);
+        let listed = usize::try_from(listed).unwrap_or(usize::MAX);
+        Ok((known, listed.saturating_sub(older)))
+    }
+
+    /// Gives the manifest to those who are left, so that each can say which blocks it lacks. Who
+    /// does not take it will not say, which ends the recovery with its reason.
+    fn hand_on(&self, arc: RingArc, partition: &Partition, left: &[MemberId]) {
+        let (Some(data), Some(history)) = (self.data, partition.history) else {
+            return;
+        };
+        let others = left.iter().copied();
+        let others: Vec<MemberId> = others.filter(|m| m.incarnation != self.me).collect();
+        for (member, kept) in data.stage_manifest(&others, arc, partition.epoch, history.digest) {
+            if let Err(error) = kept {
+                tracing::warn!(
+                    peer = %member.incarnation, partition = %arc, %error,
+                    "a member did not keep a manifest"
+                );
+            }
+        }
+    }
+
+    /// Blocks that the catalog names and none of some members has. Who does not answer ends it: it
+    /// may have what the others lack.
+    fn gone(
+        &self,
+        state: &ControlState,
+        arc: RingArc,
+        partition: &Partition,
+        left: &[MemberId],
+    ) -> Result<Gone, Error> {
+        let (known, unknown) = self.known(state, arc, partition, left)?;
+        let mut missing: BTreeSet<BlockId> = known.keys().copied().collect();
         for member in left {
             let lacks: BTreeSet<BlockId> = if member.incarnation == self.me {
-                let lacks = self.store.missing(arc, &catalog(partition))?;
+                let catalog = Catalog {
+                    version: partition.version,
+                    blocks: &known,
+                };
+                let lacks = self.store.missing(arc, &catalog)?;
                 lacks.iter().map(|entry| entry.id).collect()
+            } else if unknown > 0 {
+                continue;
             } else {
                 let asked = self
                     .peers
@@ -246,11 +333,62 @@ impl Decisions<'_> {
             missing = &missing & &lacks;
         }
         let in_bucket = |id: &BlockId| {
-            let entry = partition.recent.get(id);
+            let entry = known.get(id);
             entry.is_some_and(|entry| entry.uploaded != Uploaded::None)
         };
         missing.retain(|id| !in_bucket(id));
-        Ok(missing.into_iter().collect())
+        let is_recent = |id: &BlockId| partition.recent.contains_key(id);
+        let (recent, older): (Vec<BlockId>, Vec<BlockId>) =
+            missing.iter().copied().partition(is_recent);
+        let manifest = partition
+            .history
+            .filter(|_| unknown > 0 || !older.is_empty());
+        let manifest = manifest.map(|history| {
+            let mut blocks = known;
+            blocks.retain(|id, _| !is_recent(id) && !missing.contains(id));
+            (history.digest, Manifest { arc, blocks })
+        });
+        Ok(Gone {
+            count: missing.len().saturating_add(unknown),
+            recent,
+            manifest,
+        })
+    }
+
+    /// Has what is left of a manifest durably on a majority of those who go on.
+    fn leave(
+        &self,
+        epoch: Epoch,
+        base: Digest,
+        left: &Manifest,
+        members: &[MemberId],
+    ) -> Result<HistoryLeft, Error> {
+        if left.blocks.is_empty() {
+            return Ok(HistoryLeft { base, left: None });
+        }
+        let bytes = left.encode();
+        let history = left.history(&bytes);
+        self.follower.manifests().put(history.digest, &bytes)?;
+        let (mine, others): (Vec<MemberId>, Vec<MemberId>) = members
+            .iter()
+            .copied()
+            .partition(|member| member.incarnation == self.me);
+        let mut on = mine.len();
+        if let (Some(data), false) = (self.data, others.is_empty()) {
+            let kept = data.stage_manifest(&others, left.arc, epoch, history.digest);
+            on += kept.iter().filter(|(_, kept)| kept.is_ok()).count();
+        }
+        if on <= members.len() / 2 {
+            return Err(Error::TooFew(format!(
+                "what is left of the manifest of partition {} is on {on} of {} members: try again",
+                left.arc,
+                members.len()
+            )));
+        }
+        Ok(HistoryLeft {
+            base,
+            left: Some(history),
+        })
     }
 }
 
@@ -285,7 +423,7 @@ fn describe(state: &ControlState, hopeless: &[Hopeless], lost: &BTreeSet<Incarna
             members: members.iter().map(|m| name(m.incarnation)).collect(),
             left: one.left.iter().map(|m| name(m.incarnation)).collect(),
             empty: !one.left.iter().any(|m| members.contains(m)),
-            lost_blocks: one.lost_blocks.len(),
+            lost_blocks: one.gone.count,
         })
     });
     Loss {

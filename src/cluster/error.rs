@@ -3,6 +3,7 @@
 use super::control::ControlError;
 use super::discovery::DiscoveryError;
 use super::peer::{PeerError, PeerSetupError};
+use crate::model::{Digest, RingArc};
 use crate::{archive, store};
 
 /// What a caller can do about it is the variant.
@@ -29,6 +30,18 @@ pub enum Error {
     /// Too few members answer for what was wanted.
     #[error("{0}")]
     TooFew(String),
+    /// A partition's list of older blocks is nowhere to be had.
+    #[error(
+        "the manifest {digest} of partition {arc} cannot be had: {reason}: bring back a node that holds the partition, or the bucket"
+    )]
+    NoManifest {
+        /// Whose.
+        arc: RingArc,
+        /// Which.
+        digest: Digest,
+        /// Why not.
+        reason: String,
+    },
     /// The bucket.
     #[error(transparent)]
     Archive(#[from] archive::Error),

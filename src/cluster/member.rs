@@ -12,16 +12,21 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::assembly::{
-    alone, among_others, deletion_clock, new_merger, new_tier, open_archive, open_store,
+    Shared, alone, among_others, deletion_clock, new_historian, new_merger, new_tier, open_archive,
+    open_store,
 };
 use super::blocks::Archive;
 use super::control::{Control, ControlState, why_aside};
+use super::data::DataPeers;
 use super::decisions::{Decisions, Loss};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
 use super::flushes::{FlushStatus, Flushes};
+use super::history::{Historian, HistoryMetrics};
+use super::manifests::Manifests;
 use super::merging::{MergeMetrics, Merger, Pace};
 use super::metrics::ClusterMetrics;
+use super::moves::Follower;
 use super::opening::{MemberSettings, World, open_engine};
 use super::retention::Retention;
 use super::ring::{Plan, plan};
@@ -56,6 +61,11 @@ pub struct LocalMember {
     control: Arc<dyn Control>,
     sealer: Arc<Sealer>,
     merger: Arc<Merger>,
+    historian: Arc<Historian>,
+    follower: Arc<Follower>,
+    /// `None` on a node that is alone.
+    data: Option<Arc<DataPeers>>,
+    manifests: Arc<Manifests>,
     gate: Arc<Gate>,
     /// `None` on a node that is alone.
     together: Option<Arc<Together>>,
@@ -133,6 +143,7 @@ impl LocalMember {
         );
         let retention = Retention::new(
             Arc::clone(&member.store),
+            Arc::clone(&member.manifests),
             Arc::clone(&member.control),
             deletion_clock(world, member.me, member.together.as_ref()),
             settings.retention.clone(),
@@ -153,8 +164,10 @@ impl LocalMember {
         let each_round = move |cancel: &CancelToken| rounds.once(cancel);
         duties.push(Duty::new("cairn-seal", WORKER_INTERVAL, each_round));
         let merger = Arc::clone(&member.merger);
+        let historian = Arc::clone(&member.historian);
         let merges = move |cancel: &CancelToken| {
             merger.pass(Pace::Gentle, cancel);
+            historian.pass(cancel);
         };
         duties.push(Duty::new("cairn-merge", MERGE_INTERVAL, merges));
         let watching = move |_: &CancelToken| watch.once();
@@ -205,12 +218,14 @@ impl LocalMember {
             None => alone(&engine, me, settings, world, archive.as_ref())?,
         };
         let state = control.state();
+        let manifests = Arc::new(Manifests::new(Arc::clone(&engine)));
         let tier = new_tier(archive.as_ref(), settings, world, &directory, registry);
         let store = open_store(engine, directory, tier, &state, settings, world)?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
         let parts = BuildParts {
             store: &store,
             gate: &gate,
+            manifests: &manifests,
             me,
             settings,
             world,
@@ -223,7 +238,15 @@ impl LocalMember {
         }
         let busy = Busy::default();
         let merges = MergeMetrics::register(registry);
-        let merger = new_merger(&parts, &control, &follower, peers.as_ref(), &busy, merges);
+        let metrics_of_history = HistoryMetrics::register(registry);
+        let shared = Shared {
+            control: &control,
+            follower: &follower,
+            peers: peers.as_ref(),
+            busy: &busy,
+        };
+        let historian = Arc::new(new_historian(&parts, &shared, metrics_of_history));
+        let merger = new_merger(&parts, &shared, &historian, merges);
         let sealer = Arc::new(Sealer::new(SealerParts {
             store: Arc::clone(&store),
             control: Arc::clone(&control),
@@ -231,8 +254,8 @@ impl LocalMember {
             settings: settings.seal.clone(),
             me,
             metrics,
-            follower,
-            peers,
+            follower: Arc::clone(&follower),
+            peers: peers.clone(),
             busy,
         }));
         Tiering::of(&parts, &control).decide(&state);
@@ -254,6 +277,10 @@ impl LocalMember {
             control,
             sealer,
             merger: Arc::new(merger),
+            historian,
+            follower,
+            data: peers,
+            manifests,
             gate,
             together,
             upkeep,
@@ -364,8 +391,10 @@ impl LocalMember {
         Decisions {
             control: &self.control,
             store: &self.store,
+            follower: &self.follower,
             me: self.me,
             peers: self.together.as_ref().map(|together| &together.peers),
+            data: self.data.as_deref(),
         }
     }
 
@@ -436,6 +465,21 @@ impl LocalMember {
     #[cfg(test)]
     pub(super) fn sealer(&self) -> &Sealer {
         &self.sealer
+    }
+
+    #[cfg(test)]
+    pub(super) fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    #[cfg(test)]
+    pub(super) fn historian(&self) -> &Historian {
+        &self.historian
+    }
+
+    #[cfg(test)]
+    pub(super) fn manifests(&self) -> &Arc<Manifests> {
+        &self.manifests
     }
 
     #[cfg(test)]

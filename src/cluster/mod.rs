@@ -13,9 +13,11 @@ mod decisions;
 mod discovery;
 mod error;
 mod flushes;
+mod history;
 mod identity;
 mod in_force;
 mod life;
+mod manifests;
 mod member;
 mod merging;
 mod metrics;
@@ -54,15 +56,16 @@ pub use blocks::{ArchiveStatus, RestoreExtent, RestoreProgress, Restored, restor
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
     ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting,
-    GroupParts, Introduction, Liveness, LocalControl, Member, MemberId, Move, MoveAbort, MoveBegin,
-    MoveFinish, NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered, Refusal,
-    SealCommit, Session, Split, Survivor, Timings, WireError, begin_session, is_sealable,
+    GroupParts, History, HistoryLeft, Introduction, Liveness, LocalControl, MANIFEST_BYTES_MAX,
+    MANIFEST_LEVEL, MOVED_MAX, Manifest, ManifestChanged, Member, MemberId, Move, MoveAbort,
+    MoveBegin, MoveFinish, NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered,
+    Refusal, SealCommit, Session, Split, Survivor, Timings, WireError, begin_session, is_sealable,
     join_or_found, utc_day,
 };
 pub use data::{
     Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,
-    LEAVES_LEN, PullOf, PullRequest, Purpose, StageAnswer, StageRequest, decode_content,
-    decode_leaves, encode_leaves,
+    LEAVES_LEN, ManifestAnswer, ManifestRequest, PullOf, PullRequest, Purpose, StageAnswer,
+    StageRequest, decode_content, decode_leaves, encode_leaves,
 };
 pub use decisions::{Loss, LossRow};
 pub use discovery::{
@@ -73,6 +76,7 @@ pub use discovery::{
 };
 pub use error::Error;
 pub use flushes::FlushStatus;
+pub use history::{HistoryMetrics, ManifestResult};
 pub use member::LocalMember;
 pub use merging::{MergeMetrics, MergeResult, Merger, Merges, Pace};
 pub use metrics::{ClusterMetrics, SealResult};

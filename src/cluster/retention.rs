@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::clocks::DeletionClock;
-use super::control::{Command, Control, Expired};
+use super::control::{Command, Control, Expired, Partition};
 use super::error::Error;
+use super::manifests::{Manifests, listed};
 use super::seal::Sealer;
 use crate::model::{RingArc, TimestampMs};
 use crate::runtime::CancelToken;
@@ -16,6 +17,7 @@ const STEP_MS: i64 = 10 * 60 * 1000;
 /// Lets go of what is past its retention.
 pub(super) struct Retention {
     store: Arc<Store>,
+    manifests: Arc<Manifests>,
     control: Arc<dyn Control>,
     clock: DeletionClock,
     settings: RetentionSettings,
@@ -24,6 +26,7 @@ pub(super) struct Retention {
 impl Retention {
     pub(super) fn new(
         store: Arc<Store>,
+        manifests: Arc<Manifests>,
         control: Arc<dyn Control>,
         clock: DeletionClock,
         settings: RetentionSettings,
@@ -36,6 +39,7 @@ impl Retention {
         };
         Self {
             store,
+            manifests,
             control,
             clock,
             settings,
@@ -59,11 +63,8 @@ impl Retention {
             return Ok(0);
         };
         for arc in &arcs {
-            self.control.propose(&Command::Expired(Expired {
-                arc: *arc,
-                before,
-                history: None,
-            }))?;
+            self.control
+                .propose(&Command::Expired(Expired { arc: *arc, before }))?;
         }
         sealer.catch_up(&CancelToken::new())?;
         Ok(arcs.len())
@@ -78,12 +79,26 @@ impl Retention {
         let state = self.control.state();
         let goes = |end: TimestampMs| end < before;
         let partitions = state.partitions.iter().filter(|(arc, partition)| {
-            let block_goes = partition.recent.values().any(|entry| goes(entry.range.end));
             let mut of_arc = held.iter().filter(|held| held.arc == **arc);
             let head_goes = of_arc.any(|held| goes(held.window.end()));
-            before > partition.expired_before && (block_goes || head_goes)
+            let block_goes = || self.block_goes(**arc, partition, before);
+            before > partition.expired_before && (head_goes || block_goes())
         });
         let arcs: Vec<RingArc> = partitions.map(|(arc, _)| *arc).collect();
         (!arcs.is_empty()).then_some((before, arcs))
+    }
+
+    /// Whether a block of a partition ends before a time. Of a manifest that is not here the state
+    /// knows the earliest end; once that has expired, nothing until the next manifest.
+    fn block_goes(&self, arc: RingArc, partition: &Partition, before: TimestampMs) -> bool {
+        if let Ok(listed) = listed(&self.manifests, arc, partition) {
+            let mut ends = listed.blocks().values().map(|entry| entry.range.end);
+            return ends.any(|end| end < before);
+        }
+        let kept = |end: &TimestampMs| *end >= partition.expired_before;
+        let oldest = partition.history.map(|history| history.oldest_end);
+        let recent = partition.recent.values().map(|entry| entry.range.end);
+        let mut ends = recent.chain(oldest.filter(kept));
+        ends.any(|end| end < before)
     }
 }

@@ -13,7 +13,8 @@ use prost::Message;
 
 use super::control::{Control, MemberId};
 use super::error::Error;
-use super::moves::{Conducting, Progress, catalog};
+use super::manifests::{Manifests, listed};
+use super::moves::{Conducting, Progress};
 use super::peer::{Blocking, Caller, Method, PeerError, Refused, Service, Serving};
 use crate::model::{BlockId, Incarnation, RingArc};
 use crate::runtime::Clock;
@@ -43,6 +44,7 @@ pub(super) struct SelfReport {
     pub(super) control: Arc<dyn Control>,
     pub(super) conducting: Arc<Conducting>,
     pub(super) store: Arc<Store>,
+    pub(super) manifests: Arc<Manifests>,
 }
 
 impl Service for SelfReport {
@@ -80,8 +82,10 @@ impl SelfReport {
         let partition = partition.ok_or_else(|| {
             Refused::NotFound(format!("there is no partition {arc} here: ask again"))
         })?;
-        let missing = self.store.missing(arc, &catalog(partition));
-        let missing = missing.map_err(|error| Refused::Unavailable(error.to_string()))?;
+        let unavailable = |error: Error| Refused::Unavailable(error.to_string());
+        let listed = listed(&self.manifests, arc, partition).map_err(unavailable)?;
+        let missing = self.store.missing(arc, &listed.catalog());
+        let missing = missing.map_err(|error| unavailable(error.into()))?;
         let ids = missing.iter().map(|entry| entry.id.0.to_be_bytes());
         Ok(ids.map(|id| Bytes::copy_from_slice(&id)).collect())
     }

@@ -78,7 +78,7 @@ pub struct PartitionRow {
     pub version: u64,
     /// The version that this node has applied, where it is a member.
     pub applied: Option<u64>,
-    /// Blocks that the control state lists.
+    /// Blocks of its catalog: those that the control state lists, and those of its manifest.
     pub blocks: usize,
     /// The names of its members, in order.
     pub members: Vec<String>,
@@ -189,7 +189,11 @@ fn row(
         epoch: partition.epoch.0,
         version: partition.version,
         applied: around.applied.get(&arc).copied(),
-        blocks: partition.recent.len(),
+        blocks: {
+            let older = partition.history.map_or(0, |history| history.blocks);
+            let older = usize::try_from(older).unwrap_or(usize::MAX);
+            partition.recent.len().saturating_add(older)
+        },
         members: partition
             .members
             .iter()

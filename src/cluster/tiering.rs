@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::control::{Control, ControlState};
 use super::error::Error;
+use super::manifests::{Listed, Manifests, listed};
 use super::moves::role_of;
 use super::quorum::Role;
 use super::ways::BuildParts;
@@ -24,6 +25,7 @@ const BATCH_BLOCKS: usize = 64;
 /// Lets blocks go that the bucket has.
 pub(super) struct Tiering {
     store: Arc<Store>,
+    manifests: Arc<Manifests>,
     control: Arc<dyn Control>,
     clock: Arc<dyn Clock>,
     me: Incarnation,
@@ -34,6 +36,7 @@ pub(super) struct Tiering {
 impl Tiering {
     pub(super) fn new(
         store: Arc<Store>,
+        manifests: Arc<Manifests>,
         control: Arc<dyn Control>,
         clock: Arc<dyn Clock>,
         me: Incarnation,
@@ -41,6 +44,7 @@ impl Tiering {
     ) -> Self {
         Self {
             store,
+            manifests,
             control,
             clock,
             me,
@@ -53,6 +57,7 @@ impl Tiering {
     pub(super) fn of(parts: &BuildParts<'_>, control: &Arc<dyn Control>) -> Self {
         Self::new(
             Arc::clone(parts.store),
+            Arc::clone(parts.manifests),
             Arc::clone(control),
             Arc::clone(&parts.world.clock),
             parts.me,
@@ -62,7 +67,7 @@ impl Tiering {
 
     /// Decides from when on blocks stay here. Before anything is fetched at a start.
     pub(super) fn decide(&self, state: &ControlState) {
-        let sizes = sizes(state, self.me);
+        let sizes = self.sizes(state);
         let before = leave_before(&sizes, &self.settings, self.clock.now());
         self.store.keep_from(before.unwrap_or(TimestampMs::MIN));
     }
@@ -97,8 +102,9 @@ impl Tiering {
     /// Lets go of what may go. Says how many blocks went.
     pub(super) fn pass(&self, state: &ControlState, cancel: &CancelToken) -> Result<usize, Error> {
         let mut going: BTreeMap<RingArc, Vec<BlockEntry>> = BTreeMap::new();
+        let named = self.uploaded(state);
         for (arc, entry) in self.store.blocks_here() {
-            if let Some(uploaded) = uploaded(state, arc, entry.id) {
+            if let Some(uploaded) = named.get(&(arc, entry.id)).copied() {
                 let entry = BlockEntry { uploaded, ..entry };
                 if self.store.need_not_be_here(&entry) {
                     going.entry(arc).or_default().push(entry);
@@ -124,19 +130,41 @@ impl Tiering {
         }
         failure.map_or(Ok(gone), Err)
     }
-}
 
-/// Where the catalog says that a block is; `None`: it does not name it, or nowhere but here.
-fn uploaded(state: &ControlState, arc: RingArc, id: BlockId) -> Option<Uploaded> {
-    let entry = state.partition(arc)?.recent.get(&id)?;
-    (entry.uploaded != Uploaded::None).then_some(entry.uploaded)
-}
+    /// Blocks of the partitions that this node takes part in, of which the catalog says that they
+    /// are in the bucket, and where.
+    fn uploaded(&self, state: &ControlState) -> BTreeMap<(RingArc, BlockId), Uploaded> {
+        let mut named = BTreeMap::new();
+        for (arc, entries) in self.entries(state) {
+            for entry in entries {
+                if entry.uploaded != Uploaded::None {
+                    named.insert((arc, entry.id), entry.uploaded);
+                }
+            }
+        }
+        named
+    }
 
-/// What the catalog names of the partitions that a node takes part in.
-fn sizes(state: &ControlState, me: Incarnation) -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
-    let mine = state.partitions.iter();
-    let mine = mine.filter(|(_, partition)| role_of(partition, me) != Role::Outside);
-    let of = |entry: &BlockEntry| (entry.range, entry.size);
-    mine.map(|(arc, partition)| (*arc, partition.recent.values().map(of).collect()))
-        .collect()
+    /// What the catalog names of the partitions that this node takes part in.
+    fn sizes(&self, state: &ControlState) -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
+        let of = |entry: BlockEntry| (entry.range, entry.size);
+        let entries = self.entries(state);
+        entries
+            .map(|(arc, entries)| (arc, entries.into_iter().map(of).collect()))
+            .collect()
+    }
+
+    /// The entries of those partitions; of one whose manifest is not here yet, what the state lists.
+    fn entries<'a>(
+        &'a self,
+        state: &'a ControlState,
+    ) -> impl Iterator<Item = (RingArc, Vec<BlockEntry>)> + 'a {
+        let mine = state.partitions.iter();
+        let mine = mine.filter(|(_, partition)| role_of(partition, self.me) != Role::Outside);
+        mine.map(|(arc, partition)| {
+            let listed = listed(&self.manifests, *arc, partition);
+            let listed = listed.unwrap_or_else(|_| Listed::of(partition, None));
+            (*arc, listed.blocks().values().cloned().collect())
+        })
+    }
 }

@@ -220,6 +220,7 @@ impl Joined {
         let peers = Arc::new(DataPeers::new(blocking.clone(), throttle));
         let follower = Arc::new(Follower::new(
             Arc::clone(parts.store),
+            Arc::clone(parts.manifests),
             parts.me,
             Some(Arc::clone(&peers)),
             parts.archive.cloned(),
@@ -245,6 +246,7 @@ impl Joined {
             control: self.control(),
             conducting: Arc::clone(&conducting),
             store: Arc::clone(parts.store),
+            manifests: Arc::clone(parts.manifests),
         });
         self.services.enter(&[Method::Status], &report);
         let writer = self.writes(parts, registry);
@@ -308,9 +310,16 @@ impl Joined {
             Arc::clone(parts.store),
             Arc::clone(parts.gate),
             Arc::clone(peers),
+            Arc::clone(parts.manifests),
             Arc::clone(&parts.world.clock),
         ));
-        let methods = [Method::Cut, Method::Pull, Method::Stage, Method::FetchBlock];
+        let methods = [
+            Method::Cut,
+            Method::Pull,
+            Method::Stage,
+            Method::FetchBlock,
+            Method::Manifest,
+        ];
         self.services.enter(&methods, &data);
         let moves: Arc<dyn Service> = Arc::new(MoveService(Arc::clone(&mover)));
         self.services.enter(&[Method::Move], &moves);

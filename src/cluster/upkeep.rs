@@ -50,6 +50,7 @@ impl Upkeep {
                 chance: Arc::clone(&parts.world.chance),
                 me: parts.me,
                 throttle: Throttle::new(parts.settings.cluster.copy_bandwidth.0),
+                manifests: Arc::clone(parts.manifests),
             })),
             sweeper: Arc::new(Sweeper::new(SweeperParts {
                 archive: archive.clone(),
@@ -57,6 +58,7 @@ impl Upkeep {
                 clock: Arc::clone(&parts.world.clock),
                 believed,
                 chance: Arc::clone(&parts.world.chance),
+                manifests: Arc::clone(parts.manifests),
             })),
         });
         Self { bucket }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::blocks::Archive;
 use super::control::{Session, Timings};
 use super::life::Life;
+use super::manifests::Manifests;
 use super::opening::{MemberSettings, World};
 use super::peer::{Identity, PeerTls, Services, Transport};
 use super::write::Gate;
@@ -28,6 +29,7 @@ pub(super) struct Ways {
 pub(super) struct BuildParts<'a> {
     pub(super) store: &'a Arc<Store>,
     pub(super) gate: &'a Arc<Gate>,
+    pub(super) manifests: &'a Arc<Manifests>,
     pub(super) me: Incarnation,
     pub(super) settings: &'a MemberSettings,
     pub(super) world: &'a World,

@@ -191,6 +191,14 @@ impl Store {
         })
     }
 
+    /// What the catalog says of the blocks of a partition that are applied here.
+    #[must_use]
+    pub fn applied_blocks(&self, arc: RingArc) -> Vec<BlockEntry> {
+        let view = self.view_of(arc);
+        let blocks = view.blocks.iter().map(|block| block.entry().clone());
+        blocks.collect()
+    }
+
     /// The version of a partition that is applied here, and its blocks in their order.
     #[cfg(test)]
     pub(crate) fn blocks_of(&self, arc: RingArc) -> (u64, Vec<BlockId>) {

@@ -288,7 +288,9 @@ fn commands() -> Vec<(&'static str, String, Vec<u8>)> {
         else {
             continue;
         };
-        if name == "state" {
+        if name == "manifest" {
+            all.push(("manifest", name.to_owned(), bytes));
+        } else if name == "state" {
             all.push(("command", name.to_owned(), bytes));
         } else {
             varint::put_bytes(&mut commands, &bytes);

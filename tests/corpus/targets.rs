@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use cairn::archive::{CatalogCopy, ClusterRecord, parse_name};
 use cairn::cluster::{
-    Command, ContentWriter, ControlState, Credentials, CutAnswer, CutRequest, PROTOCOL,
-    PullRequest, StageRequest, decode_content, decode_envelope, encode_envelope,
+    Command, ContentWriter, ControlState, Credentials, CutAnswer, CutRequest, Manifest,
+    ManifestAnswer, ManifestRequest, PROTOCOL, PullRequest, StageRequest, decode_content,
+    decode_envelope, encode_envelope,
 };
 use cairn::codec::crc32c;
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
@@ -52,6 +53,7 @@ pub(super) const ALL: &[(&str, Target)] = &[
     ("log", log),
     ("append", append),
     ("command", command),
+    ("manifest", manifest),
     ("peer", peer),
     ("data", data),
     ("promql", promql),
@@ -428,6 +430,23 @@ pub(super) fn log(bytes: &[u8]) {
 
 /// Commands of one input: a run stays within milliseconds.
 const COMMANDS_MAX: usize = 64;
+
+/// A manifest is only what its writer makes of it; and what members ask each other about one.
+pub(super) fn manifest(bytes: &[u8]) {
+    let whole = [b"CAIRNMAN\x01".as_slice(), bytes].concat();
+    for bytes in [bytes, &whole] {
+        if let Ok(manifest) = Manifest::decode(bytes) {
+            assert_eq!(manifest.encode(), bytes);
+        }
+    }
+    let body = bytes::Bytes::copy_from_slice(bytes);
+    if let Ok(request) = ManifestRequest::decode(body.clone()) {
+        assert_eq!(ManifestRequest::decode(request.encode()), Ok(request));
+    }
+    if let Ok(answer) = ManifestAnswer::decode(body) {
+        assert_eq!(ManifestAnswer::decode(answer.encode()), Ok(answer));
+    }
+}
 
 /// A control state; and commands, each with its length before it, applied to an empty one. What
 /// can be read is written and read again alike, and so is every state on the way.

@@ -1,9 +1,10 @@
 //! Blocks come back from the bucket: staged like those that a peer sends, and checked like them.
 
 use super::archive::Archive;
-use crate::archive::{self, ClusterRecord, block_name, fetch_piece};
+use crate::archive::{self, ClusterRecord, block_name, fetch_piece, manifest_name};
+use crate::cluster::control::MANIFEST_BYTES_MAX;
 use crate::cluster::error::Error;
-use crate::model::{BlockEntry, RingArc};
+use crate::model::{BlockEntry, Digest, RingArc};
 use crate::runtime::CancelToken;
 use crate::store::Store;
 
@@ -40,6 +41,32 @@ impl Archive {
     ) -> Result<(), Error> {
         let name = self.find(arc, entry, cancel)?;
         self.fetch_object(store, &name, entry, cancel, note)
+    }
+
+    /// The bytes of a manifest; whether they are what the digest says is for the caller to see. The
+    /// halves of a split share what lies below the whole's name.
+    ///
+    /// # Errors
+    /// When the bucket has it not, or cannot be asked.
+    pub(in crate::cluster) fn fetch_manifest(
+        &self,
+        arc: RingArc,
+        digest: Digest,
+        cancel: &CancelToken,
+    ) -> Result<Vec<u8>, Error> {
+        for home in self.homes(cancel)? {
+            for wider in with_wider(arc) {
+                let name = manifest_name(home, wider, digest);
+                let bytes = self.bucket.get(&name, MANIFEST_BYTES_MAX as u64);
+                if let Some(bytes) = self.wait(cancel, bytes)? {
+                    return Ok(bytes.into());
+                }
+            }
+        }
+        Err(Error::Archive(archive::Error::Missing {
+            bucket: self.to_string(),
+            name: format!("of manifest {digest} of partition {arc}"),
+        }))
     }
 
     /// The object of a block.
@@ -90,5 +117,25 @@ impl Archive {
             note(piece.len() as u64);
         }
         Ok(receiving.finish()?)
+    }
+}
+
+/// An arc, and those it was split from.
+pub(super) fn with_wider(arc: RingArc) -> impl Iterator<Item = RingArc> {
+    (0..=arc.depth()).rev().filter_map(move |depth| {
+        let mask = u32::MAX.checked_shl(32 - u32::from(depth)).unwrap_or(0);
+        RingArc::new(arc.prefix() & mask, depth)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arc_comes_before_those_it_was_split_from() {
+        let arc = RingArc::new(0xb000_0000, 4).unwrap();
+        let names: Vec<String> = with_wider(arc).map(|arc| arc.to_string()).collect();
+        assert_eq!(names, ["b-4", "a-3", "8-2", "8-1", "0-0"]);
     }
 }

@@ -5,25 +5,73 @@
 //! digest, and what was never in it cannot come once its round has passed. So it does not matter
 //! how old the word is on which one is removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::archive::{CatalogCopy, NamedBlock};
-use crate::cluster::control::{ControlState, Partition};
+use crate::cluster::control::{ControlState, Manifest, Partition};
 use crate::model::{BlockEntry, Digest, Level, RingArc, Uploaded};
 
 /// The catalog, for whoever asks about objects.
 pub(super) struct Known {
     state: Arc<ControlState>,
+    /// The manifests of partitions that have one; of one that could not be had nothing is known.
+    older: BTreeMap<RingArc, Arc<Manifest>>,
     digests: BTreeSet<Digest>,
 }
 
 impl Known {
-    /// What a state names.
-    pub(super) fn of(state: Arc<ControlState>) -> Self {
-        let entries = state.partitions.values().flat_map(|p| entries_of(p));
-        let digests = entries.map(|entry| entry.digest).collect();
-        Self { state, digests }
+    /// What a state and its manifests name; `manifest` gives one by its digest, if it can be had.
+    pub(super) fn of<E>(
+        state: Arc<ControlState>,
+        mut manifest: impl FnMut(RingArc, Digest) -> Result<Option<Arc<Manifest>>, E>,
+    ) -> Result<Self, E> {
+        let mut older = BTreeMap::new();
+        for (arc, partition) in &state.partitions {
+            if let Some(history) = partition.history
+                && let Some(manifest) = manifest(*arc, history.digest)?
+            {
+                older.insert(*arc, manifest);
+            }
+        }
+        let mut known = Self {
+            state,
+            older,
+            digests: BTreeSet::new(),
+        };
+        let partitions = known.state.partitions.iter();
+        let entries = partitions.flat_map(|(arc, partition)| known.entries_of(*arc, partition));
+        known.digests = entries.map(|entry| entry.digest).collect();
+        Ok(known)
+    }
+
+    /// All entries of a partition that can be read here; those of the manifest that have expired
+    /// are no harm.
+    fn entries_of<'a>(
+        &'a self,
+        arc: RingArc,
+        partition: &'a Partition,
+    ) -> impl Iterator<Item = &'a BlockEntry> {
+        let older = self.older.get(&arc).into_iter();
+        let older = older.flat_map(|manifest| manifest.blocks.values());
+        let kept = older.filter(|entry| entry.range.end >= partition.expired_before);
+        partition.recent.values().chain(kept)
+    }
+
+    /// Whether these are all that it has.
+    fn is_whole(&self, arc: RingArc, partition: &Partition) -> bool {
+        partition.history.is_none() || self.older.contains_key(&arc)
+    }
+
+    /// Those that may hold what a block holds.
+    fn entries_beside<'a>(
+        &'a self,
+        arc: RingArc,
+        partition: &'a Partition,
+        block: &'a NamedBlock,
+    ) -> impl Iterator<Item = &'a BlockEntry> {
+        let entries = self.entries_of(arc, partition);
+        entries.filter(|entry| entry.range.overlaps(block.range))
     }
 
     /// The partitions whose blocks may hold what a block of an arc holds.
@@ -42,14 +90,17 @@ impl Known {
         let mut partitions = self.meeting(block.arc).peekable();
         partitions.peek().is_some()
             && partitions.all(|(arc, partition)| {
-                is_whole(partition)
+                self.is_whole(arc, partition)
                     && has_passed(arc, partition, block)
-                    && entries_beside(partition, block).all(|e| e.uploaded != Uploaded::None)
+                    && self
+                        .entries_beside(arc, partition, block)
+                        .all(|e| e.uploaded != Uploaded::None)
             })
     }
 
     /// Whether a restore from a copy of a partition's catalog would do without a block: the copy
-    /// names all that lies beside it, and not the block.
+    /// names all that lies beside it, and not the block. A copy whose manifest was not read with it
+    /// says nothing.
     pub(super) fn replaced_in(&self, copy: &CatalogCopy, block: &NamedBlock) -> bool {
         let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
         let Some(partition) = self.state.partition(copy.arc) else {
@@ -57,26 +108,10 @@ impl Known {
         };
         copy.history.is_none()
             && !named.contains(&block.digest)
-            && entries_beside(partition, block).all(|entry| named.contains(&entry.digest))
+            && self
+                .entries_beside(copy.arc, partition, block)
+                .all(|entry| named.contains(&entry.digest))
     }
-}
-
-/// All entries of a partition that can be read here.
-fn entries_of(partition: &Partition) -> impl Iterator<Item = &BlockEntry> {
-    partition.recent.values()
-}
-
-/// Whether these are all that it has.
-const fn is_whole(partition: &Partition) -> bool {
-    partition.history.is_none()
-}
-
-/// Those that may hold what a block holds.
-fn entries_beside<'a>(
-    partition: &'a Partition,
-    block: &'a NamedBlock,
-) -> impl Iterator<Item = &'a BlockEntry> {
-    entries_of(partition).filter(|entry| entry.range.overlaps(block.range))
 }
 
 /// Whether no seal can commit a block any more, however long its sealer slept. What is merged is put
@@ -95,7 +130,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::cluster::control::RangeKey;
+    use crate::cluster::control::{History, RangeKey};
     use crate::model::{BlockId, Epoch, TimeRange, TimestampMs, Window};
 
     fn arc(prefix: u32, depth: u8) -> RingArc {
@@ -133,10 +168,29 @@ mod tests {
             change(&mut partition);
             (*arc, Arc::new(partition))
         });
-        Known::of(Arc::new(ControlState {
+        let state = Arc::new(ControlState {
             partitions: partitions.collect(),
             ..ControlState::default()
-        }))
+        });
+        // Of all manifests only one can be had: it lists one block.
+        let window = Window(5).range();
+        let one = entry(9, window, Uploaded::Object);
+        let listing = Arc::new(Manifest {
+            arc: arc(3, 4),
+            blocks: [(one.id, one)].into(),
+        });
+        let known = Known::of(state, |_, digest| {
+            Ok::<_, ()>((digest == Digest([2; 32])).then(|| Arc::clone(&listing)))
+        });
+        known.unwrap()
+    }
+
+    fn history(digest: u8) -> Option<History> {
+        Some(History {
+            digest: Digest([digest; 32]),
+            blocks: 1,
+            oldest_end: TimestampMs(0),
+        })
     }
 
     /// Each rule alone keeps the object. Would catch a sweeper that removes what a sealer that slept
@@ -179,9 +233,18 @@ mod tests {
         assert!(beside(Uploaded::Object, window).is_leftover(&block));
         let opaque = |partition: &mut Partition| {
             sealed(partition);
-            partition.history = Some(Digest([1; 32]));
+            partition.history = history(1);
         };
         assert!(!known(&here, opaque).is_leftover(&block));
+        let listed = |partition: &mut Partition| {
+            sealed(partition);
+            partition.history = history(2);
+        };
+        assert!(
+            !known(&here, listed).is_leftover(&block),
+            "a manifest has it"
+        );
+        assert!(known(&here, listed).is_leftover(&named(7, 0, 2, window)));
         assert!(known(&here, |_| ()).is_leftover(&named(9, 1, 7, window)));
     }
 

@@ -1,16 +1,20 @@
-//! Copies of the catalog in the bucket: of each partition one after every change of what is there.
+//! Copies of the catalog in the bucket: of each partition one after every change of what is there,
+//! and its manifest before the first copy that names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::archive::Archive;
 use super::turn::is_first;
 use crate::archive::{
-    CatalogCopy, Listed, Named, catalog_name, catalog_prefix, parse_name, verify,
+    CATALOG_BYTES_MAX, CatalogCopy, Listed, Named, catalog_name, catalog_prefix, manifest_name,
+    manifests_prefix, parse_name, verify,
 };
 use crate::cluster::control::{ControlState, Partition};
 use crate::cluster::error::Error;
+use crate::cluster::manifests::Manifests;
 use crate::model::{Digest, Incarnation, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
 
@@ -21,6 +25,7 @@ const COPIES_KEPT: u32 = 8;
 /// Writes the copies.
 pub(super) struct Mirror {
     archive: Archive,
+    manifests: Arc<Manifests>,
     known: Mutex<Known>,
 }
 
@@ -30,12 +35,15 @@ struct Known {
     copies: BTreeMap<RingArc, Digest>,
     /// How many of each this process has put.
     puts: BTreeMap<RingArc, u32>,
+    /// The manifests that the bucket has.
+    manifests: BTreeMap<RingArc, Digest>,
 }
 
 impl Mirror {
-    pub(super) fn new(archive: Archive) -> Self {
+    pub(super) fn new(archive: Archive, manifests: Arc<Manifests>) -> Self {
         Self {
             archive,
+            manifests,
             known: Mutex::default(),
         }
     }
@@ -51,11 +59,12 @@ impl Mirror {
         let known = self.known.lock();
         let mut copies = Vec::new();
         for (arc, partition) in &state.partitions {
-            if !is_first(state, partition, me) || waits(*arc) {
+            if !is_first(state, partition, me) || waits(*arc) || !self.is_here(partition) {
                 continue;
             }
             let copy = copy_of(cluster, *arc, partition);
-            let empty = copy.entries.is_empty() && copy.expired_before == TimestampMs::MIN;
+            let nothing = copy.entries.is_empty() && copy.history.is_none();
+            let empty = nothing && copy.expired_before == TimestampMs::MIN;
             if !empty && known.copies.get(arc) != Some(&digest_of(&copy.encode())) {
                 copies.push((*arc, copy));
             }
@@ -63,7 +72,13 @@ impl Mirror {
         copies
     }
 
-    /// Puts a copy, and reads it back.
+    /// Whether a partition's manifest is on this node: the copy that names it waits for that.
+    fn is_here(&self, partition: &Partition) -> bool {
+        let here = |digest| matches!(self.manifests.get(digest), Ok(Some(_)));
+        partition.history.is_none_or(|history| here(history.digest))
+    }
+
+    /// Puts a copy, and reads it back; before it the manifest that it names.
     ///
     /// # Errors
     /// When the bucket does not take it.
@@ -73,17 +88,13 @@ impl Mirror {
         copy: &CatalogCopy,
         cancel: &CancelToken,
     ) -> Result<(), Error> {
-        let archive = &self.archive;
-        let bucket = &archive.bucket;
-        let bytes = copy.encode();
-        let (digest, size) = (digest_of(&bytes), bytes.len() as u64);
-        let name = catalog_name(copy.cluster, arc, copy.version, digest);
-        let check = || archive.wait(cancel, verify(bucket, &name, size, digest));
-        let there = archive.wait(cancel, bucket.size(&name))?;
-        if there != Some(size) || check().is_err() {
-            archive.wait(cancel, bucket.put(&name, bytes.into()))?;
-            check()?;
+        if let Some(digest) = copy.history {
+            self.put_manifest(copy.cluster, arc, digest, cancel)?;
         }
+        let bytes = copy.encode();
+        let digest = digest_of(&bytes);
+        let name = catalog_name(copy.cluster, arc, copy.version, digest);
+        self.put_object(&name, bytes, digest, cancel)?;
         let puts = {
             let mut known = self.known.lock();
             known.copies.insert(arc, digest);
@@ -92,16 +103,57 @@ impl Mirror {
             *puts
         };
         if puts % COPIES_KEPT == 1 {
-            self.thin(copy.cluster, arc, cancel)?;
+            self.thin(copy, arc, cancel)?;
         }
         Ok(())
     }
 
-    /// Removes the oldest copies of a partition's catalog. The newest are those that a restore
-    /// looks at, and whoever else writes one writes a newer one.
-    fn thin(&self, cluster: u128, arc: RingArc, cancel: &CancelToken) -> Result<(), Error> {
+    fn put_object(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        digest: Digest,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let (archive, bucket) = (&self.archive, &self.archive.bucket);
+        let size = bytes.len() as u64;
+        let check = || archive.wait(cancel, verify(bucket, name, size, digest));
+        let there = archive.wait(cancel, bucket.size(name))?;
+        if there != Some(size) || check().is_err() {
+            archive.wait(cancel, bucket.put(name, bytes.into()))?;
+            check()?;
+        }
+        Ok(())
+    }
+
+    fn put_manifest(
+        &self,
+        cluster: u128,
+        arc: RingArc,
+        digest: Digest,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        if self.known.lock().manifests.get(&arc) == Some(&digest) {
+            return Ok(());
+        }
+        let bytes = self.manifests.bytes(digest)?;
+        let bytes = bytes.ok_or_else(|| Error::NoManifest {
+            arc,
+            digest,
+            reason: "it is not on this node yet".to_owned(),
+        })?;
+        let name = manifest_name(cluster, arc, digest);
+        self.put_object(&name, bytes, digest, cancel)?;
+        self.known.lock().manifests.insert(arc, digest);
+        Ok(())
+    }
+
+    /// Removes the oldest copies of a partition's catalog, and the manifests that none of those that
+    /// stay names. The newest are those that a restore looks at, and whoever else writes one writes
+    /// a newer one.
+    fn thin(&self, copy: &CatalogCopy, arc: RingArc, cancel: &CancelToken) -> Result<(), Error> {
         let archive = &self.archive;
-        let prefix = format!("{}/{arc}", catalog_prefix(cluster));
+        let prefix = format!("{}/{arc}", catalog_prefix(copy.cluster));
         let mut copies: Vec<(u64, TimestampMs, String)> = Vec::new();
         let visit = |listed: Listed| {
             if let Some(Named::Catalog { version, .. }) = parse_name(&listed.name) {
@@ -112,8 +164,52 @@ impl Mirror {
         copies.sort();
         let kept = usize::try_from(COPIES_KEPT).unwrap_or(usize::MAX);
         let old = copies.len().saturating_sub(kept);
-        for (_, _, name) in copies.into_iter().take(old) {
+        let stay = copies.split_off(old);
+        for (_, _, name) in copies {
             archive.wait(cancel, archive.bucket.delete(&name))?;
+        }
+        self.thin_manifests(copy, arc, &stay, cancel)
+    }
+
+    /// A manifest that is younger than the oldest copy that stays may be the one of a copy that
+    /// somebody is just writing.
+    fn thin_manifests(
+        &self,
+        copy: &CatalogCopy,
+        arc: RingArc,
+        stay: &[(u64, TimestampMs, String)],
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        if copy.history.is_none() {
+            return Ok(());
+        }
+        let archive = &self.archive;
+        let prefix = format!("{}/{arc}", manifests_prefix(copy.cluster));
+        let mut manifests: Vec<(Digest, TimestampMs, String)> = Vec::new();
+        let visit = |listed: Listed| {
+            if let Some(Named::Manifest { digest, .. }) = parse_name(&listed.name) {
+                manifests.push((digest, listed.modified, listed.name));
+            }
+        };
+        archive.wait(cancel, archive.bucket.list(&prefix, visit))?;
+        let oldest = stay.iter().map(|(_, modified, _)| *modified).min();
+        manifests.retain(|(digest, modified, _)| {
+            Some(*digest) != copy.history && oldest.is_some_and(|oldest| *modified < oldest)
+        });
+        if manifests.is_empty() {
+            return Ok(());
+        }
+        let mut named = BTreeSet::new();
+        for (_, _, name) in stay {
+            let bytes = archive.wait(cancel, archive.bucket.get(name, CATALOG_BYTES_MAX))?;
+            let copy = bytes.and_then(|bytes| CatalogCopy::decode(&bytes).ok());
+            named.extend(copy.and_then(|copy| copy.history));
+        }
+        for (_, _, name) in manifests
+            .iter()
+            .filter(|(digest, _, _)| !named.contains(digest))
+        {
+            archive.wait(cancel, archive.bucket.delete(name))?;
         }
         Ok(())
     }
@@ -127,7 +223,7 @@ fn copy_of(cluster: u128, arc: RingArc, partition: &Partition) -> CatalogCopy {
         arc,
         version: partition.version,
         expired_before: partition.expired_before,
-        history: partition.history,
+        history: partition.history.map(|history| history.digest),
         entries: entries.cloned().collect(),
     }
 }

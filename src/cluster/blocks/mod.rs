@@ -23,5 +23,6 @@ pub(super) use remote::BucketReads;
 pub(super) use restore::restore_on;
 pub use restore::{RestoreExtent, RestoreProgress, Restored, restore};
 pub(super) use sweeper::{BelievedTime, Sweeper, SweeperParts};
+pub(super) use turn::is_first;
 pub use uploader::ArchiveStatus;
 pub(super) use uploader::{Uploader, UploaderParts};

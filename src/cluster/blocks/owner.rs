@@ -4,6 +4,7 @@ use super::archive::Archive;
 use crate::archive::{self, ClusterRecord, Standing};
 use crate::cluster::control::ControlState;
 use crate::cluster::error::Error;
+use crate::cluster::manifests::{Listed, Manifests, listed};
 use crate::model::Uploaded;
 use crate::runtime::CancelToken;
 
@@ -14,6 +15,7 @@ use crate::runtime::CancelToken;
 pub(super) fn own(
     archive: &Archive,
     state: &ControlState,
+    manifests: &Manifests,
     cluster: u128,
     cancel: &CancelToken,
 ) -> Result<(), Error> {
@@ -27,9 +29,15 @@ pub(super) fn own(
     let foreign = match ClusterRecord::standing(record, cluster) {
         Standing::Own(_) => return Ok(()),
         Standing::Nobody => {
-            let entries = state.partitions.values().flat_map(|p| p.recent.values());
-            let there = entries.filter(|entry| entry.uploaded != Uploaded::None);
-            match there.count() {
+            // Of partitions whose manifest is not here the state has to do.
+            let known = state.partitions.iter().map(|(arc, partition)| {
+                let known = listed(manifests, *arc, partition);
+                let known = known.unwrap_or_else(|_| Listed::of(partition, None));
+                let entries = known.blocks().values();
+                let there = entries.filter(|entry| entry.uploaded != Uploaded::None);
+                there.count()
+            });
+            match known.sum::<usize>() {
                 0 => return take(archive, cluster, cancel),
                 there => format!(
                     "{bucket} has no cluster.json, but {there} blocks of this cluster were put there: is it the right one, and is it mounted? Nothing is uploaded until it is"

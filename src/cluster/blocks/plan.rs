@@ -1,6 +1,9 @@
 //! What a restore takes: of every partition the newest catalog whose blocks are all there, and the
 //! blocks that were put after it and that no catalog names yet.
 //!
+//! A catalog is whole with the manifest that it names. Where no whole one is left, every block of the
+//! partition that the best one does not name is looked into, merged ones too.
+//!
 //! Real samples are always safe to add: a block that a merge had replaced, taken once more, holds
 //! nothing that the merged one does not. Only what had expired stays away.
 
@@ -9,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::archive::Archive;
 use crate::archive::{
     CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, Error, Listed, Named, NamedBlock, blocks_prefix,
-    catalog_prefix, parse_name,
+    catalog_prefix, manifests_prefix, parse_name,
 };
-use crate::model::{Digest, Level, RingArc, TimestampMs};
+use crate::cluster::control::{MANIFEST_BYTES_MAX, Manifest};
+use crate::model::{Digest, Level, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
 
 /// A block that was put shortly before a catalog was copied may have missed it.
@@ -24,6 +28,8 @@ pub(super) struct Inventory {
     pub(super) blocks: BTreeMap<Digest, (NamedBlock, Listed)>,
     /// The copies of catalogs, by partition and cluster.
     copies: BTreeMap<(RingArc, u128), Vec<(u64, Listed)>>,
+    /// The manifests, by what is in them.
+    manifests: BTreeMap<Digest, Vec<Listed>>,
     /// Objects that are not ours.
     pub(super) strangers: u64,
 }
@@ -51,7 +57,11 @@ pub(super) fn list(
 ) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
     for home in record.homes() {
-        for prefix in [blocks_prefix(home), catalog_prefix(home)] {
+        for prefix in [
+            blocks_prefix(home),
+            catalog_prefix(home),
+            manifests_prefix(home),
+        ] {
             let visit = |listed: Listed| inventory.add(listed);
             archive.wait(cancel, archive.bucket.list(&prefix, visit))?;
         }
@@ -74,6 +84,9 @@ impl Inventory {
                 let copies = self.copies.entry((arc, cluster)).or_default();
                 copies.push((version, listed));
             }
+            Some(Named::Manifest { digest, .. }) => {
+                self.manifests.entry(digest).or_default().push(listed);
+            }
             _ => self.strangers += 1,
         }
     }
@@ -95,9 +108,13 @@ impl Inventory {
         let mut plan = Plan::default();
         for arc in self.arcs() {
             let newest = self.newest(archive, record, arc, cancel, &mut plan.complaints)?;
-            let since = newest.as_ref().map(|(_, modified)| *modified);
+            // Without its manifest a catalog says nothing of what came before it.
+            let whole = newest.as_ref().filter(|(copy, _)| copy.history.is_none());
+            let since = whole.map(|(_, modified)| *modified);
+            let without_manifest = newest.is_some() && whole.is_none();
             let mut copy = newest.map_or_else(|| nothing(record, arc), |(copy, _)| copy);
-            let strays = self.strays(&copy, since);
+            let strays = self.strays(&copy, since, without_manifest);
+            copy.history = None;
             let named = copy.entries.len();
             copy.entries
                 .retain(|entry| self.has(entry.digest, entry.size));
@@ -133,12 +150,13 @@ impl Inventory {
                 if whole.is_some_and(|(copy, _, _)| copy.version > version) {
                     break;
                 }
-                let Some(copy) = read(archive, &listed, home, arc, cancel, complaints)? else {
+                let Some(mut copy) = read(archive, &listed, home, arc, cancel, complaints)? else {
                     continue;
                 };
+                self.complete(archive, &mut copy, cancel, complaints)?;
                 let entries = copy.entries.iter();
                 let missing = entries.filter(|entry| !self.has(entry.digest, entry.size));
-                let missing = missing.count();
+                let missing = missing.count() + usize::from(copy.history.is_some());
                 let better = best.as_ref().is_none_or(|(known, _, known_missing)| {
                     missing == 0 && (*known_missing > 0 || copy.entries.len() > known.entries.len())
                 });
@@ -153,17 +171,59 @@ impl Inventory {
         Ok(None)
     }
 
+    /// Adds what a catalog's manifest lists; it names none any more then. One that cannot be read
+    /// stays named.
+    fn complete(
+        &self,
+        archive: &Archive,
+        copy: &mut CatalogCopy,
+        cancel: &CancelToken,
+        complaints: &mut Vec<String>,
+    ) -> Result<(), Error> {
+        let Some(digest) = copy.history else {
+            return Ok(());
+        };
+        let mut problem = format!("the manifest {digest} is not there");
+        for listed in self.manifests.get(&digest).into_iter().flatten() {
+            match read_manifest(archive, listed, digest, cancel)? {
+                Ok(manifest) => {
+                    let known: BTreeSet<_> = copy.entries.iter().map(|entry| entry.id).collect();
+                    let mut older: Vec<_> = manifest.blocks.into_values().collect();
+                    older.retain(|entry| {
+                        let kept = entry.range.end >= copy.expired_before;
+                        kept && entry.uploaded != Uploaded::None && !known.contains(&entry.id)
+                    });
+                    copy.entries.extend(older);
+                    copy.history = None;
+                    return Ok(());
+                }
+                Err(reason) => problem = format!("{}: {reason}", listed.name),
+            }
+        }
+        complaints.push(format!(
+            "version {} of the catalog of partition {} is not whole: {problem}",
+            copy.version, copy.arc
+        ));
+        Ok(())
+    }
+
     fn has(&self, digest: Digest, size: u64) -> bool {
         let found = self.blocks.get(&digest);
         found.is_some_and(|(_, listed)| listed.size == size)
     }
 
-    /// Sealed blocks of a partition that its catalog does not name and that are not older.
-    fn strays(&self, copy: &CatalogCopy, since: Option<TimestampMs>) -> Vec<(NamedBlock, Listed)> {
+    /// Sealed blocks of a partition that its catalog does not name and that are not older; `merged`
+    /// ones too where nobody knows which there were.
+    fn strays(
+        &self,
+        copy: &CatalogCopy,
+        since: Option<TimestampMs>,
+        merged: bool,
+    ) -> Vec<(NamedBlock, Listed)> {
         let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
         let of_arc = self.blocks.values().filter(|(block, listed)| {
             block.arc == copy.arc
-                && block.level == Level(0)
+                && (merged || block.level == Level(0))
                 && block.range.end >= copy.expired_before
                 && since.is_none_or(|since| listed.modified >= since.plus_ms(-SLACK_MS))
                 && !named.contains(&block.digest)
@@ -204,9 +264,6 @@ fn read(
         copy if (copy.cluster, copy.arc) != (home, arc) => {
             Err("it is of another partition than its name says".to_owned())
         }
-        copy if copy.history.is_some() => {
-            Err("it has a manifest, which this version does not read: use a newer one".to_owned())
-        }
         copy => Ok(copy),
     });
     match copy {
@@ -216,4 +273,24 @@ fn read(
             Ok(None)
         }
     }
+}
+
+/// A manifest; the text says what is wrong with it.
+fn read_manifest(
+    archive: &Archive,
+    listed: &Listed,
+    digest: Digest,
+    cancel: &CancelToken,
+) -> Result<Result<Manifest, String>, Error> {
+    let max = MANIFEST_BYTES_MAX as u64;
+    let bytes = archive.wait(cancel, archive.bucket.get(&listed.name, max));
+    Ok(match bytes {
+        Ok(Some(bytes)) if *blake3::hash(&bytes).as_bytes() == digest.0 => {
+            Manifest::decode(&bytes).map_err(|error| error.to_string())
+        }
+        Ok(Some(_)) => Err("it is not what its name says".to_owned()),
+        Ok(None) => Err("it is gone".to_owned()),
+        Err(error) if error.is_of_object() => Err(error.to_string()),
+        Err(error) => return Err(error),
+    })
 }

@@ -20,9 +20,10 @@ use crate::archive::{
     self, CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, LEFTOVERS_MAX, Leftover, Leftovers,
     Listed, Named, NamedBlock, Standing, blocks_prefix, catalog_prefix, parse_name,
 };
-use crate::cluster::control::{Confirmed, Control};
+use crate::cluster::control::{Confirmed, Control, ControlState, Manifest};
 use crate::cluster::error::Error;
-use crate::model::{Incarnation, RingArc, TimestampMs};
+use crate::cluster::manifests::Manifests;
+use crate::model::{Digest, Incarnation, RingArc, TimestampMs, Uploaded};
 use crate::runtime::{Backoff, CancelToken, Chance, Clock};
 
 /// What left the catalog stays so long: queries that are under way may read it, and whoever stopped
@@ -51,6 +52,7 @@ pub(in crate::cluster) struct SweeperParts {
     pub(in crate::cluster) clock: Arc<dyn Clock>,
     pub(in crate::cluster) believed: BelievedTime,
     pub(in crate::cluster) chance: Arc<dyn Chance>,
+    pub(in crate::cluster) manifests: Arc<Manifests>,
 }
 
 /// Removes leftovers.
@@ -205,7 +207,7 @@ impl Sweeper {
         cancel: &CancelToken,
     ) -> Result<(Leftovers, Candidates), Error> {
         let archive = &self.parts.archive;
-        let known = Known::of(confirmed.state);
+        let known = self.known(confirmed.state, cancel)?;
         let (mut leftovers, mut due) = (Leftovers::default(), Candidates::new());
         let mut strangers = 0;
         let visit = |listed: Listed| {
@@ -234,6 +236,46 @@ impl Sweeper {
             self.keep_restorable(&known, cluster, &mut due, cancel)?;
         }
         Ok((leftovers, due))
+    }
+
+    /// What a state names, with the manifests of the whole ring: those that this node does not keep
+    /// are read from the bucket.
+    fn known(&self, state: Arc<ControlState>, cancel: &CancelToken) -> Result<Known, Error> {
+        Known::of(state, |arc, digest| self.manifest(arc, digest, cancel))
+    }
+
+    /// A manifest; `None`: it cannot be had, and nothing of its partition is removed.
+    fn manifest(
+        &self,
+        arc: RingArc,
+        digest: Digest,
+        cancel: &CancelToken,
+    ) -> Result<Option<Arc<Manifest>>, Error> {
+        if let Some(manifest) = self.parts.manifests.get(digest)? {
+            return Ok(Some(manifest));
+        }
+        match self.parts.archive.fetch_manifest(arc, digest, cancel) {
+            Ok(bytes) if *blake3::hash(&bytes).as_bytes() == digest.0 => {
+                Ok(Manifest::decode(&bytes).ok().map(Arc::new))
+            }
+            Ok(_) => Ok(None),
+            Err(Error::Archive(error)) if error.is_of_object() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds to a copy of a catalog what its manifest lists; one that cannot be had stays named.
+    fn complete(&self, copy: &mut CatalogCopy, cancel: &CancelToken) -> Result<(), Error> {
+        let Some(digest) = copy.history else {
+            return Ok(());
+        };
+        if let Some(manifest) = self.manifest(copy.arc, digest, cancel)? {
+            let older = manifest.blocks.values();
+            let older = older.filter(|entry| entry.uploaded != Uploaded::None);
+            copy.entries.extend(older.cloned());
+            copy.history = None;
+        }
+        Ok(())
     }
 
     /// Leaves out what a restore from the newest copies of the catalog would want.
@@ -309,7 +351,11 @@ impl Sweeper {
                 Err(error) if error.is_of_object() => None,
                 Err(error) => return Err(error.into()),
             };
-            copies.extend(copy.filter(|copy| (copy.cluster, copy.arc) == (cluster, arc)));
+            let copy = copy.filter(|copy| (copy.cluster, copy.arc) == (cluster, arc));
+            if let Some(mut copy) = copy {
+                self.complete(&mut copy, cancel)?;
+                copies.push(copy);
+            }
         }
         Ok(copies)
     }
@@ -330,7 +376,7 @@ impl Sweeper {
             if !self.is_ours(cluster, cancel)? {
                 break;
             }
-            let known = Known::of(confirmed.state);
+            let known = self.known(confirmed.state, cancel)?;
             let batch = batch
                 .iter()
                 .filter(|(_, block, _)| known.is_leftover(block));

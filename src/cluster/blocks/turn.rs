@@ -21,7 +21,11 @@ pub(super) fn is_my_turn(
 }
 
 /// Whether a member is the first live one of a partition.
-pub(super) fn is_first(state: &ControlState, partition: &Partition, me: Incarnation) -> bool {
+pub(in crate::cluster) fn is_first(
+    state: &ControlState,
+    partition: &Partition,
+    me: Incarnation,
+) -> bool {
     place(state, partition, me) == Some(0)
 }
 

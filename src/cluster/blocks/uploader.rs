@@ -18,6 +18,7 @@ use super::turn::is_my_turn;
 use crate::archive::{self, CatalogCopy, Upload, block_name, verify};
 use crate::cluster::control::{BlockUploaded, Command, Control, ControlState};
 use crate::cluster::error::Error;
+use crate::cluster::manifests::{Listed, Manifests, listed};
 use crate::model::{BlockEntry, BlockId, Incarnation, Level, RingArc, Uploaded};
 use crate::runtime::{Backoff, CancelToken, Chance, Clock, Throttle, jittered};
 use crate::store::{self, FILE_READ_MAX, Store};
@@ -62,6 +63,7 @@ pub(in crate::cluster) struct UploaderParts {
     pub(in crate::cluster) chance: Arc<dyn Chance>,
     pub(in crate::cluster) me: Incarnation,
     pub(in crate::cluster) throttle: Throttle,
+    pub(in crate::cluster) manifests: Arc<Manifests>,
 }
 
 /// Uploads what this node is to upload.
@@ -88,12 +90,14 @@ struct Known {
 struct Waiting {
     arc: RingArc,
     entry: BlockEntry,
+    /// The state has to list it again before it can be noted that it is there.
+    of_manifest: bool,
 }
 
 impl Uploader {
     pub(in crate::cluster) fn new(parts: UploaderParts) -> Self {
         Self {
-            mirror: Mirror::new(parts.archive.clone()),
+            mirror: Mirror::new(parts.archive.clone(), Arc::clone(&parts.manifests)),
             parts,
             known: Mutex::new(Known {
                 since: BTreeMap::new(),
@@ -114,7 +118,7 @@ impl Uploader {
     /// What there is to say about it.
     pub(in crate::cluster) fn status(&self) -> ArchiveStatus {
         let state = self.parts.control.state();
-        let waiting = waiting(&state);
+        let waiting = self.waiting(&state);
         let cluster = state.cluster.map_or(0, |cluster| cluster.0);
         let waiting_catalogs = self.copies(&state, cluster, &waiting).len() as u64;
         let (known, bucket) = (self.known.lock(), &self.parts.archive.bucket);
@@ -131,7 +135,7 @@ impl Uploader {
     /// One look, and what follows from it. Errors are logged here: nobody waits for it.
     pub(in crate::cluster) fn round(&self, cancel: &CancelToken) {
         let state = self.parts.control.state();
-        let waiting = waiting(&state);
+        let waiting = self.waiting(&state);
         let now = self.parts.clock.elapsed();
         let paused = {
             let mut known = self.known.lock();
@@ -149,6 +153,25 @@ impl Uploader {
             Err(Error::Archive(archive::Error::CalledOff)) => {}
             Err(error) => self.note_failure(&error, self.parts.clock.elapsed()),
         }
+    }
+
+    /// What the bucket does not have, the oldest samples first.
+    fn waiting(&self, state: &ControlState) -> Vec<Waiting> {
+        let mut waiting = Vec::new();
+        for (arc, partition) in &state.partitions {
+            let listed = listed(&self.parts.manifests, *arc, partition);
+            // Others count what is in the manifests that only they have.
+            let listed = listed.unwrap_or_else(|_| Listed::of(partition, None));
+            let entries = listed.blocks().values();
+            let entries = entries.filter(|entry| entry.uploaded == Uploaded::None);
+            waiting.extend(entries.map(|entry| Waiting {
+                arc: *arc,
+                entry: entry.clone(),
+                of_manifest: !partition.recent.contains_key(&entry.id),
+            }));
+        }
+        waiting.sort_by_key(|block| (block.entry.range.end, block.entry.id));
+        waiting
     }
 
     fn note_success(&self) {
@@ -216,7 +239,8 @@ impl Uploader {
                 let waited = known.since.get(&id).map(|since| now.saturating_sub(*since));
                 (waited.unwrap_or_default(), known.again.get(&id).copied())
             };
-            let due = later.is_none_or(|later| now >= later)
+            let due = !block.of_manifest
+                && later.is_none_or(|later| now >= later)
                 && is_my_turn(state, partition, self.parts.me, waited);
             if !due || !self.parts.store.has_file(id)? {
                 continue;
@@ -237,7 +261,8 @@ impl Uploader {
         if seen.is_some_and(|seen| now.saturating_sub(seen) < RECORD_EVERY) {
             return Ok(());
         }
-        own(&self.parts.archive, state, cluster, cancel)?;
+        let parts = &self.parts;
+        own(&parts.archive, state, &parts.manifests, cluster, cancel)?;
         self.known.lock().owned = Some(now);
         Ok(())
     }
@@ -386,21 +411,6 @@ impl Known {
         let oldest = self.since.values().min();
         oldest.map_or(Duration::ZERO, |since| now.saturating_sub(*since))
     }
-}
-
-/// What the bucket does not have, the oldest samples first.
-fn waiting(state: &ControlState) -> Vec<Waiting> {
-    let mut waiting = Vec::new();
-    for (arc, partition) in &state.partitions {
-        let entries = partition.recent.values();
-        let entries = entries.filter(|entry| entry.uploaded == Uploaded::None);
-        waiting.extend(entries.map(|entry| Waiting {
-            arc: *arc,
-            entry: entry.clone(),
-        }));
-    }
-    waiting.sort_by_key(|block| (block.entry.range.end, block.entry.id));
-    waiting
 }
 
 fn bytes_of(waiting: &[Waiting]) -> u64 {

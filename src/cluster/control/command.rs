@@ -140,8 +140,37 @@ pub struct Compacted {
     pub inputs: Vec<BlockId>,
     /// What comes.
     pub outputs: Vec<BlockEntry>,
-    /// The manifest of older blocks after this, when it changes.
-    pub history: Option<Digest>,
+}
+
+/// What the state knows of a partition's manifest: the file that lists its older blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct History {
+    /// The digest of its bytes, by which it is had.
+    pub digest: Digest,
+    /// Blocks that it lists.
+    pub blocks: u32,
+    /// The earliest end among their ranges: whoever decides about retention need not have the file.
+    pub oldest_end: TimestampMs,
+}
+
+/// Entries change places between the state's own list and the manifest of older blocks, which is
+/// staged on W members like a block. No block comes or goes by it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManifestChanged {
+    /// The partition.
+    pub arc: RingArc,
+    /// The epoch under which the manifest was staged.
+    pub epoch: Epoch,
+    /// The manifest that it was made from.
+    pub base: Option<Digest>,
+    /// The manifest after this.
+    pub history: Option<History>,
+    /// What the state lists no more because the manifest does, and where the bucket has it.
+    pub moved: Vec<(BlockId, Uploaded)>,
+    /// What the state lists again because the manifest does no more.
+    pub back: Vec<BlockEntry>,
+    /// Rounds of ranges that end before this are forgotten one by one, and counted by a floor.
+    pub rounds_before: TimestampMs,
 }
 
 /// Retention: every block that ends before a time goes, and none can be sealed there again.
@@ -149,10 +178,8 @@ pub struct Compacted {
 pub struct Expired {
     /// The partition.
     pub arc: RingArc,
-    /// Blocks whose whole range lies before this go.
+    /// Blocks whose whole range lies before this go, those of the manifest too.
     pub before: TimestampMs,
-    /// The manifest of older blocks after this, when it changes.
-    pub history: Option<Digest>,
 }
 
 /// A person lets a partition go on with the members that are left.
@@ -166,6 +193,17 @@ pub struct Recovered {
     pub members: Vec<MemberId>,
     /// Blocks that nobody has any more.
     pub lost_blocks: Vec<BlockId>,
+    /// The manifest of older blocks, where that changes too.
+    pub history: Option<HistoryLeft>,
+}
+
+/// What is left of a partition's manifest when a person lets it go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HistoryLeft {
+    /// The manifest until now.
+    pub base: Digest,
+    /// The manifest from now on.
+    pub left: Option<History>,
 }
 
 /// A person lets the control group go on without a majority of its voters.
@@ -214,6 +252,8 @@ pub enum Command {
     Recovered(Recovered),
     /// The control group goes on with what is left of it.
     ControlGeneration(ControlGeneration),
+    /// Entries move between the state and the manifest.
+    ManifestChanged(ManifestChanged),
 }
 
 impl Command {
@@ -238,6 +278,7 @@ impl Command {
             Self::FeatureLevel(_) => "FeatureLevel",
             Self::Recovered(_) => "Recovered",
             Self::ControlGeneration(_) => "ControlGeneration",
+            Self::ManifestChanged(_) => "ManifestChanged",
         }
     }
 }
@@ -353,6 +394,12 @@ pub enum Refusal {
         /// The generation now.
         current: u64,
     },
+    /// The manifest of the partition is another one, the entries do not fit it, or a program that
+    /// knows no manifests might still be there.
+    #[error(
+        "the change does not fit the manifest of the partition {0}: read the catalog and begin again"
+    )]
+    BadManifest(RingArc),
     /// A number is at its end.
     #[error("a counter of the control state is at its end")]
     Exhausted,

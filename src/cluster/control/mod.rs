@@ -9,10 +9,12 @@ mod command;
 mod error;
 mod founding;
 mod local;
+mod manifest;
 mod raft;
 mod restored;
 mod state;
 mod wire;
+mod wire_manifest;
 mod wire_parts;
 mod wire_recovery;
 mod wire_ring;
@@ -26,12 +28,13 @@ use tokio::sync::watch;
 use crate::model::Incarnation;
 
 pub use command::{BlockUploaded, ClusterId, Command, Compacted, ControlGeneration, Drain};
-pub use command::{Expired, Found, MemberId, Recovered};
+pub use command::{Expired, Found, History, HistoryLeft, ManifestChanged, MemberId, Recovered};
 pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, SealCommit};
 pub use command::{Session, Split};
 pub use error::ControlError;
 pub use founding::{Introduction, begin_session, join_or_found};
 pub use local::LocalControl;
+pub use manifest::{MANIFEST_BYTES_MAX, Manifest};
 pub(in crate::cluster) use raft::can_be_spared;
 pub(in crate::cluster) use raft::rebuild;
 pub(in crate::cluster) use raft::why_aside;
@@ -40,7 +43,8 @@ pub use raft::{
     Timings,
 };
 pub(in crate::cluster) use restored::{RestoredPartition, restored_state};
-pub use state::{ControlState, DAY_MS, Liveness, Member, Move, Partition, RangeKey};
+pub use state::{ControlState, DAY_MS, Liveness, MANIFEST_LEVEL, MOVED_MAX, Member};
+pub use state::{Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
 pub use wire_parts::WireError;
 

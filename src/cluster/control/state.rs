@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::command::{ClusterId, MemberId, Session};
-use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, RingArc, TimeRange};
+use super::command::{ClusterId, History, MemberId, Session};
+use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc, TimeRange};
 use crate::model::{TimestampMs, Window};
 
 /// Whether the control state counts on a node.
@@ -76,6 +76,13 @@ impl RangeKey {
     }
 }
 
+/// From this feature level on a partition may have a manifest.
+pub const MANIFEST_LEVEL: u32 = 2;
+
+/// Entries that one command moves between the state and the manifest: some 20 KB of names in the
+/// control log, 120 KB where they come back whole.
+pub const MOVED_MAX: usize = 1024;
+
 /// One day in milliseconds.
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -122,7 +129,26 @@ impl Move {
     }
 }
 
-/// One partition.
+/// What is left of the rounds of old ranges: one number for all of them, so that they take no room
+/// and yet no seal that was begun before can be committed twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoundFloor {
+    /// It counts for ranges that end before this.
+    pub before: TimestampMs,
+    /// At least as high as the count of every range that was forgotten.
+    pub sealed: u32,
+}
+
+impl Default for RoundFloor {
+    fn default() -> Self {
+        Self {
+            before: TimestampMs::MIN,
+            sealed: 0,
+        }
+    }
+}
+
+/// One partition. Its catalog is `recent` and what the manifest lists, without what has expired.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Partition {
     /// Raised by every change of the members.
@@ -136,9 +162,11 @@ pub struct Partition {
     /// The blocks that the state lists itself.
     pub recent: BTreeMap<BlockId, BlockEntry>,
     /// The manifest that lists the older blocks.
-    pub history: Option<Digest>,
+    pub history: Option<History>,
     /// How often each range has been sealed.
     pub rounds: BTreeMap<RangeKey, u32>,
+    /// The same of old ranges, of which only a bound is kept.
+    pub round_floor: RoundFloor,
     /// Everything before this has expired; nothing can be sealed there.
     pub expired_before: TimestampMs,
 }
@@ -155,6 +183,7 @@ impl Partition {
             recent: BTreeMap::new(),
             history: None,
             rounds: BTreeMap::new(),
+            round_floor: RoundFloor::default(),
             expired_before: TimestampMs::MIN,
         }
     }
@@ -170,7 +199,11 @@ impl Partition {
     #[must_use]
     pub fn next_round(&self, range: TimeRange) -> u32 {
         let sealed = self.rounds.get(&RangeKey::from(range)).copied();
-        sealed.unwrap_or(0).saturating_add(1)
+        let floor = match range.end < self.round_floor.before {
+            true => self.round_floor.sealed,
+            false => 0,
+        };
+        sealed.unwrap_or(floor).saturating_add(1)
     }
 }
 

@@ -10,8 +10,9 @@ use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
 
 use super::command::{BlockUploaded, ClusterId, Command, Compacted, Expired, Found};
 use super::command::{NodeUp, SealCommit, Session};
+use super::wire_manifest::ManifestChangedMessage;
 use super::wire_parts::{ArcMessage, EntryMessage, PlaceMessage, RangeMessage, WireError};
-use super::wire_parts::{damaged, narrow, read_digest, read_wide, required, wide};
+use super::wire_parts::{damaged, narrow, read_wide, required, wide};
 use super::wire_recovery::{GenerationMessage, RecoveredMessage};
 use super::wire_ring::{
     DrainMessage, EpochMessage, MoveBeginMessage, MoveFinishMessage, NodeMessage,
@@ -56,6 +57,7 @@ pub(super) fn encode_command(command: &Command) -> Vec<u8> {
         Command::FeatureLevel(level) => Body::FeatureLevel(*level),
         Command::Recovered(recovered) => Body::Recovered(recovered.into()),
         Command::ControlGeneration(next) => Body::ControlGeneration(next.into()),
+        Command::ManifestChanged(changed) => Body::ManifestChanged(changed.into()),
     };
     CommandMessage { body: Some(body) }.encode_to_vec()
 }
@@ -86,6 +88,7 @@ pub(super) fn decode_command(bytes: &[u8]) -> Result<Command, WireError> {
         Some(Body::FeatureLevel(level)) => Ok(Command::FeatureLevel(level)),
         Some(Body::Recovered(recovered)) => recovered.read().map(Command::Recovered),
         Some(Body::ControlGeneration(next)) => next.read().map(Command::ControlGeneration),
+        Some(Body::ManifestChanged(changed)) => changed.read().map(Command::ManifestChanged),
         None => Err(damaged("a control command", "it is empty")),
     }
 }
@@ -95,7 +98,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
     let broken = |error: prost::DecodeError| damaged("a control command", error.to_string());
     while !bytes.is_empty() {
         let (number, wire_type): (u32, WireType) = decode_key(&mut bytes).map_err(broken)?;
-        if !matches!(number, 1..=13 | 20 | 21 | 25 | 26) {
+        if !matches!(number, 1..=13 | 20 | 21 | 25..=27) {
             let reserved = RESERVED_COMMANDS.iter().find(|(taken, _)| *taken == number);
             let name = reserved.map_or("without a name here", |(_, name)| name);
             return Err(WireError::UnknownCommand { number, name });
@@ -109,7 +112,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
 struct CommandMessage {
     #[prost(
         oneof = "Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 25, 26"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 25, 26, 27"
     )]
     body: Option<Body>,
 }
@@ -150,6 +153,8 @@ enum Body {
     Drain(DrainMessage),
     #[prost(message, tag = "26")]
     Recovered(RecoveredMessage),
+    #[prost(message, tag = "27")]
+    ManifestChanged(ManifestChangedMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -348,13 +353,14 @@ impl From<&Compacted> for CompactedMessage {
             epoch: compacted.epoch.0,
             inputs: compacted.inputs.iter().map(|id| wide(id.0)).collect(),
             outputs: compacted.outputs.iter().map(Into::into).collect(),
-            history: compacted.history.map(|digest| digest.0.to_vec()),
+            history: None,
         }
     }
 }
 
 impl CompactedMessage {
     fn read(self) -> Result<Compacted, WireError> {
+        refuse_manifest(self.history.as_ref())?;
         let inputs: Result<Vec<u128>, _> = self.inputs.iter().map(|id| read_wide(id)).collect();
         let outputs: Result<_, _> = self.outputs.into_iter().map(EntryMessage::read).collect();
         Ok(Compacted {
@@ -362,9 +368,15 @@ impl CompactedMessage {
             epoch: Epoch(self.epoch),
             inputs: inputs?.into_iter().map(BlockId).collect(),
             outputs: outputs?,
-            history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,
         })
     }
+}
+
+/// The field is taken, and no program has ever written it: manifests change by a command of their
+/// own, which says which one it was made from.
+fn refuse_manifest(named: Option<&Vec<u8>>) -> Result<(), WireError> {
+    let refused = WireError::Newer("a manifest that a merge or retention changes");
+    named.map_or(Ok(()), |_| Err(refused))
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -382,17 +394,17 @@ impl From<&Expired> for ExpiredMessage {
         Self {
             arc: Some(expired.arc.into()),
             before_ms: expired.before.0,
-            history: expired.history.map(|digest| digest.0.to_vec()),
+            history: None,
         }
     }
 }
 
 impl ExpiredMessage {
     fn read(self) -> Result<Expired, WireError> {
+        refuse_manifest(self.history.as_ref())?;
         Ok(Expired {
             arc: required(self.arc, "an arc")?.read()?,
             before: TimestampMs(self.before_ms),
-            history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,
         })
     }
 }

@@ -2,8 +2,9 @@
 
 use prost::Message;
 
-use super::command::{ControlGeneration, Recovered};
-use super::wire_parts::{ArcMessage, WireError, damaged, read_wide, required, wide};
+use super::command::{ControlGeneration, HistoryLeft, Recovered};
+use super::wire_manifest::HistoryMessage;
+use super::wire_parts::{ArcMessage, WireError, damaged, read_digest, read_wide, required, wide};
 use super::wire_ring::MemberIdMessage;
 use crate::model::{BlockId, Epoch, Incarnation};
 
@@ -21,6 +22,33 @@ pub(super) struct RecoveredMessage {
     members: Vec<MemberIdMessage>,
     #[prost(bytes = "vec", repeated, tag = "4")]
     lost_blocks: Vec<Vec<u8>>,
+    #[prost(message, optional, tag = "5")]
+    history: Option<HistoryLeftMessage>,
+}
+
+/// What is left of a manifest.
+#[derive(Clone, PartialEq, Message)]
+struct HistoryLeftMessage {
+    #[prost(bytes = "vec", tag = "1")]
+    base: Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    left: Option<HistoryMessage>,
+}
+
+impl HistoryLeftMessage {
+    fn of(history: &HistoryLeft) -> Self {
+        Self {
+            base: history.base.0.to_vec(),
+            left: history.left.map(Into::into),
+        }
+    }
+
+    fn read(self) -> Result<HistoryLeft, WireError> {
+        Ok(HistoryLeft {
+            base: read_digest(&self.base)?,
+            left: self.left.map(HistoryMessage::read).transpose()?,
+        })
+    }
 }
 
 impl From<&Recovered> for RecoveredMessage {
@@ -30,6 +58,7 @@ impl From<&Recovered> for RecoveredMessage {
             epoch: recovered.epoch.0,
             members: recovered.members.iter().map(|m| (*m).into()).collect(),
             lost_blocks: recovered.lost_blocks.iter().map(|b| wide(b.0)).collect(),
+            history: recovered.history.as_ref().map(HistoryLeftMessage::of),
         }
     }
 }
@@ -47,6 +76,7 @@ impl RecoveredMessage {
             epoch: Epoch(self.epoch),
             members: members?,
             lost_blocks: blocks?,
+            history: self.history.map(HistoryLeftMessage::read).transpose()?,
         })
     }
 }

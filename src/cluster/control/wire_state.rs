@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::command::{ClusterId, Session};
-use super::state::{ControlState, Liveness, Member, Partition, RangeKey};
+use super::command::{ClusterId, History, Session};
+use super::state::{ControlState, Liveness, Member, Partition, RangeKey, RoundFloor};
 use super::wire_parts::{ArcMessage, EntryMessage, RangeMessage, WireError};
 use super::wire_parts::{read_digest, read_wide, required, wide};
 use super::wire_ring::{MemberIdMessage, MoveMessage};
@@ -179,6 +179,20 @@ struct PartitionMessage {
     given_up: Vec<Vec<u8>>,
     #[prost(sint64, optional, tag = "11")]
     expired_before_ms: Option<i64>,
+    #[prost(uint32, tag = "12")]
+    history_blocks: u32,
+    #[prost(sint64, tag = "13")]
+    history_oldest_end_ms: i64,
+    #[prost(message, optional, tag = "14")]
+    round_floor: Option<RoundFloorMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RoundFloorMessage {
+    #[prost(sint64, tag = "1")]
+    before_ms: i64,
+    #[prost(uint32, tag = "2")]
+    sealed: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -195,7 +209,7 @@ impl PartitionMessage {
             range: Some(range.range().into()),
             sealed: *sealed,
         });
-        let before = partition.expired_before;
+        let (before, floor) = (partition.expired_before, partition.round_floor);
         Self {
             arc: Some(arc),
             epoch: partition.epoch.0,
@@ -203,11 +217,17 @@ impl PartitionMessage {
             moving: partition.moving.map(Into::into),
             version: partition.version,
             recent: partition.recent.values().map(Into::into).collect(),
-            history: partition.history.map(|digest| digest.0.to_vec()),
+            history: partition.history.map(|history| history.digest.0.to_vec()),
             rounds: rounds.collect(),
             open: Vec::new(),
             given_up: Vec::new(),
             expired_before_ms: (before > TimestampMs::MIN).then_some(before.0),
+            history_blocks: partition.history.map_or(0, |history| history.blocks),
+            history_oldest_end_ms: partition.history.map_or(0, |h| h.oldest_end.0),
+            round_floor: (floor != RoundFloor::default()).then_some(RoundFloorMessage {
+                before_ms: floor.before.0,
+                sealed: floor.sealed,
+            }),
         }
     }
 
@@ -231,14 +251,28 @@ impl PartitionMessage {
         let rounds: Result<BTreeMap<_, _>, WireError> =
             self.rounds.into_iter().map(round).collect();
         let before = self.expired_before_ms.map_or(TimestampMs::MIN, TimestampMs);
+        let (blocks, oldest_end) = (self.history_blocks, TimestampMs(self.history_oldest_end_ms));
+        let history = self.history.map(|digest| {
+            let digest = read_digest(&digest)?;
+            Ok::<_, WireError>(History {
+                digest,
+                blocks,
+                oldest_end,
+            })
+        });
+        let floor = self.round_floor.map(|floor| RoundFloor {
+            before: TimestampMs(floor.before_ms),
+            sealed: floor.sealed,
+        });
         Ok(Partition {
             epoch: Epoch(self.epoch),
             members: members?,
             moving: self.moving.map(MoveMessage::read).transpose()?,
             version: self.version,
             recent: recent?,
-            history: self.history.map(|bytes| read_digest(&bytes)).transpose()?,
+            history: history.transpose()?,
             rounds: rounds?,
+            round_floor: floor.unwrap_or_default(),
             expired_before: before,
         })
     }

@@ -7,6 +7,7 @@
 mod ask;
 mod content;
 mod file;
+mod manifest;
 mod peers;
 mod service;
 mod tree;
@@ -18,6 +19,7 @@ mod tests;
 pub use ask::{CutAnswer, CutHeld, CutRequest, PullOf, PullRequest, Purpose};
 pub use content::{Content, ContentWriter, decode_content};
 pub use file::{FetchAnswer, FetchRequest, StageAnswer, StageRequest};
+pub use manifest::{ManifestAnswer, ManifestRequest};
 pub(super) use peers::{CutReply, DataPeers, Heads};
 pub(super) use service::DataService;
 pub use tree::{LEAVES_LEN, decode_leaves, encode_leaves};

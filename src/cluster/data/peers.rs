@@ -9,11 +9,12 @@ use bytes::Bytes;
 use super::ask::{CutAnswer, CutHeld, CutRequest, PullOf, PullRequest, Purpose};
 use super::content::decode_content;
 use super::file::{FetchAnswer, FetchRequest, StageAnswer, StageRequest};
+use super::manifest::{ManifestAnswer, ManifestRequest};
 use super::wire::{DataError, wrong};
-use crate::cluster::control::MemberId;
+use crate::cluster::control::{MANIFEST_BYTES_MAX, MemberId};
 use crate::cluster::error::Error;
 use crate::cluster::peer::{Blocking, Incoming, Method, PeerError};
-use crate::model::{BlockEntry, Epoch, Incarnation, RingArc, Window};
+use crate::model::{BlockEntry, Digest, Epoch, Incarnation, RingArc, Window};
 use crate::runtime::{CancelToken, Throttle};
 use crate::store::{self, DigestTree, Leaves, Pulled, Store};
 
@@ -281,6 +282,68 @@ impl DataPeers {
             (member, staged)
         });
         each.collect()
+    }
+
+    /// Has members fetch a manifest from this node and keep it durably; gives those that did.
+    pub(in crate::cluster) fn stage_manifest(
+        &self,
+        members: &[MemberId],
+        arc: RingArc,
+        epoch: Epoch,
+        digest: Digest,
+    ) -> Vec<(MemberId, Result<(), Error>)> {
+        let order = ManifestRequest::Keep { digest, arc, epoch };
+        let answers = self.ask(
+            members,
+            Method::Manifest,
+            &order.encode(),
+            STAGE_PATIENCE,
+            ManifestAnswer::decode,
+        );
+        let each = answers.into_iter().map(|(member, answer)| {
+            let kept = answer.and_then(|answer| match answer.kept {
+                true => Ok(()),
+                false => Err(other_epoch(arc, epoch, answer.epoch)),
+            });
+            (member, kept)
+        });
+        each.collect()
+    }
+
+    /// The bytes of a manifest from one who has it; whether they are what the digest says is for
+    /// the caller to see.
+    pub(in crate::cluster) fn fetch_manifest(
+        &self,
+        digest: Digest,
+        source: Incarnation,
+        cancel: &CancelToken,
+    ) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            cancel.check().map_err(store::Error::from)?;
+            let request = ManifestRequest::Read {
+                digest,
+                offset: bytes.len() as u64,
+                len: PIECE_BYTES,
+            };
+            let body = request.encode();
+            let answer = self
+                .peers
+                .call(source, Method::Manifest, body, STREAM_PATIENCE)
+                .map_err(Error::Peer)?;
+            let answer = ManifestAnswer::decode(answer).map_err(garbled(source))?;
+            self.throttle.take(answer.bytes.len() as u64);
+            bytes.extend_from_slice(&answer.bytes);
+            let len = bytes.len() as u64;
+            let sane = len <= answer.size && answer.size <= MANIFEST_BYTES_MAX as u64;
+            if !sane || (answer.bytes.is_empty() && len < answer.size) {
+                let problem = format!("{len} bytes of {}", answer.size);
+                return Err(garbled(source)(wrong("a manifest", problem)));
+            }
+            if len == answer.size {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// Fetches a block's file from whoever has it, in turn, going on where the last one ended.

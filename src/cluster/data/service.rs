@@ -11,11 +11,13 @@ use tokio::sync::Semaphore;
 use super::ask::{CutAnswer, CutHeld, CutRequest, PullOf, PullRequest};
 use super::content::ContentWriter;
 use super::file::{FetchAnswer, FetchRequest, StageAnswer, StageRequest};
+use super::manifest::{ManifestAnswer, ManifestRequest};
 use super::peers::SharedPeers;
 use super::wire::DataError;
+use crate::cluster::manifests::Manifests;
 use crate::cluster::peer::{Caller, Method, Outgoing, Refused, Service, Serving};
 use crate::cluster::write::Gate;
-use crate::model::{Epoch, Incarnation, RingArc, TimeRange};
+use crate::model::{Digest, Epoch, Incarnation, RingArc, TimeRange};
 use crate::runtime::{CancelToken, Clock, Rule, holds, on_thread};
 use crate::store::{FILE_READ_MAX, Pulled, RangeCut, Store};
 
@@ -31,13 +33,15 @@ const BUSY_MAX: usize = 8;
 /// other wait for ever.
 const STAGING_MAX: usize = 4;
 
-/// Answers [`Method::Cut`], [`Method::Pull`], [`Method::Stage`] and [`Method::FetchBlock`].
+/// Answers [`Method::Cut`], [`Method::Pull`], [`Method::Stage`], [`Method::FetchBlock`] and
+/// [`Method::Manifest`].
 pub(in crate::cluster) struct DataService(Arc<Inner>);
 
 struct Inner {
     store: Arc<Store>,
     gate: Arc<Gate>,
     peers: SharedPeers,
+    manifests: Arc<Manifests>,
     clock: Arc<dyn Clock>,
     cuts: Mutex<Cuts>,
     busy: Arc<Semaphore>,
@@ -85,12 +89,14 @@ impl DataService {
         store: Arc<Store>,
         gate: Arc<Gate>,
         peers: SharedPeers,
+        manifests: Arc<Manifests>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         Self(Arc::new(Inner {
             store,
             gate,
             peers,
+            manifests,
             clock,
             cuts: Mutex::default(),
             busy: Arc::new(Semaphore::new(BUSY_MAX)),
@@ -131,6 +137,17 @@ impl Service for DataService {
                     let request = FetchRequest::decode(body).map_err(invalid)?;
                     self.run(&self.0.busy, move |inner, _| inner.read_file(&request))
                         .await
+                }
+                Method::Manifest => {
+                    let request = ManifestRequest::decode(body).map_err(invalid)?;
+                    let permits = match request {
+                        ManifestRequest::Keep { .. } => &self.0.staging,
+                        ManifestRequest::Read { .. } => &self.0.busy,
+                    };
+                    self.run(permits, move |inner, cancel| {
+                        inner.manifest(request, from, cancel)
+                    })
+                    .await
                 }
                 _ => {
                     let request = StageRequest::decode(body).map_err(invalid)?;
@@ -263,6 +280,63 @@ impl Inner {
             cuts.kept.remove(token);
         }
         Ok(answer.encode())
+    }
+
+    fn manifest(
+        &self,
+        request: ManifestRequest,
+        from: Incarnation,
+        cancel: &CancelToken,
+    ) -> Result<Bytes, Refused> {
+        let answer = match request {
+            ManifestRequest::Keep { digest, arc, epoch } => {
+                let mine = self.epoch(arc);
+                if mine == epoch {
+                    self.keep_manifest(digest, from, cancel)?;
+                }
+                ManifestAnswer {
+                    epoch: mine,
+                    kept: mine == epoch,
+                    ..ManifestAnswer::default()
+                }
+            }
+            ManifestRequest::Read {
+                digest,
+                offset,
+                len,
+            } => {
+                let bytes = self.manifests.bytes(digest).map_err(unavailable)?;
+                let missing = || Refused::NotFound(format!("the manifest {digest} is not here"));
+                let bytes = bytes.ok_or_else(missing)?;
+                let size = bytes.len();
+                let from = usize::try_from(offset).unwrap_or(usize::MAX).min(size);
+                let len = usize::try_from(len)
+                    .unwrap_or(usize::MAX)
+                    .min(FILE_READ_MAX);
+                let to = from.saturating_add(len).min(size);
+                let piece = bytes.get(from..to).unwrap_or_default();
+                ManifestAnswer {
+                    size: size as u64,
+                    bytes: Bytes::copy_from_slice(piece),
+                    ..ManifestAnswer::default()
+                }
+            }
+        };
+        Ok(answer.encode())
+    }
+
+    fn keep_manifest(
+        &self,
+        digest: Digest,
+        from: Incarnation,
+        cancel: &CancelToken,
+    ) -> Result<(), Refused> {
+        if self.manifests.bytes(digest).map_err(unavailable)?.is_some() {
+            return Ok(());
+        }
+        let fetched = self.peers.fetch_manifest(digest, from, cancel);
+        let bytes = fetched.map_err(unavailable)?;
+        self.manifests.put(digest, &bytes).map_err(unavailable)
     }
 
     fn read_file(&self, request: &FetchRequest) -> Result<Bytes, Refused> {

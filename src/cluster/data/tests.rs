@@ -234,3 +234,32 @@ fn long_content_comes_in_many_messages() {
     }
     assert_eq!(all, series.samples);
 }
+
+#[test]
+fn what_is_said_of_a_manifest_is_heard() {
+    let digest = crate::model::Digest([7; 32]);
+    let arc = RingArc::new(0xa000_0000, 4).unwrap();
+    for request in [
+        ManifestRequest::Keep {
+            digest,
+            arc,
+            epoch: Epoch(3),
+        },
+        ManifestRequest::Read {
+            digest,
+            offset: 1 << 33,
+            len: 9,
+        },
+    ] {
+        assert_eq!(ManifestRequest::decode(request.encode()), Ok(request));
+    }
+    let answer = ManifestAnswer {
+        epoch: Epoch(3),
+        kept: true,
+        size: 5,
+        bytes: Bytes::from_static(b"bytes"),
+    };
+    assert_eq!(ManifestAnswer::decode(answer.encode()), Ok(answer));
+    assert!(ManifestRequest::decode(Bytes::from_static(&[0x0a, 1, 7])).is_err());
+    assert!(ManifestAnswer::decode(Bytes::from_static(&[0xff])).is_err());
+}

@@ -16,6 +16,8 @@ use crate::cluster::control::{
 };
 use crate::cluster::data::{DataPeers, StageRequest};
 use crate::cluster::error::Error;
+use crate::cluster::history::Historian;
+use crate::cluster::manifests::{Listed, listed};
 use crate::cluster::moves::Follower;
 use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
@@ -71,6 +73,7 @@ pub struct Merger {
     peers: Option<Arc<DataPeers>>,
     /// Held while the catalog changes under a seal's feet.
     busy: Busy,
+    historian: Arc<Historian>,
     jobs: Mutex<BTreeMap<Vec<BlockId>, Seen>>,
 }
 
@@ -96,6 +99,7 @@ pub(in crate::cluster) struct MergerParts {
     pub(in crate::cluster) follower: Arc<Follower>,
     pub(in crate::cluster) peers: Option<Arc<DataPeers>>,
     pub(in crate::cluster) busy: Busy,
+    pub(in crate::cluster) historian: Arc<Historian>,
 }
 
 /// How a merge went.
@@ -119,6 +123,7 @@ impl Merger {
             follower: parts.follower,
             peers: parts.peers,
             busy: parts.busy,
+            historian: parts.historian,
             jobs: Mutex::default(),
         }
     }
@@ -126,7 +131,12 @@ impl Merger {
     /// Does what is due and this node's turn.
     pub fn pass(&self, pace: Pace, cancel: &CancelToken) -> Merges {
         let state = self.control.state();
-        let jobs = plan::due(&state, &self.limits, self.clock.now());
+        let jobs = plan::due(
+            &state,
+            |arc, partition| self.list(arc, partition),
+            &self.limits,
+            self.clock.now(),
+        );
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {
@@ -148,6 +158,13 @@ impl Merger {
             self.note(job, end, took, &mut pass);
         }
         pass
+    }
+
+    /// The catalog of a partition that this node may have to merge, when its manifest is here.
+    fn list<'a>(&self, arc: RingArc, partition: &'a Partition) -> Option<Listed<'a>> {
+        let mut members = partition.members.iter();
+        members.find(|member| member.incarnation == self.me)?;
+        listed(self.follower.manifests(), arc, partition).ok()
     }
 
     /// The jobs that are this node's to do now. What is not due any more is forgotten.
@@ -235,6 +252,13 @@ impl Merger {
             let _busy = self.busy.lock();
             self.follower.bring_up(&state, arc, cancel)?;
         }
+        // What is rewritten is named by the state: older blocks come back for it.
+        let is_listed = |p: &Partition| job.order.inputs.iter().all(|id| p.recent.contains_key(id));
+        if !state.partition(arc).is_some_and(is_listed)
+            && !self.historian.bring_back(arc, &job.order.inputs, cancel)?
+        {
+            return Ok(End::Outdated);
+        }
         let file = self.build(&state, job, throttle, cancel)?;
         let end = self.enter(job, file.entry.as_ref(), cancel);
         match (&end, &file.entry) {
@@ -308,7 +332,6 @@ impl Merger {
                 epoch: partition.epoch,
                 inputs: job.order.inputs.clone(),
                 outputs: entry.cloned().into_iter().collect(),
-                history: None,
             });
             // A seal that is under way here would have its blocks changed between cut and build.
             let _busy = self.busy.lock();

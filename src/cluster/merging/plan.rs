@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cluster::control::{ControlState, DAY_MS, Liveness, Partition, utc_day};
+use crate::cluster::manifests::Listed;
 use crate::model::{
     BlockEntry, BlockId, Incarnation, Level, RingArc, TimeRange, TimestampMs, WINDOW_MS,
 };
@@ -88,17 +89,32 @@ pub(super) struct Job {
 }
 
 /// The merges that are due, the oldest times first. No block is in two of them.
-pub(super) fn due(state: &ControlState, limits: &Limits, now: TimestampMs) -> Vec<Job> {
-    let partitions = state.partitions.iter();
-    let mut jobs: Vec<Job> = partitions
-        .flat_map(|(arc, partition)| due_in(*arc, partition, limits, now))
-        .collect();
+///
+/// `list` says what a partition's catalog is; a partition of which it does not say so is left out.
+pub(super) fn due(
+    state: &ControlState,
+    list: impl for<'a> Fn(RingArc, &'a Partition) -> Option<Listed<'a>>,
+    limits: &Limits,
+    now: TimestampMs,
+) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for (arc, partition) in &state.partitions {
+        if let Some(listed) = list(*arc, partition) {
+            jobs.extend(due_in(*arc, partition, &listed, limits, now));
+        }
+    }
     jobs.sort_by_key(|job| (job.order.range.start, job.order.range.end, job.order.arc));
     jobs
 }
 
-fn due_in(arc: RingArc, partition: &Partition, limits: &Limits, now: TimestampMs) -> Vec<Job> {
-    let kept = partition.recent.values();
+fn due_in(
+    arc: RingArc,
+    partition: &Partition,
+    listed: &Listed<'_>,
+    limits: &Limits,
+    now: TimestampMs,
+) -> Vec<Job> {
+    let kept = listed.blocks().values();
     let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
     let planning = Planning {
         arc,

@@ -13,18 +13,11 @@ use crate::cluster::blocks::Archive;
 use crate::cluster::control::{ControlState, Liveness, Partition};
 use crate::cluster::data::DataPeers;
 use crate::cluster::error::Error;
+use crate::cluster::manifests::{Listed, Manifests, listed};
 use crate::cluster::quorum::{Role, Sets};
-use crate::model::{BlockEntry, Incarnation, RingArc, Uploaded};
+use crate::model::{BlockEntry, Digest, Incarnation, RingArc, Uploaded};
 use crate::runtime::CancelToken;
-use crate::store::{self, Catalog, Store};
-
-/// The catalog of a partition as the store applies it.
-pub(in crate::cluster) fn catalog(partition: &Partition) -> Catalog<'_> {
-    Catalog {
-        version: partition.version,
-        blocks: &partition.recent,
-    }
-}
+use crate::store::{self, Store};
 
 /// What a node is to a partition, in the latest of its lives that takes part.
 pub(in crate::cluster) fn role_of(partition: &Partition, me: Incarnation) -> Role {
@@ -38,6 +31,7 @@ pub(in crate::cluster) fn role_of(partition: &Partition, me: Incarnation) -> Rol
 /// Follows the catalog.
 pub(in crate::cluster) struct Follower {
     store: Arc<Store>,
+    manifests: Arc<Manifests>,
     me: Incarnation,
     /// `None` on a node that has no peers.
     peers: Option<Arc<DataPeers>>,
@@ -63,12 +57,14 @@ impl Drop for Sealing<'_> {
 impl Follower {
     pub(in crate::cluster) fn new(
         store: Arc<Store>,
+        manifests: Arc<Manifests>,
         me: Incarnation,
         peers: Option<Arc<DataPeers>>,
         archive: Option<Archive>,
     ) -> Self {
         Self {
             store,
+            manifests,
             me,
             peers,
             archive,
@@ -99,7 +95,74 @@ impl Follower {
             return Ok(());
         };
         self.fetch(state, arc, cancel)?;
-        Ok(self.store.apply(arc, &catalog(partition), None)?)
+        let listed = listed(&self.manifests, arc, partition)?;
+        Ok(self.store.apply(arc, &listed.catalog(), None)?)
+    }
+
+    /// The manifests of this node.
+    pub(in crate::cluster) fn manifests(&self) -> &Manifests {
+        &self.manifests
+    }
+
+    /// The catalog of a partition, whole: its manifest is fetched where it is not here.
+    ///
+    /// # Errors
+    /// When the manifest cannot be had, or the disk fails.
+    pub(in crate::cluster) fn listed<'a>(
+        &self,
+        state: &ControlState,
+        arc: RingArc,
+        partition: &'a Partition,
+        cancel: &CancelToken,
+    ) -> Result<Listed<'a>, Error> {
+        if let Some(history) = partition.history
+            && self.manifests.get(history.digest)?.is_none()
+        {
+            let sources = sources(state, partition, self.me);
+            self.fetch_manifest(arc, history.digest, &sources, cancel)?;
+        }
+        listed(&self.manifests, arc, partition)
+    }
+
+    /// Whether a manifest has gone that others may have; alone it is missed when it is needed.
+    fn lacks_manifest(&self, partition: &Partition) -> bool {
+        let is_here = |digest| matches!(self.manifests.get(digest), Ok(Some(_)));
+        let lacks = partition.history.is_some_and(|h| !is_here(h.digest));
+        lacks && (self.peers.is_some() || self.archive.is_some())
+    }
+
+    /// Fetches a manifest from whoever has it, or from the bucket.
+    fn fetch_manifest(
+        &self,
+        arc: RingArc,
+        digest: Digest,
+        sources: &[Incarnation],
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let mut reasons = Vec::new();
+        for (source, peers) in sources.iter().zip(self.peers.iter().cycle()) {
+            let fetched = peers.fetch_manifest(digest, *source, cancel);
+            match fetched.and_then(|bytes| self.manifests.put(digest, &bytes)) {
+                Ok(()) => return Ok(()),
+                Err(error) => reasons.push(error.to_string()),
+            }
+            cancel.check().map_err(store::Error::from)?;
+        }
+        if let Some(archive) = &self.archive {
+            let fetched = archive.fetch_manifest(arc, digest, cancel);
+            match fetched.and_then(|bytes| self.manifests.put(digest, &bytes)) {
+                Ok(()) => return Ok(()),
+                Err(error) => reasons.push(format!("from the bucket: {error}")),
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push("nobody else is known to have it".to_owned());
+        }
+        Err(Error::NoManifest {
+            arc,
+            digest,
+            reason: reasons.join("; "),
+        })
     }
 
     /// The same for all partitions that this node takes part in. The first failure is given when
@@ -117,7 +180,8 @@ impl Follower {
             let takes_part = role_of(partition, self.me) != Role::Outside;
             // A half that is not in force here yet comes with the ring.
             let here = self.store.has_arc(*arc);
-            let behind = here && !self.store.has_applied(*arc, partition.version);
+            let behind = !self.store.has_applied(*arc, partition.version);
+            let behind = here && (behind || self.lacks_manifest(partition));
             if !takes_part || !behind || self.sealing.lock().contains(arc) {
                 continue;
             }
@@ -128,7 +192,7 @@ impl Follower {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Fetches what the catalog of a partition names and is not here.
+    /// Fetches what the catalog of a partition names and is not here, its manifest first.
     ///
     /// # Errors
     /// When a block cannot be had, or the disk fails.
@@ -141,7 +205,8 @@ impl Follower {
         let Some(partition) = state.partition(arc) else {
             return Ok(());
         };
-        let missing = self.store.missing(arc, &catalog(partition))?;
+        let listed = self.listed(state, arc, partition, cancel)?;
+        let missing = self.store.missing(arc, &listed.catalog())?;
         if missing.is_empty() {
             return Ok(());
         }

@@ -16,6 +16,6 @@ mod wire;
 
 pub(super) use conducting::Conducting;
 pub use conductor::{Progress, Report};
-pub(super) use follower::{Follower, catalog, role_of};
+pub(super) use follower::{Follower, role_of};
 pub(super) use mover::{Mover, MoverParts};
 pub(super) use service::MoveService;

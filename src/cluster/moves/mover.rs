@@ -8,11 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::conductor::Report;
-use super::follower::{Follower, catalog, role_of};
+use super::follower::{Follower, role_of};
 use super::gather;
 use crate::cluster::control::{Control, ControlState, Liveness, MemberId, Partition, Session};
 use crate::cluster::data::DataPeers;
 use crate::cluster::error::Error;
+use crate::cluster::manifests::{Listed, listed, named};
 use crate::cluster::quorum::{Role, Sets};
 use crate::cluster::write::Gate;
 use crate::model::{Epoch, Incarnation, RingArc};
@@ -98,12 +99,21 @@ impl Mover {
         let Some(partition) = control.partition(arc) else {
             return Ok(Report::default());
         };
-        let missing = self.store.missing(arc, &catalog(partition))?;
+        // Without the manifest nobody knows which older blocks are here.
+        let (listed, unknown) = match listed(self.follower.manifests(), arc, partition) {
+            Err(Error::NoManifest { .. }) => (
+                Listed::of(partition, None),
+                partition.history.map_or(0, |history| history.blocks),
+            ),
+            listed => (listed?, 0),
+        };
+        let missing = self.store.missing(arc, &listed.catalog())?;
+        let missing_blocks = u64::try_from(missing.len()).unwrap_or(u64::MAX);
         Ok(Report {
             epoch: self.gate.epoch_of(arc).unwrap_or_default(),
             gathered: own.gathered.get(&arc) == Some(&partition.epoch),
             version: self.store.applied_version(arc),
-            missing_blocks: u64::try_from(missing.len()).unwrap_or(u64::MAX),
+            missing_blocks: missing_blocks.saturating_add(unknown.into()),
             missing_bytes: missing.iter().map(|entry| entry.size).sum(),
         })
     }
@@ -154,7 +164,7 @@ impl Mover {
     }
 
     /// Removes files that were staged for a seal that never came, an hour after, and blocks that a
-    /// crash left behind while a partition was forgotten.
+    /// crash left behind while a partition was forgotten, and manifests that nobody names any more.
     fn sweep(&self, state: &ControlState, now: Duration) -> Result<(), Error> {
         {
             let mut own = self.state.lock();
@@ -164,10 +174,13 @@ impl Mover {
             own.swept = now;
         }
         let oldest = self.clock.now().plus_ms(-STAGED_FOR_MS);
-        let is_named = |id| {
-            let mut partitions = state.partitions.values();
-            partitions.any(|partition| partition.recent.contains_key(&id))
+        let manifests = self.follower.manifests();
+        let histories = state.partitions.values().filter_map(|p| p.history);
+        manifests.sweep(&histories.map(|history| history.digest).collect(), now)?;
+        let Some(named) = named(manifests, state, self.me)? else {
+            return Ok(());
         };
+        let is_named = |id| named.contains(id);
         self.store
             .sweep_staged(|info| info.modified > oldest || is_named(info.id))?;
         self.store.sweep_ingested(&is_named)?;

@@ -35,11 +35,13 @@ pub enum Method {
     Status = 13,
     /// How far are you with a partition that you join or hold? Its blocks are fetched from now on.
     Move = 14,
+    /// Keep the list of a partition's older blocks, or send what you have of it.
+    Manifest = 15,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Hello,
         Self::Raft,
         Self::Propose,
@@ -54,6 +56,7 @@ impl Method {
         Self::Names,
         Self::Status,
         Self::Move,
+        Self::Manifest,
     ];
 
     /// The method of a number, if this program knows it.
@@ -88,6 +91,7 @@ impl Method {
             Self::Names => "names",
             Self::Status => "status",
             Self::Move => "move",
+            Self::Manifest => "manifest",
         }
     }
 
@@ -180,6 +184,6 @@ mod tests {
             assert_eq!(Method::of(method.number()), Some(method));
         }
         assert_eq!(Method::of(0), None);
-        assert_eq!(Method::of(15), None);
+        assert_eq!(Method::of(16), None);
     }
 }

@@ -10,6 +10,7 @@ use super::world::*;
 use crate::archive::{
     ArchiveKind, BucketFault, CatalogCopy, ClusterRecord, Named, Traffic, block_name, parse_name,
 };
+use crate::cluster::manifests::listed;
 use crate::model::*;
 use crate::runtime::CancelToken;
 
@@ -72,7 +73,8 @@ pub(super) fn files(below: &Path) -> Vec<PathBuf> {
 pub(super) fn entries(world: &World) -> Vec<(RingArc, BlockEntry)> {
     let state = world.member().control_state();
     let of = |(arc, partition): (&RingArc, &std::sync::Arc<crate::cluster::Partition>)| {
-        let entries = partition.recent.values().cloned();
+        let listed = listed(world.member().manifests(), *arc, partition).unwrap();
+        let entries = listed.blocks().values().cloned();
         entries.map(|entry| (*arc, entry)).collect::<Vec<_>>()
     };
     state.partitions.iter().flat_map(of).collect()

@@ -13,7 +13,7 @@ use crate::source::{Selection, Source};
 use crate::store::RetentionSettings;
 
 /// The first moment of sixteen days that are merged together.
-const FIRST: i64 = (START.div_euclid(16 * DAY_MS) + 1) * 16 * DAY_MS;
+pub(super) const FIRST: i64 = (START.div_euclid(16 * DAY_MS) + 1) * 16 * DAY_MS;
 
 impl World {
     /// Merges what is due, as often as anything is.
@@ -46,7 +46,7 @@ fn a_day(seed: u64) -> World {
     world
 }
 
-fn write_day(world: &mut World, day: i64) {
+pub(super) fn write_day(world: &mut World, day: i64) {
     let at = FIRST + day * DAY_MS;
     let now = world.clock.now().0;
     let ahead = u64::try_from((at - now).max(0)).unwrap();

@@ -2,6 +2,7 @@
 //! model bit for bit. A failure names its seed; `CAIRN_SEED=n cargo test scenario` repeats it.
 
 mod bucket;
+mod history;
 mod merging;
 mod restore;
 mod splitting;

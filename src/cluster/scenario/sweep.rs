@@ -349,6 +349,7 @@ fn nobody_sweeps_on_a_word_that_is_not_confirmed() {
             clock: clock.clone(),
             believed: Arc::new(move |_| Ok(clock.now())),
             chance: Arc::new(SeededChance::new(1)),
+            manifests: Arc::clone(world.member().manifests()),
         });
         for _ in 0..60 {
             world.clock.advance(hours(1));

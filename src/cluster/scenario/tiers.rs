@@ -28,7 +28,15 @@ fn tiering(world: &World, settings: RetentionSettings) -> Tiering {
     let member = world.member();
     let clock: Arc<dyn Clock> = world.clock.clone();
     let me = member.store().directory().incarnation();
-    Tiering::new(member.store(), member.control(), clock, me, settings)
+    let manifests = std::sync::Arc::clone(member.manifests());
+    Tiering::new(
+        member.store(),
+        manifests,
+        member.control(),
+        clock,
+        me,
+        settings,
+    )
 }
 
 /// Nothing of the bucket is kept here any more.

@@ -385,7 +385,13 @@ impl World {
     pub(super) fn retain(&mut self, settings: RetentionSettings) {
         let member = self.member.as_ref().unwrap();
         let clock = DeletionClock::alone(self.clock.clone(), member.incarnation());
-        let retention = Retention::new(member.store(), member.control(), clock, settings);
+        let retention = Retention::new(
+            member.store(),
+            Arc::clone(member.manifests()),
+            member.control(),
+            clock,
+            settings,
+        );
         retention.pass(member.sealer()).unwrap();
         let state = member.control_state();
         let horizons = state.partitions.values().map(|p| p.expired_before.0);
@@ -443,6 +449,7 @@ impl World {
                 let step = i64::try_from(self.chance.below(40)).unwrap() + 1;
                 self.die_while_sealing(step);
             }
+            22 => self.keep_history(),
             24 => drop(self.merge()),
             25 => {
                 let step = i64::try_from(self.chance.below(30)).unwrap() + 1;

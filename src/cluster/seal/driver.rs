@@ -14,8 +14,9 @@ use super::schedule::{self, Due, Held, Mode, Why};
 use crate::cluster::control::{Control, MemberId, Outcome, SealCommit};
 use crate::cluster::data::{CutReply, CutRequest, DataPeers, StageRequest};
 use crate::cluster::error::Error;
+use crate::cluster::manifests::named;
 use crate::cluster::metrics::{ClusterMetrics, SealResult};
-use crate::cluster::moves::{Follower, catalog};
+use crate::cluster::moves::Follower;
 use crate::cluster::settings::SealSettings;
 use crate::model::{BlockEntry, Incarnation};
 use crate::runtime::{CancelToken, Clock};
@@ -107,11 +108,9 @@ impl Sealer {
             // A file that is staged here may be named a moment later by whoever seals.
             return Ok(());
         }
-        let named = |id| {
-            let mut partitions = state.partitions.values();
-            partitions.any(|partition| partition.recent.contains_key(&id))
-        };
-        self.store.sweep(&named)?;
+        if let Some(named) = named(self.follower.manifests(), &state, self.me)? {
+            self.store.sweep(&|id| named.contains(id))?;
+        }
         Ok(())
     }
 
@@ -438,7 +437,8 @@ impl Steps<'_> {
         // Somebody may have merged blocks meanwhile, and this node have missed the file.
         let (arc, follower) = (self.target.arc, &self.sealer.follower);
         follower.fetch(&state, arc, self.cancel)?;
-        self.sealer.store.apply(arc, &catalog(partition), sealed)?;
+        let listed = follower.listed(&state, arc, partition, self.cancel)?;
+        self.sealer.store.apply(arc, &listed.catalog(), sealed)?;
         if let Some(entry) = &self.built {
             self.sealer.metrics.block(entry);
         }

@@ -74,14 +74,13 @@ pub(super) async fn run(seed: u64, course: Course) -> Ran {
         }
     }
     world.end().await;
-    let state = world.newest_state().unwrap();
-    let blocks = state.partitions.values().map(|p| p.recent.len());
+    let blocks = world.blocks();
     let model = world.model.lock();
     Ran {
         trace: world.weather.traffic().trace,
         counts: model.counts.clone(),
         acknowledged: model.acknowledged.len(),
-        blocks: blocks.sum(),
+        blocks,
         virtual_secs: began.elapsed().as_secs(),
     }
 }

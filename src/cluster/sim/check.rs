@@ -7,6 +7,7 @@ use super::board::Up;
 use super::workload::{Content, context, drain, everything, held, partition_of, wins};
 use super::world::World;
 use crate::cluster::control::MemberId;
+use crate::cluster::manifests::Listed;
 use crate::cluster::quorum::Quorum;
 use crate::model::RingArc;
 
@@ -83,7 +84,16 @@ impl World {
             }
         }
         for (arc, partition) in &newest.partitions {
-            for id in partition.recent.keys() {
+            let manifest = partition.history.map(|history| {
+                let boards = self.boards.iter();
+                let mut kept = boards.filter_map(|board| board.manifest(history.digest));
+                kept.next()
+            });
+            if manifest.as_ref().is_some_and(Option::is_none) {
+                self.fail(&format!("the manifest of {arc} is nowhere"));
+            }
+            let listed = Listed::of(partition, manifest.flatten().as_deref());
+            for id in listed.blocks().keys() {
                 if !self.boards.iter().any(|board| board.has_file(*id)) {
                     self.fail(&format!(
                         "block {id} of {arc} is in the catalog and nowhere else"

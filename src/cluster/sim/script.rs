@@ -256,7 +256,11 @@ impl World {
     pub(super) fn blocks(&self) -> usize {
         let state = self.newest_state().unwrap();
         let blocks = state.partitions.values();
-        blocks.map(|partition| partition.recent.len()).sum()
+        let of = |p: &crate::cluster::control::Partition| {
+            let older = p.history.map_or(0, |history| history.blocks);
+            p.recent.len() + usize::try_from(older).unwrap()
+        };
+        blocks.map(|partition| of(partition)).sum()
     }
 
     /// Blocks of one partition in the catalog.

@@ -9,8 +9,18 @@ use std::time::Duration;
 use super::lab::Lab;
 use super::stories::{agree, under_this_load};
 use crate::servers::{Cairn, eventually, skip};
+use cairn::cluster::FEATURE_LEVEL;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The feature level of the program under test, and that of the later one.
+const LEVEL: u32 = FEATURE_LEVEL;
+const LATER: u32 = LEVEL + 1;
+
+/// The later program.
+fn later() -> String {
+    format!("0.2.0 1.1 {LATER}")
+}
 
 fn start_as(lab: &mut Lab, board: usize, version: &str) {
     let variables = [("TEST_ONLY_CAIRN_BUILD", version)];
@@ -30,13 +40,13 @@ fn seen(lab: &Lab) -> Result<Vec<(u64, Vec<String>)>, String> {
     .collect()
 }
 
-fn wait_for_level(lab: &Lab, wanted: u64, upgraded: usize) {
+fn wait_for_level(lab: &Lab, wanted: u32, upgraded: usize) {
     let what = format!("{upgraded} are upgraded, and the feature level is {wanted}");
     eventually(&what, PATIENCE, || {
         let seen = seen(lab)?;
         let is_new = |version: &&String| *version == "0.2.0";
         let right = seen.iter().all(|(level, versions)| {
-            *level == wanted && versions.iter().filter(is_new).count() == upgraded
+            *level == u64::from(wanted) && versions.iter().filter(is_new).count() == upgraded
         });
         right.then_some(()).ok_or_else(|| format!("{seen:?}"))
     });
@@ -62,13 +72,13 @@ fn boards_are_upgraded_one_by_one_and_nothing_stops() {
     (0..3).for_each(|board| lab.start(board));
     lab.wait_ready(PATIENCE);
     under_this_load(&mut lab, |lab, load| {
-        wait_for_level(lab, 1, 0);
+        wait_for_level(lab, LEVEL, 0);
         for (before, board) in [2, 0, 1].into_iter().enumerate() {
             lab.boards[board].terminate();
-            start_as(lab, board, "0.2.0 1.1 2");
+            start_as(lab, board, &later());
             lab.wait_ready(PATIENCE);
             let all = before == 2;
-            wait_for_level(lab, if all { 2 } else { 1 }, before + 1);
+            wait_for_level(lab, if all { LATER } else { LEVEL }, before + 1);
             load.read_back(&lab.boards);
         }
         // The old version does not start on what the new one may have written.
@@ -76,13 +86,15 @@ fn boards_are_upgraded_one_by_one_and_nothing_stops() {
         lab.start(0);
         let (code, said) = lab.boards[0].wait_for_end(PATIENCE);
         assert_eq!(code, Some(1), "{said}");
-        for part in ["feature level 2", "understands up to 1", "at least as new"] {
+        let used = format!("feature level {LATER}");
+        let understood = format!("understands up to {LEVEL}");
+        for part in [used.as_str(), understood.as_str(), "at least as new"] {
             assert!(said.contains(part), "{part:?} is not in {said}");
         }
-        start_as(lab, 0, "0.2.0 1.1 2");
+        start_as(lab, 0, &later());
         lab.wait_ready(PATIENCE);
         // A version that is too far away is told so and gets nowhere.
-        start_as(lab, 3, "0.9.0 1.3 2");
+        start_as(lab, 3, &format!("0.9.0 1.3 {LATER}"));
         eventually("the stranger is told why", PATIENCE, || {
             let ready = lab.boards[3].ready()?;
             let told = ready.contains("upgrade nodes one minor version at a time");

@@ -86,12 +86,12 @@ pub(super) fn compacted(state: &mut ControlState, compacted: &Compacted) -> Resu
     }
     let entries = new.into_iter().map(|entry| (entry.id, entry.clone()));
     partition.recent.extend(entries);
-    partition.history = compacted.history.or(partition.history);
     Ok(())
 }
 
-/// Everything before a time goes. The rounds of ranges that lie before it go with it, because no
-/// seal of theirs can be committed any more.
+/// Everything before a time goes; of the manifest too, which is not rewritten for it: what it lists
+/// of that time counts no more. The rounds of ranges that lie before it go with it, because no seal
+/// of theirs can be committed any more.
 pub(super) fn expired(state: &mut ControlState, expired: &Expired) -> Result<(), Refusal> {
     let partition = partition(state, expired.arc)?;
     let before = partition.expired_before;
@@ -103,11 +103,10 @@ pub(super) fn expired(state: &mut ControlState, expired: &Expired) -> Result<(),
     let stays = |end: crate::model::TimestampMs| end >= expired.before;
     partition.recent.retain(|_, entry| stays(entry.range.end));
     partition.rounds.retain(|range, _| stays(range.range().end));
-    partition.history = expired.history.or(partition.history);
     Ok(())
 }
 
-fn raise_version(partition: &mut Partition) -> Result<(), Refusal> {
+pub(super) fn raise_version(partition: &mut Partition) -> Result<(), Refusal> {
     partition.version = partition.version.checked_add(1).ok_or(Refusal::Exhausted)?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! any other, and counts as applied in the log's order. One file per kind of state.
 
 mod catalog;
+mod manifest;
 mod members;
 mod moves;
 mod partitions;
@@ -38,6 +39,7 @@ pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
         Command::Uploaded(blocks) => catalog::uploaded(state, blocks),
         Command::Compacted(compacted) => catalog::compacted(state, compacted),
         Command::Expired(expired) => catalog::expired(state, expired),
+        Command::ManifestChanged(changed) => manifest::changed(state, changed),
     };
     match result {
         Ok(()) => Outcome::Applied,

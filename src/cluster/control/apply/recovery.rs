@@ -50,6 +50,13 @@ pub(super) fn recovered(state: &mut ControlState, recovered: &Recovered) -> Resu
     if distinct.is_empty() || distinct.len() < recovered.members.len() || !fits || !all_stay {
         return Err(Refusal::BadMove(recovered.arc));
     }
+    let manifest = partition.history.map(|history| history.digest);
+    if recovered
+        .history
+        .is_some_and(|left| manifest != Some(left.base))
+    {
+        return Err(Refusal::BadManifest(recovered.arc));
+    }
     partition.epoch = next_epoch(partition.epoch)?;
     partition.members.clone_from(&recovered.members);
     partition.moving = None;
@@ -57,7 +64,10 @@ pub(super) fn recovered(state: &mut ControlState, recovered: &Recovered) -> Resu
     for block in &recovered.lost_blocks {
         partition.recent.remove(block);
     }
-    if partition.recent.len() < before {
+    if let Some(left) = recovered.history {
+        partition.history = left.left;
+    }
+    if partition.recent.len() < before || recovered.history.is_some() {
         partition.version = partition.version.saturating_add(1);
     }
     Ok(())

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::cluster::control::command::*;
-use crate::cluster::control::state::{ControlState, DAY_MS, Liveness, RangeKey, utc_day};
+use crate::cluster::control::state::{ControlState, DAY_MS, Liveness, MOVED_MAX, utc_day};
 use crate::model::*;
 
 fn founding() -> Command {
@@ -156,7 +156,6 @@ fn what_has_expired_is_gone_and_cannot_be_sealed_again() {
         Command::Expired(Expired {
             arc: arc(3),
             before: TimestampMs(before),
-            history: None,
         })
     };
     assert_eq!(state.apply(&expired(DAY_MS)), Outcome::Applied);
@@ -193,7 +192,6 @@ fn compaction_wants_all_its_inputs_and_changes_the_version_once() {
             epoch: Epoch(1),
             inputs: inputs.iter().copied().map(BlockId).collect(),
             outputs: vec![output.clone()],
-            history: Some(Digest([9; 32])),
         })
     };
     assert_eq!(
@@ -204,7 +202,6 @@ fn compaction_wants_all_its_inputs_and_changes_the_version_once() {
     let partition = state.partition(arc(0)).unwrap();
     assert_eq!(partition.version, 3);
     assert_eq!(partition.recent.keys().collect::<Vec<_>>(), [&BlockId(9)]);
-    assert_eq!(partition.history, Some(Digest([9; 32])));
 }
 
 #[test]
@@ -448,6 +445,121 @@ fn both_halves_of_a_split_are_all_that_the_whole_was() {
     );
 }
 
+fn change(
+    base: Option<u8>,
+    to: Option<u8>,
+    moved: &[u128],
+    back: Vec<BlockEntry>,
+) -> ManifestChanged {
+    ManifestChanged {
+        arc: arc(0),
+        epoch: Epoch(1),
+        base: base.map(|number| history(number).digest),
+        history: to.map(history),
+        moved: moved
+            .iter()
+            .map(|id| (BlockId(*id), Uploaded::None))
+            .collect(),
+        back,
+        rounds_before: TimestampMs::MIN,
+    }
+}
+
+/// Would catch an entry that leaves the state without being in the manifest, and a manifest that is
+/// changed under the feet of whoever made the next one.
+#[test]
+fn entries_change_places_only_as_they_were_when_the_manifest_was_made() {
+    let mut state = founded();
+    let changed = |c: &ManifestChanged| Command::ManifestChanged(c.clone());
+    let (one, two) = (Window(0).range(), Window(1).range());
+    state.apply(&seal(0, 1, one, 1, 1));
+    state.apply(&seal(0, 1, two, 1, 2));
+    let bad = Refusal::BadManifest(arc(0));
+    let first = change(None, Some(1), &[1], Vec::new());
+    assert_eq!(
+        refusal(&mut state, &changed(&first)),
+        bad,
+        "the feature level"
+    );
+    state.apply(&node_up(1, 1));
+    assert_eq!(state.apply(&Command::FeatureLevel(2)), Outcome::Applied);
+    for (wrong, expected) in [
+        (change(Some(9), Some(1), &[1], Vec::new()), bad),
+        (change(None, None, &[1], Vec::new()), bad),
+        (change(None, Some(1), &[1, 1], Vec::new()), bad),
+        (change(None, None, &[], vec![entry(7, one, 1)]), bad),
+        (
+            change(None, Some(1), &[1, 3], Vec::new()),
+            Refusal::NoBlock(BlockId(3)),
+        ),
+        (
+            change(None, Some(1), &[], vec![entry(2, two, 1)]),
+            Refusal::KnownBlock(BlockId(2)),
+        ),
+    ] {
+        assert_eq!(refusal(&mut state, &changed(&wrong)), expected);
+    }
+    let mut late = first.clone();
+    late.epoch = Epoch(2);
+    let current = Refusal::WrongEpoch { current: Epoch(1) };
+    assert_eq!(refusal(&mut state, &changed(&late)), current);
+    let mut many = first.clone();
+    let more = (100..).map(|id| (BlockId(id), Uploaded::None));
+    many.moved = more.take(MOVED_MAX + 1).collect();
+    assert_eq!(refusal(&mut state, &changed(&many)), bad);
+    // An upload that came in between is not lost.
+    let mut uploaded = state.clone();
+    uploaded.apply(&Command::Uploaded(vec![BlockUploaded {
+        arc: arc(0),
+        block: BlockId(1),
+        uploaded: Uploaded::Object,
+    }]));
+    assert_eq!(refusal(&mut uploaded, &changed(&first)), bad);
+    assert_eq!(state.apply(&changed(&first)), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!(
+        (partition.version, partition.history),
+        (3, Some(history(1)))
+    );
+    assert_eq!(partition.recent.keys().collect::<Vec<_>>(), [&BlockId(2)]);
+    assert_eq!(refusal(&mut state, &changed(&first)), bad, "once more");
+    let back = change(Some(1), None, &[], vec![entry(1, one, 1)]);
+    assert_eq!(state.apply(&changed(&back)), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!((partition.version, partition.history), (4, None));
+    assert_eq!(partition.recent.len(), 2);
+}
+
+/// Would catch a sealer that slept until its round was forgotten and then commits a block whose
+/// file has been swept.
+#[test]
+fn a_round_that_is_forgotten_is_still_over() {
+    let mut state = founded();
+    state.apply(&node_up(1, 1));
+    state.apply(&Command::FeatureLevel(2));
+    for (window, round, id) in [(0, 1, 1), (1, 1, 2), (1, 2, 3), (9, 1, 4)] {
+        let seal = seal(0, 1, Window(window).range(), round, id);
+        assert_eq!(state.apply(&seal), Outcome::Applied);
+    }
+    let mut forget = change(None, Some(1), &[1, 2, 3], Vec::new());
+    forget.rounds_before = Window(5).start();
+    let forget = Command::ManifestChanged(forget);
+    assert_eq!(state.apply(&forget), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!(partition.rounds.len(), 1);
+    // Whoever began round 2 of the first window, or round 1 of one that nobody has sealed.
+    let next = Refusal::WrongRound { next: 3 };
+    for (window, round) in [(0, 1), (0, 2), (1, 2), (2, 1)] {
+        let late = seal(0, 1, Window(window).range(), round, 50);
+        assert_eq!(refusal(&mut state, &late), next, "{window}, {round}");
+    }
+    for (window, round, id) in [(0, 3, 60), (0, 4, 61), (5, 1, 62), (9, 2, 63)] {
+        let seal = seal(0, 1, Window(window).range(), round, id);
+        assert_eq!(state.apply(&seal), Outcome::Applied);
+    }
+    assert_eq!(ControlState::decode(&state.encode()), Ok(state));
+}
+
 /// Commands from a small world, so that most of them meet something that is there.
 fn any_command() -> impl Strategy<Value = Command> {
     let range = prop_oneof![
@@ -496,16 +608,50 @@ fn any_command() -> impl Strategy<Value = Command> {
                     .into_iter()
                     .map(|id| entry(id, utc_day(TimestampMs(0)), 0))
                     .collect(),
-                history: None,
             })),
         (0u32..4, -1i64..40).prop_map(|(number, window)| Command::Expired(Expired {
             arc: arc(number),
             before: Window(window).start(),
-            history: None,
         })),
         (0u32..5).prop_map(Command::FeatureLevel),
+        any_change_of_a_manifest(),
         any_change_of_members(),
     ]
+}
+
+fn history(number: u8) -> History {
+    History {
+        digest: Digest([number; 32]),
+        blocks: number.into(),
+        oldest_end: TimestampMs(number.into()),
+    }
+}
+
+fn any_change_of_a_manifest() -> impl Strategy<Value = Command> {
+    let history = || prop::option::of((1u8..3).prop_map(history));
+    let ids = prop::collection::vec((0u128..40, any::<bool>()), 0..3);
+    let back = prop::collection::vec(0u128..40, 0..3);
+    (0u32..4, history(), history(), ids, back, -1i64..40).prop_map(
+        |(number, base, history, ids, back, window)| {
+            let place = |uploaded| match uploaded {
+                true => Uploaded::Object,
+                false => Uploaded::None,
+            };
+            let day = utc_day(TimestampMs(0));
+            Command::ManifestChanged(ManifestChanged {
+                arc: arc(number),
+                epoch: Epoch(1),
+                base: base.map(|history| history.digest),
+                history,
+                moved: ids
+                    .into_iter()
+                    .map(|(id, uploaded)| (BlockId(id), place(uploaded)))
+                    .collect(),
+                back: back.into_iter().map(|id| entry(id, day, 0)).collect(),
+                rounds_before: Window(window).start(),
+            })
+        },
+    )
 }
 
 fn any_change_of_members() -> impl Strategy<Value = Command> {
@@ -546,17 +692,16 @@ fn check_only_rises(before: &ControlState, after: &ControlState) {
         assert!(!new.members.is_empty() && distinct.len() == new.members.len());
         assert!(new.version == old.version || new.version == old.version + 1);
         assert!(new.expired_before >= old.expired_before);
-        for (range, round) in &old.rounds {
-            let expired = range.range().end < new.expired_before;
-            assert!(expired || new.rounds[range] >= *round);
+        for range in old.rounds.keys().map(|key| key.range()) {
+            let expired = range.end < new.expired_before;
+            assert!(expired || new.next_round(range) >= old.next_round(range));
         }
         let ids = |partition: &crate::cluster::control::Partition| {
             partition.recent.keys().copied().collect::<Vec<_>>()
         };
         assert!(new.version > old.version || ids(new) == ids(old));
         for entry in new.recent.values().filter(|entry| entry.round > 0) {
-            let sealed = new.rounds.get(&RangeKey::from(entry.range));
-            assert!(sealed.is_some_and(|sealed| *sealed >= entry.round));
+            assert!(new.next_round(entry.range) > entry.round);
         }
     }
     for (incarnation, old) in &before.members {
@@ -662,6 +807,7 @@ fn recovered(members: &[u128], lost: &[u128], epoch: u64) -> Command {
         epoch: Epoch(epoch),
         members: members.iter().map(member).collect(),
         lost_blocks: lost.iter().map(|id| BlockId(*id)).collect(),
+        history: None,
     })
 }
 
@@ -698,6 +844,42 @@ fn a_partition_goes_on_with_less_than_it_needs_only_when_the_others_are_gone() {
         Refusal::NotLost(arc(0))
     );
     assert_eq!(ControlState::decode(&state.encode()), Ok(state));
+}
+
+/// Would catch a partition that goes on with a manifest that nobody has.
+#[test]
+fn what_is_left_of_a_manifest_takes_its_place() {
+    let mut state = three();
+    state.apply(&Command::FeatureLevel(2));
+    let range = Window::of(TimestampMs(0)).range();
+    state.apply(&seal(0, 1, range, 1, 5));
+    let moved = Command::ManifestChanged(change(None, Some(1), &[5], Vec::new()));
+    assert_eq!(state.apply(&moved), Outcome::Applied);
+    for gone in [1, 2] {
+        state.apply(&Command::NodeGone(Incarnation(gone)));
+    }
+    let Command::Recovered(mut command) = recovered(&[3], &[], 1) else {
+        unreachable!()
+    };
+    command.history = Some(HistoryLeft {
+        base: history(2).digest,
+        left: None,
+    });
+    let bad = Refusal::BadManifest(arc(0));
+    assert_eq!(
+        refusal(&mut state, &Command::Recovered(command.clone())),
+        bad
+    );
+    command.history = Some(HistoryLeft {
+        base: history(1).digest,
+        left: Some(history(2)),
+    });
+    assert_eq!(state.apply(&Command::Recovered(command)), Outcome::Applied);
+    let partition = state.partition(arc(0)).unwrap();
+    assert_eq!(
+        (partition.version, partition.history),
+        (3, Some(history(2)))
+    );
 }
 
 /// Would catch an epoch of the lost majority that is taken for one of the new generation.

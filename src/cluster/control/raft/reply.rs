@@ -101,6 +101,7 @@ impl From<Refusal> for pb::Refusal {
             },
             Refusal::NotLost(arc) => of_arc(23, arc),
             Refusal::OldGeneration { current } => of_number(24, current),
+            Refusal::BadManifest(arc) => of_arc(25, arc),
         }
     }
 }
@@ -158,6 +159,7 @@ impl pb::Refusal {
             24 => Refusal::OldGeneration {
                 current: self.number,
             },
+            25 => Refusal::BadManifest(self.arc()?),
             other => {
                 let problem = format!("kind {other} is not known to this version");
                 return Err(damaged("a refusal", problem));
@@ -208,6 +210,7 @@ mod tests {
             },
             Refusal::NotLost(arc),
             Refusal::OldGeneration { current: 3 },
+            Refusal::BadManifest(arc),
         ];
         for (at, refusal) in all.into_iter().enumerate() {
             let reply = Reply {
@@ -223,7 +226,7 @@ mod tests {
             outcome: Outcome::Applied,
         };
         assert_eq!(pb::ProposeAnswer::from(applied).read().unwrap(), applied);
-        assert!(kind(25).read().is_err());
+        assert!(kind(26).read().is_err());
         assert!(kind(13).read().is_err(), "an incarnation of no bytes");
     }
 }

@@ -66,7 +66,9 @@ fn partition(blocks: &[BlockEntry]) -> Partition {
 }
 
 fn jobs(blocks: &[BlockEntry], number: usize, limits: &Limits, now: i64) -> Vec<Job> {
-    due_in(arc(number), &partition(blocks), limits, TimestampMs(now))
+    let partition = partition(blocks);
+    let listed = Listed::of(&partition, None);
+    due_in(arc(number), &partition, &listed, limits, TimestampMs(now))
 }
 
 /// The ranges of the jobs, with how many blocks go into each.
@@ -186,7 +188,8 @@ fn short_retention_keeps_blocks_short() {
     // What has expired is no input.
     let mut partition = partition(&blocks);
     partition.expired_before = day(18).start;
-    let got = due_in(arc(0), &partition, &with(30), TimestampMs(now));
+    let listed = Listed::of(&partition, None);
+    let got = due_in(arc(0), &partition, &listed, &with(30), TimestampMs(now));
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].order.keep_from, day(18).start);
 }

@@ -29,9 +29,12 @@ impl Lane {
             | Method::Status
             | Method::Move => Self::Talk,
             Method::Append => Self::Append,
-            Method::Pull | Method::Stage | Method::FetchBlock | Method::Select | Method::Names => {
-                Self::Bulk
-            }
+            Method::Pull
+            | Method::Stage
+            | Method::FetchBlock
+            | Method::Manifest
+            | Method::Select
+            | Method::Names => Self::Bulk,
         }
     }
 
