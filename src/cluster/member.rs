@@ -55,6 +55,9 @@ const MERGE_INTERVAL: Duration = Duration::from_secs(60);
 /// some 30, and their bounds are wide enough for one interval of that.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+#[cfg(test)]
+mod looks;
+
 /// This node, open.
 pub struct LocalMember {
     store: Arc<Store>,
@@ -418,73 +421,6 @@ impl LocalMember {
     #[must_use]
     pub fn control_state(&self) -> Arc<ControlState> {
         self.control.state()
-    }
-
-    #[cfg(test)]
-    pub(super) fn control(&self) -> Arc<dyn Control> {
-        Arc::clone(&self.control)
-    }
-
-    /// What watches memory and disk, on no thread.
-    #[cfg(test)]
-    pub(super) fn watch(&self) -> Watch {
-        use crate::store::DiskSettings;
-        let directory = self.store.directory().path();
-        Watch::new(
-            Arc::clone(&self.store),
-            Arc::clone(&self.gate),
-            Watermark::new(directory, DiskSettings::default()),
-            StoreMetrics::default(),
-        )
-    }
-
-    #[cfg(test)]
-    pub(super) fn open_gate(&self) {
-        self.gate.refuse(Refusing::NotReady, None);
-    }
-
-    #[cfg(test)]
-    pub(super) const fn upkeep(&self) -> &Upkeep {
-        &self.upkeep
-    }
-
-    #[cfg(test)]
-    pub(super) const fn incarnation(&self) -> Incarnation {
-        self.me
-    }
-
-    /// Ends what would go on by itself, as a crash does: nothing is said to anybody. Inside a Tokio
-    /// runtime.
-    #[cfg(test)]
-    pub(super) fn abandon(&self) {
-        if let Some(together) = &self.together {
-            together.abandon();
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn sealer(&self) -> &Sealer {
-        &self.sealer
-    }
-
-    #[cfg(test)]
-    pub(super) fn follower(&self) -> &Follower {
-        &self.follower
-    }
-
-    #[cfg(test)]
-    pub(super) fn historian(&self) -> &Historian {
-        &self.historian
-    }
-
-    #[cfg(test)]
-    pub(super) fn manifests(&self) -> &Arc<Manifests> {
-        &self.manifests
-    }
-
-    #[cfg(test)]
-    pub(super) fn merger(&self) -> &Merger {
-        &self.merger
     }
 
     /// Why writes are refused now, if they are.

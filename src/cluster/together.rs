@@ -285,8 +285,8 @@ impl Joined {
     }
 
     /// Tells this start from all others of this node.
-    const fn run(&self) -> u64 {
-        low_bits(self.session.nonce)
+    fn run(&self) -> u64 {
+        u64::try_from(self.session.nonce & u128::from(u64::MAX)).unwrap_or_default()
     }
 
     /// Seals' and moves' side of the services.
@@ -313,14 +313,7 @@ impl Joined {
             Arc::clone(parts.manifests),
             Arc::clone(&parts.world.clock),
         ));
-        let methods = [
-            Method::Cut,
-            Method::Pull,
-            Method::Stage,
-            Method::FetchBlock,
-            Method::Manifest,
-        ];
-        self.services.enter(&methods, &data);
+        self.services.enter(&DataService::METHODS, &data);
         let moves: Arc<dyn Service> = Arc::new(MoveService(Arc::clone(&mover)));
         self.services.enter(&[Method::Move], &moves);
         mover
@@ -381,14 +374,6 @@ pub(super) struct Built {
     pub(super) together: Together,
     pub(super) follower: Arc<Follower>,
     pub(super) peers: Arc<DataPeers>,
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "random bits: fewer are random too"
-)]
-const fn low_bits(nonce: u128) -> u64 {
-    nonce as u64
 }
 
 impl Together {

@@ -33,8 +33,7 @@ const BUSY_MAX: usize = 8;
 /// other wait for ever.
 const STAGING_MAX: usize = 4;
 
-/// Answers [`Method::Cut`], [`Method::Pull`], [`Method::Stage`], [`Method::FetchBlock`] and
-/// [`Method::Manifest`].
+/// Answers [`DataService::METHODS`].
 pub(in crate::cluster) struct DataService(Arc<Inner>);
 
 struct Inner {
@@ -85,6 +84,15 @@ impl Drop for CallOff {
 }
 
 impl DataService {
+    /// What it answers.
+    pub(in crate::cluster) const METHODS: [Method; 5] = [
+        Method::Cut,
+        Method::Pull,
+        Method::Stage,
+        Method::FetchBlock,
+        Method::Manifest,
+    ];
+
     pub(in crate::cluster) fn new(
         store: Arc<Store>,
         gate: Arc<Gate>,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bucket::{entries, files, round, upload_all, world};
@@ -10,7 +11,9 @@ use super::merging::write_day;
 use super::restore::restore;
 use super::world::*;
 use crate::archive::{CatalogCopy, Named, parse_name};
+use crate::cluster::clocks::DeletionClock;
 use crate::cluster::control::MANIFEST_LEVEL;
+use crate::cluster::retention::Retention;
 use crate::model::*;
 use crate::runtime::CancelToken;
 use crate::store::{Batch, Durability, Engine, RetentionSettings, Space};
@@ -19,6 +22,22 @@ impl World {
     /// Moves what is due to the manifests.
     pub(super) fn keep_history(&self) {
         self.member().historian().pass(&CancelToken::new());
+    }
+
+    pub(super) fn retain(&mut self, settings: RetentionSettings) {
+        let member = self.member.as_ref().unwrap();
+        let clock = DeletionClock::alone(self.clock.clone(), member.incarnation());
+        let retention = Retention::new(
+            member.store(),
+            Arc::clone(member.manifests()),
+            member.control(),
+            clock,
+            settings,
+        );
+        retention.pass(member.sealer()).unwrap();
+        let state = member.control_state();
+        let horizons = state.partitions.values().map(|p| p.expired_before.0);
+        self.model.horizon = horizons.max().unwrap_or(0).max(self.model.horizon);
     }
 }
 

@@ -101,11 +101,7 @@ fn a_crash_at_any_step_of_a_seal_loses_nothing() {
         "applied",
         "forgotten",
     ];
-    assert_eq!(died_at.into_iter().collect::<Vec<_>>(), {
-        let mut steps = steps.to_vec();
-        steps.sort_unstable();
-        steps
-    });
+    assert_eq!(died_at, BTreeSet::from(steps));
 }
 
 fn arc_of(key: &Key) -> RingArc {

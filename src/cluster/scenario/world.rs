@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
+use crate::cluster::member::LocalMember;
 use crate::cluster::opening::MemberSettings;
-use crate::cluster::retention::Retention;
-use crate::cluster::{clocks::DeletionClock, member::LocalMember};
 use crate::model::*;
 use crate::runtime::{
     Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
@@ -380,22 +379,6 @@ impl World {
     pub(super) fn held(&self) -> u64 {
         let held = self.member().store().held();
         held.iter().map(|held| held.samples).sum()
-    }
-
-    pub(super) fn retain(&mut self, settings: RetentionSettings) {
-        let member = self.member.as_ref().unwrap();
-        let clock = DeletionClock::alone(self.clock.clone(), member.incarnation());
-        let retention = Retention::new(
-            member.store(),
-            Arc::clone(member.manifests()),
-            member.control(),
-            clock,
-            settings,
-        );
-        retention.pass(member.sealer()).unwrap();
-        let state = member.control_state();
-        let horizons = state.partitions.values().map(|p| p.expired_before.0);
-        self.model.horizon = horizons.max().unwrap_or(0).max(self.model.horizon);
     }
 
     /// A random sample: mostly of now, often late, sometimes of days ago; new keys, repeats and

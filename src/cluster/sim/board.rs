@@ -11,10 +11,9 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use crate::cluster::control::{Introduction, Manifest, Timings, begin_session};
+use crate::cluster::control::{Introduction, Timings, begin_session};
 use crate::cluster::discovery::{DiscoveryKind, DiscoverySettings, KindSettings, StaticSettings};
 use crate::cluster::life::Life;
-use crate::cluster::manifests::Manifests;
 use crate::cluster::member::LocalMember;
 use crate::cluster::opening::{MemberSettings, Starting, World as Surroundings};
 use crate::cluster::peer::{Caller, Identity, MemoryNetwork, Services};
@@ -99,7 +98,7 @@ pub(super) struct Board {
     boots: u64,
     directory: PathBuf,
     log: FaultyDisk,
-    engine: Arc<MemoryEngine>,
+    pub(super) engine: Arc<MemoryEngine>,
     pub(super) day: Arc<Day>,
     began: tokio::time::Instant,
     peers: Vec<String>,
@@ -347,12 +346,6 @@ impl Board {
     pub(super) fn has_file(&self, id: crate::model::BlockId) -> bool {
         let staged = self.directory.join(format!("data/staged/{id}.sst"));
         staged.exists() || self.engine.table(id).unwrap().is_some()
-    }
-
-    /// A manifest that lies on this node's disk, running or not.
-    pub(super) fn manifest(&self, digest: crate::model::Digest) -> Option<Arc<Manifest>> {
-        let manifests = Manifests::new(Arc::clone(&self.engine) as Arc<dyn Engine>);
-        manifests.get(digest).unwrap()
     }
 }
 

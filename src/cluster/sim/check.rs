@@ -7,9 +7,10 @@ use super::board::Up;
 use super::workload::{Content, context, drain, everything, held, partition_of, wins};
 use super::world::World;
 use crate::cluster::control::MemberId;
-use crate::cluster::manifests::Listed;
+use crate::cluster::manifests::{Listed, Manifests};
 use crate::cluster::quorum::Quorum;
 use crate::model::RingArc;
+use crate::store::Engine;
 
 /// What a node's store holds, apart by where.
 struct Holding {
@@ -86,7 +87,10 @@ impl World {
         for (arc, partition) in &newest.partitions {
             let manifest = partition.history.map(|history| {
                 let boards = self.boards.iter();
-                let mut kept = boards.filter_map(|board| board.manifest(history.digest));
+                let mut kept = boards.filter_map(|board| {
+                    let engine = Arc::clone(&board.engine) as Arc<dyn Engine>;
+                    Manifests::new(engine).get(history.digest).unwrap()
+                });
                 kept.next()
             });
             if manifest.as_ref().is_some_and(Option::is_none) {

@@ -10,12 +10,13 @@
 //! * `board.rs`: a node with its disks, started, killed, wiped;
 //! * `world.rs`: several of them and the network; `workload.rs`: what senders and readers do, and
 //!   what they may expect; `check.rs`: the invariants; `chaos.rs`: what a seed makes of all that;
-//!   `scenarios.rs` and `disks.rs`: what somebody thought of; `without/`: that it notices each
+//!   `scenarios.rs`, `disks.rs` and `aging.rs`: what somebody thought of; `without/`: that it notices each
 //!   missing rule.
 //!
 //! Not simulated: RocksDB, gRPC, Consul, HTTP, the file system under block files (a crash keeps
 //! what was written there): real processes meet those in `tests/e2e`.
 
+mod aging;
 mod apart;
 mod board;
 mod chaos;

@@ -1,0 +1,77 @@
+//! A cluster that gets older: its blocks leave the control state for manifests (decision 15).
+
+use std::time::Duration;
+
+use super::board::Crash;
+use super::scenarios::play;
+use super::script::{HOUR, MINUTE};
+use super::world::World;
+use crate::cluster::manifests::Manifests;
+use crate::store::Engine;
+
+impl World {
+    /// Whether every manifest lies on every node's disk, running or not.
+    fn all_have_manifests(&self) -> bool {
+        let state = self.newest_state().unwrap();
+        let mut histories = state.partitions.values().filter_map(|p| p.history);
+        histories.all(|history| {
+            let mut boards = self.boards.iter();
+            boards.all(|board| {
+                let engine = std::sync::Arc::clone(&board.engine) as std::sync::Arc<dyn Engine>;
+                let kept = Manifests::new(engine).get(history.digest);
+                kept.unwrap().is_some()
+            })
+        })
+    }
+}
+
+/// Days later the blocks are listed by manifests. One member sleeps meanwhile, one loses its disk:
+/// each has the manifest before it says that it has the catalog, and nothing is lost.
+#[test]
+fn older_blocks_leave_the_state_while_a_member_sleeps() {
+    play(
+        "aging::older_blocks_leave_the_state_while_a_member_sleeps",
+        |seed| async move {
+            let mut world = World::founded(seed, 3).await;
+            let some = world.samples(0..24, MINUTE);
+            world.write_until_taken(0, &some).await;
+            world.pass(250);
+            let sealed = |world: &World| world.blocks() > 3;
+            world.until("blocks", 10 * MINUTE, sealed).await;
+            world.run(MINUTE).await;
+            world.crash(2, Crash::PowerCut);
+            world.pass(5 * 24 * 60);
+            let is_moved = |world: &World| {
+                let state = world.newest_state().unwrap();
+                let mut partitions = state.partitions.values();
+                world.blocks() > 3 && partitions.all(|partition| partition.recent.is_empty())
+            };
+            world.until("manifests", 20 * MINUTE, is_moved).await;
+            world.check();
+            world.start(2);
+            world
+                .until("all are up", 10 * MINUTE, World::all_are_up)
+                .await;
+            world
+                .until("it has them", 10 * MINUTE, World::all_have_manifests)
+                .await;
+            world.check();
+            world.crash(0, Crash::PowerCut);
+            world.run(Duration::from_secs(15)).await;
+            world.boards[0].wipe();
+            world.start(0);
+            world
+                .until("it is moved in", 30 * MINUTE, World::is_settled)
+                .await;
+            world
+                .until("it has them", 10 * MINUTE, World::all_have_manifests)
+                .await;
+            world.crash(1, Crash::Kill);
+            world.run(MINUTE).await;
+            let late = world.samples(0..12, 130 * HOUR);
+            world.write_until_taken(0, &late).await;
+            assert!(world.read(0).await && world.read(2).await);
+            world.finish().await;
+        },
+    );
+}
