@@ -12,7 +12,7 @@ use crate::model::TimestampMs;
 use crate::runtime::{cpu_seconds, open_files, resident_memory, written_bytes};
 
 /// Which program this process is: the one that was built. A debug build, which nobody is given, can
-/// be told by a test to be a later version (`TEST_ONLY_CAIRN_BUILD="0.2.0 1.1 2"`: its name, its
+/// be told by a test to be a later version (`TEST_ONLY_CAIRN_BUILD="0.2.0 1.1 3"`: its name, its
 /// protocol, its feature level), so that a cluster of two versions needs no second compilation.
 pub(super) fn build() -> Build {
     #[cfg(debug_assertions)]

@@ -78,6 +78,106 @@ fn time_of(row: i64) -> i64 {
     DAY + row % 2 * WINDOW_MS + row * 15_000
 }
 
+/// What goes on while partitions are split.
+struct Load<'a> {
+    three: &'a Three,
+    over: AtomicBool,
+    /// Rows that are acknowledged.
+    rows: AtomicI64,
+}
+
+impl Load<'_> {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    fn rows(&self) -> i64 {
+        self.rows.load(Ordering::SeqCst)
+    }
+
+    fn reads(&self, at: usize) {
+        while !self.is_over() {
+            let before = self.rows();
+            // A read may fail when a member is busy, but never answer wrongly.
+            if let Some(got) = self.three.read(at) {
+                check(&got, before, at);
+            }
+        }
+    }
+
+    fn writes(&self) {
+        while !self.is_over() {
+            let row = self.rows();
+            let at = usize::try_from(row % 3).unwrap();
+            self.three.write(at, 0..SERIES, &[time_of(row)]);
+            self.rows.store(row + 1, Ordering::SeqCst);
+        }
+    }
+
+    fn seals(&self) {
+        while !self.is_over() {
+            for member in &self.three.members {
+                let _ = member.flush();
+            }
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    /// Splits every partition meanwhile; how many rows there are in the end.
+    fn split_all(self) -> i64 {
+        std::thread::scope(|scope| {
+            let load = &self;
+            for at in 0..3 {
+                scope.spawn(move || load.reads(at));
+            }
+            scope.spawn(move || load.writes());
+            scope.spawn(move || load.seals());
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for arc in RingArc::all(FOUNDING_DEPTH) {
+                    load.three.split(arc);
+                }
+                let now = load.rows();
+                eventually("writes go on", || load.rows() > now + 2);
+            }));
+            load.over.store(true, Ordering::SeqCst);
+            done.unwrap();
+        });
+        self.rows()
+    }
+}
+
+/// Every member answers with all rows.
+fn read_by_all(three: &Three, rows: i64) {
+    for at in 0..3 {
+        eventually("every member answers with all rows", || {
+            let got = three.read(at);
+            got.is_some_and(|got| {
+                check(&got, rows, at);
+                let mut lens = got.values().map(Samples::len);
+                lens.all(|len| i64::try_from(len) == Ok(rows))
+            })
+        });
+    }
+}
+
+/// Every half that can has merged its own part of the blocks of the whole, and no other.
+fn check_merged(member: &LocalMember) {
+    let store = member.store();
+    let (mut merged, mut wide) = (BTreeSet::new(), 0);
+    for (arc, entry) in store.blocks() {
+        let built_for = store.arc_of_block(entry.id).unwrap().unwrap();
+        if entry.level == Level(1) {
+            assert_eq!(built_for, arc);
+            assert!(merged.insert(arc), "one merge, one block");
+        } else {
+            assert!(built_for.covers(arc));
+            wide += usize::from(built_for != arc);
+        }
+    }
+    // Where a half had no other block of that day, there is nothing to merge the whole one with.
+    assert!(merged.len() > 4 && wide < 16, "{merged:?} {wide}");
+}
+
 /// Would catch a sample that is acknowledged and lies in neither half, or that a reader with
 /// another ring than the member it asks is not given; a seal of the whole that enters the catalog
 /// of a half; a block of both that only one of them gives up.
@@ -87,96 +187,28 @@ fn all_partitions_are_split_under_writes_reads_and_seals() {
     three.clock.set(DAY + 2 * WINDOW_MS);
     three.write(0, 0..SERIES, &[time_of(0)]);
     three.seal();
-    let (over, rows) = (AtomicBool::new(false), AtomicI64::new(1));
-    std::thread::scope(|scope| {
-        let (three, over, rows) = (&three, &over, &rows);
-        for at in 0..3 {
-            scope.spawn(move || {
-                while !over.load(Ordering::SeqCst) {
-                    let before = rows.load(Ordering::SeqCst);
-                    // A read may fail when a member is busy, but never answer wrongly.
-                    if let Some(got) = three.read(at) {
-                        check(&got, before, at);
-                    }
-                }
-            });
-        }
-        scope.spawn(move || {
-            while !over.load(Ordering::SeqCst) {
-                let row = rows.load(Ordering::SeqCst);
-                let at = usize::try_from(row % 3).unwrap();
-                three.write(at, 0..SERIES, &[time_of(row)]);
-                rows.store(row + 1, Ordering::SeqCst);
-            }
-        });
-        scope.spawn(move || {
-            while !over.load(Ordering::SeqCst) {
-                for member in &three.members {
-                    let _ = member.flush();
-                }
-                pause(Duration::from_millis(20));
-            }
-        });
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for arc in RingArc::all(FOUNDING_DEPTH) {
-                three.split(arc);
-            }
-            let now = rows.load(Ordering::SeqCst);
-            eventually("writes go on", || rows.load(Ordering::SeqCst) > now + 2);
-        }));
-        over.store(true, Ordering::SeqCst);
-        done.unwrap();
-    });
-    let rows = rows.load(Ordering::SeqCst);
-    let read_by_all = |what: &str| {
-        for at in 0..3 {
-            eventually(what, || {
-                let got = three.read(at);
-                got.is_some_and(|got| {
-                    check(&got, rows, at);
-                    got.values().all(|samples| samples.len() as i64 == rows)
-                })
-            });
-        }
+    let load = Load {
+        three: &three,
+        over: AtomicBool::new(false),
+        rows: AtomicI64::new(1),
     };
-    read_by_all("every member answers");
+    let rows = load.split_all();
+    read_by_all(&three, rows);
     three.seal();
     eventually("heads are equal", || three.are_aligned(FOUNDING_DEPTH + 1));
-    read_by_all("sealed it is the same");
+    read_by_all(&three, rows);
     three.clock.set(DAY + DAY_MS + 30 * 60 * 60 * 1000);
     eventually("each half has merged its own part", || {
-        let pass = |member: &LocalMember| {
+        let mut is_quiet = true;
+        for member in &three.members {
             let pass = member.merger().pass(Pace::Fast, &CancelToken::new());
-            pass == Merges::default()
-        };
-        let is_quiet = three
-            .members
-            .iter()
-            .map(pass)
-            .fold(true, |all, one| all && one);
+            is_quiet &= pass == Merges::default();
+        }
         let blocks = three.equal_blocks().unwrap_or_default();
         is_quiet && blocks.iter().any(|(_, entry)| entry.level == Level(1))
     });
-    for member in &three.members {
-        let store = member.store();
-        let (mut merged, mut wide) = (BTreeSet::new(), 0);
-        for (arc, entry) in store.blocks() {
-            let built_for = store.arc_of_block(entry.id).unwrap().unwrap();
-            if entry.level == Level(1) {
-                assert_eq!(built_for, arc);
-                assert!(merged.insert(arc), "one merge, one block");
-            } else {
-                assert!(built_for.covers(arc));
-                wide += usize::from(built_for != arc);
-            }
-        }
-        // Where a half had no other block of that day, there is nothing to merge the whole one with.
-        assert!(
-            merged.len() > SERIES as usize / 4 && wide < 16,
-            "{merged:?} {wide}"
-        );
-    }
-    read_by_all("merged it is the same");
+    three.members.iter().for_each(check_merged);
+    read_by_all(&three, rows);
     for member in &three.members {
         member.close().unwrap();
     }
