@@ -1,5 +1,6 @@
 //! Partitions: arcs of the ring, their epochs, and who is who in a quorum.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -114,6 +115,22 @@ impl RingArc {
         self.covers(other) || other.covers(self)
     }
 
+    /// What a ring with these arcs in it makes of this one: itself, or the parts into which it is
+    /// halved, and halved again, until no named arc lies within one of them.
+    #[must_use]
+    pub fn parts(self, ring: &BTreeSet<Self>) -> Vec<Self> {
+        let mut parts = Vec::new();
+        let mut rest = vec![self];
+        while let Some(arc) = rest.pop() {
+            let inside = ring.range(arc..).find(|inner| **inner != arc);
+            match (inside.filter(|inner| arc.covers(**inner)), arc.halves()) {
+                (Some(_), Some(halves)) => rest.extend(halves.into_iter().rev()),
+                _ => parts.push(arc),
+            }
+        }
+        parts
+    }
+
     /// The sub-arc of a digest (0 to 15) in which a fingerprint of this arc lies: the four bits
     /// after the prefix.
     #[must_use]
@@ -215,6 +232,10 @@ mod tests {
             assert!(whole.covers(other) && arc.covers(one) && arc.covers(arc));
             assert!(!one.covers(arc) && one.meets(arc) && !one.meets(other));
             assert_eq!(other.within_depth(0), whole);
+            assert_eq!(arc.parts(&BTreeSet::from([arc, whole])), [arc]);
+            let [first, second] = other.halves().unwrap();
+            let ring = BTreeSet::from([whole, second]);
+            assert_eq!(arc.parts(&ring), [one, first, second]);
         }
     }
 

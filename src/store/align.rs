@@ -34,7 +34,7 @@ impl Store {
             .views
             .read()
             .iter()
-            .map(|(arc, view)| (*arc, Arc::clone(view), parts_of(*arc, arcs)))
+            .map(|(arc, view)| (*arc, Arc::clone(view), arc.parts(arcs)))
             .filter(|(arc, _, parts)| *parts != [*arc])
             .collect();
         if divided.is_empty() && arcs.iter().all(|arc| self.head.has_arc(*arc)) {
@@ -97,18 +97,4 @@ impl Store {
             Err(not_here(arc))
         }
     }
-}
-
-/// What a ring makes of an arc: itself, where the ring is not finer.
-fn parts_of(arc: RingArc, ring: &BTreeSet<RingArc>) -> Vec<RingArc> {
-    let mut parts = Vec::new();
-    let mut rest = vec![arc];
-    while let Some(arc) = rest.pop() {
-        let inside = ring.range(arc..).find(|inner| **inner != arc);
-        match (inside.filter(|inner| arc.covers(**inner)), arc.halves()) {
-            (Some(_), Some(halves)) => rest.extend(halves.into_iter().rev()),
-            _ => parts.push(arc),
-        }
-    }
-    parts
 }

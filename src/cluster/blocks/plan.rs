@@ -91,16 +91,18 @@ impl Inventory {
         }
     }
 
-    /// The partitions of which anything is there.
+    /// The partitions of which anything is there. Of one that was split, the parts: what is there of
+    /// the whole is theirs.
     fn arcs(&self) -> BTreeSet<RingArc> {
         let blocks = self.blocks.values().map(|(block, _)| block.arc);
         let copies = self.copies.keys().map(|(arc, _)| *arc);
-        blocks.chain(copies).collect()
+        let all: BTreeSet<RingArc> = blocks.chain(copies).collect();
+        all.iter().flat_map(|arc| arc.parts(&all)).collect()
     }
 
     /// Decides what is restored.
     pub(super) fn plan(
-        &mut self,
+        &self,
         archive: &Archive,
         record: &ClusterRecord,
         cancel: &CancelToken,
@@ -130,10 +132,11 @@ impl Inventory {
         Ok(plan)
     }
 
-    /// The newest catalog of a partition: of the newest cluster that has any, the highest version
-    /// whose blocks are all there; where there is none, the highest.
+    /// The newest catalog of a partition, or of the whole that it was split from, whose version it
+    /// went on from: of the newest cluster that has any, the highest version whose blocks are all
+    /// there; where there is none, the highest.
     fn newest(
-        &mut self,
+        &self,
         archive: &Archive,
         record: &ClusterRecord,
         arc: RingArc,
@@ -141,19 +144,27 @@ impl Inventory {
         complaints: &mut Vec<String>,
     ) -> Result<Option<(CatalogCopy, TimestampMs)>, Error> {
         for home in record.homes() {
-            let mut copies = self.copies.remove(&(arc, home)).unwrap_or_default();
-            copies.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+            let of_home = self.copies.iter().filter(|((_, of), _)| *of == home);
+            let wider = of_home.filter(|((whole, _), _)| whole.covers(arc));
+            let mut copies: Vec<(RingArc, u64, &Listed)> = wider
+                .flat_map(|((whole, _), copies)| {
+                    copies.iter().map(|(version, one)| (*whole, *version, one))
+                })
+                .collect();
+            // Of one version that of the part comes first: the whole's can be no newer.
+            copies.sort_by_key(|(whole, version, _)| std::cmp::Reverse((*version, whole.depth())));
             let mut best: Option<(CatalogCopy, TimestampMs, usize)> = None;
-            for (version, listed) in copies {
+            for (of, version, listed) in copies {
                 // The first that is whole is the newest, but for others of its version.
                 let whole = best.as_ref().filter(|(_, _, missing)| *missing == 0);
                 if whole.is_some_and(|(copy, _, _)| copy.version > version) {
                     break;
                 }
-                let Some(mut copy) = read(archive, &listed, home, arc, cancel, complaints)? else {
+                let Some(mut copy) = read(archive, listed, home, of, cancel, complaints)? else {
                     continue;
                 };
                 self.complete(archive, &mut copy, cancel, complaints)?;
+                copy.arc = arc;
                 let entries = copy.entries.iter();
                 let missing = entries.filter(|entry| !self.has(entry.digest, entry.size));
                 let missing = missing.count() + usize::from(copy.history.is_some());
@@ -222,7 +233,7 @@ impl Inventory {
     ) -> Vec<(NamedBlock, Listed)> {
         let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
         let of_arc = self.blocks.values().filter(|(block, listed)| {
-            block.arc == copy.arc
+            block.arc.meets(copy.arc)
                 && (merged || block.level == Level(0))
                 && block.range.end >= copy.expired_before
                 && since.is_none_or(|since| listed.modified >= since.plus_ms(-SLACK_MS))

@@ -109,7 +109,7 @@ pub(in crate::cluster) fn restore_on(
             "{archive} holds no cluster (there is no cluster.json): look at archive.s3.prefix, or at what is mounted"
         ))
     })?;
-    let mut inventory = list(archive, &record, cancel)?;
+    let inventory = list(archive, &record, cancel)?;
     let plan = inventory.plan(archive, &record, cancel)?;
     let me = directory.incarnation();
     let cluster = ClusterId(world.chance.next_u128());

@@ -1,7 +1,7 @@
 //! The control state that a restored cluster begins with: a cluster of one whose catalog is there
 //! from the first moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::command::{ClusterId, Command, Found, Outcome};
@@ -28,18 +28,8 @@ pub(in crate::cluster) fn restored_state(
     me: Incarnation,
     partitions: &BTreeMap<RingArc, RestoredPartition>,
 ) -> Result<ControlState, String> {
-    let mut depths: Vec<u8> = partitions.keys().map(|arc| arc.depth()).collect();
-    depths.sort_unstable();
-    depths.dedup();
-    let depth = match depths.as_slice() {
-        [] => FOUNDING_DEPTH,
-        [one] => *one,
-        several => {
-            return Err(format!(
-                "the bucket holds partitions of several depths ({several:?}), which this version cannot restore: use a newer one"
-            ));
-        }
-    };
+    let depths = partitions.keys().map(|arc| arc.depth());
+    let depth = depths.min().unwrap_or(FOUNDING_DEPTH);
     let mut state = ControlState::default();
     let found = Command::Found(Found {
         cluster,
@@ -49,10 +39,17 @@ pub(in crate::cluster) fn restored_state(
     if let Outcome::Refused(refusal) = state.apply(&found) {
         return Err(refusal.to_string());
     }
+    let ring: BTreeSet<RingArc> = partitions.keys().copied().collect();
+    let whole = std::mem::take(&mut state.partitions);
+    for (arc, partition) in whole {
+        let parts = arc.parts(&ring).into_iter();
+        let parts = parts.map(|part| (part, Arc::clone(&partition)));
+        state.partitions.extend(parts);
+    }
     for (arc, restored) in partitions {
         let Some(partition) = state.partitions.get_mut(arc).map(Arc::make_mut) else {
             return Err(format!(
-                "there is no partition {arc} in a ring of depth {depth}"
+                "there is no partition {arc} beside the others that were found"
             ));
         };
         partition.version = restored.version.max(1);
@@ -109,9 +106,14 @@ mod tests {
         assert_eq!(partition.next_round(Window(3).range()), 3);
         assert_eq!(ControlState::decode(&state.encode()).unwrap(), state);
         let mut mixed = partitions.clone();
-        let deeper = RingArc::new(0x3000_0000, 5).unwrap();
+        let deeper = RingArc::new(0x2800_0000, 6).unwrap();
         mixed.insert(deeper, partitions[&arc].clone());
+        let state = restored_state(ClusterId(9), Incarnation(4), &mixed).unwrap();
+        assert_eq!(state.partitions.len(), 18, "one of them is in three parts");
+        assert_eq!(state.partition(deeper).unwrap().recent.len(), 2);
+        assert_eq!(ControlState::decode(&state.encode()).unwrap(), state);
+        mixed.insert(arc.halves().unwrap()[0], partitions[&arc].clone());
         let error = restored_state(ClusterId(9), Incarnation(4), &mixed).unwrap_err();
-        assert!(error.contains("several depths"), "{error}");
+        assert!(error.contains("no partition 3-4"), "{error}");
     }
 }

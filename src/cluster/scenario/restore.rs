@@ -11,6 +11,7 @@ use super::world_of;
 use crate::archive::{ArchiveMetrics, BucketFault, Named, parse_name};
 use crate::cluster::Error;
 use crate::cluster::blocks::{Archive, RestoreExtent, Restored, restore_on};
+use crate::cluster::control::{Command, Outcome, Split};
 use crate::model::*;
 use crate::runtime::{Chance, Clock, SeededChance};
 use crate::store::DataDir;
@@ -152,6 +153,62 @@ fn blocks_may_stay_in_the_bucket() {
 fn forget(model: &mut Model, at: i64) {
     for samples in model.samples.values_mut() {
         samples.remove(&at);
+    }
+}
+
+/// Some partitions were split before the disk was lost, some twice, and of some only one part has been
+/// sealed or merged since. Would catch a catalog of the whole that is taken for the part's, a
+/// part that has none and is restored empty, and blocks of the whole that only one part gets.
+#[test]
+fn partitions_that_were_split_come_back_as_their_parts() {
+    for (catalogs, copied) in [(true, true), (true, false), (false, true)] {
+        let bucket = tempfile::tempdir().unwrap();
+        let mut world = uploaded(40, bucket.path());
+        for round in 0..3 {
+            let state = world.member().control_state();
+            let some = state.partitions.iter().enumerate();
+            for (_, (arc, partition)) in some.filter(|(at, _)| at % 3 == round) {
+                let split = Command::Split(Split {
+                    arc: *arc,
+                    epoch: partition.epoch,
+                });
+                let outcome = world.member().control().propose(&split).unwrap();
+                assert_eq!(outcome, Outcome::Applied);
+            }
+            // A node that is alone divides what it holds when it starts.
+            world.crash();
+            world.check_all();
+            if round < 2 {
+                for _ in 0..3 {
+                    let samples: Vec<_> = (0..4).map(|_| world.any_sample()).collect();
+                    world.append(&samples);
+                }
+                world.flush();
+                world.merge();
+                upload_all(&world);
+            }
+        }
+        if copied {
+            world.flush();
+            upload_all(&world);
+        }
+        if !catalogs {
+            let cluster = world.member().control_state().cluster.unwrap();
+            let below = bucket.path().join(cluster.to_string());
+            fs::remove_dir_all(below.join("catalog")).unwrap();
+        }
+        let blocks = entries(&world);
+        let mut next = super::bucket::world(41, bucket.path());
+        let restored = restore(&next, usize::MAX).unwrap();
+        assert_eq!(restored.complaints, Vec::<String>::new());
+        next.model = std::mem::take(&mut world.model);
+        next.open();
+        next.check_all();
+        if catalogs {
+            assert_eq!(entries(&next), blocks);
+        }
+        next.flush();
+        next.check_all();
     }
 }
 

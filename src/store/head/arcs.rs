@@ -69,16 +69,7 @@ impl ArcTable {
         if deeper.is_empty() {
             return None;
         }
-        let mut arcs = Vec::new();
-        let mut rest: Vec<RingArc> = self.all().collect();
-        rest.reverse();
-        while let Some(arc) = rest.pop() {
-            let inside = deeper.range(arc..).find(|inner| **inner != arc);
-            match inside.filter(|inner| arc.covers(**inner)) {
-                Some(_) => rest.extend(arc.halves().into_iter().flatten().rev()),
-                None => arcs.push(arc),
-            }
-        }
+        let arcs: Vec<RingArc> = self.all().flat_map(|arc| arc.parts(&deeper)).collect();
         let depth = arcs.first().map_or(0, |arc| arc.depth());
         if arcs.iter().all(|arc| arc.depth() == depth) {
             return Some(Self::even(depth));

@@ -216,6 +216,28 @@ fn neighbours() -> (RingArc, [rig::Key; 2]) {
     unreachable!()
 }
 
+fn check_work_on_the_whole_is_refused(
+    divided: &Divided,
+    [cut, other]: [RangeCut; 2],
+    built: &BlockEntry,
+) {
+    let store = &divided.node.store;
+    let refused = |done: Result<(), Error>| {
+        let error = done.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Unavailable, "{error}");
+    };
+    let (arc, range) = (cut.arc(), cut.range());
+    let blocks = BTreeMap::from([(built.id, built.clone())]);
+    let catalog = Catalog {
+        version: 9,
+        blocks: &blocks,
+    };
+    refused(store.apply(arc, &catalog, Some((cut, built.id))));
+    refused(store.forget(other));
+    refused(store.forget_arc(arc));
+    refused(store.cut(arc, range).map(drop));
+}
+
 /// Catches a crash in the middle of a split after which something is missing, and work on the whole
 /// that goes on as if nothing had happened.
 #[test]
@@ -264,20 +286,7 @@ fn a_split_that_a_crash_interrupts_is_done_by_the_next_start() {
         drop(before);
         if die_at == 0 {
             write(&divided, 4);
-            let store = &divided.node.store;
-            let refused = |done: Result<(), Error>| {
-                let error = done.unwrap_err();
-                assert_eq!(error.class(), ErrorClass::Unavailable, "{error}");
-            };
-            let blocks = BTreeMap::from([(built.id, built.clone())]);
-            let catalog = Catalog {
-                version: 9,
-                blocks: &blocks,
-            };
-            refused(store.apply(arc, &catalog, Some((cut, built.id))));
-            refused(store.forget(late));
-            refused(store.forget_arc(arc));
-            refused(store.cut(arc, range).map(drop));
+            check_work_on_the_whole_is_refused(&divided, [cut, late], &built);
             divided.check(&model);
         }
         divided.restart();

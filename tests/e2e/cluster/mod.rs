@@ -8,6 +8,7 @@ mod lab;
 mod load;
 mod operators;
 mod senders;
+mod splitting;
 mod stories;
 mod strangers;
 mod upgrade;

@@ -135,6 +135,7 @@ impl Duties {
         metrics.voters.set(size(control.voters().len()));
         let down = state.members.values().filter(down).count();
         metrics.members_down.set(size(down));
+        metrics.partitions.set(size(state.partitions.len()));
     }
 
     /// Tells the voters how far this node is, so that they remember it.

@@ -13,6 +13,7 @@ pub struct ControlMetrics {
     pub(super) applied: Gauge,
     pub(super) voters: Gauge,
     pub(super) members_down: Gauge,
+    pub(super) partitions: Gauge,
     pub(super) leader_changes: Counter,
 }
 
@@ -49,6 +50,11 @@ impl ControlMetrics {
             "cairn_control_members_down",
             "Members of the cluster that the control state calls down",
             metrics.members_down.clone(),
+        );
+        registry.register(
+            "cairn_control_partitions",
+            "Partitions of the ring; they double when there are fewer than eight replicas a node",
+            metrics.partitions.clone(),
         );
         registry.register(
             "cairn_control_leader_changes",
