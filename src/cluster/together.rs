@@ -413,9 +413,9 @@ impl Together {
         let state = self.raft.state();
         if self.gate.would_change(&state, self.me) {
             self.in_force.secure(&state)?;
-            // What is kept is divided first: whoever is asked under the epoch of a half has it.
-            self.store
-                .align(&state.partitions.keys().copied().collect())?;
+            // Divided first: whoever is asked under the epoch of a half has it.
+            let arcs = state.partitions.keys().copied().collect();
+            self.store.align(&arcs)?;
         }
         self.writer.set_ring(&state);
         for (incarnation, member) in &state.members {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::block::{BlockContent, BlockReader, ContentSeries, Ordinal, TenantReader};
 use super::error::Error;
+use super::head::Cut;
 use super::tier::Reading;
 use super::view::AppliedBlock;
 use crate::model::{LabelSet, Metadata, Samples, TenantId, TimeRange, settle};
@@ -219,6 +220,41 @@ impl BlockContent for Remainder<'_> {
 
     fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
         Ok(self.metadata.clone())
+    }
+}
+
+/// Cuts, as contents to be united.
+pub(super) fn contents(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
+    cuts.iter()
+        .map(|cut| Box::new(cut.content()) as Box<dyn BlockContent + '_>)
+        .collect()
+}
+
+/// The same without their samples.
+pub(super) fn metadata_of(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
+    let one = |cut| Box::new(MetadataOf(cut)) as Box<dyn BlockContent + '_>;
+    cuts.iter().map(one).collect()
+}
+
+/// A cut without its samples.
+struct MetadataOf<'a>(&'a Cut);
+
+impl BlockContent for MetadataOf<'_> {
+    fn series_len(&self) -> usize {
+        0
+    }
+
+    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
+        self.0.content().series(index)
+    }
+
+    fn read(&mut self, _index: usize, samples: &mut Samples) -> Result<(), Error> {
+        samples.clear();
+        Ok(())
+    }
+
+    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
+        self.0.content().metadata()
     }
 }
 

@@ -15,21 +15,20 @@ use std::sync::Arc;
 
 use super::absorb::Appender;
 use super::applied;
-use super::block::{BlockContent, BlockProperties, ContentSeries, build_block, digest_of};
+use super::block::{BlockProperties, build_block, digest_of};
 use super::digest::ContentSum;
 use super::engine::{Batch, Durability};
 use super::error::Error;
 use super::files::remove;
 use super::head::Cut;
 use super::pull::Pull;
-use super::remainder::Remainder;
+use super::remainder::{Remainder, contents, metadata_of};
 use super::tier::Reading;
 use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
 use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TenantId, TimeRange, Window};
 use crate::runtime::{CancelToken, Rule, holds};
-use crate::source::FamilyMetadata;
 
 /// What the catalog says of a partition.
 #[derive(Clone, Copy, Debug)]
@@ -467,39 +466,6 @@ impl Step {
         let mut fresh = self.fresh();
         let is_it = |new: &Arc<AppliedBlock>| new.entry().id == block;
         fresh.next().is_some_and(is_it) && fresh.next().is_none()
-    }
-}
-
-fn contents(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
-    cuts.iter()
-        .map(|cut| Box::new(cut.content()) as Box<dyn BlockContent + '_>)
-        .collect()
-}
-
-fn metadata_of(cuts: &[Cut]) -> Vec<Box<dyn BlockContent + '_>> {
-    let one = |cut| Box::new(MetadataOf(cut)) as Box<dyn BlockContent + '_>;
-    cuts.iter().map(one).collect()
-}
-
-/// A cut without its samples.
-struct MetadataOf<'a>(&'a Cut);
-
-impl BlockContent for MetadataOf<'_> {
-    fn series_len(&self) -> usize {
-        0
-    }
-
-    fn series(&self, index: usize) -> Result<ContentSeries, Error> {
-        self.0.content().series(index)
-    }
-
-    fn read(&mut self, _index: usize, samples: &mut Samples) -> Result<(), Error> {
-        samples.clear();
-        Ok(())
-    }
-
-    fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
-        self.0.content().metadata()
     }
 }
 
