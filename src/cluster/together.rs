@@ -44,16 +44,14 @@ use crate::runtime::{CancelToken, Throttle, boot_id, wait};
 use crate::source::Source;
 use crate::store::{Engine, Store, SyncMode, WriteLogSettings};
 
-/// The ring of a new control state is in force so soon after it is applied, at the latest.
+/// The ring of a new control state is in force so soon after it is applied, at the latest; the
+/// leader looks at it as often.
 const RING_INTERVAL: Duration = Duration::from_millis(500);
 /// The catalog is looked at so often when nothing changes.
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
-/// The leader looks so often at moves.
-const CONDUCT_INTERVAL: Duration = Duration::from_millis(500);
 /// Clocks are compared so often: they jump seldom, and drift slowly.
 const CLOCKS_INTERVAL: Duration = Duration::from_secs(5);
-/// Linux writes what is older than 30 s, and looks every 5 s (vm.dirty_expire_centisecs,
-/// vm.dirty_writeback_centisecs).
+/// Linux writes what is older than 30 s, and looks every 5 s (vm.dirty_*_centisecs).
 const SYSTEM_WRITES_WITHIN: Duration = Duration::from_secs(35);
 /// What a clean stop gives to each of those who want to be told.
 const FAREWELL: Duration = Duration::from_secs(8);
@@ -400,12 +398,12 @@ impl Together {
             Duty::new("cairn-clocks", CLOCKS_INTERVAL, clocks),
             Duty::new("cairn-ring", Duration::ZERO, follow),
             Duty::new("cairn-move", MOVE_INTERVAL, moves),
-            Duty::new("cairn-conduct", CONDUCT_INTERVAL, conduct),
+            Duty::new("cairn-conduct", RING_INTERVAL, conduct),
         ]
     }
 
     /// Puts the ring of the present control state into force, durably: after a crash this node
-    /// never takes part under an epoch that was over before.
+    /// never takes part under an epoch that was over before, nor under that of a half it has not.
     ///
     /// # Errors
     /// When the disk fails; the ring before stays in force.
@@ -413,7 +411,6 @@ impl Together {
         let state = self.raft.state();
         if self.gate.would_change(&state, self.me) {
             self.in_force.secure(&state)?;
-            // Divided first: whoever is asked under the epoch of a half has it.
             let arcs = state.partitions.keys().copied().collect();
             self.store.align(&arcs)?;
         }

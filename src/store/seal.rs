@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::absorb::Appender;
 use super::applied;
-use super::block::{BlockProperties, build_block, digest_of};
+use super::block::{BlockContent, BlockProperties, build_block, digest_of};
 use super::digest::ContentSum;
 use super::engine::{Batch, Durability};
 use super::error::Error;
@@ -27,7 +27,7 @@ use super::tier::Reading;
 use super::tree::{DigestTree, Leaves};
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
-use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TenantId, TimeRange, Window};
+use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TimeRange, Window};
 use crate::runtime::{CancelToken, Rule, holds};
 
 /// What the catalog says of a partition.
