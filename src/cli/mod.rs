@@ -6,12 +6,15 @@
 mod blocks;
 mod check_config;
 mod client;
+mod compare;
 mod completions;
 mod doctor;
 mod drain;
+mod explain;
 mod flush;
 mod give_up;
 mod graph;
+mod queries;
 mod query;
 mod recover;
 mod restore;
@@ -64,6 +67,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Ask a node a PromQL query.
     Query(query::Query),
+    /// List the queries that run on all nodes, or call them off.
+    Queries(queries::Queries),
     /// Say what a node is, holds and receives.
     Status(status::Status),
     /// Show a cluster: nodes, replicas, moves, and what is wrong.
@@ -156,6 +161,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Query(command) => command.run(),
+        Command::Queries(command) => command.run(),
         Command::Blocks(command) => command.run(),
         Command::Verify(command) => command.run(),
         Command::Import(command) => command.run(),

@@ -8,6 +8,8 @@ use clap::Args;
 use serde_json::Value;
 
 use super::client::Node;
+use super::compare::compare;
+use super::explain::explain;
 use super::{conclude, graph, table, time};
 use crate::model::TimestampMs;
 use crate::runtime::{Clock, SystemClock, parse_duration_ms};
@@ -18,6 +20,8 @@ Examples:
   cairn query --time 2026-11-21T12:00:00Z 'sum by (job) (up)'
   cairn query --last 1h --step 1m 'rate(cairn_ingest_stored_total[5m])'
   cairn query --last 6h --graph 'process_resident_memory_bytes'
+  cairn query --explain 'sum by (job) (rate(node_cpu_seconds_total[5m]))'
+  cairn query --last 1h --compare http://prometheus:9090 'sum(up)'
   cairn query --url http://board-1:9009 --json 'count({__name__=~\".+\"})'";
 
 /// Steps of a range query when none is given: about what a terminal has columns for.
@@ -25,6 +29,12 @@ const STEPS_DEFAULT: i64 = 160;
 
 /// Rows of a graph in characters.
 const GRAPH_HEIGHT: usize = 16;
+
+/// The first and the last moment.
+type Range = (TimestampMs, TimestampMs);
+
+/// An endpoint and a form.
+type Question = (&'static str, Vec<(&'static str, String)>);
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -63,6 +73,13 @@ pub(super) struct Query {
     /// Print the API's data as JSON.
     #[arg(long)]
     json: bool,
+    /// Show what the query is made of, and the series, samples, bytes and time of each part.
+    #[arg(long, conflicts_with_all = ["json", "graph", "compare"])]
+    explain: bool,
+    /// Ask another server the same (Prometheus, Mimir, VictoriaMetrics), and show where the answers
+    /// differ.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["json", "graph"])]
+    compare: Option<String>,
     /// How long to wait for the answer.
     #[arg(long, value_name = "DURATION", default_value = "2m")]
     timeout: String,
@@ -76,43 +93,54 @@ impl Query {
     fn answer(&self) -> Result<String, String> {
         let now = SystemClock::new().now();
         let timeout = Duration::from_millis(parse_duration_ms(&self.timeout)?);
-        let node = Node::new(&self.url, self.tenant.as_deref(), timeout);
-        let Some((start, end)) = self.range(now)? else {
-            if self.graph {
-                return Err("a graph needs a range: add --last 1h, or --start and --end".to_owned());
-            }
-            let at = time::seconds(time::parse(&self.time, now)?);
-            let answer = node.ask("query", &[("query", &self.expression), ("time", &at)])?;
+        let range = self.range(now)?;
+        if self.graph && range.is_none() {
+            return Err("a graph needs a range: add --last 1h, or --start and --end".to_owned());
+        }
+        let (endpoint, mut form) = self.question(now, range)?;
+        if self.explain {
+            form.push(("stats", "all".to_owned()));
+        }
+        let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let ask = |url: &str| {
+            let answer = Node::new(url, self.tenant.as_deref(), timeout).ask(endpoint, &form)?;
             answer.complain();
-            return Ok(if self.json {
-                answer.data.to_string()
-            } else {
-                show_instant(&answer.data)
-            });
+            Ok::<Value, String>(answer.data)
+        };
+        let data = ask(&self.url)?;
+        if self.explain {
+            return Ok(explain(&data));
+        }
+        if let Some(other) = &self.compare {
+            return compare((&self.url, &data), (other, &ask(other)?));
+        }
+        Ok(match range {
+            _ if self.json => data.to_string(),
+            Some((start, end)) if self.graph => draw(&data, start, end),
+            Some(_) => show_range(&data),
+            None => show_instant(&data),
+        })
+    }
+
+    /// The endpoint, and what it is asked.
+    fn question(&self, now: TimestampMs, range: Option<Range>) -> Result<Question, String> {
+        let mut form = vec![("query", self.expression.clone())];
+        let Some((start, end)) = range else {
+            form.push(("time", time::seconds(time::parse(&self.time, now)?)));
+            return Ok(("query", form));
         };
         let step_ms = match &self.step {
             Some(step) => i64::try_from(parse_duration_ms(step)?)
                 .map_err(|_| format!("--step {step} is too long"))?,
             None => ((end.0 - start.0) / STEPS_DEFAULT).max(1000),
         };
-        let step = time::seconds(TimestampMs(step_ms));
-        let (from, to) = (time::seconds(start), time::seconds(end));
-        let form = [
-            ("query", self.expression.as_str()),
-            ("start", &from),
-            ("end", &to),
-            ("step", &step),
-        ];
-        let answer = node.ask("query_range", &form)?;
-        answer.complain();
-        Ok(match (self.json, self.graph) {
-            (true, _) => answer.data.to_string(),
-            (_, true) => draw(&answer.data, start, end),
-            _ => show_range(&answer.data),
-        })
+        form.push(("start", time::seconds(start)));
+        form.push(("end", time::seconds(end)));
+        form.push(("step", time::seconds(TimestampMs(step_ms))));
+        Ok(("query_range", form))
     }
 
-    fn range(&self, now: TimestampMs) -> Result<Option<(TimestampMs, TimestampMs)>, String> {
+    fn range(&self, now: TimestampMs) -> Result<Option<Range>, String> {
         let end = time::parse(&self.end, now)?;
         let start = match (&self.last, &self.start) {
             (Some(last), _) => {

@@ -28,6 +28,7 @@ use super::merging::{MergeMetrics, Merger, Pace};
 use super::metrics::ClusterMetrics;
 use super::moves::Follower;
 use super::opening::{MemberSettings, World, open_engine};
+use super::queries::Queries;
 use super::retention::Retention;
 use super::ring::{Plan, plan};
 use super::seal::{Busy, Sealer, SealerParts};
@@ -40,7 +41,7 @@ use super::ways::BuildParts;
 use super::workers::{Duty, Rounds, Worker, start_worker};
 use super::write::{Gate, Refusing, Writer};
 use crate::model::{Incarnation, RingArc};
-use crate::runtime::CancelToken;
+use crate::runtime::{CancelToken, Register};
 use crate::source::Source;
 use crate::store::{DataDir, Engine, Store, StoreMetrics, Watermark};
 
@@ -74,6 +75,7 @@ pub struct LocalMember {
     together: Option<Arc<Together>>,
     upkeep: Upkeep,
     flushes: Arc<Flushes>,
+    register: Register,
     me: Incarnation,
     replication_factor: u32,
     workers: Mutex<Vec<Worker>>,
@@ -225,6 +227,7 @@ impl LocalMember {
         let tier = new_tier(archive.as_ref(), settings, world, &directory, registry);
         let store = open_store(engine, directory, tier, &state, settings, world)?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
+        let register = Register::new(Arc::clone(&world.clock));
         let parts = BuildParts {
             store: &store,
             gate: &gate,
@@ -233,6 +236,7 @@ impl LocalMember {
             settings,
             world,
             archive: archive.as_ref(),
+            register: &register,
         };
         let (together, follower, peers) = among_others(joined, &parts, registry);
         let metrics = ClusterMetrics::register(registry);
@@ -288,6 +292,7 @@ impl LocalMember {
             together,
             upkeep,
             flushes: Arc::default(),
+            register,
             me,
             replication_factor: settings.cluster.replication_factor,
             workers: Mutex::new(Vec::new()),
@@ -388,6 +393,13 @@ impl LocalMember {
     /// decide.
     pub fn split_ring(&self) -> Result<RingArc, Error> {
         self.decisions().split()
+    }
+
+    /// The queries of this node and of the others.
+    #[must_use]
+    pub fn queries(&self) -> Queries {
+        let peers = self.together.as_ref().map(|one| one.peers.clone());
+        Queries::new(&self.register, (&self.control, self.me), peers)
     }
 
     fn decisions(&self) -> Decisions<'_> {

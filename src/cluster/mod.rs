@@ -24,6 +24,7 @@ mod metrics;
 mod moves;
 mod opening;
 mod peer;
+mod queries;
 mod quorum;
 mod read;
 mod recover;
@@ -88,6 +89,7 @@ pub use peer::{
     PeerSetupError, PeerTls, PeerWiring, Refused, Service, Services, Serving, Transport,
     decode_envelope, encode_envelope,
 };
+pub use queries::{CancelQueries, NodeQueries, Queries};
 pub use quorum::{Role, Sets};
 pub use read::{
     ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings,

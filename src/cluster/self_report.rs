@@ -16,8 +16,8 @@ use super::error::Error;
 use super::manifests::{Manifests, listed};
 use super::moves::{Conducting, Progress};
 use super::peer::{Blocking, Caller, Method, PeerError, Refused, Service, Serving};
-use crate::model::{BlockId, Incarnation, RingArc};
-use crate::runtime::Clock;
+use crate::model::{BlockId, Incarnation, RingArc, TenantId, TimestampMs};
+use crate::runtime::{Clock, Register, Underway};
 use crate::store::Store;
 
 mod message {
@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PATIENCE_LONG: Duration = Duration::from_secs(10);
 /// Moves of one answer: far more than are under way at a time.
 const MOVES_MAX: usize = 4_096;
+/// Queries of one answer: far more than threads run.
+const QUERIES_MAX: usize = 1_000;
 
 /// Answers [`Method::Status`].
 pub(super) struct SelfReport {
@@ -45,6 +47,7 @@ pub(super) struct SelfReport {
     pub(super) conducting: Arc<Conducting>,
     pub(super) store: Arc<Store>,
     pub(super) manifests: Arc<Manifests>,
+    pub(super) register: Register,
 }
 
 impl Service for SelfReport {
@@ -65,6 +68,7 @@ impl Service for SelfReport {
                 now_ms: self.clock.now().0,
                 moves: moves.iter().take(MOVES_MAX).map(write).collect(),
                 missing_blocks,
+                queries: self.queries(request.queries, request.cancel)?,
             };
             Ok(answer.encode_to_vec().into())
         })
@@ -91,6 +95,96 @@ impl SelfReport {
     }
 }
 
+impl SelfReport {
+    fn queries(
+        &self,
+        wanted: bool,
+        cancel: Option<message::Cancel>,
+    ) -> Result<Option<message::Queries>, Refused> {
+        let cancelled = match &cancel {
+            Some(cancel) => {
+                let tenant = tenant_of(&cancel.tenant)?;
+                let id = (cancel.id != 0).then_some(cancel.id);
+                self.register.cancel(id, tenant.as_ref())
+            }
+            None => 0,
+        };
+        Ok((wanted || cancel.is_some()).then(|| message::Queries {
+            running: self.register.list().iter().map(write_query).collect(),
+            cancelled: cancelled as u64,
+        }))
+    }
+}
+
+fn tenant_of(name: &str) -> Result<Option<TenantId>, Refused> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let tenant = TenantId::new(name).map_err(|error| Refused::Invalid(error.to_string()))?;
+    Ok(Some(tenant))
+}
+
+fn write_query(query: &Underway) -> message::Query {
+    message::Query {
+        id: query.id,
+        tenant: query.tenant.as_str().to_owned(),
+        text: query.text.clone(),
+        began_ms: query.began.0,
+        took_ms: u64::try_from(query.took.as_millis()).unwrap_or(u64::MAX),
+        waiting: query.waiting,
+        peak_memory_bytes: query.peak_memory_bytes,
+        samples_read: query.samples_read,
+    }
+}
+
+/// `None`: it is none that this node understands.
+fn read_query(query: message::Query) -> Option<Underway> {
+    Some(Underway {
+        id: query.id,
+        tenant: TenantId::new(&query.tenant).ok()?,
+        text: query.text,
+        began: TimestampMs(query.began_ms),
+        took: Duration::from_millis(query.took_ms),
+        waiting: query.waiting,
+        peak_memory_bytes: query.peak_memory_bytes,
+        samples_read: query.samples_read,
+    })
+}
+
+/// Queries called off, and those that run.
+pub(super) type Running = (usize, Vec<Underway>);
+
+/// Which queries run on other nodes; with `cancel` after some were called off there.
+pub(super) fn ask_for_queries(
+    peers: &Blocking,
+    nodes: Vec<Incarnation>,
+    cancel: Option<(Option<u64>, Option<&TenantId>)>,
+) -> Vec<(Incarnation, Result<Running, String>)> {
+    let question = message::StatusRequest {
+        queries: true,
+        cancel: cancel.map(|(id, tenant)| message::Cancel {
+            id: id.unwrap_or(0),
+            tenant: tenant.map_or_else(String::new, |tenant| tenant.as_str().to_owned()),
+        }),
+        ..message::StatusRequest::default()
+    };
+    let body = Bytes::from(question.encode_to_vec());
+    let asks = nodes.into_iter().map(|node| (node, body.clone()));
+    let answers = peers.call_all(asks.collect(), Method::Status, PATIENCE);
+    let read = |answer: Result<Bytes, PeerError>| {
+        let answer = answer.map_err(|error| error.to_string())?;
+        let answer = message::StatusAnswer::decode(answer).map_err(|error| error.to_string())?;
+        let queries = answer
+            .queries
+            .ok_or("its version does not tell of queries")?;
+        let cancelled = usize::try_from(queries.cancelled).unwrap_or(usize::MAX);
+        let running = queries.running.into_iter().take(QUERIES_MAX);
+        Ok((cancelled, running.filter_map(read_query).collect()))
+    };
+    let answers = answers.into_iter();
+    answers.map(|(node, answer)| (node, read(answer))).collect()
+}
+
 /// The question for a node's clock.
 pub(super) fn time_question() -> Bytes {
     message::StatusRequest::default().encode_to_vec().into()
@@ -106,7 +200,7 @@ pub(super) fn time_answer(answer: Bytes) -> Option<i64> {
 pub(super) fn ask_for_moves(peers: &Blocking, leader: Incarnation) -> Option<Vec<Progress>> {
     let question = message::StatusRequest {
         moves: true,
-        missing_of: None,
+        ..message::StatusRequest::default()
     };
     let asks = vec![(leader, Bytes::from(question.encode_to_vec()))];
     let (_, answer) = peers.call_all(asks, Method::Status, PATIENCE).pop()?;
@@ -125,11 +219,11 @@ pub(super) fn ask_for_missing(
     arc: RingArc,
 ) -> Result<BTreeSet<BlockId>, Error> {
     let question = message::StatusRequest {
-        moves: false,
         missing_of: Some(message::Arc {
             prefix: arc.prefix(),
             depth: u32::from(arc.depth()),
         }),
+        ..message::StatusRequest::default()
     };
     let body = Bytes::from(question.encode_to_vec());
     let asked = peers.call_all(vec![(member, body)], Method::Status, PATIENCE_LONG);
@@ -189,6 +283,23 @@ fn read(progress: message::Progress) -> Option<Progress> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_heard_as_it_was_said() {
+        let query = Underway {
+            id: 7,
+            tenant: TenantId::new("team-a").unwrap(),
+            text: "up".to_owned(),
+            began: TimestampMs(-5),
+            took: Duration::from_millis(1_234),
+            waiting: true,
+            peak_memory_bytes: 99,
+            samples_read: 3,
+        };
+        assert_eq!(read_query(write_query(&query)), Some(query));
+        assert_eq!(read_query(message::Query::default()), None);
+        assert!(tenant_of("").unwrap().is_none() && tenant_of("..").is_err());
+    }
 
     #[test]
     fn a_move_is_heard_as_it_was_said() {

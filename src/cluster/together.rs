@@ -245,6 +245,7 @@ impl Joined {
             conducting: Arc::clone(&conducting),
             store: Arc::clone(parts.store),
             manifests: Arc::clone(parts.manifests),
+            register: parts.register.clone(),
         });
         self.services.enter(&[Method::Status], &report);
         let writer = self.writes(parts, registry);

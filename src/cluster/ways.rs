@@ -10,6 +10,7 @@ use super::opening::{MemberSettings, World};
 use super::peer::{Identity, PeerTls, Services, Transport};
 use super::write::Gate;
 use crate::model::Incarnation;
+use crate::runtime::Register;
 use crate::store::Store;
 
 /// How a node reaches others, and what they reach of it.
@@ -35,4 +36,5 @@ pub(super) struct BuildParts<'a> {
     pub(super) world: &'a World,
     /// `None` where there is no bucket.
     pub(super) archive: Option<&'a Archive>,
+    pub(super) register: &'a Register,
 }

@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::runtime::PoolError;
+use crate::runtime::{BudgetError, PoolError};
 use crate::source::SourceError;
 
 use super::json;
@@ -98,6 +98,7 @@ impl From<SourceError> for ApiError {
         let kind = match &error {
             SourceError::Cancelled(Cancelled::Cancelled) => Kind::Canceled,
             SourceError::Cancelled(Cancelled::TimedOut(_)) => Kind::Timeout,
+            SourceError::Budget(BudgetError::Shared { .. }) => Kind::Unavailable,
             SourceError::Budget(_) => Kind::Execution,
             SourceError::Unavailable(_) => Kind::Unavailable,
             SourceError::Corrupt(_) => Kind::Internal,

@@ -129,6 +129,8 @@ const API: &[ApiRoute] = &[
     by_get("/status/config", api::status::config, "the configuration in force"),
     by_get("/status/tsdb", api::status::tsdb, "what the heads of all nodes hold, and where most series are"),
     by_get("/status/tsdb/blocks", api::status::blocks, "the blocks"),
+    by_get("/status/queries", api::queries::list, "the queries that run, on all nodes"),
+    by_post("/admin/queries/cancel", api::queries::cancel, "calls off the query `id` as listed, or with `id=all` every one"),
     by_get("/status/cluster", api::cluster::status, "nodes, partitions, moves, and what is wrong"),
     by_post("/admin/cluster/drain", api::cluster::drain, "empties `node`, or takes it back with `drain=false`"),
     by_post("/admin/cluster/forget", api::cluster::forget, "gives `node` up for ever: it is off, and nothing of it is needed"),

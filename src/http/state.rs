@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::{ClusterStatus, FlushStatus, Loss};
+use crate::cluster::{CancelQueries, ClusterStatus, FlushStatus, Loss, NodeQueries};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
@@ -100,6 +100,9 @@ pub trait StatusProvider: Send + Sync + 'static {
     /// # Errors
     /// When a member does not say what it has, or the control group cannot decide now.
     fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String>;
+
+    /// The queries of all nodes; with `cancel` after those were called off.
+    fn queries(&self, cancel: Option<&CancelQueries>) -> Vec<NodeQueries>;
 
     /// Orders everything to be sealed now, and gives the order's number.
     fn order_flush(&self) -> u64;

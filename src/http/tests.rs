@@ -15,13 +15,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::cluster::{ArchiveStatus, ClusterStatus, FlushStatus, Loss};
+use crate::cluster::{ArchiveStatus, CancelQueries, ClusterStatus, FlushStatus, Loss, NodeQueries};
 use crate::model::{
     BlockEntry, Exemplar, LabelSet, Metadata, MetricKind, RingArc, Samples, TenantId, TimestampMs,
     Value,
 };
-use crate::query::{Engine, QueryMetrics, QuerySettings};
-use crate::runtime::{Clock, ManualClock, Pool};
+use crate::query::{Engine, InstantQuery, QueryMetrics, QuerySettings};
+use crate::runtime::{Clock, ManualClock, Pool, Register, Underway};
 use crate::source::{
     FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
     SourceError,
@@ -291,6 +291,32 @@ impl StatusProvider for Node {
         }
     }
 
+    fn queries(&self, cancel: Option<&CancelQueries>) -> Vec<NodeQueries> {
+        let query = Underway {
+            id: 7,
+            tenant: TenantId::anonymous(),
+            text: "up".to_owned(),
+            began: TimestampMs(1_500),
+            took: Duration::from_millis(1_234),
+            waiting: false,
+            peak_memory_bytes: 99,
+            samples_read: 3,
+        };
+        let meant = |cancel: &CancelQueries| cancel.id.is_none_or(|id| id == 7);
+        vec![
+            NodeQueries {
+                node: "board-1".to_owned(),
+                cancelled: usize::from(cancel.is_some_and(meant)),
+                running: Ok(vec![query]),
+            },
+            NodeQueries {
+                node: "board-2".to_owned(),
+                cancelled: 0,
+                running: Err("it is away".to_owned()),
+            },
+        ]
+    }
+
     fn order_flush(&self) -> u64 {
         7
     }
@@ -380,6 +406,7 @@ async fn start(tenancy: bool) -> Running {
 }
 
 mod peers;
+mod queries;
 
 struct Got {
     status: StatusCode,

@@ -19,6 +19,8 @@ const DECODED_PERCENT: u64 = 3;
 const INDEXES_PERCENT: u64 = 2;
 /// The most that one query may take, in hundredths, whatever `query.max_memory` says.
 const QUERY_PERCENT: u64 = 50;
+/// The most that all queries together may take: what one alone may take, two share.
+const QUERIES_PERCENT: u64 = 50;
 /// What reads of peers may hold here, all together, in hundredths.
 const PEER_READS_PERCENT: u64 = 15;
 /// What is kept for peers that are away, in hundredths.
@@ -58,6 +60,8 @@ pub(super) struct Shares {
     pub indexes: u64,
     /// One query.
     pub query: u64,
+    /// All queries together.
+    pub queries: u64,
     /// Reads of peers.
     pub peer_reads: u64,
     /// Samples for peers that are away.
@@ -81,6 +85,7 @@ impl Shares {
             decoded: share(DECODED_PERCENT).clamp(DECODED_BYTES_MIN, DECODED_BYTES_MAX),
             indexes: share(INDEXES_PERCENT).clamp(INDEXES_BYTES_MIN, INDEXES_BYTES_MAX),
             query: share(QUERY_PERCENT).max(QUERY_BYTES_MIN).min(query_max.0),
+            queries: share(QUERIES_PERCENT).max(QUERY_BYTES_MIN),
             peer_reads: share(PEER_READS_PERCENT).max(PEER_READS_BYTES_MIN),
             hints: share(HINTS_PERCENT).clamp(HINTS_BYTES_MIN, HINTS_BYTES_MAX),
         }
@@ -98,7 +103,7 @@ mod tests {
         assert_eq!(board.registry >> 20, 204);
         assert_eq!(board.cache >> 20, 61);
         assert_eq!(board.decoded >> 20, 30);
-        assert_eq!(board.query >> 20, 511);
+        assert_eq!((board.query >> 20, board.queries >> 20), (511, 511));
         let tiny = Shares::within(32 << 20, ByteSize::mib(512));
         assert_eq!(
             (tiny.head, tiny.cache, tiny.query),

@@ -130,6 +130,7 @@ impl Ground {
             Arc::clone(&self.clock),
             QueryMetrics::register(registry),
         )
+        .with_memory(self.shares.queries)
     }
 
     pub(super) fn receiver(&self, member: &LocalMember, registry: &mut Registry) -> Receiver {

@@ -86,6 +86,7 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
     };
     let member = Arc::new(member);
     let engine = ground.engine(&mut registry);
+    let engine = engine.with_register(member.queries().register());
     let receiver = ground.receiver(&member, &mut registry);
     let scraped = Arc::new(Scraped::default());
     let status = Arc::new(ground.status(&member, &reload, &scraped));

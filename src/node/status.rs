@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cluster::{ClusterStatus, FlushStatus, LocalMember, Loss};
+use crate::cluster::{CancelQueries, ClusterStatus, FlushStatus, LocalMember, Loss, NodeQueries};
 use crate::config::Settings;
 use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
@@ -144,6 +144,10 @@ impl StatusProvider for NodeStatus {
     fn recover_ring(&self, accept_loss: bool) -> Result<Loss, String> {
         let loss = self.member.recover_ring(accept_loss);
         loss.map_err(|error| error.to_string())
+    }
+
+    fn queries(&self, cancel: Option<&CancelQueries>) -> Vec<NodeQueries> {
+        self.member.queries().everywhere(cancel)
     }
 
     fn order_flush(&self) -> u64 {

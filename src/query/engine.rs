@@ -6,17 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{LabelSet, TenantId, TimestampMs};
-use crate::runtime::{Budget, BudgetLimits, CancelToken, Clock};
+use crate::runtime::{
+    Budget, BudgetLimits, CancelToken, Clock, Register, Registered, SharedBudget, cores,
+};
 use crate::source::{ReadContext, Source};
 
-use super::annotations::Annotations;
 use super::error::Error;
 use super::exec::{Habits, Raw, Run, assemble, gather, raw_samples};
 use super::histogram::FloatHistogram;
+use super::lanes::Lanes;
 use super::limits::{Gate, Pass};
 use super::metrics::QueryMetrics;
+use super::output::{MatrixSeries, QueryOutput, QueryStats, QueryValue};
 use super::plan::{Node, NodeKind, plan};
+use super::profile::Profile;
 use super::settings::QuerySettings;
+use super::slow::{Slow, log_slow};
 use super::syntax::{ParseOptions, parse};
 use super::value::{SampleValue, StepSeries, Steps, ValueType, is_absent};
 
@@ -54,89 +59,24 @@ pub struct RangeQuery {
     pub limit: usize,
 }
 
-/// An answer.
-#[derive(Clone, Debug)]
-pub struct QueryOutput {
-    /// What came out.
-    pub value: QueryValue,
-    /// What it wants to be read with; positions are in the query's text.
-    pub annotations: Annotations,
-    /// There were more series than the limit let through.
-    pub truncated: bool,
-    /// What it took.
-    pub stats: QueryStats,
-}
-
-/// What an expression amounts to.
-#[derive(Clone, Debug)]
-pub enum QueryValue {
-    /// A number, at the time of the question.
-    Scalar(TimestampMs, f64),
-    /// A text.
-    Text(TimestampMs, String),
-    /// Series with one value each, all at the time of the question.
-    Vector(TimestampMs, Vec<(LabelSet, SampleValue)>),
-    /// Series with many values.
-    Matrix(Vec<MatrixSeries>),
-}
-
-impl QueryValue {
-    /// Its type's name in the answer.
-    #[must_use]
-    pub const fn type_name(&self) -> &'static str {
-        match self {
-            Self::Scalar(..) => ValueType::Scalar.name(),
-            Self::Text(..) => ValueType::String.name(),
-            Self::Vector(..) => ValueType::Vector.name(),
-            Self::Matrix(_) => ValueType::Matrix.name(),
-        }
-    }
-}
-
-/// One series of a matrix.
-#[derive(Clone, Debug)]
-pub struct MatrixSeries {
-    /// Its labels.
-    pub labels: LabelSet,
-    /// Milliseconds, rising.
-    pub timestamps: Vec<i64>,
-    /// As many values.
-    pub values: Vec<f64>,
-    /// Native histograms with their times, rising; none of them where a value is.
-    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
-}
-
-/// What a query took.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct QueryStats {
-    /// Waiting for its turn.
-    pub queue: Duration,
-    /// Parsing and planning.
-    pub prepare: Duration,
-    /// Evaluation, storage included.
-    pub evaluate: Duration,
-    /// Bringing the result into order.
-    pub sort: Duration,
-    /// All of it.
-    pub total: Duration,
-    /// Samples looked at, as Prometheus counts them: a sample counts for every window it is in.
-    pub total_queryable_samples: u64,
-    /// Samples looked at, each once for a selector.
-    pub samples_read: u64,
-    /// The most samples held at a time.
-    pub peak_samples: u64,
-    /// Bytes of blocks that were fetched from the bucket.
-    pub bucket_bytes: u64,
-}
-
 /// Answers queries.
 pub struct Engine {
     settings: QuerySettings,
     parse_options: ParseOptions,
     habits: Habits,
     gate: Gate,
+    lanes: Lanes,
+    /// Of all queries together; without it each has its own bound alone.
+    memory: Option<SharedBudget>,
+    register: Register,
     clock: Arc<dyn Clock>,
     metrics: QueryMetrics,
+}
+
+/// A place among the queries that run, given back when dropped.
+pub struct Admitted<'a> {
+    _entry: Registered,
+    _pass: Pass<'a>,
 }
 
 /// What is asked, in one form.
@@ -147,6 +87,7 @@ struct Question<'a> {
     range: bool,
     lookback: Option<Duration>,
     limit: usize,
+    profiled: bool,
 }
 
 impl Engine {
@@ -162,12 +103,30 @@ impl Engine {
                 // It changes what is stored, too: not among what `all` switches on.
                 type_and_unit: settings.names("type-and-unit-labels"),
                 start_timestamps: settings.has("use-start-timestamps"),
+                profiled: false,
             },
             gate: Gate::new(settings.max_concurrency),
+            lanes: Lanes::new(Arc::clone(&clock), cores()),
+            memory: None,
+            register: Register::new(Arc::clone(&clock)),
             settings,
             clock,
             metrics,
         }
+    }
+
+    /// Lets all queries together hold so much memory.
+    #[must_use]
+    pub fn with_memory(mut self, bytes: u64) -> Self {
+        self.memory = Some(SharedBudget::new(bytes));
+        self
+    }
+
+    /// Puts what runs on this list, where it can be seen and called off.
+    #[must_use]
+    pub fn with_register(mut self, register: Register) -> Self {
+        self.register = register;
+        self
     }
 
     /// The settings.
@@ -188,12 +147,16 @@ impl Engine {
         let timeout = timeout.map_or(self.settings.timeout, |asked| {
             asked.min(self.settings.timeout)
         });
+        let limits = BudgetLimits {
+            memory_bytes: self.settings.max_memory.0,
+            samples: self.settings.max_samples,
+        };
         ReadContext {
             cancel: CancelToken::with_timeout(timeout),
-            budget: Budget::new(BudgetLimits {
-                memory_bytes: self.settings.max_memory.0,
-                samples: self.settings.max_samples,
-            }),
+            budget: match &self.memory {
+                Some(memory) => memory.account(limits),
+                None => Budget::new(limits),
+            },
             partial: None,
         }
     }
@@ -202,8 +165,20 @@ impl Engine {
     ///
     /// # Errors
     /// When its time is up before there is one.
-    pub fn admit(&self, cancel: &CancelToken) -> Result<Pass<'_>, Error> {
-        self.gate.enter(cancel)
+    pub fn admit(
+        &self,
+        tenant: &TenantId,
+        what: &str,
+        context: &ReadContext,
+    ) -> Result<Admitted<'_>, Error> {
+        let ReadContext { cancel, budget, .. } = context;
+        let entry = self.register.enter(tenant, what, cancel, budget);
+        let pass = self.gate.enter(cancel)?;
+        entry.runs();
+        Ok(Admitted {
+            _entry: entry,
+            _pass: pass,
+        })
     }
 
     /// Answers a question about one moment.
@@ -216,6 +191,20 @@ impl Engine {
         query: &InstantQuery,
         context: &ReadContext,
     ) -> Result<QueryOutput, Error> {
+        self.instant_with(source, query, context, false)
+    }
+
+    /// The same; with `profiled` it is kept what each operator does.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn instant_with(
+        &self,
+        source: &dyn Source,
+        query: &InstantQuery,
+        context: &ReadContext,
+        profiled: bool,
+    ) -> Result<QueryOutput, Error> {
         let question = Question {
             tenant: &query.tenant,
             text: &query.text,
@@ -223,6 +212,7 @@ impl Engine {
             range: false,
             lookback: query.lookback,
             limit: query.limit,
+            profiled,
         };
         self.counted(source, &question, context)
     }
@@ -237,6 +227,20 @@ impl Engine {
         query: &RangeQuery,
         context: &ReadContext,
     ) -> Result<QueryOutput, Error> {
+        self.range_with(source, query, context, false)
+    }
+
+    /// The same; with `profiled` it is kept what each operator does.
+    ///
+    /// # Errors
+    /// As [`Engine::range`].
+    pub fn range_with(
+        &self,
+        source: &dyn Source,
+        query: &RangeQuery,
+        context: &ReadContext,
+        profiled: bool,
+    ) -> Result<QueryOutput, Error> {
         let question = Question {
             tenant: &query.tenant,
             text: &query.text,
@@ -244,6 +248,7 @@ impl Engine {
             range: true,
             lookback: query.lookback,
             limit: query.limit,
+            profiled,
         };
         self.counted(source, &question, context)
     }
@@ -301,7 +306,7 @@ impl Engine {
         context: &ReadContext,
     ) -> Result<QueryOutput, Error> {
         let began = self.clock.elapsed();
-        let _pass = self.gate.enter(&context.cancel)?;
+        let _admitted = self.admit(question.tenant, question.text, context)?;
         self.metrics.running(self.gate.running());
         let entered = self.clock.elapsed();
         let node = self.plan(question)?;
@@ -309,28 +314,46 @@ impl Engine {
         if let Some(lookback) = question.lookback.filter(|lookback| !lookback.is_zero()) {
             habits.lookback_ms = milliseconds(lookback);
         }
-        let run = Run::new(source, question.tenant.clone(), context, habits);
+        let turn = self.lanes.begin();
+        let profile = question
+            .profiled
+            .then(|| Arc::new(Profile::new(Arc::clone(&self.clock))));
+        let run = Run::new(source, question.tenant.clone(), context, habits)
+            .with_profile(profile.clone())
+            .in_turn(&turn);
         let planned = self.clock.elapsed();
         let raw = evaluate(&node, question, &run)?;
         let evaluated = self.clock.elapsed();
         let (value, truncated) = shape(raw, &node, question);
+        let held = context.budget.reserve(value.bytes(), 0)?;
         let ended = self.clock.elapsed();
         let (total_queryable_samples, samples_read) = run.counts();
+        let stats = QueryStats {
+            queue: entered.saturating_sub(began),
+            prepare: planned.saturating_sub(entered),
+            evaluate: evaluated.saturating_sub(planned),
+            sort: ended.saturating_sub(evaluated),
+            total: ended.saturating_sub(began),
+            total_queryable_samples,
+            samples_read,
+            peak_samples: context.budget.peak_samples(),
+            bucket_bytes: context.budget.bytes_fetched(),
+        };
+        log_slow(&Slow {
+            tenant: question.tenant,
+            text: question.text,
+            node: &node,
+            steps: question.steps.count,
+            stats: &stats,
+            memory_bytes: context.budget.peak_memory_bytes(),
+        });
         Ok(QueryOutput {
             value,
             annotations: run.take_annotations(),
             truncated,
-            stats: QueryStats {
-                queue: entered.saturating_sub(began),
-                prepare: planned.saturating_sub(entered),
-                evaluate: evaluated.saturating_sub(planned),
-                sort: ended.saturating_sub(evaluated),
-                total: ended.saturating_sub(began),
-                total_queryable_samples,
-                samples_read,
-                peak_samples: context.budget.peak_samples(),
-                bucket_bytes: context.budget.bytes_fetched(),
-            },
+            stats,
+            held: Some(Arc::new(held)),
+            operators: profile.map_or_else(Vec::new, |profile| profile.finish()),
         })
     }
 

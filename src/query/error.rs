@@ -69,6 +69,7 @@ impl Error {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Parse(_) | Self::Invalid(_) | Self::TooManyPoints(_) => ErrorClass::BadData,
+            Self::Budget(BudgetError::Shared { .. }) => ErrorClass::Unavailable,
             Self::Execution(_) | Self::Budget(_) | Self::Unsupported(_) => ErrorClass::Execution,
             Self::TimedOut(_) => ErrorClass::Timeout,
             Self::Cancelled(_) => ErrorClass::Cancelled,
@@ -130,6 +131,14 @@ fn thousands(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_hold_is_no_fault_of_a_query() {
+        let shared = Error::Budget(BudgetError::Shared { limit: 5 });
+        assert_eq!(shared.class(), ErrorClass::Unavailable);
+        let own = Error::Budget(BudgetError::Memory { limit: 5 });
+        assert_eq!(own.class(), ErrorClass::Execution);
+    }
 
     #[test]
     fn the_resolution_is_refused_in_prometheus_words() {

@@ -21,7 +21,7 @@ pub(super) struct Gate {
 
 /// A place within the gate, given back when dropped.
 #[derive(Debug)]
-pub struct Pass<'a>(&'a Gate);
+pub(super) struct Pass<'a>(&'a Gate);
 
 impl Gate {
     /// For so many queries; at least one.

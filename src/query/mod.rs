@@ -11,11 +11,15 @@ mod exec;
 pub mod function;
 mod histogram;
 mod histogram_note;
+mod lanes;
 mod limits;
 mod metrics;
 mod number;
+mod output;
 mod plan;
+mod profile;
 mod settings;
+mod slow;
 mod sum;
 pub mod syntax;
 pub mod value;
@@ -26,13 +30,12 @@ pub mod value;
 pub const STACK_BYTES: usize = 32 << 20;
 
 pub use annotations::{Annotations, Note, Notes, Severity, line_and_column};
-pub use engine::{
-    Engine, InstantQuery, MatrixSeries, QueryOutput, QueryStats, QueryValue, RangeQuery,
-};
+pub use engine::{Admitted, Engine, InstantQuery, RangeQuery};
 pub use error::{Error, ErrorClass};
 pub use histogram::{Bucket, FloatHistogram};
 pub use histogram_note::{HistogramNote, Operation};
-pub use limits::Pass;
 pub use metrics::QueryMetrics;
+pub use output::{MatrixSeries, QueryOutput, QueryStats, QueryValue};
+pub use profile::OperatorStats;
 pub use settings::QuerySettings;
 pub use value::SampleValue;

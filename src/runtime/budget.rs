@@ -93,7 +93,7 @@ pub enum BudgetError {
     },
     /// Memory that it shares with others.
     #[error(
-        "all queries that are answered here for peers together need more than {limit} bytes of memory: try again, or raise memory_limit"
+        "all queries that are answered here together need more than {limit} bytes of memory: try again, or raise memory_limit"
     )]
     Shared {
         /// The limit.

@@ -11,6 +11,7 @@ mod clock;
 mod entropy;
 mod machine;
 mod pool;
+mod register;
 mod rules;
 mod setting;
 mod tasks;
@@ -30,6 +31,7 @@ pub use machine::{
     outward_address, page_bytes, resident_memory, threads, written_bytes,
 };
 pub use pool::{Pool, PoolError};
+pub use register::{Register, Registered, Underway};
 pub use rules::{Rule, holds};
 pub use setting::{
     ByteSize, KeyReference, RawValue, Section, Setting, parse_duration_ms, show_duration,

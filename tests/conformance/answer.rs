@@ -204,12 +204,6 @@ impl Answer {
     /// Without what an operator between vectors has to say beyond what another answer says: of all
     /// that there is at one step Prometheus tells one thing, and which one is chance.
     pub fn like(mut self, other: &Self) -> Self {
-        if let (Self::Failure { text, .. }, Self::Failure { text: theirs, .. }) = (&mut self, other)
-            && text.contains("modifier can only be used with")
-        {
-            // It is seen before any operand is evaluated, whose failure is told there.
-            text.clone_from(theirs);
-        }
         if let (
             Self::Result {
                 warnings, infos, ..

@@ -33,6 +33,7 @@ mod prometheus;
 mod published;
 mod queries;
 #[path = "../conformance/random_data.rs"]
+#[allow(clippy::too_many_lines, reason = "a list of series")]
 mod random_data;
 #[path = "../conformance/random_native.rs"]
 mod random_native;

@@ -271,6 +271,15 @@ fn refusals(url: &str) {
     }
 }
 
+/// The names of what was written; what was made of custom buckets has others.
+fn names(data: &[Series]) -> Vec<&str> {
+    data.iter()
+        .flat_map(|(labels, _)| labels)
+        .filter(|(name, _)| name == "__name__")
+        .map(|(_, value)| value.as_str())
+        .collect()
+}
+
 /// The newest values in another store that federates, against those of the one written to.
 fn federates(
     cairn: &Cairn,
@@ -331,7 +340,6 @@ fn federates(
             let mut got = instant(&parent.url(), expression, end).json()["data"].clone();
             got = of_interest(&got, data);
             let before = got["result"].as_array().unwrap().len();
-            // What was made of custom buckets.
             let names: Vec<&str> = data
                 .iter()
                 .flat_map(|(labels, _)| labels)

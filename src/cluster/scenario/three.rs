@@ -20,9 +20,10 @@ use crate::cluster::discovery::{DiscoveryKind, DiscoverySettings, KindSettings, 
 use crate::cluster::member::LocalMember;
 use crate::cluster::merging::Pace;
 use crate::cluster::opening::MemberSettings;
+use crate::cluster::queries::CancelQueries;
 use crate::cluster::settings::PeerSettings;
 use crate::model::{
-    BlockEntry, LabelSet, Level, RingArc, Samples, TimeRange, TimestampMs, WINDOW_MS,
+    BlockEntry, LabelSet, Level, RingArc, Samples, TenantId, TimeRange, TimestampMs, WINDOW_MS,
 };
 use crate::runtime::{CancelToken, Clock, SeededChance, SystemClock, pause};
 use crate::source::{Selection, Source};
@@ -209,11 +210,53 @@ impl Three {
     }
 }
 
+fn any_member_sees_and_ends_the_queries_of_all(three: &Three) {
+    let tenants = ["team-a", "team-b"].map(|name| TenantId::new(name).unwrap());
+    let tokens: Vec<CancelToken> = (0..3).map(|_| CancelToken::new()).collect();
+    let owners = tenants.iter().cycle();
+    let entered: Vec<_> = three
+        .members
+        .iter()
+        .zip(owners.zip(&tokens))
+        .map(|(member, (tenant, token))| {
+            let budget = context().budget;
+            member
+                .queries()
+                .register()
+                .enter(tenant, "up", token, &budget)
+        })
+        .collect();
+    let running = |cancel: Option<&CancelQueries>| -> usize {
+        let nodes = three.members[1].queries().everywhere(cancel);
+        assert_eq!(nodes.len(), 3);
+        let counts = nodes.iter().map(|node| match cancel {
+            Some(_) => node.cancelled,
+            None => node.running.as_ref().map_or(0, Vec::len),
+        });
+        counts.sum()
+    };
+    eventually("all three are listed", || running(None) == 3);
+    let mut cancel = CancelQueries {
+        tenant: Some(tenants[0].clone()),
+        ..CancelQueries::default()
+    };
+    // The first and the third are this tenant's, the second is not.
+    eventually("two are called off", || running(Some(&cancel)) == 2);
+    let ended = || tokens.iter().map(|token| token.check().is_err());
+    assert!(ended().eq([true, false, true]));
+    cancel.tenant = None;
+    eventually("all are called off", || running(Some(&cancel)) == 3);
+    assert!(ended().all(|ended| ended));
+    drop(entered);
+    assert_eq!(running(None), 0);
+}
+
 /// Would catch a merge that only its maker applies, one that two make, a member that reads inputs
 /// and output together or neither, and a file that is not the others' to the byte.
 #[test]
 fn three_members_merge_by_turns_and_hold_the_same_files() {
     let three = Three::open();
+    any_member_sees_and_ends_the_queries_of_all(&three);
     for window in 0..4i64 {
         let start = DAY + window * WINDOW_MS;
         three.clock.set(start + WINDOW_MS);

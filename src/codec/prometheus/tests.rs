@@ -2,6 +2,13 @@
 //! place, a chunk that goes on over a reset, a sample that is lost between two chunks. That a real
 //! Prometheus reads them too is shown by `tests/e2e`.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::too_many_lines,
+    reason = "a reader that is meant to be obvious, of numbers that were just written"
+)]
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -8,6 +8,7 @@ pub(super) mod empty;
 pub(super) mod federate;
 pub(super) mod metadata;
 pub(super) mod plain_call;
+pub(super) mod queries;
 pub(super) mod query;
 pub(super) mod remote_read;
 pub(super) mod series;

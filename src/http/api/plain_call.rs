@@ -6,8 +6,9 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use http_body_util::{BodyExt, Limited};
 
-use crate::query::Pass;
+use crate::query::Admitted;
 use crate::runtime::CancelToken;
+use crate::source::ReadContext;
 
 use super::super::params::Params;
 use super::super::reply::{ApiError, Kind};
@@ -34,8 +35,12 @@ pub(super) fn open(state: State, request: Request) -> Result<(Call, Body), ApiEr
 }
 
 /// A place among the queries that run.
-pub(super) fn admit(call: &Call) -> Result<Pass<'_>, ApiError> {
-    Ok(call.state.engine.admit(&call.cancel)?)
+pub(super) fn admit<'a>(
+    call: &'a Call,
+    what: &str,
+    context: &ReadContext,
+) -> Result<Admitted<'a>, ApiError> {
+    Ok(call.state.engine.admit(&call.tenant, what, context)?)
 }
 
 /// Reads a whole body within bounds of size and time.

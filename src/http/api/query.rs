@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::query::{
-    Error, ErrorClass, FloatHistogram, InstantQuery, MatrixSeries, QueryOutput, QueryStats,
-    QueryValue, RangeQuery, SampleValue, Severity,
+    Error, ErrorClass, FloatHistogram, InstantQuery, MatrixSeries, OperatorStats, QueryOutput,
+    QueryStats, QueryValue, RangeQuery, SampleValue, Severity,
 };
 
 use super::super::answer::{Remarks, Sink};
@@ -27,7 +27,8 @@ pub(in super::super) fn instant(call: &Call, sink: &mut Sink) -> Answered {
         text: params.get("query").to_owned(),
     };
     let engine = &call.state.engine;
-    let output = engine.instant(call.state.source.as_ref(), &query, &call.context())?;
+    let source = call.state.source.as_ref();
+    let output = engine.instant_with(source, &query, &call.context(), profiled(call))?;
     respond(call, sink, output)
 }
 
@@ -61,8 +62,14 @@ pub(in super::super) fn range(call: &Call, sink: &mut Sink) -> Answered {
         limit,
     };
     let engine = &call.state.engine;
-    let output = engine.range(call.state.source.as_ref(), &query, &call.context())?;
+    let source = call.state.source.as_ref();
+    let output = engine.range_with(source, &query, &call.context(), profiled(call))?;
     respond(call, sink, output)
+}
+
+/// Whether it is wanted what each operator does.
+fn profiled(call: &Call) -> bool {
+    call.params.get("stats") == "all"
 }
 
 fn lookback(call: &Call) -> Result<Option<Duration>, ApiError> {
@@ -122,7 +129,7 @@ fn respond(call: &Call, sink: &mut Sink, output: QueryOutput) -> Answered {
     if !stats.is_empty() {
         out.push(b',');
         json::key(out, "stats");
-        write_stats(out, &output.stats);
+        write_stats(out, &output.stats, &output.operators);
     }
     out.push(b'}');
     Ok(remarks)
@@ -232,7 +239,7 @@ fn write_histogram(out: &mut Vec<u8>, at: i64, histogram: &FloatHistogram) {
     out.push(b']');
 }
 
-fn write_stats(out: &mut Vec<u8>, stats: &QueryStats) {
+fn write_stats(out: &mut Vec<u8>, stats: &QueryStats, operators: &[OperatorStats]) {
     let mut fields = Fields::new(out);
     let mut timings = Fields::new(fields.field("timings"));
     for (name, took) in [
@@ -255,5 +262,23 @@ fn write_stats(out: &mut Vec<u8>, stats: &QueryStats) {
     let mut bucket = Fields::new(fields.field("bucket"));
     bucket.number("bytesRead", stats.bucket_bytes);
     bucket.end();
+    if !operators.is_empty() {
+        json::list(fields.field("operators"), operators, write_operator);
+    }
+    fields.end();
+}
+
+/// Not Prometheus': one operator, after the one above it.
+fn write_operator(out: &mut Vec<u8>, operator: &OperatorStats) {
+    let mut fields = Fields::new(out);
+    fields.text("operator", &operator.what);
+    fields.number("depth", operator.depth as u64);
+    fields.number("series", operator.series);
+    fields.number("samples", operator.samples);
+    fields.number("bytes", operator.bytes);
+    for (name, took) in [("time", operator.time), ("ownTime", operator.own_time)] {
+        let seconds = format!("{:.9}", took.as_secs_f64());
+        fields.field(name).extend_from_slice(seconds.as_bytes());
+    }
     fields.end();
 }

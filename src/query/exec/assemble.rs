@@ -11,9 +11,10 @@ use crate::query::value::{Steps, ValueType};
 
 use super::aggregate::Fold;
 use super::arithmetic::{Pairing, Scalars, WithScalar};
-use super::constant::{Empty, Formula, Negate, Once, Scalar};
+use super::constant::{Empty, Formula, Negate, Once, Refuse, Scalar};
 use super::join::Join;
 use super::labels::{Distinct, LabelKey};
+use super::measured::Measured;
 use super::operator::{Habits, Input, Run};
 use super::output::{Raw, collect};
 use super::pick::Pick;
@@ -32,7 +33,12 @@ pub(in crate::query) fn assemble(
     steps: Steps,
     habits: Habits,
 ) -> Result<Input, Error> {
-    Assembly { steps, habits }.input(node)
+    Assembly {
+        steps,
+        habits,
+        level: 0,
+    }
+    .input(node)
 }
 
 /// What all nodes at the same steps need.
@@ -42,10 +48,27 @@ pub(super) struct Assembly {
     pub(super) steps: Steps,
     /// What is switched on.
     pub(super) habits: Habits,
+    /// How many operators are above.
+    pub(super) level: usize,
 }
+
+/// Operators below so many others are not watched: each is a call more on the stack.
+const WATCHED_LEVELS: usize = 100;
 
 impl Assembly {
     pub(super) fn input(self, node: &Node) -> Result<Input, Error> {
+        let below = Self {
+            level: self.level + 1,
+            ..self
+        };
+        let input = below.operator(node)?;
+        if self.habits.profiled && self.level < WATCHED_LEVELS {
+            return Ok(Box::new(Measured::new(input, node.describe())));
+        }
+        Ok(input)
+    }
+
+    fn operator(self, node: &Node) -> Result<Input, Error> {
         Ok(match &node.kind {
             NodeKind::Number(number) => Box::new(Scalar::new(Formula::Number(*number), self.steps)),
             NodeKind::Text(_) => Box::new(Empty),
@@ -68,6 +91,7 @@ impl Assembly {
                     count: self.steps.count,
                 })
             }
+            NodeKind::Plus(inner) => self.operator(inner)?,
             NodeKind::Negate(inner) => Box::new(Negate {
                 input: self.input(inner)?,
                 distinct: self.distinct(inner),
@@ -183,10 +207,9 @@ impl Assembly {
         let hints = matches!(call.function.name, "sum_over_time" | "avg_over_time");
         let (windows, source, stored) = self.range_of(range, hints)?;
         if !call.function.reach.contains(&windows.reach) {
-            return Err(Error::Execution(wrong_reach(
-                windows.reach,
-                call.function.name,
-            )));
+            // Not before it is its turn: what is evaluated earlier may fail as well.
+            let message = wrong_reach(windows.reach, call.function.name);
+            return Ok(Box::new(Refuse(message)));
         }
         Ok(Box::new(Range::new(RangeCall {
             name: call.function.name,
@@ -242,7 +265,7 @@ impl Assembly {
         let Some(steps) = subquery.steps(&self.steps) else {
             return Ok(Box::new(Nothing));
         };
-        let input = assemble(&subquery.expr, steps, self.habits)?;
+        let input = Self { steps, ..self }.input(&subquery.expr)?;
         let pieces = subquery.expr.may_split();
         Ok(Box::new(Computed::new(input, steps, pieces)))
     }
@@ -285,6 +308,7 @@ pub(in crate::query) fn raw_samples(
     let assembly = Assembly {
         steps: Steps::instant(at),
         habits: run.habits,
+        level: 0,
     };
     let (windows, source, stored) = assembly.range_of(node, true)?;
     collect(windows, source, stored, run)

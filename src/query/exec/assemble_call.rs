@@ -2,7 +2,8 @@
 
 use crate::query::error::Error;
 use crate::query::function::{Evaluate, LabelJoin, LabelReplace, Special};
-use crate::query::plan::{CallNode, Moment, Node, NodeKind};
+use crate::query::plan::{CallNode, Moment, Node, NodeKind, Selector};
+use crate::query::syntax::Edges;
 use crate::query::value::ValueType;
 
 use super::absent::{Absent, AbsentOverTime, absent_labels};
@@ -210,7 +211,7 @@ impl Assembly {
         let NodeKind::Instant(selector) = &arg.kind else {
             return self.map(call, Change::StepTime);
         };
-        let scan = Scan::new(selector.clone(), self.steps, Wanted::Timestamp);
+        let scan = Scan::new(unsmoothed(selector), self.steps, Wanted::Timestamp);
         Ok(Box::new(Nameless {
             vector: Box::new(scan),
             distinct: self.distinct(arg),
@@ -227,10 +228,18 @@ impl Assembly {
                 }));
             }
         };
-        let scan = Scan::new(selector.clone(), self.steps, Wanted::Start);
+        let scan = Scan::new(unsmoothed(selector), self.steps, Wanted::Start);
         Ok(Box::new(Nameless {
             vector: Box::new(scan),
             distinct: self.distinct(arg),
         }))
+    }
+}
+
+/// Times are those of samples that there are.
+fn unsmoothed(selector: &Selector) -> Selector {
+    Selector {
+        edges: Edges::Plain,
+        ..selector.clone()
     }
 }

@@ -21,6 +21,15 @@ pub(super) enum Formula {
     Scalars(fn(&[f64]) -> f64, Vec<Input>),
 }
 
+/// What cannot be evaluated, whatever the data are.
+pub(super) struct Refuse(pub(super) String);
+
+impl Operator for Refuse {
+    fn next(&mut self, _: &Run<'_>) -> Result<Option<StepSeries>, Error> {
+        Err(Error::Execution(self.0.clone()))
+    }
+}
+
 /// A scalar, or with `vector()` the same as a vector.
 pub(super) struct Scalar {
     formula: Formula,

@@ -15,6 +15,7 @@ mod histogram;
 mod info;
 mod join;
 mod labels;
+mod measured;
 mod mixed;
 mod neighbours;
 mod operator;

@@ -6,10 +6,14 @@
 //! for one step are an error of the operator that would make them.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use crate::model::{Matcher, TenantId, TimeRange};
 use crate::query::annotations::{Annotations, Note, Notes};
 use crate::query::error::{Error, ErrorClass};
+use crate::query::lanes::Turn;
+use crate::query::plan::matchers_text;
+use crate::query::profile::{Counted, Profile};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 use crate::runtime::Reservation;
 use crate::source::{ReadContext, Selection, SeriesStream, Source};
@@ -37,6 +41,8 @@ pub(in crate::query) struct Habits {
     pub(in crate::query) type_and_unit: bool,
     /// Start timestamps take part.
     pub(in crate::query) start_timestamps: bool,
+    /// What each operator does is kept.
+    pub(in crate::query) profiled: bool,
 }
 
 /// The execution of one query.
@@ -50,6 +56,8 @@ pub(in crate::query) struct Run<'a> {
     touched: Cell<u64>,
     fresh: Cell<u64>,
     spare: RefCell<Vec<Vec<f64>>>,
+    profile: Option<Arc<Profile>>,
+    turn: Option<&'a Turn<'a>>,
 }
 
 impl<'a> Run<'a> {
@@ -69,7 +77,27 @@ impl<'a> Run<'a> {
             touched: Cell::new(0),
             fresh: Cell::new(0),
             spare: RefCell::default(),
+            profile: None,
+            turn: None,
         }
+    }
+
+    /// Waits when it is another's turn.
+    pub(in crate::query) fn in_turn(mut self, turn: &'a Turn<'a>) -> Self {
+        self.turn = Some(turn);
+        self
+    }
+
+    /// Keeps what each operator does.
+    pub(in crate::query) fn with_profile(mut self, profile: Option<Arc<Profile>>) -> Self {
+        self.habits.profiled = profile.is_some();
+        self.profile = profile;
+        self
+    }
+
+    /// Where it is kept what operators do, if anybody wants to know.
+    pub(super) fn profile(&self) -> Option<&Profile> {
+        self.profile.as_deref()
     }
 
     /// Series and samples from storage.
@@ -84,15 +112,23 @@ impl<'a> Run<'a> {
             matchers: matchers.to_vec(),
             range,
         };
-        Ok(self.source.select(&selection, self.read)?)
+        let open = || self.source.select(&selection, self.read);
+        Ok(match &self.profile {
+            Some(profile) => {
+                let what = format!("read {}", matchers_text(matchers));
+                Counted::open(profile, &what, open)?
+            }
+            None => open()?,
+        })
     }
 
     /// To be asked once a series and every few thousand steps.
     pub(super) fn check(&self) -> Result<(), Error> {
-        self.read
-            .cancel
+        let cancel = &self.read.cancel;
+        cancel
             .check()
-            .map_err(|why| Error::stopped(why, "expression evaluation"))
+            .map_err(|why| Error::stopped(why, "expression evaluation"))?;
+        self.turn.map_or(Ok(()), |turn| turn.look(cancel))
     }
 
     /// Takes nothing yet, to be grown.

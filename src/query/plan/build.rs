@@ -117,7 +117,9 @@ impl Builder {
                     let kind = NodeKind::Negate(Box::new(inner.node));
                     Part::new(kind, expr.span, invariant, wrap)
                 } else {
-                    inner
+                    let (invariant, wrap) = (inner.invariant, inner.wrap);
+                    let kind = NodeKind::Plus(Box::new(inner.node));
+                    Part::new(kind, expr.span, invariant, wrap)
                 }
             }
             ExprKind::Binary(binary) => self.binary(binary, expr.span)?,

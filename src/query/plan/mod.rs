@@ -4,9 +4,11 @@
 //! Knows the query's times but no data.
 
 mod build;
+mod explain;
 mod node;
 
 pub(super) use build::plan;
+pub(super) use explain::matchers_text;
 pub(super) use node::{
     AggregateNode, BinaryNode, CallNode, Moment, Node, NodeKind, RangeInput, Selector, SubqueryNode,
 };

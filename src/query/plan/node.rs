@@ -29,6 +29,9 @@ pub(in crate::query) enum NodeKind {
     Once(Box<Node>),
     /// The sign changed.
     Negate(Box<Node>),
+    /// A plus sign before something: it changes nothing, but what is remarked about an argument
+    /// begins there, and `timestamp` no longer sees a selector.
+    Plus(Box<Node>),
     /// Two operands.
     Binary(Box<BinaryNode>),
     /// Series gathered into groups.
@@ -192,7 +195,9 @@ impl Node {
             NodeKind::Text(_) => ValueType::String,
             NodeKind::Instant(_) | NodeKind::Aggregate(_) => ValueType::Vector,
             NodeKind::Range(_) => ValueType::Matrix,
-            NodeKind::Once(inner) | NodeKind::Negate(inner) => inner.value_type(),
+            NodeKind::Once(inner) | NodeKind::Negate(inner) | NodeKind::Plus(inner) => {
+                inner.value_type()
+            }
             NodeKind::Binary(binary) => {
                 match (binary.left.value_type(), binary.right.value_type()) {
                     (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
@@ -220,7 +225,9 @@ impl Node {
                     },
                 })
             }
-            NodeKind::Once(inner) | NodeKind::Negate(inner) => inner.first_moment(),
+            NodeKind::Once(inner) | NodeKind::Negate(inner) | NodeKind::Plus(inner) => {
+                inner.first_moment()
+            }
             NodeKind::Binary(binary) => {
                 let left = binary.left.first_moment();
                 left.or_else(|| binary.right.first_moment())
@@ -241,7 +248,9 @@ impl Node {
             NodeKind::Instant(selector) => !selector.has_one_name(),
             NodeKind::Range(RangeInput::Stored { selector, .. }) => !selector.has_one_name(),
             NodeKind::Range(RangeInput::Computed(subquery)) => subquery.expr.may_mix_names(),
-            NodeKind::Once(inner) | NodeKind::Negate(inner) => inner.may_mix_names(),
+            NodeKind::Once(inner) | NodeKind::Negate(inner) | NodeKind::Plus(inner) => {
+                inner.may_mix_names()
+            }
             NodeKind::Binary(_) => true,
             NodeKind::Aggregate(aggregate) => match aggregate.op {
                 AggregateOp::Topk
@@ -267,7 +276,7 @@ impl Node {
             | NodeKind::Instant(_)
             | NodeKind::Range(RangeInput::Stored { .. }) => false,
             NodeKind::Range(RangeInput::Computed(subquery)) => subquery.expr.may_split(),
-            NodeKind::Once(inner) => inner.may_split(),
+            NodeKind::Once(inner) | NodeKind::Plus(inner) => inner.may_split(),
             NodeKind::Negate(inner) => inner.may_split() || inner.may_mix_names(),
             NodeKind::Binary(binary) => {
                 let vectors = binary.left.value_type() == ValueType::Vector
@@ -294,7 +303,9 @@ impl Node {
     /// Whether an instant query shows its series in the order in which they come.
     pub(in crate::query) fn keeps_order(&self) -> bool {
         match &self.kind {
-            NodeKind::Once(inner) | NodeKind::Negate(inner) => inner.keeps_order(),
+            NodeKind::Once(inner) | NodeKind::Negate(inner) | NodeKind::Plus(inner) => {
+                inner.keeps_order()
+            }
             NodeKind::Binary(binary) => match binary.matching.cardinality {
                 Cardinality::OneToMany => binary.right.keeps_order(),
                 _ => binary.left.keeps_order() || binary.right.keeps_order(),

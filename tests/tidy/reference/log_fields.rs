@@ -43,6 +43,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "leader",
         "the incarnation of the node that leads the control group",
     ),
+    (
+        "memory_bytes",
+        "the most memory that a query held, in bytes",
+    ),
     ("min_free", "bytes below which writes are refused"),
     ("objects", "how many objects of the bucket it is about"),
     ("offset", "a position in a file, in bytes"),
@@ -50,6 +54,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("partition", "the arc of the ring that a partition is"),
     ("peer", "another node, by its name, incarnation or address"),
     ("peers", "how many peers"),
+    (
+        "plan",
+        "what a query is made of: each part after the one above it, deeper ones behind more `>`",
+    ),
+    ("query", "a PromQL expression, cut when it is long"),
     (
         "reason",
         "what is missing, or why something was refused, in words",
@@ -67,10 +76,16 @@ const MEANINGS: &[(&str, &str)] = &[
         "start",
         "the beginning of a range of time, in milliseconds since 1970",
     ),
+    ("steps", "at how many times a query is evaluated"),
+    ("tenant", "whose data it is about"),
     ("thread", "the name of a thread"),
     ("took_ms", "how long it took, in milliseconds"),
     ("version", "the version of the program"),
     ("voters", "how many nodes vote in the control group"),
+    (
+        "waited_ms",
+        "how long it waited for its turn, in milliseconds",
+    ),
     ("why", "why a range was due for sealing"),
 ];
 

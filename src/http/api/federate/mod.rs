@@ -54,8 +54,8 @@ fn respond(call: &Call, format: Format, sink: &mut Sink) -> Answered {
         .map(syntax::parse_selector)
         .collect::<Result<_, _>>()
         .map_err(ApiError::bad_data)?;
-    let _pass = admit(call)?;
     let context = call.context();
+    let _admitted = admit(call, "federation", &context)?;
     let budget = |error| ApiError::from(SourceError::Budget(error));
     let mut held = context.budget.reserve(0, 0).map_err(budget)?;
     let now = call.state.clock.now();

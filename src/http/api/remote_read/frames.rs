@@ -10,7 +10,7 @@ use crate::codec::prometheus::{Chunk, chunks};
 use crate::codec::protobuf::Message;
 use crate::codec::varint::put_len;
 use crate::model::{LabelSet, Samples};
-use crate::source::SourceError;
+use crate::source::{ReadContext, SourceError};
 
 use super::super::super::answer::{Form, Sink};
 use super::super::super::reply::ApiError;
@@ -26,13 +26,17 @@ pub(super) const FORM: Form = form(
 /// Chunks of so many bytes are in one frame, as in Prometheus.
 const FRAME_BYTES: usize = 1 << 20;
 
-pub(super) fn write(call: &Call, queries: &[ReadQuery], sink: &mut Sink) -> Result<(), ApiError> {
-    let context = call.context();
+pub(super) fn write(
+    call: &Call,
+    queries: &[ReadQuery],
+    context: &ReadContext,
+    sink: &mut Sink,
+) -> Result<(), ApiError> {
     let budget = |error| ApiError::from(SourceError::Budget(error));
     for (index, query) in (0..).zip(queries) {
         let mut held = context.budget.reserve(0, 0).map_err(budget)?;
         let mut all: Vec<(LabelSet, Vec<u8>)> = Vec::new();
-        each_series(call, query, &context, |labels, samples| {
+        each_series(call, query, context, |labels, samples| {
             let decoded = samples.len() as u64;
             let _decoded = context
                 .budget

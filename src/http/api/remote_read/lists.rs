@@ -3,7 +3,7 @@
 
 use crate::codec::protobuf::Message;
 use crate::model::{Buckets, Histogram, LabelSet, ResetHint, Samples, Span};
-use crate::source::SourceError;
+use crate::source::{ReadContext, SourceError};
 
 use super::super::super::answer::{Form, Sink};
 use super::super::super::reply::{ApiError, Kind};
@@ -15,15 +15,19 @@ pub(super) const FORM: Form = form("application/x-protobuf", Some("snappy"));
 /// A sample's tags, its value and its time, at the most.
 const SAMPLE_BYTES: usize = 22;
 
-pub(super) fn write(call: &Call, queries: &[ReadQuery], sink: &mut Sink) -> Result<(), ApiError> {
-    let context = call.context();
+pub(super) fn write(
+    call: &Call,
+    queries: &[ReadQuery],
+    context: &ReadContext,
+    sink: &mut Sink,
+) -> Result<(), ApiError> {
     let budget = |error| ApiError::from(SourceError::Budget(error));
     let mut held = context.budget.reserve(0, 0).map_err(budget)?;
     let mut whole = Vec::new();
     let mut response = Message::new(&mut whole);
     for query in queries {
         response.message(1, |result| {
-            each_series(call, query, &context, |labels, samples| {
+            each_series(call, query, context, |labels, samples| {
                 let numbers: usize = samples.histograms.iter().map(|(_, one)| weight(one)).sum();
                 let bytes = labels.text_len() * 2 + samples.len() * SAMPLE_BYTES + numbers * 10;
                 held.grow(bytes as u64, samples.len() as u64)

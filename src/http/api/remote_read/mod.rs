@@ -52,11 +52,12 @@ async fn prepare(state: State, request: Request) -> Result<(Call, ReadRequest), 
 }
 
 fn respond(call: &Call, asked: &ReadRequest, sink: &mut Sink) -> Answered {
-    let _pass = admit(call)?;
+    let context = call.context();
+    let _admitted = admit(call, &asked.describe(), &context)?;
     if asked.streamed {
-        frames::write(call, &asked.queries, sink)?;
+        frames::write(call, &asked.queries, &context, sink)?;
     } else {
-        lists::write(call, &asked.queries, sink)?;
+        lists::write(call, &asked.queries, &context, sink)?;
     }
     Ok(Remarks::default())
 }
@@ -78,7 +79,6 @@ fn each_series(
         let Some(labels) = stream.next(&mut samples)? else {
             return Ok(());
         };
-        context.budget.count_read(samples.len() as u64);
         each(labels, &samples)?;
     }
 }

@@ -54,6 +54,20 @@ impl ReadRequest {
         Self::parse(&message)
     }
 
+    /// For a person.
+    pub(super) fn describe(&self) -> String {
+        let queries = self.queries.iter().map(|query| {
+            let matchers: Vec<String> = query
+                .matchers
+                .iter()
+                .map(|one| format!("{}{}{:?}", one.name(), one.op().symbol(), one.value()))
+                .collect();
+            format!("{{{}}}", matchers.join(","))
+        });
+        let queries: Vec<String> = queries.collect();
+        format!("remote read of {}", queries.join(" and "))
+    }
+
     fn parse(message: &[u8]) -> Result<Self, String> {
         let mut queries = Vec::new();
         let mut accepted = None;
@@ -209,14 +223,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_asked_is_refused_for_what_it_is() {
+        let asking = |matchers: usize| {
+            move |query: &mut Message<'_>| {
+                (0..matchers).for_each(|_| query.message(3, |one| one.bytes(2, b"a")));
+            }
+        };
         let many = |queries: usize, matchers: usize| {
-            compressed(|request| {
-                for _ in 0..queries {
-                    request.message(1, |query| {
-                        (0..matchers).for_each(|_| query.message(3, |one| one.bytes(2, b"a")));
-                    });
-                }
-            })
+            let write = |request: &mut Message<'_>| {
+                (0..queries).for_each(|_| request.message(1, asking(matchers)));
+            };
+            compressed(write)
         };
         for (body, want) in [
             (b"\xff\xff".to_vec(), "no snappy block"),

@@ -1,0 +1,106 @@
+//! `cairn queries`: what runs on all nodes, and calling it off.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::{Node, list, text};
+use super::{conclude, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  cairn queries                     what runs now, on all nodes
+  cairn queries --cancel board-1/7  call one off, as it is listed
+  cairn queries --cancel all        call off every one";
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Characters of a query in the table.
+const QUERY_CHARS: usize = 120;
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Queries {
+    /// Any node of the cluster.
+    #[arg(
+        long,
+        env = "CAIRN_URL",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:9009"
+    )]
+    url: String,
+    /// Whose queries (X-Scope-OrgID), where tenancy is on.
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Call one off by its id, or all.
+    #[arg(long, value_name = "ID")]
+    cancel: Option<String>,
+    /// Print the answer as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Queries {
+    pub(super) fn run(&self) -> ExitCode {
+        conclude(self.answer())
+    }
+
+    fn answer(&self) -> Result<String, String> {
+        let node = Node::new(&self.url, self.tenant.as_deref(), TIMEOUT);
+        let answer = match &self.cancel {
+            Some(id) => node.ask("admin/queries/cancel", &[("id", id)])?,
+            None => node.ask("status/queries", &[])?,
+        };
+        answer.complain();
+        if self.json {
+            return Ok(answer.data.to_string());
+        }
+        if self.cancel.is_some() {
+            let cancelled = text(&answer.data, "cancelled");
+            return Ok(format!("{cancelled} called off"));
+        }
+        Ok(show(&answer.data))
+    }
+}
+
+fn show(data: &Value) -> String {
+    let rows: Vec<Vec<String>> = list(data, "queries")
+        .iter()
+        .map(|query| {
+            let waiting = query.get("waiting").and_then(Value::as_bool) == Some(true);
+            let expression: String = text(query, "query").chars().take(QUERY_CHARS).collect();
+            vec![
+                text(query, "id"),
+                if waiting { "waits" } else { "runs" }.to_owned(),
+                text(query, "seconds"),
+                text(query, "samples"),
+                text(query, "peakMemoryBytes"),
+                text(query, "tenant"),
+                expression.replace('\n', " "),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return "no query runs".to_owned();
+    }
+    let header = [
+        "ID", "STATE", "SECONDS", "SAMPLES", "BYTES", "TENANT", "QUERY",
+    ];
+    table::render(&header, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn queries_become_a_table() {
+        let data = serde_json::json!({"queries": [{"id": "board-1/7", "tenant": "a", "query": "up\n+ 1",
+            "waiting": true, "seconds": 1.5, "samples": 3, "peakMemoryBytes": 9}]});
+        assert_eq!(
+            super::show(&data).lines().last(),
+            Some("board-1/7  waits  1.5      3        9      a       up + 1")
+        );
+        assert_eq!(super::show(&serde_json::json!({})), "no query runs");
+    }
+}
