@@ -214,7 +214,10 @@ mod tests {
             let body = compressed(|request| kinds.iter().for_each(|kind| request.uint(2, *kind)));
             let got = ReadRequest::decode(&body, 1000).map(|asked| asked.streamed);
             assert_eq!(got.map_err(drop), want, "{kinds:?}");
-            let packed: Vec<u8> = kinds.iter().map(|kind| *kind as u8).collect();
+            let packed: Vec<u8> = kinds
+                .iter()
+                .map(|kind| u8::try_from(*kind).unwrap())
+                .collect();
             let body = compressed(|request| request.bytes(2, &packed));
             let got = ReadRequest::decode(&body, 1000).map(|asked| asked.streamed);
             assert_eq!(got.map_err(drop), want, "{kinds:?}");
