@@ -170,14 +170,15 @@ impl Families {
     /// Reads what stands behind `# `; a family that is complete because another begins is given.
     fn take(&mut self, comment: &[u8]) -> Result<Option<Item>, String> {
         let comment = std::str::from_utf8(comment).map_err(|_| "the line is not UTF-8")?;
-        let mut words = comment.splitn(3, ' ');
-        let (word, name, rest) = (words.next(), words.next(), words.next().unwrap_or(""));
-        let (Some(word), Some(name)) = (word, name) else {
+        let Some((word, behind)) = comment.split_once(' ') else {
             return Err("a comment that is neither HELP, TYPE, UNIT nor EOF".to_owned());
         };
-        let name = match name.strip_prefix('"') {
-            Some(quoted) => unescape(quoted.strip_suffix('"').unwrap_or(quoted))?,
-            None => name.to_owned(),
+        let (name, rest) = if behind.starts_with('"') {
+            let (name, rest) = quoted(behind)?;
+            (name, rest.strip_prefix(' ').unwrap_or(rest))
+        } else {
+            let (name, rest) = behind.split_once(' ').unwrap_or((behind, ""));
+            (name.to_owned(), rest)
         };
         let before = (self.name != name).then(|| self.tell()).flatten();
         if self.name != name {
@@ -398,6 +399,7 @@ http_requests_total{code="200",path="/a \"b\"}\\",} 1027 1700000000.123
 http_requests_total{code="200",path="/a \"b\"}\\",} 1028 1700000015.123 # {trace_id="x"} 0.5 1700000014
 http_requests_total{code="400"} 3 1700000000
 {"with.dots","also.dots"="1",plain="2"} +Inf -1.5
+# TYPE "a \"b\" c" gauge
 up NaN 0
 # EOF
 "#;
@@ -415,13 +417,14 @@ up NaN 0
             .iter()
             .map(|item| match item {
                 Item::Piece(piece) => format!("{} {:?}", piece.labels, piece.samples.timestamps),
-                other => panic!("{other:?}"),
+                Item::Family(name, metadata) => format!("{name}: {}", metadata.kind.name()),
             })
             .collect();
         let want = [
             r#"http_requests_total{code="200", path="/a \"b\"}\\"} [1700000000123, 1700000015123]"#,
             r#"http_requests_total{code="400"} [1700000000000]"#,
             r#"{"with.dots", "also.dots"="1", plain="2"} [-1500]"#,
+            "a \"b\" c: gauge",
             "up [0]",
         ];
         assert_eq!(shown, want);

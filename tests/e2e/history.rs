@@ -267,26 +267,18 @@ fn a_snapshot_of_a_running_prometheus_moves_in() {
     }
 }
 
-/// VictoriaMetrics' JSON lines, by way of a file and of standard input.
-fn victoria(folder: &Path) -> Result<(), &'static str> {
-    let victoria = VictoriaMetrics::start(folder)?;
-    let end = now_ms() / 1000 / DAY_S * DAY_S - 40 * DAY_S;
+/// Fills a VictoriaMetrics with three series of 5,000 samples, one of which ends, and exports them.
+fn lines_of(victoria: &VictoriaMetrics, end: i64) -> String {
     let mut all = Vec::new();
     for series in ["0", "1", "2"] {
         let points: Vec<(i64, f64)> = (0..5000)
             .map(|step| ((end - step * 60) * 1000, (step % 13) as f64 / 4.0))
             .rev()
             .collect();
-        all.push(remote_write::series(
-            &[
-                ("__name__", "moved"),
-                ("text", "a \"b\"\\ é"),
-                ("series", series),
-            ],
-            &points,
-        ));
+        let text = ("text", "a \"b\"\\ é");
+        let labels = [("__name__", "moved"), text, ("series", series)];
+        all.push(remote_write::series(&labels, &points));
     }
-    // The end of a series.
     all[2].samples[4999].value = f64::from_bits(0x7ff0_0000_0000_0002);
     let sent = send(&victoria.url(), &body(all)).unwrap();
     assert_eq!(sent.status, 204, "{}", sent.text());
@@ -295,18 +287,25 @@ fn victoria(folder: &Path) -> Result<(), &'static str> {
         victoria.url(),
         end - 10 * DAY_S
     );
-    let text = eventually("the export", Duration::from_secs(60), || {
+    eventually("the export", Duration::from_secs(60), || {
         let text = get(&address)?.text();
-        let samples = text.matches(':').count();
-        let lines = text.lines().count();
-        if lines >= 15 {
-            Ok(text)
-        } else {
-            Err(format!("{lines} lines, {samples}"))
+        let of_line = |line: &str| -> usize {
+            let line: Value = serde_json::from_str(line).unwrap_or_default();
+            line["timestamps"].as_array().map_or(0, Vec::len)
+        };
+        match text.lines().map(of_line).sum() {
+            15_000_usize => Ok(text),
+            some => Err(format!("{some} samples")),
         }
-    });
+    })
+}
+
+/// VictoriaMetrics' JSON lines in, and what both answer then.
+fn victoria(folder: &Path) -> Result<(), &'static str> {
+    let victoria = VictoriaMetrics::start(folder)?;
+    let end = now_ms() / 1000 / DAY_S * DAY_S - 40 * DAY_S;
     let file = folder.join("all.jsonl");
-    fs::write(&file, text).unwrap();
+    fs::write(&file, lines_of(&victoria, end)).unwrap();
     let cairn = Cairn::start(folder, &[]);
     let outcome = import(&cairn, &["victoriametrics", file.to_str().unwrap()]);
     assert_eq!(samples(&outcome), 15_000, "{outcome}");
@@ -322,46 +321,39 @@ fn victoria(folder: &Path) -> Result<(), &'static str> {
     let over_time = "sum(max_over_time(moved[1h])) by (series)";
     for query in ["moved", "sum(moved) by (series)", over_time] {
         for at in [end, end - 86_413, end - 200_000] {
-            let (want, got) = (
-                ask(&victoria.url(), query, at),
-                ask(&cairn.url(), query, at),
-            );
-            compare(&want, &got, 1e-12).unwrap_or_else(|error| panic!("{query} {at}: {error}"));
+            let want = ask(&victoria.url(), query, at);
+            compare(&want, &ask(&cairn.url(), query, at), 1e-12)
+                .unwrap_or_else(|error| panic!("{query} {at}: {error}"));
         }
     }
-    // And out again, into another VictoriaMetrics.
+    victoria_again(folder, &victoria, &cairn, end)
+}
+
+/// And out again, into another VictoriaMetrics.
+fn victoria_again(
+    folder: &Path,
+    victoria: &VictoriaMetrics,
+    cairn: &Cairn,
+    end: i64,
+) -> Result<(), &'static str> {
     let (other, lines) = (folder.join("other"), folder.join("out.jsonl"));
     fs::create_dir(&other).unwrap();
     let until = (end + 60).to_string();
-    let arguments = [
-        "victoriametrics",
-        lines.to_str().unwrap(),
-        "--match",
-        "moved",
-        "--end",
-        &until,
-    ];
+    let lines = lines.to_str().unwrap();
+    let selection = ["--match", "moved", "--end", &until];
+    let arguments = [&["victoriametrics", lines], &selection[..]].concat();
     assert_eq!(samples(&export(&cairn.url(), &arguments)), 15_000);
     let other = VictoriaMetrics::start(&other)?;
-    let sent = post(
-        &format!("{}/api/v1/import", other.url()),
-        &[],
-        &fs::read(&lines).unwrap(),
-    );
+    let import = format!("{}/api/v1/import", other.url());
+    let sent = post(&import, &[], &fs::read(lines).unwrap());
     assert_eq!(sent.unwrap().status, 204);
     // The end of a series is lost on the way: VictoriaMetrics passes over the null that it writes.
     let before = end - 60;
+    let counts = "sum(count_over_time(moved[4d])) by (series)";
     eventually("the same there", Duration::from_secs(60), || {
-        let queries = [
-            "sum(moved) by (series)",
-            "sum(count_over_time(moved[4d])) by (series)",
-        ];
-        for query in queries {
-            let (want, got) = (
-                ask(&victoria.url(), query, before),
-                ask(&other.url(), query, before),
-            );
-            compare(&want, &got, 1e-12)?;
+        for query in ["sum(moved) by (series)", counts] {
+            let want = ask(&victoria.url(), query, before);
+            compare(&want, &ask(&other.url(), query, before), 1e-12)?;
         }
         Ok(())
     });

@@ -264,102 +264,87 @@ fn moving() -> Result<(), String> {
     Ok(())
 }
 
-/// The page's commands that move history: a snapshot of a running Prometheus, and VictoriaMetrics'
-/// lines.
-fn moving_history() -> Result<(), String> {
+/// What an instant query gives, of anybody who speaks Prometheus' API.
+fn number(url: &str, query: &str) -> Result<f64, String> {
+    let form = [("query", query)];
+    let answer = super::servers::post_form(&format!("{url}/api/v1/query"), &form)?;
+    let text = answer.text();
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|_| text)?;
+    let value = json["data"]["result"][0]["value"][1].as_str();
+    value
+        .and_then(|text| text.parse().ok())
+        .ok_or(json.to_string())
+}
+
+/// A Prometheus with samples in its head, and a VictoriaMetrics with one sample: the places to move
+/// from, with the Prometheus' data directory.
+fn old_places(folder: &Path) -> Result<(Server, u16, Server, u16, String), String> {
     let prometheus = program("prometheus").ok_or("Debian's prometheus is not installed")?;
     let victoria =
         program("victoria-metrics").ok_or("Debian's victoria-metrics is not installed")?;
-    let commands = block(
-        &part("Moving from Prometheus, VictoriaMetrics or Mimir"),
-        "sh",
-    )
-    .concat();
-    let folder = tempfile::tempdir().unwrap();
-    let cairn = Cairn::start(folder.path(), &[]);
     let (old, older) = (free_port(), free_port());
-    let file = write(
-        folder.path(),
-        "prometheus.yml",
-        &format!(
-            "scrape_configs:\n  - job_name: own\n    scrape_interval: 1s\n    static_configs:\n      - targets: [\"127.0.0.1:{old}\"]\n"
-        ),
+    let config = format!(
+        "scrape_configs:\n  - job_name: own\n    scrape_interval: 1s\n    static_configs:\n      - targets: [\"127.0.0.1:{old}\"]\n"
     );
-    let data = folder.path().join("prometheus");
+    let file = write(folder, "prometheus.yml", &config);
+    let data = folder.join("prometheus").display().to_string();
     let mut command = Command::new(prometheus);
     command
         .arg(format!("--config.file={}", file.display()))
-        .arg(format!("--storage.tsdb.path={}", data.display()))
+        .arg(format!("--storage.tsdb.path={data}"))
         .arg("--web.enable-admin-api")
         .arg(format!("--web.listen-address=127.0.0.1:{old}"));
-    let _prometheus = Server::start("prometheus", command, folder.path());
+    let prometheus = Server::start("prometheus", command, folder);
     let mut command = Command::new(victoria);
     command
-        .arg(format!(
-            "-storageDataPath={}",
-            folder.path().join("vm").display()
-        ))
+        .arg(format!("-storageDataPath={}", folder.join("vm").display()))
         .arg(format!("-httpListenAddr=127.0.0.1:{older}"))
         .arg("-search.latencyOffset=1s");
-    let _victoria = Server::start("victoria", command, folder.path());
+    let victoria = Server::start("victoria", command, folder);
     let lines = format!("http://127.0.0.1:{older}/api/v1/import/prometheus");
-    eventually(
-        "a sample in VictoriaMetrics",
-        Duration::from_secs(60),
-        || {
-            let sent = super::servers::post(&lines, &[], b"moved_from_victoria 7\n")?;
-            (sent.status == 204).then_some(()).ok_or(sent.text())
-        },
-    );
-    let count = |url: &str, query: &str| -> Result<f64, String> {
-        let form = [("query", query)];
-        let answer = super::servers::post_form(&format!("{url}/api/v1/query"), &form)?;
-        let text = answer.text();
-        let json: serde_json::Value = serde_json::from_str(&text).map_err(|_| text)?;
-        let value = json["data"]["result"][0]["value"][1].as_str();
-        value
-            .and_then(|text| text.parse().ok())
-            .ok_or(json.to_string())
-    };
+    eventually("VictoriaMetrics takes it", Duration::from_secs(60), || {
+        let sent = super::servers::post(&lines, &[], b"moved_from_victoria 7\n")?;
+        (sent.status == 204).then_some(()).ok_or(sent.text())
+    });
     eventually("samples in Prometheus", Duration::from_secs(60), || {
-        let have = count(
-            &format!("http://127.0.0.1:{old}"),
-            "count_over_time(up[5m])",
-        )?;
+        let query = "count_over_time(up[5m])";
+        let have = number(&format!("http://127.0.0.1:{old}"), query)?;
         (have >= 2.0).then_some(()).ok_or(format!("{have}"))
     });
-    eventually(
-        "the sample can be asked for",
-        Duration::from_secs(60),
-        || {
-            count(
-                &format!("http://127.0.0.1:{older}"),
-                "count_over_time(moved_from_victoria[5m])",
-            )
-        },
-    );
-    let text = replaced(&commands, "old.lan:9090", &format!("127.0.0.1:{old}"));
-    let text = replaced(&text, "old.lan:8428", &format!("127.0.0.1:{older}"));
-    let text = replaced(
-        &text,
-        "cairn.lan:9009",
-        &format!("127.0.0.1:{}", cairn.port),
-    );
-    let text = replaced(&text, "/var/lib/prometheus", &data.display().to_string());
-    let text = replaced(&text, "<name>", "*");
-    let text = text.replace(
-        "cairn import",
-        &format!("{} import", Cairn::program().display()),
-    );
+    eventually("VictoriaMetrics gives it", Duration::from_secs(60), || {
+        let query = "count_over_time(moved_from_victoria[5m])";
+        number(&format!("http://127.0.0.1:{older}"), query)
+    });
+    Ok((prometheus, old, victoria, older, data))
+}
+
+/// The page's commands that move history: a snapshot of a running Prometheus, and VictoriaMetrics'
+/// lines.
+fn moving_history() -> Result<(), String> {
+    let heading = "Moving from Prometheus, VictoriaMetrics or Mimir";
+    let commands = block(&part(heading), "sh").concat();
+    let folder = tempfile::tempdir().unwrap();
+    let (_prometheus, old, _victoria, older, data) = old_places(folder.path())?;
+    let cairn = Cairn::start(folder.path(), &[]);
+    let mut text = commands;
+    for (shown, own) in [
+        ("old.lan:9090", format!("127.0.0.1:{old}")),
+        ("old.lan:8428", format!("127.0.0.1:{older}")),
+        ("cairn.lan:9009", format!("127.0.0.1:{}", cairn.port)),
+        ("/var/lib/prometheus", data),
+        ("<name>", "*".to_owned()),
+    ] {
+        text = replaced(&text, shown, &own);
+    }
+    let program = format!("{} import", Cairn::program().display());
     let mut command = Command::new("sh");
-    command.args(["-e", "-c", &text]);
+    command.args(["-e", "-c", &text.replace("cairn import", &program)]);
     Cairn::hide_test_variables(&mut command);
     succeed(&mut command);
-    assert_eq!(
-        count(&cairn.url(), "count_over_time(moved_from_victoria[5m])"),
-        Ok(1.0)
-    );
-    assert!(count(&cairn.url(), "count_over_time(up{job=\"own\"}[5m])").unwrap() >= 2.0);
+    let moved = number(&cairn.url(), "count_over_time(moved_from_victoria[10m])")?;
+    assert!((moved - 1.0).abs() < f64::EPSILON, "{moved}");
+    let scraped = number(&cairn.url(), "count_over_time(up{job=\"own\"}[10m])")?;
+    assert!(scraped >= 2.0, "{scraped}");
     Ok(())
 }
 
