@@ -44,8 +44,7 @@ use crate::runtime::{CancelToken, Throttle, boot_id, wait};
 use crate::source::Source;
 use crate::store::{Engine, Store, SyncMode, WriteLogSettings};
 
-/// The ring of a new control state is in force so soon after it is applied, at the latest; the
-/// leader looks at it as often.
+/// The ring of a new control state is in force so soon, and the leader looks at it so often.
 const RING_INTERVAL: Duration = Duration::from_millis(500);
 /// The catalog is looked at so often when nothing changes.
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
