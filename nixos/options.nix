@@ -232,9 +232,15 @@ with forms;
     Samples older than this are deleted, a block at a time. Unset: nothing is deleted by
     age.
   '';
+  retention.local = key duration "" ''
+    Where there is an archive: blocks older than this leave this node's disk once the archive
+    has them, and queries read them from there. Unset: they stay as long as
+    `retention.local_size` lets them.
+  '';
   retention.local_size = key size "" ''
-    When sealed blocks take more than this, the oldest are deleted. Unset: nothing is
-    deleted by size.
+    What sealed blocks may take of this node's disk. Where there is an archive, the oldest
+    leave the disk once the archive has them, and an eighth of this is for what queries
+    fetched from there; without one, the oldest are deleted. Unset: no bound.
   '';
   disk.min_free = key size "256MiB" ''
     With less than this free, writes are answered with 503 and the reason, until space is

@@ -64,7 +64,7 @@ fn list_json(blocks: &[OfflineBlock]) -> String {
             "id": entry.id.to_string(), "partition": block.arc.to_string(),
             "start": entry.range.start.0, "end": entry.range.end.0, "level": entry.level.0,
             "round": entry.round, "bytes": entry.size, "samples": entry.samples,
-            "file": block.path,
+            "file": block.path, "elsewhere": block.is_elsewhere(),
         })
     };
     json!({ "blocks": blocks.iter().map(one).collect::<Vec<_>>() }).to_string()
@@ -111,7 +111,7 @@ fn list(blocks: &[OfflineBlock]) -> String {
 fn inspect(blocks: &[&OfflineBlock], as_json: bool) -> Result<String, String> {
     let mut all: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     let (mut size, mut samples) = (0, 0);
-    for block in blocks {
+    for block in blocks.iter().filter(|block| !block.is_elsewhere()) {
         for Section { name, keys, bytes } in block.sections().map_err(|error| error.to_string())? {
             let sum = all.entry(name).or_default();
             *sum = (sum.0 + keys, sum.1 + bytes);

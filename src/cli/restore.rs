@@ -15,10 +15,10 @@ Examples:
   cairn restore --config /etc/cairn.toml        then `cairn serve` with the same file
   cairn restore --config /etc/cairn.toml --all --data-dir /srv/new
 
-The data directory must be empty, and the archive that of the cluster that was lost. Blocks stay in
-the bucket and queries read them there; with --all every one of them is fetched and checked now.
-Interrupted, the same command goes on where it was. For a cluster of several nodes run it on one of
-them, start that one first, then the others with empty directories.";
+The data directory must be empty, and the archive that of the cluster that was lost. Blocks stay
+in the bucket and queries read them there; with --all every one of them is fetched and checked
+now. Interrupted, the same command goes on where it was. For a cluster of several nodes run it on
+one of them, start that one first, then the others with empty directories.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -37,6 +37,8 @@ struct Report {
     bytes: u64,
     series: u64,
     samples: u64,
+    /// Blocks that are only in the bucket, and not looked at.
+    elsewhere: u64,
     faults: Vec<Value>,
 }
 
@@ -66,12 +68,17 @@ impl Verify {
 
 fn look(blocks: &[OfflineBlock]) -> Report {
     let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}  {msg}");
-    let bytes = blocks.iter().map(|block| block.entry.size).sum();
+    let here = blocks.iter().filter(|block| !block.is_elsewhere());
+    let bytes = here.map(|block| block.entry.size).sum();
     let bar =
         ProgressBar::new(bytes).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let mut report = Report::default();
     for block in blocks {
         bar.set_message(format!("partition {}", block.arc));
+        if block.is_elsewhere() {
+            report.elsewhere += 1;
+            continue;
+        }
         report.blocks += 1;
         match block.verify(&CancelToken::new()) {
             Ok(verified) => {
@@ -114,7 +121,7 @@ impl Report {
     fn json(&self) -> String {
         json!({
             "blocks": self.blocks, "bytes": self.bytes, "series": self.series,
-            "samples": self.samples, "faults": self.faults,
+            "samples": self.samples, "elsewhere": self.elsewhere, "faults": self.faults,
         })
         .to_string()
     }
@@ -129,6 +136,12 @@ impl Report {
             "{} blocks, {} bytes, {} series, {} samples: {end}",
             self.blocks, self.bytes, self.series, self.samples
         ));
+        if self.elsewhere > 0 {
+            lines.push(format!(
+                "{} more blocks are only in the bucket",
+                self.elsewhere
+            ));
+        }
         lines.join("\n")
     }
 }

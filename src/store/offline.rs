@@ -12,7 +12,7 @@ use super::block::{Section, Verified, sections, verify_block};
 use super::engine::{Engine, RocksEngine};
 use super::error::Error;
 use super::lock::DataDir;
-use crate::model::{BlockEntry, BlockId, RingArc};
+use crate::model::{BlockEntry, BlockId, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Chance};
 
 /// What the engine may keep in memory of blocks: nothing is read twice.
@@ -77,6 +77,12 @@ impl Offline {
 }
 
 impl OfflineBlock {
+    /// Whether its only home is the bucket: nothing of it is to be found here.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.path.is_none() && self.entry.uploaded != Uploaded::None
+    }
+
     /// Reads every byte of it.
     ///
     /// # Errors

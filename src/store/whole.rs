@@ -123,10 +123,8 @@ impl Store {
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
-        let tier = match tier {
-            Some(tier) => Some(Tier::open(tier, &parts.directory.path().join("cache"))?),
-            None => None,
-        };
+        let cache = parts.directory.path().join("cache");
+        let tier = tier.map(|tier| Tier::open(tier, &cache)).transpose()?;
         let files = parts.engine.block_files()?.into_iter();
         let here: BTreeSet<BlockId> = files.map(|file| file.id).collect();
         let homes = Homes {

@@ -281,7 +281,7 @@ pub(super) fn series_entry(bytes: &[u8]) {
     }
 }
 
-/// A table file as it is; and one with right checksums and footer around a data block (as long as
+/// A table file as it is, whole and by ranges; and one with right checksums and footer around a data block (as long as
 /// the first two bytes say) and an index block (the rest).
 pub(super) fn sst(bytes: &[u8]) {
     read_table(bytes.to_vec());
@@ -309,6 +309,8 @@ pub(super) fn sst(bytes: &[u8]) {
 
 /// Keys that come out of a scan rise, and can be got.
 fn read_table(file: Vec<u8>) {
+    // By ranges, as from a bucket: the same, or an error.
+    assert!(cairn::store::reread_object(&file));
     let Ok(table) = SstTable::open(Box::new(file)) else {
         return;
     };

@@ -91,7 +91,7 @@ fn what_has_left_for_the_bucket_is_read_as_before() {
     tiering(&world, soon()).round(&CancelToken::new());
     assert_eq!(files_here(&world), 0);
     let (blocks, _) = world.member().store().block_totals();
-    assert_eq!(blocks as usize, all, "they are still applied");
+    assert_eq!(blocks, all as u64, "they are still applied");
     world.check_all();
     // Also after a start, and a crash.
     world.open();
@@ -231,6 +231,35 @@ fn a_bucket_that_is_away_is_named() {
     world.check_all();
 }
 
+/// What a partial answer says that it lacks, all of it an object's; a whole answer is refused then,
+/// and nothing is invented.
+fn lacks(world: &World, owner: u64, object: &str) -> usize {
+    let store = world.member().store();
+    let partial = ReadContext {
+        partial: Some(Partial::default()),
+        ..context()
+    };
+    let asked = selection(owner, Vec::new());
+    let mut stream = store.select(&asked, &partial).unwrap();
+    for (labels, samples) in drain(stream.as_mut()) {
+        let key = (tenant(owner), labels);
+        let mut written = samples.iter();
+        assert!(
+            written
+                .all(|(at, value, start)| { world.model.was_written(&key, at.0, &value, start.0) })
+        );
+    }
+    drop(stream);
+    let noted = partial.partial.unwrap().noted();
+    assert!(noted.iter().all(|text| text.contains(object)), "{noted:?}");
+    let whole = store.select(&asked, &context()).and_then(|mut stream| {
+        while stream.next(&mut Samples::default())?.is_some() {}
+        Ok(())
+    });
+    assert_eq!(whole.is_err(), !noted.is_empty());
+    noted.len()
+}
+
 /// Damaged objects are named and cost nothing else; nothing that nobody wrote is ever read.
 #[test]
 fn a_damaged_object_is_named_by_who_reads_it() {
@@ -251,34 +280,8 @@ fn a_damaged_object_is_named_by_who_reads_it() {
             }
             fs::write(path, bad).unwrap();
             forget_cache(&mut world);
-            let store = world.member().store();
-            let mut named = 0;
-            for owner in 0..2 {
-                let partial = ReadContext {
-                    partial: Some(Partial::default()),
-                    ..context()
-                };
-                let mut stream = store
-                    .select(&selection(owner, Vec::new()), &partial)
-                    .unwrap();
-                for (labels, samples) in drain(stream.as_mut()) {
-                    let key = (tenant(owner), labels);
-                    for (at, value, start) in samples.iter() {
-                        assert!(world.model.was_written(&key, at.0, &value, start.0));
-                    }
-                }
-                drop(stream);
-                let noted = partial.partial.unwrap().noted();
-                let name = path.file_name().unwrap().to_str().unwrap();
-                assert!(noted.iter().all(|text| text.contains(name)), "{noted:?}");
-                named += noted.len();
-                let whole = store.select(&selection(owner, Vec::new()), &context());
-                let whole = whole.and_then(|mut stream| {
-                    while stream.next(&mut Samples::default())?.is_some() {}
-                    Ok(())
-                });
-                assert_eq!(whole.is_err(), !noted.is_empty());
-            }
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let named: usize = (0..2).map(|owner| lacks(&world, owner, name)).sum();
             // A flipped bit may lie in what nobody reads.
             assert!(named > 0 || damage > 0);
             fs::write(path, &good).unwrap();

@@ -247,6 +247,7 @@ fn parse_index(block: &[u8]) -> Result<Vec<IndexEntry>, String> {
         next_offset = handle
             .offset
             .checked_add(handle.size)
+            .and_then(|end| end.checked_add(TRAILER_LEN as u64))
             .ok_or("a block in its index is too large")?;
         entries.push(IndexEntry { bound, handle });
     }

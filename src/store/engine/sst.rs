@@ -109,7 +109,7 @@ pub struct SstTable {
     source: Box<dyn ReadAt>,
     index: SstIndex,
     metaindex: Handle,
-    last: Mutex<Option<(u64, Arc<[u8]>)>>,
+    last: Mutex<Option<(Handle, Arc<[u8]>)>>,
 }
 
 impl SstTable {
@@ -186,8 +186,8 @@ impl SstTable {
 
 impl DataBlocks for SstTable {
     fn data_block(&self, at: Handle) -> Result<Arc<[u8]>, Error> {
-        if let Some((offset, block)) = self.last.lock().as_ref()
-            && *offset == at.offset
+        if let Some((handle, block)) = self.last.lock().as_ref()
+            && *handle == at
         {
             return Ok(Arc::clone(block));
         }
@@ -197,7 +197,7 @@ impl DataBlocks for SstTable {
             .map_err(|_| self.damage(at, "it does not fit into memory"))?;
         let bytes = self.source.read_at(at.offset, len)?;
         let block: Arc<[u8]> = without_trailer(&bytes).map_err(damage)?.into();
-        *self.last.lock() = Some((at.offset, Arc::clone(&block)));
+        *self.last.lock() = Some((at, Arc::clone(&block)));
         Ok(block)
     }
 

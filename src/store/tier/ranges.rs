@@ -50,6 +50,7 @@ pub(super) fn join(wanted: &[Range<u64>]) -> Vec<Run> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "one range is meant")]
 mod tests {
     use proptest::prelude::*;
 

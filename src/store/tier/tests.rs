@@ -272,10 +272,8 @@ fn read(reader: &BlockReader, matchers: &[Matcher]) -> Result<Vec<(LabelSet, Sam
     Ok(found)
 }
 
-/// Would catch reads that fetch whole blocks, fetch twice, or ask for each part by itself.
-#[test]
-fn little_more_is_fetched_than_is_needed_in_few_requests() {
-    let directory = tempfile::tempdir().unwrap();
+/// A block of 2,560 series, and its bytes.
+fn large_block(directory: &Path) -> (BlockEntry, Vec<u8>) {
     let mut keys = Vec::new();
     for target in 0..8 {
         for number in 0..320 {
@@ -297,20 +295,28 @@ fn little_more_is_fetched_than_is_needed_in_few_requests() {
         level: Level(0),
         round: 1,
     };
-    let path = directory.path().join("block");
+    let path = directory.join("block");
     let mut content = Content { keys, chance };
     let built = build_block(&path, &properties, &mut content, &CancelToken::new()).unwrap();
     let bytes = std::fs::read(&built.path).unwrap();
+    let entry = BlockEntry {
+        uploaded: Uploaded::Object,
+        ..built.entry
+    };
+    (entry, bytes)
+}
+
+/// Would catch reads that fetch whole blocks, fetch twice, or ask for each part by itself.
+#[test]
+fn little_more_is_fetched_than_is_needed_in_few_requests() {
+    let directory = tempfile::tempdir().unwrap();
+    let (entry, bytes) = large_block(directory.path());
     let whole = bytes.len() as u64;
     let objects = Arc::new(Objects::default());
     objects
         .files
         .lock()
         .insert(BlockId(77), bytes.clone().into());
-    let entry = BlockEntry {
-        uploaded: Uploaded::Object,
-        ..built.entry
-    };
     let block = remote(entry);
     let equal = |name: &str, value: &str| Matcher::new(name, MatchOp::Equal, value).unwrap();
     let questions = [
