@@ -142,6 +142,7 @@ impl Status {
             ),
             ("cluster", of_cluster(&cluster, refuses)),
             ("bucket", of_bucket(&cluster)),
+            ("scrub", of_scrub(&cluster)),
             (
                 "active series",
                 text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries"),
@@ -208,6 +209,29 @@ fn of_bucket(cluster: &Value) -> String {
             count("waitingSeconds")
         ),
     }
+}
+
+/// What was read again of this node's blocks, and what came of it.
+fn of_scrub(cluster: &Value) -> String {
+    let sides = cluster.get("scrub").and_then(Value::as_array);
+    let side = |side: &Value| {
+        let count = |name: &str| side.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let unhealed = side.get("unhealed").and_then(Value::as_array);
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "a size for a person, in three digits"
+        )]
+        let read = bytes(count("bytes") as f64);
+        format!(
+            "{}: {read} read this round, {} damaged, {} replaced, {} not yet",
+            text(side, "copies"),
+            count("found"),
+            count("healed"),
+            unhealed.map_or(0, Vec::len)
+        )
+    };
+    let sides = sides.into_iter().flatten().map(side);
+    sides.collect::<Vec<_>>().join("; ")
 }
 
 /// A number with its unit.

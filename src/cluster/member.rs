@@ -31,6 +31,7 @@ use super::opening::{MemberSettings, World, open_engine};
 use super::queries::Queries;
 use super::retention::Retention;
 use super::ring::{Plan, plan};
+use super::scrub::ScrubMetrics;
 use super::seal::{Busy, Sealer, SealerParts};
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::tiering::Tiering;
@@ -274,11 +275,8 @@ impl LocalMember {
                 gate.set_ring(&state, me);
             }
         }
-        let upkeep = Upkeep::new(
-            &parts,
-            &control,
-            deletion_clock(world, me, together.as_ref()),
-        );
+        let clock = deletion_clock(world, me, together.as_ref());
+        let upkeep = Upkeep::new(&parts, &control, &followed, clock, scrubs);
         Ok(Self {
             store,
             control,
@@ -337,6 +335,7 @@ impl LocalMember {
             moves: Vec::new(),
             applied: BTreeMap::new(),
             archive: self.upkeep.archive(),
+            scrub: self.upkeep.scrub(),
             trouble: Vec::new(),
         };
         for (arc, partition) in &state.partitions {

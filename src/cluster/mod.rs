@@ -32,6 +32,7 @@ mod retention;
 mod ring;
 #[cfg(test)]
 mod scenario;
+mod scrub;
 mod seal;
 mod self_report;
 mod settings;
@@ -97,6 +98,7 @@ pub use read::{
 };
 pub use recover::recover_control;
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
+pub use scrub::ScrubStatus;
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
 pub use status::{ClusterStatus, MoveRow, NodeRow, PartitionRow};

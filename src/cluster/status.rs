@@ -7,6 +7,7 @@ use super::control::{ControlState, Liveness, MemberId, Move, Partition};
 use super::moves::Progress;
 use super::quorum::Sets;
 use super::ring::{Holding, Plan};
+use super::scrub::ScrubStatus;
 use crate::model::{Incarnation, RingArc};
 
 /// The cluster as one node sees it.
@@ -38,6 +39,8 @@ pub struct ClusterStatus {
     pub unavailable: usize,
     /// The bucket, if there is one.
     pub archive: Option<ArchiveStatus>,
+    /// What this node has found of damage to copies of blocks.
+    pub scrub: Vec<ScrubStatus>,
     /// What is wrong, in words; the worst first.
     pub trouble: Vec<String>,
 }
@@ -116,6 +119,7 @@ pub(super) struct Surroundings {
     pub(super) applied: BTreeMap<RingArc, u64>,
     /// The bucket.
     pub(super) archive: Option<ArchiveStatus>,
+    pub(super) scrub: Vec<ScrubStatus>,
     /// What else is wrong, such as with discovery.
     pub(super) trouble: Vec<String>,
 }
@@ -161,6 +165,7 @@ pub(super) fn describe(state: &ControlState, around: Surroundings) -> ClusterSta
         under_replicated: 0,
         unavailable: partitions.iter().filter(|row| !row.available).count(),
         archive: around.archive.clone(),
+        scrub: around.scrub.clone(),
         trouble: Vec::new(),
         partitions,
     };
@@ -334,6 +339,7 @@ mod tests {
                 moves: Vec::new(),
                 applied: BTreeMap::new(),
                 archive: None,
+                scrub: Vec::new(),
                 trouble: Vec::new(),
             },
         )

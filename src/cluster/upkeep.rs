@@ -1,5 +1,5 @@
-//! What a member does for its bucket, over and over: uploads, letting go of what is there, and the
-//! sweeper on whoever leads.
+//! What a member does for its blocks, over and over: uploads, letting go of what the bucket has, the
+//! sweeper on whoever leads, and the scrub.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::blocks::{ArchiveStatus, BelievedTime, Sweeper, SweeperParts, Uploader, UploaderParts};
 use super::clocks::DeletionClock;
 use super::control::Control;
+use super::moves::Follower;
+use super::scrub::{ScrubMetrics, ScrubStatus, Scrubber, ScrubberParts};
 use super::tiering::Tiering;
 use super::ways::BuildParts;
 use super::workers::Duty;
@@ -21,9 +23,17 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 /// What may leave the disk for the bucket is looked at so often: it has been there for hours.
 const TIER_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A person is told of so many blocks; the metrics count all.
+const UNHEALED_MAX: usize = 8;
+
+/// The scrub looks so often whether a block is due: of a thousand blocks a week one is every ten
+/// minutes.
+const SCRUB_INTERVAL: Duration = Duration::from_secs(10);
+
 /// All of it.
 pub(super) struct Upkeep {
     bucket: Option<BucketWork>,
+    scrubber: Arc<Scrubber>,
 }
 
 /// What there is to do where there is a bucket.
@@ -37,7 +47,9 @@ impl Upkeep {
     pub(super) fn new(
         parts: &BuildParts<'_>,
         control: &Arc<dyn Control>,
+        follower: &Arc<Follower>,
         clock: DeletionClock,
+        metrics: ScrubMetrics,
     ) -> Self {
         let believed: BelievedTime = Arc::new(move |voters| clock.now(voters));
         let bucket = parts.archive.map(|archive| BucketWork {
@@ -61,12 +73,24 @@ impl Upkeep {
                 manifests: Arc::clone(parts.manifests),
             })),
         });
-        Self { bucket }
+        let scrubbed = bucket.as_ref().zip(parts.archive);
+        let scrubber = Arc::new(Scrubber::new(ScrubberParts {
+            store: Arc::clone(parts.store),
+            control: Arc::clone(control),
+            follower: Arc::clone(follower),
+            bucket: scrubbed.map(|(work, archive)| (archive.clone(), Arc::clone(&work.uploader))),
+            clock: Arc::clone(&parts.world.clock),
+            me: parts.me,
+            metrics,
+        }));
+        Self { bucket, scrubber }
     }
 
     /// Threads that do it.
     pub(super) fn duties(&self) -> Vec<Duty> {
-        let mut duties = Vec::new();
+        let scrubber = Arc::clone(&self.scrubber);
+        let scrub = move |cancel: &CancelToken| scrubber.round(cancel);
+        let mut duties = vec![Duty::new("cairn-scrub", SCRUB_INTERVAL, scrub)];
         if let Some(bucket) = &self.bucket {
             let uploader = Arc::clone(&bucket.uploader);
             let upload = move |cancel: &CancelToken| uploader.round(cancel);
@@ -89,10 +113,20 @@ impl Upkeep {
     /// What keeps it from its work, beside what the bucket's status says.
     pub(super) fn trouble(&self) -> Vec<String> {
         let bucket = self.bucket.as_ref();
-        bucket
-            .and_then(|b| b.sweeper.trouble())
-            .into_iter()
-            .collect()
+        let sweeper = bucket.and_then(|bucket| bucket.sweeper.trouble());
+        let unhealed = self.scrub().into_iter().flat_map(|scrub| scrub.unhealed);
+        let unhealed = unhealed.take(UNHEALED_MAX);
+        sweeper.into_iter().chain(unhealed).collect()
+    }
+
+    /// What the scrub has found.
+    pub(super) fn scrub(&self) -> Vec<ScrubStatus> {
+        self.scrubber.status()
+    }
+
+    #[cfg(test)]
+    pub(super) fn scrubber(&self) -> &Scrubber {
+        &self.scrubber
     }
 
     #[cfg(test)]

@@ -133,6 +133,9 @@ impl Rounds {
         if let Err(error) = self.store.drop_retired() {
             tracing::warn!(%error, "a block's file could not be dropped and will be tried again");
         }
+        if let Err(error) = self.store.finish_replacing() {
+            tracing::warn!(%error, "a damaged file could not be replaced and will be tried again");
+        }
         self.store.tidy();
         self.count = self.count.wrapping_add(1);
         if self.count.is_multiple_of(MARKS_EVERY)

@@ -4,6 +4,7 @@
 //! is opened while the port answers that it is starting; then the whole API. Stopping goes the
 //! other way round, and brings what is in memory to disk.
 
+mod bucket;
 mod error;
 mod memory;
 mod parts;
@@ -14,6 +15,7 @@ mod run;
 mod signals;
 mod status;
 
+pub use bucket::{BucketSeen, look_at_bucket};
 pub use error::Error;
 pub use parts::metrics_registry;
 pub use reload::ReadSettings;

@@ -25,6 +25,7 @@ mod probe;
 mod pull;
 mod remainder;
 mod remembered;
+mod repair;
 #[cfg(test)]
 mod replica_tests;
 mod retention;

@@ -353,7 +353,7 @@ impl Store {
     }
 
     /// Makes a block part of the engine, from its staged file, if it is what the catalog says.
-    fn ingest(&self, entry: &BlockEntry) -> Result<(), Error> {
+    pub(super) fn ingest(&self, entry: &BlockEntry) -> Result<(), Error> {
         let id = entry.id;
         let path = self.staged(id);
         if self.engine.table(id)?.is_some() {

@@ -194,7 +194,10 @@ impl Store {
     /// # Errors
     /// When the engine cannot say.
     pub fn has_file(&self, id: BlockId) -> Result<bool, Error> {
-        Ok(self.is_staged(id) || self.engine.table(id)?.is_some())
+        if self.is_staged(id) {
+            return Ok(true);
+        }
+        Ok(!self.damaged.lock().contains(&id) && self.engine.table(id)?.is_some())
     }
 
     /// The blocks that the catalog names and that have to be fetched before it can be applied. What
@@ -239,6 +242,9 @@ impl Store {
         let known = |paths: &std::collections::BTreeMap<BlockId, PathBuf>| paths.get(&id).cloned();
         if let Some(file) = open_if_there(Some(self.staged(id)))? {
             return Ok(Some(file));
+        }
+        if self.damaged.lock().contains(&id) {
+            return Ok(None);
         }
         if let Some(file) = open_if_there(known(&self.paths.lock()))? {
             return Ok(Some(file));

@@ -90,6 +90,21 @@ impl AppliedBlock {
         }
     }
 
+    /// One that is read in its own way.
+    pub(super) fn opened(
+        entry: BlockEntry,
+        engine: Arc<dyn Engine>,
+        reader: BlockReader,
+        decoded: Arc<DecodedParts>,
+    ) -> Self {
+        let reader = OnceLock::from(reader);
+        Self {
+            entry,
+            home: Home::Here { engine, reader },
+            decoded,
+        }
+    }
+
     pub(super) const fn entry(&self) -> &BlockEntry {
         &self.entry
     }

@@ -17,6 +17,7 @@ use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, Ser
 use super::lock::DataDir;
 use super::log::{Mark, WriteLogSettings};
 use super::remembered::Remembered;
+use super::repair::{Replacing, end_replacing};
 use super::tier::{Tier, TierParts};
 use super::tiering::Homes;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
@@ -89,6 +90,10 @@ pub struct Store {
     pub(super) applying: Mutex<()>,
     /// Blocks that left their view; dropped when no reader has them any more.
     pub(super) retired: Mutex<Vec<Arc<AppliedBlock>>>,
+    /// Blocks whose files are damaged.
+    pub(super) damaged: Mutex<BTreeSet<BlockId>>,
+    /// Blocks whose damaged files are still read.
+    pub(super) replacing: Mutex<Vec<Replacing>>,
     /// Files that are being received.
     pub(super) receipts: Receipts,
     /// Where ingested blocks' files lie, as far as somebody asked.
@@ -122,6 +127,8 @@ impl Store {
         let staging = parts.directory.path().join("staged");
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
+        let entries = applied.values().flat_map(|applied| applied.blocks.values());
+        end_replacing(parts.engine.as_ref(), &staging, entries)?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
         let cache = parts.directory.path().join("cache");
         let tier = tier.map(|tier| Tier::open(tier, &cache)).transpose()?;
@@ -182,6 +189,8 @@ impl Store {
             views: RwLock::new(views),
             applying: Mutex::new(()),
             retired: Mutex::new(Vec::new()),
+            damaged: Mutex::default(),
+            replacing: Mutex::default(),
             receipts: Receipts::default(),
             paths: Mutex::default(),
             #[cfg(test)]

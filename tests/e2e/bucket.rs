@@ -225,14 +225,15 @@ fn wrong_credentials_and_a_missing_bucket_are_said_at_start() {
     });
 }
 
-/// All boards lose their disks. One is restored, the others come with empty ones: every board
-/// answers for everything again, and every partition has its three replicas.
+/// All boards lose their disks, and one of three Garages its life while they upload. One board is
+/// restored, the others come with empty disks: every board answers for everything again, and every
+/// partition has its three replicas.
 #[test]
-fn three_boards_come_back_from_garage_alone() {
+fn three_boards_come_back_from_two_of_three_garages() {
     const STORY: &str = "bucket::three_boards";
     let folder = tempfile::tempdir().unwrap();
-    let garage = match Garage::start(folder.path()) {
-        Ok(garage) => garage,
+    let [garage, mut dies, _other] = match Garage::three(folder.path()) {
+        Ok(garages) => garages,
         Err(reason) => return skip(STORY, reason),
     };
     let mut lab = match Lab::new(folder.path(), 3, &["discovery.kind=static"]) {
@@ -245,12 +246,12 @@ fn three_boards_come_back_from_garage_alone() {
     }
     lab.start_all();
     let (now, mut written) = (now_ms(), Written::new());
-    write(
-        &lab.boards[1].url(),
-        now - DAY_MS,
-        now - 60_000,
-        &mut written,
-    );
+    let board = lab.boards[1].url();
+    write(&board, now - DAY_MS, now - DAY_MS / 2, &mut written);
+    let (done, text) = cairn(&["flush", "--url", &board], &[]);
+    assert!(done, "{text}");
+    dies.kill();
+    write(&board, now - DAY_MS / 2, now - 60_000, &mut written);
     for board in &lab.boards {
         let (done, text) = cairn(&["flush", "--url", &board.url()], &[]);
         assert!(done, "{text}\n{}", board.output());

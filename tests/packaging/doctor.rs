@@ -129,6 +129,17 @@ fn a_machine_that_is_fit_and_one_that_is_not() {
         "fail",
         &["address of this machine"],
     );
+    let local = format!("archive.local.path={}", folder.path().display());
+    let nowhere = format!("{local}/nowhere");
+    let kind = "archive.kind=local";
+    check(
+        &data,
+        &[set, kind, &local],
+        "bucket",
+        "ok",
+        &["nobody's yet"],
+    );
+    check(&data, &[set, kind, &nowhere], "bucket", "fail", &["mount"]);
     let held = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = format!("http.listen={}", held.local_addr().unwrap());
     check(

@@ -36,6 +36,8 @@ fn three_nodes(folder: &Path) -> Result<Vec<Node>, String> {
     let services = compose[0]["services"].as_object().unwrap();
     assert_eq!(services.len(), 3);
     let ports: BTreeMap<&String, u16> = services.keys().map(|name| (name, free_port())).collect();
+    let bucket = folder.join("bucket");
+    std::fs::create_dir(&bucket).unwrap();
     let mut nodes = Vec::new();
     for (name, service) in services {
         assert_eq!(
@@ -61,6 +63,8 @@ fn three_nodes(folder: &Path) -> Result<Vec<Node>, String> {
             .env("CAIRN_DATA_DIR", folder.join(name))
             .env("CAIRN_HTTP__LISTEN", format!("127.0.0.1:{port}"))
             .env("CAIRN_PEER__LISTEN", format!("127.0.0.1:{}", ports[name]))
+            .env("CAIRN_ARCHIVE__KIND", "local")
+            .env("CAIRN_ARCHIVE__LOCAL__PATH", &bucket)
             .env("CAIRN_INGEST__SELF_SCRAPE_INTERVAL", "1s");
         nodes.push(Node {
             server: Server::start(name, command, folder),

@@ -3,6 +3,7 @@
 //!
 //! It announces nothing and changes nothing; of the disk it writes 16 MiB and takes them away again.
 
+mod bucket;
 mod disk;
 mod machine;
 mod network;
@@ -141,6 +142,7 @@ impl Doctor {
         findings.extend(disk::examine(&patient));
         let running = node::running(&patient);
         findings.extend(network::examine(&patient, running.is_some()));
+        findings.extend(bucket::examine(&patient));
         if let Some(running) = running {
             findings.extend(node::examine(&running));
         }

@@ -5,7 +5,7 @@ use crate::archive::{self, ClusterRecord, block_name, fetch_piece, manifest_name
 use crate::cluster::control::MANIFEST_BYTES_MAX;
 use crate::cluster::error::Error;
 use crate::model::{BlockEntry, Digest, RingArc};
-use crate::runtime::CancelToken;
+use crate::runtime::{CancelToken, Throttle};
 use crate::store::Store;
 
 impl Archive {
@@ -66,6 +66,37 @@ impl Archive {
         Err(Error::Archive(archive::Error::Missing {
             bucket: self.to_string(),
             name: format!("of manifest {digest} of partition {arc}"),
+        }))
+    }
+
+    /// Reads the object of a block, as fast as `throttle` lets it, and compares it with the catalog;
+    /// the answer is how many bytes it has.
+    ///
+    /// # Errors
+    /// When it is missing or another one, or the bucket cannot be asked.
+    pub(in crate::cluster) fn check(
+        &self,
+        arc: RingArc,
+        entry: &BlockEntry,
+        throttle: &Throttle,
+        cancel: &CancelToken,
+    ) -> Result<u64, Error> {
+        let name = self.find(arc, entry, cancel)?;
+        let has = self.wait(cancel, self.bucket.size(&name))?;
+        let mut hasher = blake3::Hasher::new();
+        while has == Some(entry.size) && hasher.count() < entry.size {
+            let piece = fetch_piece(&self.bucket, &name, hasher.count(), entry.size);
+            let piece = self.wait(cancel, piece)?;
+            throttle.take(piece.len() as u64);
+            hasher.update(&piece);
+        }
+        if hasher.count() == entry.size && *hasher.finalize().as_bytes() == entry.digest.0 {
+            return Ok(entry.size);
+        }
+        Err(Error::Archive(archive::Error::Corrupt {
+            bucket: self.to_string(),
+            name,
+            problem: "it is not what the catalog says".to_owned(),
         }))
     }
 

@@ -307,6 +307,25 @@ impl Uploader {
         self.known.lock().again.insert(block.entry.id, again);
     }
 
+    /// Puts a block again whose object is missing or damaged, if its file is here.
+    ///
+    /// # Errors
+    /// When the file is not here or not whole, or the bucket does not take it.
+    pub(in crate::cluster) fn put_again(
+        &self,
+        arc: RingArc,
+        entry: &BlockEntry,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        let state = self.parts.control.state();
+        let Some(cluster) = state.cluster.map(|cluster| cluster.0) else {
+            return Ok(());
+        };
+        self.own(&state, cluster, cancel)?;
+        let entry = entry.clone();
+        self.upload_block(cluster, &Waiting { arc, entry }, cancel)
+    }
+
     fn upload_block(
         &self,
         cluster: u128,

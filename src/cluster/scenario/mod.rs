@@ -5,6 +5,7 @@ mod bucket;
 mod history;
 mod merging;
 mod restore;
+mod scrub;
 mod splitting;
 mod sweep;
 mod three;

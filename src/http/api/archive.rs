@@ -1,9 +1,9 @@
 //! Sealing and uploading now, and how far it is.
 
-use crate::cluster::ArchiveStatus;
+use crate::cluster::{ArchiveStatus, ScrubStatus};
 
 use super::super::answer::{Remarks, Sink};
-use super::super::json::Fields;
+use super::super::json::{self, Fields};
 use super::call::{Answered, Call};
 
 /// `admin/flush`.
@@ -40,5 +40,19 @@ pub(super) fn write(out: &mut Vec<u8>, archive: &ArchiveStatus) {
     if let Some(trouble) = &archive.trouble {
         fields.text("trouble", trouble);
     }
+    fields.end();
+}
+
+/// What the scrub of one kind of copies has found.
+pub(super) fn write_scrub(out: &mut Vec<u8>, scrub: &ScrubStatus) {
+    let mut fields = Fields::new(out);
+    fields.text("copies", scrub.copies);
+    fields.number("beganMs", u64::try_from(scrub.began_ms).unwrap_or(0));
+    fields.number("roundSeconds", scrub.round_seconds);
+    fields.number("bytes", scrub.bytes);
+    fields.number("found", scrub.found);
+    fields.number("healed", scrub.healed);
+    let unhealed = scrub.unhealed.iter().map(String::as_str);
+    json::texts(fields.field("unhealed"), unhealed);
     fields.end();
 }

@@ -114,6 +114,11 @@ fn write(out: &mut Vec<u8>, cluster: &ClusterStatus) {
     if let Some(archive) = &cluster.archive {
         super::archive::write(fields.field("archive"), archive);
     }
+    json::list(
+        fields.field("scrub"),
+        &cluster.scrub,
+        super::archive::write_scrub,
+    );
     let trouble = cluster.trouble.iter().map(String::as_str);
     json::texts(fields.field("trouble"), trouble);
     fields.end();
