@@ -31,7 +31,6 @@ use super::opening::{MemberSettings, World, open_engine};
 use super::queries::Queries;
 use super::retention::Retention;
 use super::ring::{Plan, plan};
-use super::scrub::ScrubMetrics;
 use super::seal::{Busy, Sealer, SealerParts};
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::tiering::Tiering;
@@ -244,8 +243,7 @@ impl LocalMember {
         if let Some(together) = &together {
             metrics.possible_loss(together.possible_loss(&settings.log));
         }
-        let busy = Busy::default();
-        let merges = MergeMetrics::register(registry);
+        let (busy, merges) = (Busy::default(), MergeMetrics::register(registry));
         let metrics_of_history = HistoryMetrics::register(registry);
         let shared = Shared {
             control: &control,
@@ -255,6 +253,8 @@ impl LocalMember {
         };
         let historian = Arc::new(new_historian(&parts, &shared, metrics_of_history));
         let merger = new_merger(&parts, &shared, &historian, merges);
+        let clock = deletion_clock(world, me, together.as_ref());
+        let upkeep = Upkeep::new(&parts, &control, &follower, clock, registry);
         let sealer = Arc::new(Sealer::new(SealerParts {
             store: Arc::clone(&store),
             control: Arc::clone(&control),
@@ -275,8 +275,6 @@ impl LocalMember {
                 gate.set_ring(&state, me);
             }
         }
-        let clock = deletion_clock(world, me, together.as_ref());
-        let upkeep = Upkeep::new(&parts, &control, &followed, clock, scrubs);
         Ok(Self {
             store,
             control,

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
+
 use super::blocks::{ArchiveStatus, BelievedTime, Sweeper, SweeperParts, Uploader, UploaderParts};
 use super::clocks::DeletionClock;
 use super::control::Control;
@@ -49,7 +51,7 @@ impl Upkeep {
         control: &Arc<dyn Control>,
         follower: &Arc<Follower>,
         clock: DeletionClock,
-        metrics: ScrubMetrics,
+        registry: &mut Registry,
     ) -> Self {
         let believed: BelievedTime = Arc::new(move |voters| clock.now(voters));
         let bucket = parts.archive.map(|archive| BucketWork {
@@ -81,7 +83,7 @@ impl Upkeep {
             bucket: scrubbed.map(|(work, archive)| (archive.clone(), Arc::clone(&work.uploader))),
             clock: Arc::clone(&parts.world.clock),
             me: parts.me,
-            metrics,
+            metrics: ScrubMetrics::register(registry),
         }));
         Self { bucket, scrubber }
     }

@@ -6,17 +6,18 @@
 //! and the good one takes its place in the engine. A crash anywhere leaves one of the two where it
 //! was: nothing is dropped before its replacement is here, checked and durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::applied::Applied;
 use super::block::{BlockReader, digest_of};
 use super::engine::{Batch, Durability, Engine, Space, SstTable};
 use super::error::Error;
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
-use crate::model::{BlockEntry, BlockId};
+use crate::model::{BlockEntry, BlockId, RingArc};
 
 /// Damaged files that are kept for whoever wants to look into them: at most 8 GiB of blocks, on a
 /// disk that has to hold good ones.
@@ -173,12 +174,12 @@ impl Store {
 }
 
 /// Ends what a crash interrupted between dropping a damaged file and taking in the good one.
-pub(super) fn end_replacing<'a>(
+pub(super) fn end_replacing(
     engine: &dyn Engine,
     staging: &Path,
-    applied: impl Iterator<Item = &'a BlockEntry>,
+    applied: &BTreeMap<RingArc, Applied>,
 ) -> Result<(), Error> {
-    for entry in applied {
+    for entry in applied.values().flat_map(|applied| applied.blocks.values()) {
         let path = staging.join(format!("{}.sst", entry.id));
         if !path.is_file() || !matches!(engine.table(entry.id), Ok(None)) {
             continue;

@@ -127,8 +127,7 @@ impl Store {
         let staging = parts.directory.path().join("staged");
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
-        let entries = applied.values().flat_map(|applied| applied.blocks.values());
-        end_replacing(parts.engine.as_ref(), &staging, entries)?;
+        end_replacing(parts.engine.as_ref(), &staging, &applied)?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
         let cache = parts.directory.path().join("cache");
         let tier = tier.map(|tier| Tier::open(tier, &cache)).transpose()?;

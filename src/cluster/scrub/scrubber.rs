@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use super::cycle::{Cycle, Located, ROUND};
 use super::metrics::{ScrubMetrics, Where};
 use crate::cluster::blocks::{Archive, Uploader, is_first};
-use crate::cluster::control::Control;
+use crate::cluster::control::{Control, Partition};
 use crate::cluster::error::Error;
 use crate::cluster::moves::Follower;
-use crate::model::{BlockId, Incarnation, Uploaded};
+use crate::model::{BlockId, Incarnation, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Clock, Throttle};
 use crate::store::{self, FILE_READ_MAX, Store};
 
@@ -187,28 +187,29 @@ impl Scrubber {
 
     /// What this node is to look at, each once.
     fn blocks(&self, copies: Where) -> Vec<Located> {
+        let found = match copies {
+            Where::Local => self.parts.store.blocks(),
+            Where::Bucket => self.uploaded(),
+        };
         let mut blocks = BTreeMap::new();
-        match copies {
-            Where::Local => {
-                for (arc, entry) in self.parts.store.blocks() {
-                    blocks.entry(entry.id).or_insert((arc, entry));
-                }
-            }
-            Where::Bucket => {
-                let state = self.parts.control.state();
-                for (arc, partition) in &state.partitions {
-                    if !is_first(&state, partition, self.parts.me) {
-                        continue;
-                    }
-                    for entry in partition.recent.values() {
-                        if entry.uploaded == Uploaded::Object {
-                            blocks.entry(entry.id).or_insert((*arc, entry.clone()));
-                        }
-                    }
-                }
-            }
+        for (arc, entry) in found {
+            blocks.entry(entry.id).or_insert((arc, entry));
         }
         blocks.into_values().collect()
+    }
+
+    /// What the bucket has of the partitions that this node is to look at.
+    fn uploaded(&self) -> Vec<Located> {
+        let state = self.parts.control.state();
+        let mine = state.partitions.iter();
+        let mine = mine.filter(|(_, partition)| is_first(&state, partition, self.parts.me));
+        let of = |(arc, partition): (&RingArc, &Arc<Partition>)| {
+            let entries = partition.recent.values();
+            let entries = entries.filter(|entry| entry.uploaded == Uploaded::Object);
+            let located = entries.map(|entry| (*arc, entry.clone()));
+            located.collect::<Vec<Located>>()
+        };
+        mine.flat_map(of).collect()
     }
 
     /// Looks at one copy, and heals it when it must be.
@@ -314,7 +315,7 @@ impl Scrubber {
         )))
     }
 
-    fn is_uploaded(&self, arc: crate::model::RingArc, id: BlockId) -> bool {
+    fn is_uploaded(&self, arc: RingArc, id: BlockId) -> bool {
         let state = self.parts.control.state();
         let entry = state
             .partition(arc)

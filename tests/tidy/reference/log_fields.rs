@@ -22,6 +22,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("bytes_before", "how many bytes the merged blocks took"),
     ("cluster", "the id of the cluster"),
     ("command", "the kind of a control command"),
+    (
+        "copies",
+        "which copies of blocks: `local` files or those in the `bucket`",
+    ),
     ("data_dir", "the directory that holds everything"),
     (
         "end",
