@@ -80,6 +80,7 @@ impl Upkeep {
             store: Arc::clone(parts.store),
             control: Arc::clone(control),
             follower: Arc::clone(follower),
+            manifests: Arc::clone(parts.manifests),
             bucket: scrubbed.map(|(work, archive)| (archive.clone(), Arc::clone(&work.uploader))),
             clock: Arc::clone(&parts.world.clock),
             me: parts.me,

@@ -322,8 +322,12 @@ impl Uploader {
             return Ok(());
         };
         self.own(&state, cluster, cancel)?;
-        let entry = entry.clone();
-        self.upload_block(cluster, &Waiting { arc, entry }, cancel)
+        let block = Waiting {
+            arc,
+            entry: entry.clone(),
+            of_manifest: false,
+        };
+        self.upload_block(cluster, &block, cancel)
     }
 
     fn upload_block(

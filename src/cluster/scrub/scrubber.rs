@@ -11,8 +11,9 @@ use super::metrics::{ScrubMetrics, Where};
 use crate::cluster::blocks::{Archive, Uploader, is_first};
 use crate::cluster::control::{Control, Partition};
 use crate::cluster::error::Error;
+use crate::cluster::manifests::{Manifests, listed};
 use crate::cluster::moves::Follower;
-use crate::model::{BlockId, Incarnation, RingArc, Uploaded};
+use crate::model::{BlockEntry, BlockId, Incarnation, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Clock, Throttle};
 use crate::store::{self, FILE_READ_MAX, Store};
 
@@ -47,6 +48,7 @@ pub(in crate::cluster) struct ScrubberParts {
     pub(in crate::cluster) store: Arc<Store>,
     pub(in crate::cluster) control: Arc<dyn Control>,
     pub(in crate::cluster) follower: Arc<Follower>,
+    pub(in crate::cluster) manifests: Arc<Manifests>,
     /// Where there is a bucket.
     pub(in crate::cluster) bucket: Option<(Archive, Arc<Uploader>)>,
     pub(in crate::cluster) clock: Arc<dyn Clock>,
@@ -204,7 +206,9 @@ impl Scrubber {
         let mine = state.partitions.iter();
         let mine = mine.filter(|(_, partition)| is_first(&state, partition, self.parts.me));
         let of = |(arc, partition): (&RingArc, &Arc<Partition>)| {
-            let entries = partition.recent.values();
+            // One whose manifest is not here yet has its turn later.
+            let listed = listed(&self.parts.manifests, *arc, partition).ok();
+            let entries = listed.iter().flat_map(|listed| listed.blocks().values());
             let entries = entries.filter(|entry| entry.uploaded == Uploaded::Object);
             let located = entries.map(|entry| (*arc, entry.clone()));
             located.collect::<Vec<Located>>()
@@ -315,12 +319,11 @@ impl Scrubber {
         )))
     }
 
-    fn is_uploaded(&self, arc: RingArc, id: BlockId) -> bool {
+    /// What the catalog says of a block now.
+    fn named(&self, arc: RingArc, id: BlockId) -> Option<BlockEntry> {
         let state = self.parts.control.state();
-        let entry = state
-            .partition(arc)
-            .and_then(|partition| partition.recent.get(&id));
-        entry.is_some_and(|entry| entry.uploaded != Uploaded::None)
+        let listed = listed(&self.parts.manifests, arc, state.partition(arc)?).ok()?;
+        listed.blocks().get(&id).cloned()
     }
 
     /// The object in the bucket.
@@ -329,7 +332,8 @@ impl Scrubber {
             return Ok(Look::Elsewhere);
         };
         // It may have expired or been replaced meanwhile.
-        if !self.is_uploaded(*arc, entry.id) {
+        let named = self.named(*arc, entry.id);
+        if named.is_none_or(|named| named.uploaded == Uploaded::None) {
             return Ok(Look::Elsewhere);
         }
         match archive.check(*arc, entry, &self.throttle, cancel) {
@@ -345,10 +349,8 @@ impl Scrubber {
         store.mark_damaged(entry.id);
         let state = self.parts.control.state();
         // What is known of the upload is in the catalog, not in what was applied.
-        let named = state
-            .partition(*arc)
-            .and_then(|partition| partition.recent.get(&entry.id));
-        let named = named.unwrap_or(entry);
+        let named = self.named(*arc, entry.id);
+        let named = named.as_ref().unwrap_or(entry);
         self.parts
             .follower
             .fetch_file(&state, *arc, named, cancel)?;
