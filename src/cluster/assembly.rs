@@ -12,9 +12,10 @@ use super::data::DataPeers;
 use super::error::Error;
 use super::history::{Historian, HistorianParts, HistoryMetrics};
 use super::merging::{MergeMetrics, Merger, MergerParts};
+use super::metrics::ClusterMetrics;
 use super::moves::Follower;
 use super::opening::{MemberSettings, World};
-use super::seal::Busy;
+use super::seal::{Busy, Sealer, SealerParts};
 use super::together::{Joined, Together};
 use super::ways::BuildParts;
 use crate::archive::{ArchiveKind, ArchiveMetrics};
@@ -68,6 +69,25 @@ pub(super) fn new_merger(
         peers: shared.peers.cloned(),
         busy: Arc::clone(shared.busy),
         historian: Arc::clone(historian),
+    })
+}
+
+/// What seals windows.
+pub(super) fn new_sealer(
+    parts: &BuildParts<'_>,
+    shared: &Shared<'_>,
+    metrics: ClusterMetrics,
+) -> Sealer {
+    Sealer::new(SealerParts {
+        store: Arc::clone(parts.store),
+        control: Arc::clone(shared.control),
+        clock: Arc::clone(&parts.world.clock),
+        settings: parts.settings.seal.clone(),
+        me: parts.me,
+        metrics,
+        follower: Arc::clone(shared.follower),
+        peers: shared.peers.cloned(),
+        busy: Arc::clone(shared.busy),
     })
 }
 

@@ -12,8 +12,8 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use super::assembly::{
-    Shared, alone, among_others, deletion_clock, new_historian, new_merger, new_tier, open_archive,
-    open_store,
+    Shared, alone, among_others, deletion_clock, new_historian, new_merger, new_sealer, new_tier,
+    open_archive, open_store,
 };
 use super::blocks::Archive;
 use super::control::{Control, ControlState, why_aside};
@@ -31,7 +31,7 @@ use super::opening::{MemberSettings, World, open_engine};
 use super::queries::Queries;
 use super::retention::Retention;
 use super::ring::{Plan, plan};
-use super::seal::{Busy, Sealer, SealerParts};
+use super::seal::{Busy, Sealer};
 use super::status::{ClusterStatus, Surroundings, describe};
 use super::tiering::Tiering;
 use super::together::{Joined, Together};
@@ -255,17 +255,7 @@ impl LocalMember {
         let merger = new_merger(&parts, &shared, &historian, merges);
         let clock = deletion_clock(world, me, together.as_ref());
         let upkeep = Upkeep::new(&parts, &control, &follower, clock, registry);
-        let sealer = Arc::new(Sealer::new(SealerParts {
-            store: Arc::clone(&store),
-            control: Arc::clone(&control),
-            clock: Arc::clone(&world.clock),
-            settings: settings.seal.clone(),
-            me,
-            metrics,
-            follower: Arc::clone(&follower),
-            peers: peers.clone(),
-            busy,
-        }));
+        let sealer = Arc::new(new_sealer(&parts, &shared, metrics));
         Tiering::of(&parts, &control).decide(&state);
         match &together {
             // What is missing is fetched by the worker: nobody waits for it here.

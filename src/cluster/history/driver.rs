@@ -33,9 +33,11 @@ const REST: Duration = Duration::from_secs(24 * 60 * 60);
 /// Keeps the control state small.
 pub(in crate::cluster) struct Historian {
     parts: HistorianParts,
-    /// The manifest of each partition, and since when, as far as this process has seen it come.
-    seen: Mutex<BTreeMap<RingArc, (Option<Digest>, Option<Duration>)>>,
+    seen: Mutex<BTreeMap<RingArc, Seen>>,
 }
+
+/// The manifest of a partition, and since when, as far as this process has seen it come.
+type Seen = (Option<Digest>, Option<Duration>);
 
 /// What it is made from.
 pub(in crate::cluster) struct HistorianParts {

@@ -13,7 +13,7 @@ use crate::archive::{BucketFault, Traffic};
 use crate::cluster::tiering::Tiering;
 use crate::model::*;
 use crate::runtime::{ByteSize, CancelToken, Clock};
-use crate::source::{Partial, ReadContext, Selection, Source};
+use crate::source::{Partial, ReadContext, Selection, SeriesStream, Source};
 use crate::store::RetentionSettings;
 
 /// Blocks older than an hour leave.
@@ -91,7 +91,11 @@ fn what_has_left_for_the_bucket_is_read_as_before() {
     tiering(&world, soon()).round(&CancelToken::new());
     assert_eq!(files_here(&world), 0);
     let (blocks, _) = world.member().store().block_totals();
-    assert_eq!(blocks, all as u64, "they are still applied");
+    assert_eq!(
+        usize::try_from(blocks).unwrap(),
+        all,
+        "they are still applied"
+    );
     world.check_all();
     // Also after a start, and a crash.
     world.open();
@@ -241,21 +245,21 @@ fn lacks(world: &World, owner: u64, object: &str) -> usize {
     };
     let asked = selection(owner, Vec::new());
     let mut stream = store.select(&asked, &partial).unwrap();
+    let was_written = |key: &Key, samples: &Samples| {
+        let mut samples = samples.iter();
+        samples.all(|(at, value, start)| world.model.was_written(key, at.0, &value, start.0))
+    };
     for (labels, samples) in drain(stream.as_mut()) {
-        let key = (tenant(owner), labels);
-        let mut written = samples.iter();
-        assert!(
-            written
-                .all(|(at, value, start)| { world.model.was_written(&key, at.0, &value, start.0) })
-        );
+        assert!(was_written(&(tenant(owner), labels), &samples));
     }
     drop(stream);
     let noted = partial.partial.unwrap().noted();
     assert!(noted.iter().all(|text| text.contains(object)), "{noted:?}");
-    let whole = store.select(&asked, &context()).and_then(|mut stream| {
+    let drained = |mut stream: Box<dyn SeriesStream>| {
         while stream.next(&mut Samples::default())?.is_some() {}
         Ok(())
-    });
+    };
+    let whole = store.select(&asked, &context()).and_then(drained);
     assert_eq!(whole.is_err(), !noted.is_empty());
     noted.len()
 }

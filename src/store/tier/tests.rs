@@ -307,6 +307,10 @@ fn large_block(directory: &Path) -> (BlockEntry, Vec<u8>) {
 }
 
 /// Would catch reads that fetch whole blocks, fetch twice, or ask for each part by itself.
+#[allow(
+    clippy::too_many_lines,
+    reason = "one story: what is needed, what is fetched, what the cache holds"
+)]
 #[test]
 fn little_more_is_fetched_than_is_needed_in_few_requests() {
     let directory = tempfile::tempdir().unwrap();
