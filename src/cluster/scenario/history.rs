@@ -240,10 +240,8 @@ fn history_comes_back_from_the_bucket_even_without_its_manifest() {
         next.check_all();
         if damage {
             let complaints = restored.complaints.join("\n");
-            assert!(
-                complaints.contains("not whole: ") && restored.adopted > 0,
-                "{complaints}"
-            );
+            // An older copy that is whole, from before its manifest, is taken where there is one.
+            assert!(complaints.contains("not whole: "), "{complaints}");
         } else {
             assert_eq!(restored.complaints, Vec::<String>::new());
             // Merged ones that still lie there are taken once more.
