@@ -9,6 +9,7 @@
 //! majority of the control group's voters must be within that minute.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,12 @@ impl ClockWatch {
             let member = state.members.get(who);
             *who != self.me && member.is_some_and(|m| m.liveness == Liveness::Live)
         };
-        let others = state.members.keys().copied().filter(is_there);
+        // Those that follow it in order: nobody is asked by everybody.
+        let after = state
+            .members
+            .range((Bound::Excluded(self.me), Bound::Unbounded));
+        let before = state.members.range(..self.me);
+        let others = after.chain(before).map(|(who, _)| *who).filter(is_there);
         let (own, times) = ask(&self.peers, self.clock.as_ref(), others.take(PEERS_MAX));
         self.gate.refuse(Refusing::Clock, wrong(own, times));
     }

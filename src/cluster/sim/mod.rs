@@ -13,6 +13,8 @@
 //!   `scenarios.rs`, `disks.rs` and `aging.rs`: what somebody thought of; `without/`: that it notices each
 //!   missing rule.
 //!
+//! * `messages.rs`: how much nodes say to each other, by the size of the cluster.
+//!
 //! Not simulated: RocksDB, gRPC, Consul, HTTP, the file system under block files (a crash keeps
 //! what was written there): real processes meet those in `tests/e2e`.
 
@@ -23,6 +25,7 @@ mod chaos;
 mod check;
 mod disks;
 mod history;
+mod messages;
 mod scenarios;
 mod script;
 mod seeds;

@@ -11,7 +11,7 @@ use super::chaos::{self, Course};
 use crate::runtime::simulate;
 
 /// So many without being asked for more.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 50;
 
 /// The test that is one seed.
 const ONE: &str = "cluster::sim::seeds::one";

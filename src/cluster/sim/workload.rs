@@ -71,10 +71,18 @@ pub(super) fn wins(one: f64, other: f64) -> bool {
     settle((&Value::Float(one), none), (&Value::Float(other), none)).is_gt()
 }
 
+/// From this number on so many series each are one scrape target.
+pub(super) const TARGETS: u32 = 1000;
+pub(super) const SERIES_OF_A_TARGET: u32 = 20;
+
 pub(super) fn labels(series: u32) -> LabelSet {
+    let target = match series.checked_sub(TARGETS) {
+        None => format!("host-{}", series % 5),
+        Some(number) => format!("target-{}", number / SERIES_OF_A_TARGET),
+    };
     LabelSet::from_pairs(&[
         ("__name__", format!("metric_{}", series % 3).as_str()),
-        ("instance", format!("host-{}", series % 5).as_str()),
+        ("instance", target.as_str()),
         ("job", "node"),
         ("n", series.to_string().as_str()),
     ])
@@ -83,7 +91,10 @@ pub(super) fn labels(series: u32) -> LabelSet {
 
 /// Whether a series lies in an arc.
 pub(super) fn is_in(series: u32, arc: RingArc) -> bool {
-    arc.contains(fingerprint(&TenantId::anonymous(), &labels(series)))
+    static KNOWN: Mutex<BTreeMap<u32, Fingerprint>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock();
+    let new = || fingerprint(&TenantId::anonymous(), &labels(series));
+    arc.contains(*known.entry(series).or_insert_with(new))
 }
 
 /// The partition in which a series lies now.
