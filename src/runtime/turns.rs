@@ -143,7 +143,7 @@ impl<T: Send + 'static> Turns<T> {
         };
         let thread = NamedThread::spawn("turns", run).expect("a thread");
         // It ends by itself, or stands still until the process ends.
-        std::mem::forget(thread);
+        thread.detach();
         Stage::Running(going, said)
     }
 }

@@ -48,10 +48,11 @@ struct Counted {
 }
 
 fn rate((messages, bytes): (u64, u64), nodes: u64) -> Rate {
-    let seconds = COUNTED.as_secs_f64() * nodes as f64;
+    let number = |count: u64| f64::from(u32::try_from(count).unwrap());
+    let seconds = COUNTED.as_secs_f64() * number(nodes);
     Rate {
-        messages: messages as f64 / seconds,
-        bytes: bytes as f64 / seconds,
+        messages: number(messages) / seconds,
+        bytes: number(bytes) / seconds,
     }
 }
 
@@ -133,7 +134,7 @@ async fn count(seed: u64, nodes: u64) -> Counted {
     let sum = |of: &mut dyn Iterator<Item = (u64, u64)>| {
         of.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     };
-    let mut control = methods.iter().filter(|(method, _)| **method != "append");
+    let control = methods.iter().filter(|(method, _)| **method != "append");
     let mut sent = after.sent.iter();
     let busiest = sent
         .by_ref()
@@ -146,7 +147,7 @@ async fn count(seed: u64, nodes: u64) -> Counted {
     Counted {
         nodes,
         partitions: world.newest_state().unwrap().partitions.len(),
-        control: rate(sum(&mut control.by_ref().map(|(_, one)| *one)), nodes),
+        control: rate(sum(&mut control.map(|(_, one)| *one)), nodes),
         busiest: rate(busiest, 1),
         appends: rate(methods.get("append").copied().unwrap_or_default(), nodes),
         query: sum(&mut reads.into_iter()),
