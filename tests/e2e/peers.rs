@@ -340,12 +340,7 @@ fn federates(
             let mut got = instant(&parent.url(), expression, end).json()["data"].clone();
             got = of_interest(&got, data);
             let before = got["result"].as_array().unwrap().len();
-            let names: Vec<&str> = data
-                .iter()
-                .flat_map(|(labels, _)| labels)
-                .filter(|(name, _)| name == "__name__")
-                .map(|(_, value)| value.as_str())
-                .collect();
+            let names = names(data);
             let result = got["result"].as_array_mut().unwrap();
             result.retain(|one| names.contains(&one["metric"]["__name__"].as_str().unwrap()));
             extra = before - result.len();
