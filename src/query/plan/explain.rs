@@ -163,7 +163,7 @@ mod tests {
             let node = plan(&expr, &steps, true, 60_000).unwrap();
             assert_eq!(node.outline(), want);
         }
-        let long = format!("a{}", " + a".repeat(300));
+        let long = format!("a{}", " + a".repeat(60));
         let expr = parse(&long, &ParseOptions::ALL).unwrap();
         let node = plan(&expr, &Steps::instant(TimestampMs(0)), false, 60_000).unwrap();
         assert!(node.outline().ends_with(" ..."));
