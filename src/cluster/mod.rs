@@ -52,6 +52,7 @@ mod write;
 use prometheus_client::registry::Registry;
 
 use crate::archive::ArchiveMetrics;
+use crate::store::TierMetrics;
 
 pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 pub use blocks::{ArchiveStatus, RestoreExtent, RestoreProgress, Restored, restore};
@@ -116,4 +117,5 @@ pub fn register_peer_metrics(registry: &mut Registry) {
     drop(ControlMetrics::register(registry));
     drop(WriteMetrics::register(registry));
     drop(ReadMetrics::register(registry));
+    drop(TierMetrics::register(registry));
 }

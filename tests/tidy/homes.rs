@@ -29,7 +29,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ),
     ("tonic", &["src/cluster/peer/"]),
     ("object_store", &["src/archive/"]),
-    ("futures_util", &["src/archive/"]),
+    ("futures_util", &["src/archive/", "src/cluster/blocks/"]),
     ("snap", &["src/ingest/", "src/http/", "src/transfer/"]),
     ("flate2", &["src/ingest/", "src/http/"]),
     ("zstd", &["src/codec/", "src/ingest/", "src/http/"]),

@@ -14,10 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::aside::note_given_up;
 use super::machine::Published;
 use super::metrics::ControlMetrics;
 use super::network::{HOPS_MAX, Peers, garbled};
-use super::open::note_given_up;
 use super::sessions::{Position, Sessions};
 use super::settings::{FoundingLeave, Timings};
 use super::types::{GroupNode, NodeId, Proposal, Raft, Reply, number_of};

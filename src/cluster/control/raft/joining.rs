@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::aside::note_given_up;
 use super::decision;
 use super::founding::Standing;
 use super::group::{Ending, RaftControl};
 use super::hello::{self, Greeting, To};
 use super::network::HOPS_MAX;
-use super::open::note_given_up;
 use super::wire::{messages as pb, wide};
 use crate::cluster::control::command::{ClusterId, Command, Outcome, Refusal};
 use crate::cluster::control::wire_parts::read_wide;

@@ -5,6 +5,7 @@
 //! `machine.rs`), messages over the transport of peers (`network.rs`, `serve.rs`), and how a node
 //! comes to belong to a group at all (`joining.rs`, `founding.rs`).
 
+mod aside;
 mod decision;
 mod duties;
 mod founding;
@@ -29,12 +30,12 @@ mod types;
 mod voters;
 mod wire;
 
+pub(in crate::cluster) use aside::why_aside;
 pub use group::{Ending, RaftControl};
 pub use hello::Greeting;
 pub(in crate::cluster) use liveness::can_be_spared;
 pub use metrics::ControlMetrics;
 pub use open::GroupParts;
-pub(in crate::cluster) use open::why_aside;
 pub use rebuild::Survivor;
 pub(in crate::cluster) use rebuild::rebuild;
 pub use sessions::Position;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
-use prost::Message;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::aside::{note_old_image, refuse_old_image, rolled_back};
 use super::decision;
 use super::duties;
-use super::group::{Ending, LOG_KEEPS, RaftControl, fatal};
+use super::group::{LOG_KEEPS, RaftControl, fatal};
 use super::hello::{self, Greeting, To};
 use super::log_store::LogStore;
 use super::machine::{Machine, adopt};
@@ -22,22 +22,17 @@ use super::network::{Network, Peers};
 use super::sessions::{Position, Sessions};
 use super::settings::{FoundingLeave, Timings};
 use super::types::{Raft, number_of};
-use super::wire::{decode, messages as pb};
+use super::wire::messages as pb;
 use crate::cluster::control::command::{ClusterId, Session};
 use crate::cluster::control::{ControlError, Introduction};
 use crate::cluster::peer::{PeerError, Refused, Transport};
 use crate::cluster::settings::ClusterSettings;
 use crate::model::Incarnation;
 use crate::runtime::{Chance, Clock, Rule, holds};
-use crate::store::{Batch, Durability, Engine, Space};
+use crate::store::Engine;
 
 /// Commands between two snapshots.
 const SNAPSHOT_EVERY: u64 = 256;
-
-/// Where it is kept that this directory is an old image.
-const OLD_IMAGE_KEY: &[u8] = b"raft/old_image";
-/// Where it is kept that the cluster has given this directory up.
-const GIVEN_UP_KEY: &[u8] = b"raft/given_up";
 
 /// Bytes of one chunk of a snapshot.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -97,51 +92,6 @@ fn config(timings: &Timings) -> Result<Arc<Config>, ControlError> {
         .map_err(|error| ControlError::Group(error.to_string()))
 }
 
-fn rolled_back(image: pb::OldImage) -> ControlError {
-    ControlError::RolledBack {
-        what: match image.what {
-            1 => "session counter",
-            _ => "control log's end",
-        },
-        mine: image.mine,
-        remembered: image.remembered,
-        peer: image.peer,
-    }
-}
-
-/// What was once found to be an old image stays one, although each start raises its counter.
-fn refuse_old_image(engine: &dyn Engine) -> Result<(), ControlError> {
-    let Some(bytes) = engine.get(Space::Control, OLD_IMAGE_KEY)? else {
-        return Ok(());
-    };
-    let image = decode::<pb::OldImage>(bytes.as_slice(), "the mark of an old image");
-    let unreadable = |error| ControlError::Unreadable { index: 0, error };
-    Err(rolled_back(image.map_err(unreadable)?))
-}
-
-/// Why the cluster takes this directory no more, however often it is started: it is to be set
-/// aside.
-///
-/// # Errors
-/// When it cannot be read.
-pub(in crate::cluster) fn why_aside(engine: &dyn Engine) -> Result<Option<String>, ControlError> {
-    if engine.get(Space::Control, GIVEN_UP_KEY)?.is_some() {
-        return Ok(Some(Ending::GivenUp.to_string()));
-    }
-    match refuse_old_image(engine) {
-        Ok(()) => Ok(None),
-        Err(error @ ControlError::RolledBack { .. }) => Ok(Some(error.to_string())),
-        Err(error) => Err(error),
-    }
-}
-
-/// Notes that the cluster has given this directory up.
-pub(super) fn note_given_up(engine: &dyn Engine) -> Result<(), ControlError> {
-    let mut batch = Batch::new();
-    batch.put(Space::Control, GIVEN_UP_KEY, b"");
-    Ok(engine.write(batch, Durability::Synced)?)
-}
-
 /// What peers remember of this node must not lie ahead of what it holds. Gives the highest position
 /// of the log of samples that they remember.
 fn look_back(
@@ -176,9 +126,7 @@ fn look_back(
                 remembered,
                 peer: greeting.name,
             };
-            let mut batch = Batch::new();
-            batch.put(Space::Control, OLD_IMAGE_KEY, &image.encode_to_vec());
-            engine.write(batch, Durability::Synced)?;
+            note_old_image(engine, &image)?;
             return Err(rolled_back(image));
         }
         log = log.max(remembered.log);
