@@ -26,6 +26,7 @@ mod pull;
 mod remainder;
 mod remembered;
 mod repair;
+mod replacing;
 #[cfg(test)]
 mod replica_tests;
 mod retention;

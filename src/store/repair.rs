@@ -6,29 +6,22 @@
 //! and the good one takes its place in the engine. A crash anywhere leaves one of the two where it
 //! was: nothing is dropped before its replacement is here, checked and durable.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::applied::Applied;
 use super::block::{BlockReader, digest_of};
-use super::engine::{Batch, Durability, Engine, Space, SstTable};
+use super::engine::{Batch, Durability, Space, SstTable};
 use super::error::Error;
+use super::replacing::Replacing;
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
-use crate::model::{BlockEntry, BlockId, RingArc};
+use crate::model::{BlockEntry, BlockId};
 
 /// Damaged files that are kept for whoever wants to look into them: at most 8 GiB of blocks, on a
 /// disk that has to hold good ones.
 const SET_ASIDE_MAX: usize = 32;
-
-/// A block of which a good copy is read already.
-pub(super) struct Replacing {
-    entry: BlockEntry,
-    /// Who reads the damaged file.
-    old: Vec<Arc<AppliedBlock>>,
-}
 
 impl Store {
     /// From now on the file of an applied block counts as not here.
@@ -171,24 +164,6 @@ impl Store {
     fn aside(&self) -> PathBuf {
         self.directory().path().join("damaged")
     }
-}
-
-/// Ends what a crash interrupted between dropping a damaged file and taking in the good one.
-pub(super) fn end_replacing(
-    engine: &dyn Engine,
-    staging: &Path,
-    applied: &BTreeMap<RingArc, Applied>,
-) -> Result<(), Error> {
-    for entry in applied.values().flat_map(|applied| applied.blocks.values()) {
-        let path = staging.join(format!("{}.sst", entry.id));
-        if !path.is_file() || !matches!(engine.table(entry.id), Ok(None)) {
-            continue;
-        }
-        if digest_of(&path)? == (entry.digest, entry.size) {
-            engine.ingest(&[(entry.id, path)])?;
-        }
-    }
-    Ok(())
 }
 
 fn note_key(copies: &str) -> Vec<u8> {

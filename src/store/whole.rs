@@ -17,7 +17,7 @@ use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, Ser
 use super::lock::DataDir;
 use super::log::{Mark, WriteLogSettings};
 use super::remembered::Remembered;
-use super::repair::{Replacing, end_replacing};
+use super::replacing::{Replacing, end_replacing};
 use super::tier::{Tier, TierParts};
 use super::tiering::Homes;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
