@@ -156,6 +156,37 @@ fn without_a_bucket_damage_is_said_and_nothing_is_touched() {
     assert_eq!(fs::read(&file).unwrap(), bad);
 }
 
+/// Would catch a file that is dropped before its replacement can be found again.
+#[test]
+fn a_crash_while_a_file_is_replaced_loses_nothing() {
+    let bucket = tempfile::tempdir().unwrap();
+    for step in 1.. {
+        let bucket = bucket.path().join(step.to_string());
+        fs::create_dir(&bucket).unwrap();
+        let mut world = world(54, &bucket);
+        world.open();
+        few(&mut world);
+        upload_all(&world);
+        flip(&local(&world)[0]);
+        let clock = world.clock.clone();
+        let died = world.die_while(step, |member| {
+            for _ in 0..60 {
+                clock.advance(Duration::from_secs(4 * 3600));
+                let _ = member.store().finish_replacing();
+                member.upkeep().scrubber().round(&CancelToken::new());
+            }
+        });
+        world.check_all();
+        scrub(&world);
+        world.check_all();
+        check_whole(&world, &bucket);
+        if died.is_none() {
+            assert!(step > 1, "nothing was replaced");
+            return;
+        }
+    }
+}
+
 /// A round that is interrupted goes on where it was.
 #[test]
 fn a_restart_does_not_begin_the_round_anew() {
