@@ -15,6 +15,7 @@ mod faults;
 mod files;
 mod forget;
 mod head;
+mod homes;
 mod lock;
 mod log;
 mod merging;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::applied;
-use super::block::DecodedParts;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
-use super::tier::{Reading, RemoteBlock, Tier, TierMetrics};
+use super::homes::Homes;
+use super::tier::{Reading, RemoteBlock, TierMetrics};
 use super::view::{AppliedBlock, ArcView};
 use super::watermark::free_bytes;
 use super::whole::Store;
@@ -18,27 +18,6 @@ use crate::model::{BlockEntry, BlockId, RingArc, TimestampMs, Uploaded};
 
 /// So much of the disk stays free beside what is fetched to be merged.
 const FREE_MIN: u64 = 64 << 20;
-
-/// Makes applied blocks what they are: here, or elsewhere.
-pub(super) struct Homes<'a> {
-    pub(super) engine: &'a Arc<dyn Engine>,
-    pub(super) tier: Option<&'a Arc<Tier>>,
-    pub(super) decoded: &'a Arc<DecodedParts>,
-}
-
-impl Homes<'_> {
-    /// A block whose file may be here. One that is not here and that the bucket has is elsewhere;
-    /// one that nobody is known to have is an error for who reads it.
-    pub(super) fn block(&self, arc: RingArc, entry: BlockEntry, is_here: bool) -> AppliedBlock {
-        let decoded = Arc::clone(self.decoded);
-        match self.tier {
-            Some(tier) if !is_here && entry.uploaded != Uploaded::None => {
-                AppliedBlock::elsewhere(arc, entry, Arc::clone(tier), decoded)
-            }
-            _ => AppliedBlock::here(entry, Arc::clone(self.engine), decoded),
-        }
-    }
-}
 
 impl Store {
     pub(super) fn homes(&self) -> Homes<'_> {

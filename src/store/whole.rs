@@ -14,12 +14,12 @@ use super::block::DecodedParts;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
+use super::homes::Homes;
 use super::lock::DataDir;
 use super::log::{Mark, WriteLogSettings};
 use super::remembered::Remembered;
 use super::replacing::{Replacing, end_replacing};
 use super::tier::{Tier, TierParts};
-use super::tiering::Homes;
 use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
 use crate::model::{
     BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
