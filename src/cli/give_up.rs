@@ -106,7 +106,7 @@ impl Split {
                 "the ring has {count} partitions. Split, each becomes two, one after the other, and they never become one again: more partitions share less, and cost some memory each. If that is what you want: cairn ring split --yes"
             ));
         }
-        let begun = node.ask("admin/cluster/split", &[])?.data;
+        let begun = node.ask("admin/cluster/split", &[("all", "true")])?.data;
         let first = text(&begun, "partition");
         if json {
             return Ok(serde_json::json!({"partition": first, "partitions": count}).to_string());

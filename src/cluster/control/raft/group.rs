@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::aside::note_given_up;
+use super::aside::{note_given_up, note_if_gone};
 use super::machine::Published;
 use super::metrics::ControlMetrics;
 use super::network::{HOPS_MAX, Peers, garbled};
@@ -156,6 +156,7 @@ impl RaftControl {
             ..
         } = error
         {
+            note_if_gone(self.engine.as_ref(), self.incarnation, reason)?;
             self.end(Ending::OldSession(reason.clone()));
             return Err(ControlError::OldSession(reason.clone()));
         }

@@ -7,6 +7,7 @@ use crate::runtime::Rule;
 fn sessions_are_the_latest() {
     is_noticed(
         "disks::two_copies_of_one_image",
+        1,
         Rule::SessionsAreTheLatest,
         LOST,
     );
@@ -16,6 +17,7 @@ fn sessions_are_the_latest() {
 fn old_images_are_set_aside() {
     is_noticed(
         "disks::an_old_image_that_was_started_alone",
+        1,
         Rule::OldImagesAreSetAside,
         LOST,
     );
@@ -25,6 +27,7 @@ fn old_images_are_set_aside() {
 fn lost_memory_is_another_life() {
     is_noticed(
         "disks::a_power_cut_before_the_disk_was_asked",
+        1,
         Rule::LostMemoryIsAnotherLife,
         LOST,
     );

@@ -15,6 +15,17 @@ use crate::runtime::{Rule, simulate};
 /// Runs a course here, if this process is one for it; else in such processes, with the rule and
 /// without it. Without it an invariant must break with these words.
 fn weigh<F: Future<Output = ()>>(
+    test: (&str, &str),
+    rule: Rule,
+    breaks: &str,
+    course: impl FnOnce(u64) -> F + Send + 'static,
+) {
+    weigh_at(1, test, rule, breaks, course);
+}
+
+/// The same with a seed of which it is known that things come in the order that does harm.
+fn weigh_at<F: Future<Output = ()>>(
+    seed: u64,
     (file, name): (&str, &str),
     rule: Rule,
     breaks: &str,
@@ -24,16 +35,16 @@ fn weigh<F: Future<Output = ()>>(
         return simulate(seed, move || course(seed));
     }
     let name = format!("without::{file}::{name}");
-    if let Err(reason) = run_apart(&format!("cluster::sim::{name}"), 1, None) {
+    if let Err(reason) = run_apart(&format!("cluster::sim::{name}"), seed, None) {
         panic!("{rule:?} holds, and yet:\n{reason}");
     }
-    is_noticed(&name, rule, breaks);
+    is_noticed(&name, seed, rule, breaks);
 }
 
 /// Without a rule a scenario fails, and an invariant breaks with these words.
-fn is_noticed(name: &str, rule: Rule, breaks: &str) {
+fn is_noticed(name: &str, seed: u64, rule: Rule, breaks: &str) {
     let name = format!("cluster::sim::{name}");
-    match run_apart(&name, 1, Some(rule)) {
+    match run_apart(&name, seed, Some(rule)) {
         Ok(said) => panic!("without {rule:?} nothing is noticed:\n{said}"),
         Err(noticed) => assert!(
             noticed.contains(breaks),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::board::Crash;
 use super::super::script::{MINUTE, between, hold, only};
 use super::super::world::World;
-use super::{LOST, NOWHERE, weigh};
+use super::{LOST, NOWHERE, weigh, weigh_at};
 use crate::cluster::peer::{Hold, Method};
 use crate::runtime::Rule;
 
@@ -112,7 +112,8 @@ impl World {
 /// go.
 #[test]
 fn seals_are_of_one_epoch() {
-    weigh(
+    weigh_at(
+        4,
         ("seals", "seals_are_of_one_epoch"),
         Rule::SealsAreOfOneEpoch,
         NOWHERE,
