@@ -37,10 +37,24 @@ impl Node {
         }
     }
 
-    /// Asks an endpoint below `/api/v1/` with a form, and gives the `data` of its answer and its
-    /// warnings and infos.
-    pub(super) fn ask(&self, endpoint: &str, form: &[(&str, &str)]) -> Result<Answer, String> {
-        let (status, text) = self.post(&format!("/api/v1/{endpoint}"), form)?;
+    /// Reads an endpoint below `/api/v1/` that takes no parameters.
+    pub(super) fn get(&self, endpoint: &str) -> Result<Answer, String> {
+        self.ask(Method::GET, endpoint, String::new())
+    }
+
+    /// Posts a form to an endpoint below `/api/v1/`: an order, which may need no words, or a
+    /// question that may be longer than a URL.
+    pub(super) fn post(&self, endpoint: &str, form: &[(&str, &str)]) -> Result<Answer, String> {
+        let pairs: Vec<String> = form
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escape(value)))
+            .collect();
+        self.ask(Method::POST, endpoint, pairs.join("&"))
+    }
+
+    /// Gives the `data` of an answer and its warnings and infos.
+    fn ask(&self, method: Method, endpoint: &str, body: String) -> Result<Answer, String> {
+        let (status, text) = self.answer(method, &format!("/api/v1/{endpoint}"), body)?;
         let mut json: serde_json::Value =
             serde_json::from_str(&text).map_err(|_| self.not_json(status, &text))?;
         let texts = |json: &serde_json::Value, name: &str| -> Vec<String> {
@@ -81,13 +95,18 @@ impl Node {
         )
     }
 
-    fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<(StatusCode, String), String> {
+    fn answer(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(StatusCode, String), String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start: {error}"))?;
         runtime.block_on(async {
-            tokio::time::timeout(self.timeout, self.exchange(path, form))
+            tokio::time::timeout(self.timeout, self.exchange(method, path, body))
                 .await
                 .map_err(|_| {
                     format!(
@@ -100,21 +119,13 @@ impl Node {
 
     async fn exchange(
         &self,
+        method: Method,
         path: &str,
-        form: &[(&str, &str)],
+        body: String,
     ) -> Result<(StatusCode, String), String> {
         let uri: Uri = format!("{}{path}", self.base)
             .parse()
             .map_err(|error| format!("{}: {error}", self.base))?;
-        let body: Vec<String> = form
-            .iter()
-            .map(|(name, value)| format!("{name}={}", escape(value)))
-            .collect();
-        let (method, body) = if form.is_empty() {
-            (Method::GET, String::new())
-        } else {
-            (Method::POST, body.join("&"))
-        };
         let mut request = Request::builder()
             .method(method)
             .uri(uri)
@@ -197,7 +208,69 @@ pub(super) fn list<'a>(value: &'a serde_json::Value, name: &str) -> &'a [serde_j
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The first line and the body of what a node is sent.
+    fn sent(ask: impl FnOnce(&Node) -> Result<Answer, String>) -> (String, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let node = Node::new(&address, None, Duration::from_secs(120));
+        std::thread::scope(|scope| {
+            let request = scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut from = BufReader::new(stream.try_clone().unwrap());
+                let mut lines = Vec::new();
+                while lines.last().is_none_or(|line| line != "\r\n") {
+                    let mut line = String::new();
+                    from.read_line(&mut line).unwrap();
+                    lines.push(line);
+                }
+                let length = lines.iter().find_map(|line| {
+                    let length = line.strip_prefix("content-length:")?;
+                    length.trim().parse::<usize>().ok()
+                });
+                let mut body = vec![0; length.unwrap_or(0)];
+                from.read_exact(&mut body).unwrap();
+                let answer = "{\"status\":\"success\",\"data\":1}";
+                let length = answer.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{answer}"
+                )
+                .unwrap();
+                let first = lines.swap_remove(0).trim_end().to_owned();
+                (first, String::from_utf8(body).unwrap())
+            });
+            assert_eq!(ask(&node).unwrap().data, 1);
+            request.join().unwrap()
+        })
+    }
+
+    /// Would catch an order without words that is sent as a question: no node takes it.
+    #[test]
+    fn orders_are_posted_with_and_without_words() {
+        let check = |got: (String, String), line: &str, body: &str| {
+            assert_eq!(got, (line.to_owned(), body.to_owned()));
+        };
+        check(
+            sent(|node| node.get("status/flush")),
+            "GET /api/v1/status/flush HTTP/1.1",
+            "",
+        );
+        check(
+            sent(|node| node.post("admin/flush", &[])),
+            "POST /api/v1/admin/flush HTTP/1.1",
+            "",
+        );
+        check(
+            sent(|node| node.post("query", &[("query", "a b"), ("time", "1")])),
+            "POST /api/v1/query HTTP/1.1",
+            "query=a%20b&time=1",
+        );
+    }
 
     #[test]
     fn form_values_are_escaped() {

@@ -57,7 +57,7 @@ impl Drain {
         let node = Node::new(&self.url, None, TIMEOUT);
         let drain = if self.undo { "false" } else { "true" };
         let form = [("node", self.node.as_str()), ("drain", drain)];
-        node.ask("admin/cluster/drain", &form)?;
+        node.post("admin/cluster/drain", &form)?;
         if self.undo {
             return Ok(self.outcome(
                 "taken back",
@@ -88,7 +88,7 @@ impl Drain {
         bar.set_prefix(self.node.clone());
         let (mut most, mut failures) = (0, 0);
         loop {
-            match node.ask("status/cluster", &[]) {
+            match node.get("status/cluster") {
                 Ok(answer) => {
                     failures = 0;
                     let left = left(&answer.data, &self.node)?;

@@ -51,13 +51,13 @@ impl Flush {
 
     fn answer(&self) -> Result<String, String> {
         let node = Node::new(&self.url, None, TIMEOUT);
-        let order = count(&node.ask("admin/flush", &[("all", "true")])?.data, "order");
+        let order = count(&node.post("admin/flush", &[])?.data, "order");
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}");
         let bar =
             ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         let mut wait = Wait::default();
         loop {
-            let status = node.ask("status/flush", &[])?.data;
+            let status = node.get("status/flush")?.data;
             if count(&status, "done") >= order && wait.is_over(&status) {
                 bar.finish_and_clear();
                 return self.outcome(&status);

@@ -71,7 +71,7 @@ impl GiveUp {
 
 impl Forget {
     fn answer(&self, node: &Node, json: bool) -> Result<String, String> {
-        let cluster = node.ask("status/cluster", &[])?.data;
+        let cluster = node.get("status/cluster")?.data;
         let is_it =
             |one: &&Value| text(one, "name") == self.node || text(one, "incarnation") == self.node;
         let found = list(&cluster, "nodes").iter().find(is_it);
@@ -86,7 +86,7 @@ impl Forget {
                 self.node
             ));
         }
-        node.ask("admin/cluster/forget", &[("node", self.node.as_str())])?;
+        node.post("admin/cluster/forget", &[("node", self.node.as_str())])?;
         if json {
             return Ok(serde_json::json!({"node": self.node, "state": "gone"}).to_string());
         }
@@ -99,14 +99,14 @@ impl Forget {
 
 impl Split {
     fn answer(&self, node: &Node, json: bool) -> Result<String, String> {
-        let cluster = node.ask("status/cluster", &[])?.data;
+        let cluster = node.get("status/cluster")?.data;
         let count = list(&cluster, "partitions").len();
         if !self.yes {
             return Err(format!(
                 "the ring has {count} partitions. Split, each becomes two, one after the other, and they never become one again: more partitions share less, and cost some memory each. If that is what you want: cairn ring split --yes"
             ));
         }
-        let begun = node.ask("admin/cluster/split", &[("all", "true")])?.data;
+        let begun = node.post("admin/cluster/split", &[])?.data;
         let first = text(&begun, "partition");
         if json {
             return Ok(serde_json::json!({"partition": first, "partitions": count}).to_string());
@@ -121,7 +121,7 @@ impl Recover {
     fn answer(&self, node: &Node, json: bool) -> Result<String, String> {
         let accept = if self.accept_loss { "true" } else { "false" };
         let loss = node
-            .ask("admin/cluster/recover", &[("accept_loss", accept)])?
+            .post("admin/cluster/recover", &[("accept_loss", accept)])?
             .data;
         if json {
             return Ok(loss.to_string());

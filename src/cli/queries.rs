@@ -50,8 +50,8 @@ impl Queries {
     fn answer(&self) -> Result<String, String> {
         let node = Node::new(&self.url, self.tenant.as_deref(), TIMEOUT);
         let answer = match &self.cancel {
-            Some(id) => node.ask("admin/queries/cancel", &[("id", id)])?,
-            None => node.ask("status/queries", &[])?,
+            Some(id) => node.post("admin/queries/cancel", &[("id", id)])?,
+            None => node.get("status/queries")?,
         };
         answer.complain();
         if self.json {

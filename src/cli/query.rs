@@ -103,7 +103,7 @@ impl Query {
         }
         let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let ask = |url: &str| {
-            let answer = Node::new(url, self.tenant.as_deref(), timeout).ask(endpoint, &form)?;
+            let answer = Node::new(url, self.tenant.as_deref(), timeout).post(endpoint, &form)?;
             answer.complain();
             Ok::<Value, String>(answer.data)
         };

@@ -54,7 +54,7 @@ impl Ring {
             return give_up.answer(&self.url, self.json);
         }
         let cluster = Node::new(&self.url, None, TIMEOUT)
-            .ask("status/cluster", &[])?
+            .get("status/cluster")?
             .data;
         if self.json {
             return Ok(cluster.to_string());

@@ -91,10 +91,10 @@ impl Status {
 
     fn answer(&self) -> Result<String, String> {
         let node = Node::new(&self.url, None, TIMEOUT);
-        let build = node.ask("status/buildinfo", &[])?.data;
-        let runtime = node.ask("status/runtimeinfo", &[])?.data;
-        let tsdb = node.ask("status/tsdb", &[])?.data;
-        let cluster = node.ask("status/cluster", &[])?.data;
+        let build = node.get("status/buildinfo")?.data;
+        let runtime = node.get("status/runtimeinfo")?.data;
+        let tsdb = node.get("status/tsdb")?.data;
+        let cluster = node.get("status/cluster")?.data;
         let own = own_labels(&node);
         let figure = |query: &str| figure(&node, &query.replace("OWN", &own));
         let figures: Vec<(&str, Unit, Option<f64>)> = FIGURES
@@ -271,7 +271,7 @@ fn wear(bytes_per_second: f64) -> String {
 
 /// The labels by which the node stores its own metrics, as a selector has them.
 fn own_labels(node: &Node) -> String {
-    let targets = node.ask("targets", &[]).map(|answer| answer.data);
+    let targets = node.get("targets").map(|answer| answer.data);
     let labels = targets.ok().and_then(|data| {
         let target = data.get("activeTargets")?.get(0)?;
         Some(target.get("labels")?.as_object()?.clone())
@@ -289,7 +289,7 @@ fn own_labels(node: &Node) -> String {
 
 /// The value of a query with one result, if the node has one.
 fn figure(node: &Node, query: &str) -> Option<f64> {
-    let answer = node.ask("query", &[("query", query)]).ok()?;
+    let answer = node.post("query", &[("query", query)]).ok()?;
     answer
         .data
         .get("result")?

@@ -23,18 +23,18 @@ pub(super) fn running(patient: &Patient) -> Option<Running> {
     let listen = Endpoint::of_listen(&patient.settings.http.listen)?;
     let host = listen.host.unwrap_or_else(|| "127.0.0.1".to_owned());
     let node = Node::new(&format!("{host}:{}", listen.port), None, TIMEOUT);
-    let build = node.ask("status/buildinfo", &[]).ok()?.data;
+    let build = node.get("status/buildinfo").ok()?.data;
     let version = build.get("cairnVersion")?.as_str()?.to_owned();
     Some(Running { node, version })
 }
 
 pub(super) fn examine(running: &Running) -> Vec<Finding> {
     let mut findings = vec![version(&running.version)];
-    match running.node.ask("status/runtimeinfo", &[]) {
+    match running.node.get("status/runtimeinfo") {
         Ok(runtime) => findings.extend(itself(&runtime.data)),
         Err(error) => findings.push(unanswered(&error)),
     }
-    match running.node.ask("status/cluster", &[]) {
+    match running.node.get("status/cluster") {
         Ok(cluster) => findings.extend(together(&cluster.data)),
         Err(error) => findings.push(unanswered(&error)),
     }

@@ -273,7 +273,7 @@ impl Export {
         let any_before = |end: i64| -> Result<bool, String> {
             let end = time::seconds(TimestampMs(end));
             let form = [("start", "0"), ("end", end.as_str()), ("limit", "1")];
-            let answer = node.ask("labels", &form)?;
+            let answer = node.post("labels", &form)?;
             Ok(answer.data.as_array().is_some_and(|all| !all.is_empty()))
         };
         if !any_before(end.0)? {
