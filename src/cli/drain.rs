@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
+use super::at::AtNode;
 use super::client::{Node, list, text};
 use super::conclude;
 
@@ -26,26 +27,18 @@ const FAILURES_MAX: u32 = 30;
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.help("Any node of the cluster")))]
 pub(super) struct Drain {
     /// The node's name, or its incarnation where names are not unique.
     node: String,
-    /// Any node of the cluster.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
+    #[command(flatten)]
+    at: AtNode,
     /// Give the node its share back.
     #[arg(long)]
     undo: bool,
     /// Do not wait until it is empty.
     #[arg(long)]
     no_wait: bool,
-    /// Print the outcome as one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Drain {
@@ -54,7 +47,7 @@ impl Drain {
     }
 
     fn answer(&self) -> Result<String, String> {
-        let node = Node::new(&self.url, None, TIMEOUT);
+        let node = self.at.node(TIMEOUT);
         let drain = if self.undo { "false" } else { "true" };
         let form = [("node", self.node.as_str()), ("drain", drain)];
         node.post("admin/cluster/drain", &form)?;
@@ -75,7 +68,7 @@ impl Drain {
     }
 
     fn outcome(&self, state: &str, words: &str) -> String {
-        if self.json {
+        if self.at.json {
             return serde_json::json!({"node": self.node, "state": state}).to_string();
         }
         format!("{} {words}", self.node)

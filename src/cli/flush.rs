@@ -7,7 +7,8 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::client::{Node, text};
+use super::at::AtNode;
+use super::client::text;
 use super::conclude;
 use super::graph::bytes;
 
@@ -30,18 +31,10 @@ const PATIENCE_LOOKS: u32 = 600;
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.help("The node")))]
 pub(super) struct Flush {
-    /// The node.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
-    /// Print the outcome as one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    at: AtNode,
 }
 
 impl Flush {
@@ -50,7 +43,7 @@ impl Flush {
     }
 
     fn answer(&self) -> Result<String, String> {
-        let node = Node::new(&self.url, None, TIMEOUT);
+        let node = self.at.node(TIMEOUT);
         let order = count(&node.post("admin/flush", &[])?.data, "order");
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}");
         let bar =
@@ -80,7 +73,7 @@ impl Flush {
             ));
         }
         let archive = status.get("archive");
-        if self.json {
+        if self.at.json {
             let place = archive.map(|archive| text(archive, "place"));
             return Ok(serde_json::json!({"sealed": true, "archive": place}).to_string());
         }

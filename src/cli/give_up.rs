@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::at::AtNode;
 use super::client::{Node, list, text};
 use super::table;
 
@@ -59,8 +60,8 @@ pub(super) struct Recover {
 }
 
 impl GiveUp {
-    pub(super) fn answer(&self, url: &str, json: bool) -> Result<String, String> {
-        let node = Node::new(url, None, TIMEOUT);
+    pub(super) fn answer(&self, at: &AtNode) -> Result<String, String> {
+        let (node, json) = (at.node(TIMEOUT), at.json);
         match self {
             Self::Forget(forget) => forget.answer(&node, json),
             Self::Recover(recover) => recover.answer(&node, json),

@@ -3,6 +3,7 @@
 //! A command takes its parsed arguments and gives an exit code: 0 done, 1 it failed, 2 the
 //! arguments or the configuration are wrong.
 
+mod at;
 mod blocks;
 mod check_config;
 mod client;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Node, list, text};
+use super::at::AtTenant;
+use super::client::{list, text};
 use super::{conclude, table};
 
 const EXAMPLES: &str = "\
@@ -22,24 +23,14 @@ const QUERY_CHARS: usize = 120;
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.help("Any node of the cluster")))]
+#[command(mut_arg("tenant", |arg| arg.help("Whose queries (X-Scope-OrgID), where tenancy is on")))]
 pub(super) struct Queries {
-    /// Any node of the cluster.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
-    /// Whose queries (X-Scope-OrgID), where tenancy is on.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    at: AtTenant,
     /// Call one off by its id, or all.
     #[arg(long, value_name = "ID")]
     cancel: Option<String>,
-    /// Print the answer as JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 impl Queries {
@@ -48,13 +39,13 @@ impl Queries {
     }
 
     fn answer(&self) -> Result<String, String> {
-        let node = Node::new(&self.url, self.tenant.as_deref(), TIMEOUT);
+        let node = self.at.node(TIMEOUT);
         let answer = match &self.cancel {
             Some(id) => node.post("admin/queries/cancel", &[("id", id)])?,
             None => node.get("status/queries")?,
         };
         answer.complain();
-        if self.json {
+        if self.at.node.json {
             return Ok(answer.data.to_string());
         }
         if self.cancel.is_some() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use super::at::AtTenant;
 use super::client::Node;
 use super::compare::compare;
 use super::explain::explain;
@@ -41,17 +42,8 @@ type Question = (&'static str, Vec<(&'static str, String)>);
 pub(super) struct Query {
     /// The expression.
     expression: String,
-    /// The node to ask.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
-    /// Whose series (X-Scope-OrgID), where tenancy is on.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    at: AtTenant,
     /// When, for an instant query: now-5m, Unix seconds or RFC 3339.
     #[arg(long, default_value = "now")]
     time: String,
@@ -70,9 +62,6 @@ pub(super) struct Query {
     /// Draw the result of a range query.
     #[arg(long, conflicts_with = "json")]
     graph: bool,
-    /// Print the API's data as JSON.
-    #[arg(long)]
-    json: bool,
     /// Show what the query is made of, and the series, samples, bytes and time of each part.
     #[arg(long, conflicts_with_all = ["json", "graph", "compare"])]
     explain: bool,
@@ -103,19 +92,19 @@ impl Query {
         }
         let form: Vec<(&str, &str)> = form.iter().map(|(n, v)| (*n, v.as_str())).collect();
         let ask = |url: &str| {
-            let answer = Node::new(url, self.tenant.as_deref(), timeout).post(endpoint, &form)?;
+            let answer = Node::new(url, self.at.tenant(), timeout).post(endpoint, &form)?;
             answer.complain();
             Ok::<Value, String>(answer.data)
         };
-        let data = ask(&self.url)?;
+        let data = ask(&self.at.node.url)?;
         if self.explain {
             return Ok(explain(&data));
         }
         if let Some(other) = &self.compare {
-            return compare((&self.url, &data), (other, &ask(other)?));
+            return compare((&self.at.node.url, &data), (other, &ask(other)?));
         }
         Ok(match range {
-            _ if self.json => data.to_string(),
+            _ if self.at.node.json => data.to_string(),
             Some((start, end)) if self.graph => draw(&data, start, end),
             Some(_) => show_range(&data),
             None => show_instant(&data),

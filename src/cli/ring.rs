@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Node, list, text};
+use super::at::AtNode;
+use super::client::{list, text};
 use super::give_up::GiveUp;
 use super::graph::bytes;
 use super::{conclude, table};
@@ -24,24 +25,16 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.global(true).help("Any node of the cluster")))]
+#[command(mut_arg("json", |arg| arg.global(true)))]
 pub(super) struct Ring {
     #[command(subcommand)]
     give_up: Option<GiveUp>,
-    /// Any node of the cluster.
-    #[arg(
-        long,
-        global = true,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
+    #[command(flatten)]
+    at: AtNode,
     /// List every partition with its members.
     #[arg(long)]
     partitions: bool,
-    /// Print everything as one JSON object.
-    #[arg(long, global = true)]
-    json: bool,
 }
 
 impl Ring {
@@ -51,12 +44,10 @@ impl Ring {
 
     fn answer(&self) -> Result<String, String> {
         if let Some(give_up) = &self.give_up {
-            return give_up.answer(&self.url, self.json);
+            return give_up.answer(&self.at);
         }
-        let cluster = Node::new(&self.url, None, TIMEOUT)
-            .get("status/cluster")?
-            .data;
-        if self.json {
+        let cluster = self.at.node(TIMEOUT).get("status/cluster")?.data;
+        if self.at.json {
             return Ok(cluster.to_string());
         }
         Ok(shown(&cluster, self.partitions))

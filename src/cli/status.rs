@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::at::AtNode;
 use super::client::{Node, list, text};
 use super::conclude;
 use super::graph::{bytes, number};
@@ -71,17 +72,8 @@ const FIGURES: &[(&str, Unit, &str)] = &[
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Status {
-    /// The node to ask.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
-    /// Print everything as one JSON object.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    at: AtNode,
 }
 
 impl Status {
@@ -90,7 +82,7 @@ impl Status {
     }
 
     fn answer(&self) -> Result<String, String> {
-        let node = Node::new(&self.url, None, TIMEOUT);
+        let node = self.at.node(TIMEOUT);
         let build = node.get("status/buildinfo")?.data;
         let runtime = node.get("status/runtimeinfo")?.data;
         let tsdb = node.get("status/tsdb")?.data;
@@ -102,7 +94,7 @@ impl Status {
             .map(|(text, unit, query)| (*text, *unit, figure(query)))
             .collect();
         let refuses = runtime.get("refusingWrites").and_then(Value::as_str);
-        if self.json {
+        if self.at.json {
             let figures: serde_json::Map<String, Value> = figures
                 .iter()
                 .map(|(text, _, value)| (text.replace(' ', "_"), json!(value)))

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::link::{Link, Reply};
 use super::position::PositionFile;
 use super::{Format, Selection};
-use crate::cli::client::Node;
+use crate::cli::at::AtTenant;
 use crate::cli::{conclude, time};
 use crate::model::{TimeRange, TimestampMs};
 use crate::runtime::{Clock, SystemClock};
@@ -44,31 +44,21 @@ const STEP_MS_MIN: i64 = 60_000;
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.help("The node, or any other server of remote read at /api/v1/read below this address")))]
+#[command(mut_arg("json", |arg| arg.help("Print the outcome as one JSON object, on standard error where the output is standard output")))]
 pub(in crate::cli) struct Export {
     /// What to write.
     #[arg(value_enum)]
     format: Format,
     /// The file (- is standard output), or with prometheus the directory for blocks.
     path: PathBuf,
-    /// The node, or any other server of remote read at /api/v1/read below this address.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
-    /// Whose series (X-Scope-OrgID), where tenancy is on.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    at: AtTenant,
     #[command(flatten)]
     selection: Selection,
     /// Where to note how far it is; the same command goes on there.
     #[arg(long, value_name = "FILE")]
     position: Option<PathBuf>,
-    /// Print the outcome as one JSON object, on standard error where the output is standard output.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Where the history goes.
@@ -170,7 +160,7 @@ struct Outcome {
 impl Export {
     pub(in crate::cli) fn run(&self) -> ExitCode {
         let answer = self.export().map(|outcome| {
-            if self.json {
+            if self.at.node.json {
                 outcome.json()
             } else {
                 outcome.text()
@@ -191,7 +181,7 @@ impl Export {
 
     fn export(&self) -> Result<Outcome, String> {
         let wanted = self.selection.wanted()?;
-        let link = Link::new(&self.url, self.tenant.as_deref(), TIMEOUT)?;
+        let link = Link::new(&self.at.node.url, self.at.tenant(), TIMEOUT)?;
         let of = format!("{} to {}", link.base(), self.path.display());
         let mut position = PositionFile::open(self.position.as_deref(), of)?;
         let days = self.days(&wanted)?;
@@ -269,7 +259,7 @@ impl Export {
 
     /// The day of the first sample, found by asking whether there are any names before a time.
     fn first_day(&self, end: TimestampMs) -> Result<Option<TimestampMs>, String> {
-        let node = Node::new(&self.url, self.tenant.as_deref(), TIMEOUT);
+        let node = self.at.node(TIMEOUT);
         let any_before = |end: i64| -> Result<bool, String> {
             let end = time::seconds(TimestampMs(end));
             let form = [("start", "0"), ("end", end.as_str()), ("limit", "1")];

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::link::{Link, Reply};
 use super::position::PositionFile;
 use super::{Format, Selection};
+use crate::cli::at::AtTenant;
 use crate::cli::{complain, print};
 use crate::runtime::{Clock, SystemClock, pause};
 use crate::transfer::{
@@ -43,31 +44,21 @@ const SHOWN_MAX: usize = 10;
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.help("The node, or any other receiver of remote-write at /api/v1/write below this address")))]
+#[command(mut_arg("tenant", |arg| arg.help("Whose series they become (X-Scope-OrgID), where tenancy is on")))]
 pub(in crate::cli) struct Import {
     /// What is there.
     #[arg(value_enum)]
     format: Format,
     /// The file (- is standard input), or with prometheus the directory.
     path: PathBuf,
-    /// The node, or any other receiver of remote-write at /api/v1/write below this address.
-    #[arg(
-        long,
-        env = "CAIRN_URL",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:9009"
-    )]
-    url: String,
-    /// Whose series they become (X-Scope-OrgID), where tenancy is on.
-    #[arg(long)]
-    tenant: Option<String>,
+    #[command(flatten)]
+    at: AtTenant,
     #[command(flatten)]
     selection: Selection,
     /// Where to note how far it is; the same command goes on there.
     #[arg(long, value_name = "FILE")]
     position: Option<PathBuf>,
-    /// Print the outcome as one JSON object.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What was done.
@@ -84,7 +75,7 @@ impl Import {
     pub(in crate::cli) fn run(&self) -> ExitCode {
         match self.import() {
             Ok(outcome) => {
-                print(&if self.json {
+                print(&if self.at.node.json {
                     outcome.json()
                 } else {
                     outcome.text()
@@ -104,7 +95,7 @@ impl Import {
 
     fn import(&self) -> Result<Outcome, String> {
         let wanted = self.selection.wanted()?;
-        let link = Link::new(&self.url, self.tenant.as_deref(), TIMEOUT)?;
+        let link = Link::new(&self.at.node.url, self.at.tenant(), TIMEOUT)?;
         let of = format!("{} to {}", self.path.display(), link.base());
         let position = PositionFile::open(self.position.as_deref(), of)?;
         let mut history = self.history(&wanted, &position)?;
