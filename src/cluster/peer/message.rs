@@ -130,6 +130,10 @@ pub enum Refused {
     /// The caller's session is not the latest of its incarnation: it must exit.
     #[error("{0}")]
     OldSession(String),
+    /// The caller's incarnation was given up for ever: it must exit, and the start after that sets
+    /// its data directory aside. A peer of an older version is told, and says, `OldSession`.
+    #[error("{0}")]
+    GivenUp(String),
     /// Another cluster, an unknown node, a version that does not fit.
     #[error("{0}")]
     Stranger(String),

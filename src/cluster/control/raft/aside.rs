@@ -5,8 +5,6 @@ use prost::Message;
 
 use super::wire::{decode, messages as pb};
 use crate::cluster::control::ControlError;
-use crate::cluster::control::command::Refusal;
-use crate::model::Incarnation;
 use crate::store::{Batch, Durability, Engine, Space};
 
 /// Where it is kept that this directory is an old image.
@@ -59,18 +57,6 @@ pub(super) fn note_given_up(engine: &dyn Engine) -> Result<(), ControlError> {
     let mut batch = Batch::new();
     batch.put(Space::Control, GIVEN_UP_KEY, b"");
     Ok(engine.write(batch, Durability::Synced)?)
-}
-
-/// Notes the same when a peer's refusal says so: that of a hello is a text.
-pub(super) fn note_if_gone(
-    engine: &dyn Engine,
-    incarnation: Incarnation,
-    reason: &str,
-) -> Result<(), ControlError> {
-    if reason == Refusal::Gone(incarnation).to_string() {
-        note_given_up(engine)?;
-    }
-    Ok(())
 }
 
 /// Notes that this directory is an old image.

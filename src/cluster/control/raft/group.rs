@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::aside::{note_given_up, note_if_gone};
+use super::aside::note_given_up;
 use super::machine::Published;
 use super::metrics::ControlMetrics;
 use super::network::{HOPS_MAX, Peers, garbled};
@@ -151,16 +151,19 @@ impl RaftControl {
 
     /// Looks at how a peer refused: whether this session must end.
     pub(super) fn heed(&self, error: &PeerError) -> Result<(), ControlError> {
-        if let PeerError::Refused {
-            refused: Refused::OldSession(reason),
-            ..
-        } = error
-        {
-            note_if_gone(self.engine.as_ref(), self.incarnation, reason)?;
-            self.end(Ending::OldSession(reason.clone()));
-            return Err(ControlError::OldSession(reason.clone()));
-        }
-        Ok(())
+        let PeerError::Refused { refused, .. } = error else {
+            return Ok(());
+        };
+        let reason = match refused {
+            Refused::OldSession(reason) => reason,
+            Refused::GivenUp(reason) => {
+                note_given_up(self.engine.as_ref())?;
+                reason
+            }
+            _ => return Ok(()),
+        };
+        self.end(Ending::OldSession(reason.clone()));
+        Err(ControlError::OldSession(reason.clone()))
     }
 
     /// Checks a caller's session against the latest that is known, for every request of a peer.

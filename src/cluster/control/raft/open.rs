@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::aside::{note_if_gone, note_old_image, refuse_old_image, rolled_back};
+use super::aside::{note_given_up, note_old_image, refuse_old_image, rolled_back};
 use super::decision;
 use super::duties;
 use super::group::{LOG_KEEPS, RaftControl, fatal};
@@ -96,7 +96,6 @@ fn config(timings: &Timings) -> Result<Arc<Config>, ControlError> {
 /// of the log of samples that they remember.
 fn look_back(
     engine: &dyn Engine,
-    incarnation: Incarnation,
     mine: Position,
     answers: Vec<(To, Result<Greeting, PeerError>)>,
 ) -> Result<u64, ControlError> {
@@ -107,8 +106,12 @@ fn look_back(
             Err(PeerError::Refused {
                 refused: Refused::OldSession(reason),
                 ..
+            }) => return Err(ControlError::OldSession(reason)),
+            Err(PeerError::Refused {
+                refused: Refused::GivenUp(reason),
+                ..
             }) => {
-                note_if_gone(engine, incarnation, &reason)?;
+                note_given_up(engine)?;
                 return Err(ControlError::OldSession(reason));
             }
             Err(error) => {
@@ -173,7 +176,7 @@ async fn ask_back(
     let to = others.into_keys().map(To::Node).collect();
     let patience = parts.timings.heartbeat.saturating_mul(2);
     let answers = hello::ask(&parts.transport, to, position, patience).await;
-    look_back(parts.engine.as_ref(), parts.incarnation, position, answers)
+    look_back(parts.engine.as_ref(), position, answers)
 }
 
 impl RaftControl {

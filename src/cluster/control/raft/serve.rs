@@ -82,7 +82,7 @@ impl RaftControl {
         if known.is_some_and(|member| member.liveness == Liveness::Gone) {
             // It may not know yet, and cannot learn it from a log that it gets no more.
             let gone = Refusal::Gone(from.incarnation);
-            return Err(Refused::OldSession(gone.to_string()));
+            return Err(Refused::GivenUp(gone.to_string()));
         }
         // Strangers are greeted, but not remembered: anybody can be one. A node that starts asks as
         // a stranger what is remembered of it, before it belongs to anything.

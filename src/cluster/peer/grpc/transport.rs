@@ -93,7 +93,7 @@ impl GrpcTransport {
     fn failure(&self, peer: &str, status: &Status) -> PeerError {
         let failure = failure(peer, status);
         if let PeerError::Refused {
-            refused: Refused::OldSession(why),
+            refused: Refused::OldSession(why) | Refused::GivenUp(why),
             ..
         } = &failure
             && self.wiring.identity.caller().cluster.is_some()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::rebuild;
+use super::super::{rebuild, why_aside};
 use super::rig::{Way, harmless, is_same, runtime, three};
 use crate::cluster::control::Control;
 use crate::cluster::control::command::{Command, Outcome};
@@ -69,6 +69,8 @@ fn who_was_given_up_must_set_its_directory_aside() {
             error.to_string().contains("sets the data directory aside"),
             "{error}"
         );
+        let aside = why_aside(world.disks[&node].as_ref()).unwrap();
+        assert!(aside.is_some(), "so that the start after this one does it");
     });
 }
 
