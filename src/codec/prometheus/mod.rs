@@ -1,14 +1,17 @@
-//! Chunks as Prometheus has them in its blocks and sends them to remote readers: XOR-encoded
-//! floats, integer histograms, float histograms.
+//! Samples as Prometheus has them: its protobuf messages (`messages.rs`), and the chunks of its
+//! blocks, which it sends to remote readers, too: XOR-encoded floats, integer histograms, float
+//! histograms.
 //!
-//! Only written here: our own blocks have nothing of them. After the formats of
+//! Only written here: our own blocks have nothing of them. Chunks are after the formats of
 //! `tsdb/docs/format/chunks.md` and `tsdb/chunkenc` of prometheus/prometheus (2026-08).
 
 mod cut;
 mod floats;
 mod histograms;
+mod messages;
 #[cfg(test)]
 mod tests;
 mod varbit;
 
 pub use cut::{Chunk, ChunkKind, chunks};
+pub use messages::{put_client_histogram, put_float, put_histogram, put_labels};

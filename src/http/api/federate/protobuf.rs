@@ -1,9 +1,10 @@
 //! Families as protobuf: `MetricFamily` messages of `io.prometheus.client`, each with its length
 //! before it (`metrics.proto` of prometheus/client_model).
 
+use crate::codec::prometheus::put_client_histogram;
 use crate::codec::protobuf::Message;
 use crate::codec::varint::put_len;
-use crate::model::{Buckets, Histogram, METRIC_NAME, Span, Value};
+use crate::model::{Buckets, Histogram, METRIC_NAME, Value};
 
 use super::family::{Family, Member, Shape, cumulative};
 use super::format::Format;
@@ -51,11 +52,10 @@ fn put_metric(metric: &mut Message<'_>, member: &Member, format: Format) {
     match &member.value {
         Value::Float(value) => metric.message(5, |untyped| untyped.double(1, *value)),
         Value::Histogram(histogram) => metric.message(7, |message| {
-            message.double(2, histogram.sum);
             if member.shape == Shape::Classic {
                 put_classic(message, histogram);
             } else {
-                put_native(message, histogram);
+                put_client_histogram(message, histogram);
             }
         }),
     }
@@ -68,54 +68,11 @@ fn put_classic(message: &mut Message<'_>, histogram: &Histogram) {
         Buckets::Integer { count, .. } => message.uint(1, *count),
         Buckets::Float { count, .. } => message.double(4, *count),
     }
+    message.double(2, histogram.sum);
     for (bound, count) in cumulative(histogram) {
         message.message(3, |bucket| {
             bucket.double(2, bound);
             bucket.double(4, count);
         });
-    }
-}
-
-fn put_native(message: &mut Message<'_>, histogram: &Histogram) {
-    message.sint(5, i64::from(histogram.schema));
-    message.double(6, histogram.zero_threshold);
-    let spans = |message: &mut Message<'_>, number, spans: &[Span]| {
-        for span in spans {
-            message.message(number, |one| {
-                one.sint(1, i64::from(span.offset));
-                one.uint(2, u64::from(span.length));
-            });
-        }
-    };
-    spans(message, 9, &histogram.negative_spans);
-    spans(message, 12, &histogram.positive_spans);
-    if histogram.positive_spans.is_empty() && histogram.negative_spans.is_empty() {
-        // Without any span it would be taken for a classic one.
-        let (offset, length) = (0, 0);
-        spans(message, 12, &[Span { offset, length }]);
-    }
-    match &histogram.buckets {
-        Buckets::Integer {
-            count,
-            zero_count,
-            positive,
-            negative,
-        } => {
-            message.uint(1, *count);
-            message.uint(7, *zero_count);
-            message.sints(10, negative);
-            message.sints(13, positive);
-        }
-        Buckets::Float {
-            count,
-            zero_count,
-            positive,
-            negative,
-        } => {
-            message.double(4, *count);
-            message.double(8, *zero_count);
-            message.doubles(11, negative);
-            message.doubles(14, positive);
-        }
     }
 }

@@ -6,7 +6,7 @@
 //! all are there.
 
 use crate::codec::crc32c;
-use crate::codec::prometheus::{Chunk, chunks};
+use crate::codec::prometheus::{Chunk, chunks, put_labels};
 use crate::codec::protobuf::Message;
 use crate::codec::varint::put_len;
 use crate::model::{LabelSet, Samples};
@@ -15,7 +15,6 @@ use crate::source::{ReadContext, SourceError};
 use super::super::super::answer::{Form, Sink};
 use super::super::super::reply::ApiError;
 use super::super::call::Call;
-use super::lists::put_labels;
 use super::{ReadQuery, each_series, form};
 
 pub(super) const FORM: Form = form(
