@@ -24,7 +24,6 @@ pub use remote_read::{Frames, parse_frame, read_request};
 pub use remote_write::{REQUEST_SAMPLES, Request};
 pub use sink::{Left, Sink};
 pub use tsdb::{
-    BlockHistory, BlockPlace, BlockSink, Wanted, find_blocks, parse_chunk, parse_index,
-    parse_tombstones,
+    BlockHistory, BlockPlace, BlockSink, Wanted, find_blocks, parse_index, parse_tombstones,
 };
 pub use victoria::{VictoriaHistory, VictoriaSink, parse_line};

@@ -4,9 +4,9 @@
 //! stale markers and native histograms come with them, start timestamps do not.
 
 use super::history::Piece;
-use super::tsdb::read_chunk;
 use super::{Error, Wanted};
 use crate::codec::crc32c;
+use crate::codec::prometheus::read_chunk;
 use crate::codec::varint::{VARINT_LEN_MAX, put_bytes, put_u64, take_exact, take_u64};
 use crate::model::{LabelSet, METRIC_NAME, MatchOp, Samples};
 

@@ -21,6 +21,7 @@ use cairn::cluster::{
     decode_envelope, encode_envelope,
 };
 use cairn::codec::crc32c;
+use cairn::codec::prometheus::read_chunk;
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
 use cairn::http::ReadRequest;
 use cairn::model::{BlockId, Epoch, MatchOp, Matcher, RingArc, Samples, TimeRange, Value, Window};
@@ -29,8 +30,8 @@ use cairn::store::{
     BlockReader, Error, Ordinal, Pairs, Pulled, SstTable, Table, block_key, block_prefix, for_each,
 };
 use cairn::transfer::{
-    Item, Left, OpenMetricsSink, Piece, Sink, VictoriaSink, parse_chunk, parse_frame, parse_index,
-    parse_line, parse_openmetrics, parse_tombstones,
+    Item, Left, OpenMetricsSink, Piece, Sink, VictoriaSink, parse_frame, parse_index, parse_line,
+    parse_openmetrics, parse_tombstones,
 };
 
 /// What is done with the bytes.
@@ -70,7 +71,8 @@ pub(super) fn import(bytes: &[u8]) {
     };
     match kind {
         1..=3 => {
-            if let Ok(samples) = parse_chunk(*kind, body) {
+            let mut samples = Samples::default();
+            if read_chunk(*kind, body, &mut samples).is_ok() {
                 let rising = samples.timestamps.is_sorted_by(|one, two| one < two);
                 assert!(rising, "samples come in the order of time");
             }

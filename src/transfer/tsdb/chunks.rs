@@ -1,17 +1,16 @@
-//! The `chunks` folder of a block: segment files with chunks, and what stands in a chunk.
+//! The `chunks` folder of a block: segment files with chunks. What stands in a chunk is read by
+//! `codec::prometheus`.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::super::Error;
 use super::index::damaged;
-use super::{floats, histograms};
-use crate::codec;
 use crate::codec::crc32c;
+use crate::codec::prometheus::read_chunk;
 use crate::codec::varint::take_u64;
-use crate::model::{Histogram, Samples, TimestampMs, Value};
+use crate::model::Samples;
 
 /// Magic, version, three zeros.
 pub(super) const SEGMENT_HEAD: [u8; 8] = [0x85, 0xBD, 0x40, 0xDD, 1, 0, 0, 0];
@@ -94,42 +93,4 @@ impl Chunks {
             .ok_or_else(|| broken("a chunk is empty"))?;
         read_chunk(*encoding, data, samples).map_err(|error| broken(&error.to_string()))
     }
-}
-
-/// Adds the samples of a chunk. Chunks may overlap; a chunk itself is in order.
-///
-/// # Errors
-/// For an unknown encoding, and for data that no writer writes.
-pub(in crate::transfer) fn read_chunk(
-    encoding: u8,
-    data: &[u8],
-    samples: &mut Samples,
-) -> Result<(), codec::Error> {
-    let mut chunk = Samples::default();
-    let mut late = false;
-    let mut push = |at: i64, value: Value| {
-        if chunk.timestamps.last().is_some_and(|last| *last >= at) {
-            late = true;
-        } else {
-            chunk.push(TimestampMs(at), value, TimestampMs(0));
-        }
-    };
-    match encoding {
-        1 => floats::read(data, |at, value| push(at, Value::Float(value)))?,
-        2 | 3 => histograms::read(data, encoding == 3, |at, histogram: Arc<Histogram>| {
-            push(at, Value::Histogram(histogram));
-        })?,
-        id => {
-            let what = "a chunk of Prometheus";
-            return Err(codec::Error::UnknownEncoding { what, id });
-        }
-    }
-    if late {
-        return Err(codec::Error::Invalid {
-            what: "a chunk whose samples are not in order",
-            value: 0,
-        });
-    }
-    samples.merge(&chunk);
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Chunks of floats (encoding 1, "XOR"), read; `codec::prometheus` writes them.
+//! Chunks of floats (encoding 1, "XOR").
 
 use super::varbit::{Floats, read_time, read_varint};
 use crate::codec::Error;

@@ -1,5 +1,4 @@
-//! Chunks of native histograms (encoding 2: whole counts, 3: float counts), read; `codec::prometheus` writes
-//! them.
+//! Chunks of native histograms (encoding 2: whole counts, 3: float counts).
 //!
 //! All histograms of a chunk have one layout (schema, zero threshold, spans, custom bounds). Every
 //! count is stored by its difference to the same count one sample before, or the difference of
