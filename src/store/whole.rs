@@ -241,6 +241,12 @@ impl Store {
         self.head.describe(series)
     }
 
+    /// Whether an append might wait for the disk before it is taken.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.head.is_pressed()
+    }
+
     /// Puts a batch into head and log buffer in one step.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A batch that outlives the request it came with: routed, and with nothing of the local head.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::error::WriteError;
 use super::frame::place_of_family;
@@ -43,12 +43,49 @@ pub(super) struct RoutedBatch {
     pub(super) others: Vec<Routed<OtherSample>>,
     pub(super) exemplars: Vec<Routed<Exemplar>>,
     pub(super) metadata: Vec<(Place, Family)>,
-    /// Positions of the floats, part by part of the attempt: who needs some of the parts does not
-    /// look at all samples for it.
-    by_part: Vec<u32>,
-    /// Where each part ends there.
-    part_ends: Vec<u32>,
+    /// Who needs some of the parts does not look at all samples for it; made for the first who does.
+    by_part: OnceLock<ByPart>,
     memory: Room,
+}
+
+/// Positions of the floats of a batch, part by part of its attempt.
+#[derive(Debug)]
+struct ByPart {
+    positions: Vec<u32>,
+    /// Where each part ends there.
+    ends: Vec<u32>,
+}
+
+impl ByPart {
+    /// Sorts floats by the part that each was given; within a part they stay in their order.
+    fn of(floats: &[RoutedFloat]) -> Self {
+        let parts = floats.iter().map(|sample| sample.part);
+        let last = parts.filter(|part| *part != NO_PART).max();
+        let mut next = vec![0u32; last.map_or(0, |last| last as usize + 1)];
+        for sample in floats {
+            if let Some(count) = next.get_mut(sample.part as usize) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for count in &mut next {
+            (*count, sum) = (sum, sum + *count);
+        }
+        let mut positions = vec![0; sum as usize];
+        for (at, sample) in (0u32..).zip(floats) {
+            let Some(next) = next.get_mut(sample.part as usize) else {
+                continue;
+            };
+            if let Some(place) = positions.get_mut(*next as usize) {
+                *place = at;
+            }
+            *next += 1;
+        }
+        Self {
+            positions,
+            ends: next,
+        }
+    }
 }
 
 /// The local ids of a batch's series, in its order; a foreign id where a series is not here.
@@ -135,8 +172,7 @@ impl RoutedBatch {
             others: Vec::with_capacity(batch.others.len()),
             exemplars: Vec::with_capacity(batch.exemplars.len()),
             metadata: Vec::with_capacity(batch.metadata.len()),
-            by_part: Vec::new(),
-            part_ends: Vec::new(),
+            by_part: OnceLock::new(),
             memory: memory.take(bytes_of(batch.floats.len(), others))?,
         };
         let mut locals = Locals::default();
@@ -209,8 +245,7 @@ impl RoutedBatch {
             others: others.collect(),
             exemplars: exemplars.collect(),
             metadata: metadata.collect(),
-            by_part: Vec::new(),
-            part_ends: Vec::new(),
+            by_part: OnceLock::new(),
             memory: self.memory.memory.take(0)?,
         };
         let rest = part.others.len() + part.exemplars.len() + part.metadata.len();
@@ -265,42 +300,17 @@ impl RoutedBatch {
         all.map(|(_, place)| place).chain(metadata)
     }
 
-    /// Sorts the floats by the part of the attempt that each was given; within a part they stay in
-    /// their order.
-    pub(super) fn sort_by_part(&mut self, parts: usize) {
-        let mut next = vec![0u32; parts];
-        for sample in &self.floats {
-            if let Some(count) = next.get_mut(sample.part as usize) {
-                *count += 1;
-            }
-        }
-        let mut sum = 0;
-        for count in &mut next {
-            (*count, sum) = (sum, sum + *count);
-        }
-        self.by_part = vec![0; sum as usize];
-        for (at, sample) in (0u32..).zip(&self.floats) {
-            let Some(next) = next.get_mut(sample.part as usize) else {
-                continue;
-            };
-            if let Some(place) = self.by_part.get_mut(*next as usize) {
-                *place = at;
-            }
-            *next += 1;
-        }
-        self.part_ends = next;
-    }
-
-    /// The floats of some parts with their positions, part by part.
+    /// The floats of some parts with their positions, part by part: for who needs few of many.
     pub(super) fn floats_of(
         &self,
         parts: impl Iterator<Item = usize>,
     ) -> impl Iterator<Item = (u32, &RoutedFloat)> {
+        let by_part = self.by_part.get_or_init(|| ByPart::of(&self.floats));
         let range = |part: usize| {
             let before = part.checked_sub(1);
-            let begin = before.map_or(Some(&0), |before| self.part_ends.get(before));
-            let (begin, end) = begin.zip(self.part_ends.get(part))?;
-            self.by_part.get(*begin as usize..*end as usize)
+            let begin = before.map_or(Some(&0), |before| by_part.ends.get(before));
+            let (begin, end) = begin.zip(by_part.ends.get(part))?;
+            by_part.positions.get(*begin as usize..*end as usize)
         };
         let positions = parts.filter_map(range).flatten();
         positions.filter_map(|at| Some((*at, self.floats.get(*at as usize)?)))

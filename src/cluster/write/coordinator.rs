@@ -155,8 +155,8 @@ impl Coordinator {
         let (mut routed, locals, mut stale) = RoutedBatch::of(batch, &ground.routes, &self.memory)?;
         self.show_sizes();
         let table = ground.table.load_full();
-        self.leave_out_unregistered(&mut routed, &locals, &table, &mut stale);
         let attempt = Arc::new(Attempt::new(table, &mut routed)?);
+        self.leave_out_unregistered(&mut routed, &locals, &attempt, &mut stale);
         let (local, forgotten) = append_here(
             (self.ground.replica.as_ref(), &self.gate),
             (&routed, &locals),
@@ -197,15 +197,21 @@ impl Coordinator {
         &self,
         routed: &mut RoutedBatch,
         locals: &Locals,
-        table: &RoutingTable,
+        attempt: &Attempt,
         stale: &mut Appended,
     ) {
+        let table = &attempt.table;
         let is_missing = |place: Place, local: &SeriesId| {
             local.as_foreign().is_some() && table.find(place).is_some_and(|(_, p)| p.me.is_some())
         };
+        let mine = attempt.mine();
+        let is_mine = |part: u32| mine.get(part as usize).copied().unwrap_or(false);
         let mut missing = Appended::default();
         for ((at, sample), local) in (0u32..).zip(&routed.floats).zip(&locals.floats) {
-            if is_missing(sample.place, local) && !RoutedBatch::is_stale(sample.route) {
+            if local.as_foreign().is_some()
+                && is_mine(sample.part)
+                && !RoutedBatch::is_stale(sample.route)
+            {
                 missing.stale_floats.push(at);
             }
         }

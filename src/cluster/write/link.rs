@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::MissedTickBehavior;
 
 use super::attempt::{Attempt, deserves_hint};
 use super::batch::RoutedBatch;
@@ -334,19 +335,27 @@ impl Link {
 
     /// Takes answers until the stream is over; why it is.
     async fn hear(&self, answers: &mut Incoming) -> String {
+        // One timer for all answers: one for each costs more than the answer does.
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent = Duration::ZERO;
         loop {
-            match tokio::time::timeout(LOOK, answers.recv()).await {
-                Ok(Some(Ok(answer))) => {
+            let answer = tokio::select! {
+                biased;
+                answer = answers.recv() => Some(answer),
+                _ = look.tick() => None,
+            };
+            match answer {
+                Some(Some(Ok(answer))) => {
                     silent = Duration::ZERO;
                     if let Err(why) = self.answered(answer) {
                         return why;
                     }
                 }
-                Ok(Some(Err(error))) => return error.to_string(),
-                Ok(None) => return "the peer has closed it".to_owned(),
-                Err(_) if self.is_waiting() => silent += LOOK,
-                Err(_) => silent = Duration::ZERO,
+                Some(Some(Err(error))) => return error.to_string(),
+                Some(None) => return "the peer has closed it".to_owned(),
+                None if self.is_waiting() => silent += LOOK,
+                None => silent = Duration::ZERO,
             }
             if silent >= self.ground.settings.answer_patience {
                 return format!("nothing was answered for {silent:?}");

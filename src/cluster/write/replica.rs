@@ -31,6 +31,11 @@ pub trait Replica: Send + Sync + 'static {
         None
     }
 
+    /// Whether an append might wait before it is taken: so much is on its way to the disk.
+    fn is_pressed(&self) -> bool {
+        false
+    }
+
     /// Puts a batch into head and log buffer in one step.
     ///
     /// # Errors
@@ -53,6 +58,10 @@ impl Replica for Store {
 
     fn describe(&self, series: SeriesId) -> Option<(TenantId, LabelSet)> {
         self.describe(series)
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.is_pressed()
     }
 
     fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::frame::{
@@ -27,6 +27,11 @@ use crate::store::{AppendBatch, SeriesId};
 
 /// Requests of all streams that may wait for a thread. Each stream has one there at most.
 const WAITING_MAX: usize = 4096;
+
+/// What a request may be at most that is appended without handing it to another thread: about a
+/// millisecond's work.
+const QUICK_BYTES_MAX: usize = 32 << 10;
+const QUICK_FLOATS_MAX: usize = 8192;
 
 /// What an id stands for whose series could not be registered.
 const NOBODY: SeriesId = SeriesId::foreign(u32::MAX, 0);
@@ -101,10 +106,31 @@ struct Taken {
     answer: Answer,
 }
 
-async fn serve(
-    inner: Arc<Inner>,
+/// Serves one stream: what was taken is answered in its order, once it is durable.
+async fn serve(inner: Arc<Inner>, messages: Incoming, answers: Outgoing) -> Result<(), Refused> {
+    let (in_order, waiting) = mpsc::channel(inner.settings.stream_requests_max);
+    tokio::select! {
+        biased;
+        ended = take_all(&inner, messages, in_order, &answers) => ended,
+        () = answer_all(&inner, waiting, &answers) => Ok(()),
+    }
+}
+
+/// Answers what was taken. One task does this and the taking: a task for each request would be
+/// woken on another thread most times.
+async fn answer_all(inner: &Inner, mut waiting: mpsc::Receiver<Taken>, answers: &Outgoing) {
+    while let Some(taken) = waiting.recv().await {
+        let answer = inner.durable(taken).await;
+        // Whoever asked is gone: the other half hears of it.
+        let _ = answers.send(encode_answer(&answer)).await;
+    }
+}
+
+async fn take_all(
+    inner: &Arc<Inner>,
     mut messages: Incoming,
-    answers: Outgoing,
+    in_order: mpsc::Sender<Taken>,
+    answers: &Outgoing,
 ) -> Result<(), Refused> {
     let unreadable = |error: FrameError| {
         inner.metrics.unreadable.inc();
@@ -112,7 +138,7 @@ async fn serve(
     };
     let mut assembly = Assembly::default();
     let mut decoder = Decoder::default();
-    // Dropped, it ends all of them.
+    // Those that wait for a ring. Dropped, it ends all of them.
     let mut under_way: JoinSet<()> = JoinSet::new();
     loop {
         while under_way.try_join_next().is_some() {}
@@ -128,24 +154,36 @@ async fn serve(
         let Some(request) = assembly.take(message).map_err(unreadable)? else {
             continue;
         };
-        let job = {
-            let inner = Arc::clone(&inner);
-            let mut decoder = std::mem::take(&mut decoder);
-            move || {
-                let begun = inner.begin(&mut decoder, request);
-                (decoder, begun)
-            }
+        let request = decode_request(request).map_err(unreadable)?;
+        let begun = if inner.is_quick(&request) {
+            inner.begin(&mut decoder, request)
+        } else {
+            let job = {
+                let inner = Arc::clone(inner);
+                let mut decoder = std::mem::take(&mut decoder);
+                move || {
+                    let begun = inner.begin(&mut decoder, request);
+                    (decoder, begun)
+                }
+            };
+            let busy = |error: crate::runtime::PoolError| Refused::Unavailable(error.to_string());
+            let (back, begun) = inner.pool.run(job).await.map_err(busy)?;
+            decoder = back;
+            begun
         };
-        let busy = |error: crate::runtime::PoolError| Refused::Unavailable(error.to_string());
-        let (back, begun) = inner.pool.run(job).await.map_err(busy)?;
-        decoder = back;
-        let begun = begun.map_err(unreadable)?;
-        let (inner, answers) = (Arc::clone(&inner), answers.clone());
-        under_way.spawn(async move {
-            let answer = inner.finish(begun).await;
-            // Whoever asked is gone.
-            let _ = answers.send(encode_answer(&answer)).await;
-        });
+        match begun.map_err(unreadable)? {
+            // The receiver lives as long as this does.
+            Begun::Taken(taken) => drop(in_order.send(taken).await),
+            Begun::Ahead(arrived) => {
+                let (inner, answers) = (Arc::clone(inner), answers.clone());
+                under_way.spawn(async move {
+                    let taken = inner.append_later(arrived).await;
+                    let answer = inner.durable(taken).await;
+                    // Whoever asked is gone.
+                    let _ = answers.send(encode_answer(&answer)).await;
+                });
+            }
+        }
     }
 }
 
@@ -158,13 +196,13 @@ enum Begun {
 
 impl Inner {
     /// Decodes a request and appends it, unless its ring is ahead.
-    fn begin(&self, decoder: &mut Decoder, request: Bytes) -> Result<Begun, FrameError> {
+    fn begin(&self, decoder: &mut Decoder, request: Request) -> Result<Begun, FrameError> {
         let Request {
             number,
             partitions,
             columns,
             ..
-        } = decode_request(request)?;
+        } = request;
         let register = |tenant: &TenantId, labels: &LabelSet| {
             self.replica
                 .register_taken(tenant, labels)
@@ -179,17 +217,25 @@ impl Inner {
             decoded,
         });
         Ok(match self.append(&arrived, true) {
-            Some(taken) => Begun::Taken(taken),
+            Some(taken) => {
+                decoder.reuse(arrived.decoded);
+                Begun::Taken(taken)
+            }
             None => Begun::Ahead(arrived),
         })
     }
 
-    /// Waits for the ring where that is needed, and for the disk.
-    async fn finish(self: &Arc<Self>, begun: Begun) -> Answer {
-        let mut taken = match begun {
-            Begun::Taken(taken) => taken,
-            Begun::Ahead(arrived) => self.append_later(arrived).await,
-        };
+    /// Whether a request is decoded and appended at once by the task that reads the stream, which
+    /// must not wait: it is small, and the head has room. Handing it to another thread and back
+    /// costs more than most requests do.
+    fn is_quick(&self, request: &Request) -> bool {
+        request.columns.len() <= QUICK_BYTES_MAX
+            && request.columns.floats_count() <= QUICK_FLOATS_MAX
+            && !self.replica.is_pressed()
+    }
+
+    /// Waits for the disk.
+    async fn durable(&self, mut taken: Taken) -> Answer {
         if let Some(position) = taken.position
             && self.replica.durable(position).await.is_err()
         {

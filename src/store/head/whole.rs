@@ -111,6 +111,12 @@ impl Head {
         self.core.describe(series)
     }
 
+    /// Whether an append might wait for the disk before it is taken.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.log.is_pressed()
+    }
+
     /// Appends a batch to head and log in one step. It may be acknowledged once
     /// [`Head::durable`] says so of the returned position.
     ///

@@ -401,6 +401,11 @@ impl Shared {
         }
     }
 
+    /// Whether half of the buffer waits to be written: who may not block leaves it to others then.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.pending.lock().bytes.len() >= BUFFER_MAX / 2
+    }
+
     /// Waits while the buffer is full.
     pub(super) fn wait_for_room(&self) -> Result<(), Error> {
         let mut pending = self.pending.lock();

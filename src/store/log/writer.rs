@@ -202,6 +202,11 @@ impl Log {
         })
     }
 
+    /// Whether so much is waiting to be written that [`Log::wait_for_room`] might wait soon.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.shared.is_pressed()
+    }
+
     /// Waits while too much is waiting to be written. To be called before locks are taken.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ use crate::store::{FloatSample, OtherSample, SeriesId};
 #[cfg(test)]
 pub(super) const ENTRY_BYTES: usize = size_of::<Entry>();
 
+/// Floats for which room is kept from request to request: 256 KiB for a stream.
+const SPARE_FLOATS_MAX: usize = 8192;
+
 /// A series of the stream: 32 bytes.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -63,6 +66,8 @@ pub(in super::super) struct Decoded {
 #[derive(Debug, Default)]
 pub(in super::super) struct Decoder {
     entries: Vec<Entry>,
+    /// Empty lists of an earlier request, to be filled again.
+    spare: Decoded,
 }
 
 impl Decoder {
@@ -84,12 +89,29 @@ impl Decoder {
             let place = place_of(fingerprint(tenant, labels));
             self.define(id, place, register(tenant, labels))
         })?;
-        let mut decoded = Decoded::default();
+        let mut decoded = std::mem::take(&mut self.spare);
         self.floats(&columns.floats, &mut decoded)?;
         decoded.others = self.others(&columns.others)?;
         decoded.metadata = metadata(&columns.metadata)?;
         decoded.exemplars = self.exemplars(&columns.exemplars)?;
         Ok(decoded)
+    }
+
+    /// Takes back what a request brought, for its lists of floats: they are the largest part, and
+    /// memory for them is not to be had from the system for each request.
+    pub(in super::super) fn reuse(&mut self, mut decoded: Decoded) {
+        if decoded.floats.capacity() > SPARE_FLOATS_MAX {
+            return;
+        }
+        decoded.floats.clear();
+        decoded.float_ids.clear();
+        decoded.float_places.clear();
+        self.spare = Decoded {
+            floats: decoded.floats,
+            float_ids: decoded.float_ids,
+            float_places: decoded.float_places,
+            ..Decoded::default()
+        };
     }
 
     fn define(&mut self, id: u32, place: Place, series: SeriesId) -> Result<(), FrameError> {

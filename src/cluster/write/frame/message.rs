@@ -6,6 +6,7 @@ use prost::Message;
 use super::wire_error::FrameError;
 use crate::cluster::write::gate::Refusing;
 use crate::cluster::write::majority::Said;
+use crate::codec::varint;
 use crate::model::{Epoch, RingArc};
 
 mod wire {
@@ -80,6 +81,12 @@ impl Columns {
             &self.exemplars,
         ];
         columns.iter().map(|bytes| bytes.len()).sum::<usize>() + self.forget.len() * 4
+    }
+
+    /// Floats that they say they have; it is checked when they are decoded.
+    pub(in super::super) fn floats_count(&self) -> usize {
+        let mut floats: &[u8] = &self.floats;
+        varint::take_len(&mut floats, "floats", usize::MAX).unwrap_or(0)
     }
 
     pub(in super::super) fn definitions_len(&self) -> usize {
