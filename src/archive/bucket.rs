@@ -274,6 +274,21 @@ impl Bucket {
         self.ask(Traffic::List, list).await
     }
 
+    /// The same below several prefixes.
+    ///
+    /// # Errors
+    /// As [`Bucket::list`].
+    pub async fn list_all(
+        &self,
+        prefixes: &[String],
+        mut visit: impl FnMut(Listed) + Send,
+    ) -> Result<(), Error> {
+        for prefix in prefixes {
+            self.list(prefix, &mut visit).await?;
+        }
+        Ok(())
+    }
+
     /// Removes an object; one that is not there is removed already.
     ///
     /// # Errors

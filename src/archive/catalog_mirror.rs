@@ -18,6 +18,7 @@
 
 use std::collections::BTreeSet;
 
+use super::fields::Fields;
 use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
 
 const MAGIC: &[u8; 8] = b"CAIRNCAT";
@@ -193,17 +194,6 @@ fn take_entry(fields: &mut Fields<'_>) -> Result<BlockEntry, String> {
             [other] => return Err(format!("block {id} lies in a place of kind {other}")),
         },
     })
-}
-
-/// Takes fixed pieces from the front of a slice.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let (piece, rest) = self.0.split_first_chunk::<N>().ok_or("it is cut short")?;
-        self.0 = rest;
-        Ok(*piece)
-    }
 }
 
 #[cfg(test)]

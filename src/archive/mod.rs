@@ -13,9 +13,11 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod fetch;
+mod fields;
 mod leftovers;
 mod metrics;
 mod name;
+mod pack;
 mod record;
 mod settings;
 mod upload;
@@ -25,11 +27,13 @@ pub use catalog_mirror::{CatalogCopy, OBJECT_BYTES_MAX as CATALOG_BYTES_MAX};
 pub use error::Error;
 #[cfg(test)]
 pub(crate) use faults::BucketFault;
-pub use fetch::{FETCH_BYTES, fetch_piece, verify};
+pub use fetch::{FETCH_BYTES, Part, fetch_piece, verify, verify_part};
 pub use leftovers::{LEFTOVERS_MAX, Leftover, Leftovers};
 pub use metrics::{ArchiveMetrics, Traffic};
 pub use name::{Named, NamedBlock, RECORD_NAME, block_name, catalog_name, catalog_prefix};
+pub use name::{NamedPack, block_place, pack_name, packs_prefix};
 pub use name::{blocks_prefix, leftovers_name, manifest_name, manifests_prefix, parse_name};
+pub use pack::{PACK_BLOCKS_MAX, PackDirectory, PackedBlock};
 pub use record::{ClusterRecord, Standing};
 pub use settings::{ArchiveKind, ArchiveSettings, KindSettings, LocalSettings, S3Settings};
 pub use upload::Upload;

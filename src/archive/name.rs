@@ -7,11 +7,12 @@
 //! | `<cluster>/catalog/<arc>/<version>-<digest>` | a partition's catalog at a version |
 //! | `<cluster>/leftovers.json` | what the sweeper will remove |
 //! | `<cluster>/manifests/<arc>/<digest>` | the list of a partition's older blocks |
+//! | `<cluster>/packs/<start>-<end>/<digest>` | small blocks of one range |
 //!
 //! Cluster and digests are hex digits, an arc is as it is shown (`3-4`), times are milliseconds,
 //! versions have leading zeros so that names sort as they do.
 
-use crate::model::{BlockEntry, Digest, Level, RingArc, TimeRange, TimestampMs};
+use crate::model::{BlockEntry, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
 
 /// The object that says which cluster lives below a prefix.
 pub const RECORD_NAME: &str = "cluster.json";
@@ -48,6 +49,19 @@ pub enum Named {
         /// The digest of the object's bytes.
         digest: Digest,
     },
+    /// Small blocks of one range.
+    Pack(NamedPack),
+}
+
+/// What a pack's name says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NamedPack {
+    /// Whose.
+    pub cluster: u128,
+    /// The range of each of its blocks.
+    pub range: TimeRange,
+    /// The digest of its directory.
+    pub digest: Digest,
 }
 
 /// What a block's name says.
@@ -93,6 +107,29 @@ pub fn block_name(cluster: u128, arc: RingArc, entry: &BlockEntry) -> String {
     )
 }
 
+/// Below which all packs of a cluster lie.
+#[must_use]
+pub fn packs_prefix(cluster: u128) -> String {
+    format!("{cluster:032x}/packs")
+}
+
+/// The name of a pack.
+#[must_use]
+pub fn pack_name(cluster: u128, range: TimeRange, digest: Digest) -> String {
+    let prefix = packs_prefix(cluster);
+    format!("{prefix}/{}-{}/{digest}", range.start.0, range.end.0)
+}
+
+/// Where a block lies: its object, and from which of its bytes on. One that is in the bucket nowhere
+/// yet has the place of an object of its own.
+#[must_use]
+pub fn block_place(cluster: u128, arc: RingArc, entry: &BlockEntry) -> (String, u64) {
+    match entry.uploaded {
+        Uploaded::None | Uploaded::Object => (block_name(cluster, arc, entry), 0),
+        Uploaded::Pack { pack, offset } => (pack_name(cluster, entry.range, pack), offset),
+    }
+}
+
 /// The name of a partition's catalog.
 #[must_use]
 pub fn catalog_name(cluster: u128, arc: RingArc, version: u64, digest: Digest) -> String {
@@ -130,8 +167,16 @@ pub fn parse_name(name: &str) -> Option<Named> {
         let named = Named::Leftovers(cluster);
         return (kind == LEFTOVERS && spell(&named) == name).then_some(named);
     };
-    let arc = arc.parse().ok()?;
     let rest: Vec<&str> = parts.collect();
+    if let ("packs", [digest]) = (kind, rest.as_slice()) {
+        let named = Named::Pack(NamedPack {
+            cluster,
+            range: range_of(arc)?,
+            digest: Digest(hex(digest)?),
+        });
+        return (spell(&named) == name).then_some(named);
+    }
+    let arc = arc.parse().ok()?;
     let named = match (kind, rest.as_slice()) {
         ("blocks", [level, range, last]) => {
             let (round, digest) = last.split_once('-')?;
@@ -189,6 +234,7 @@ fn spell(named: &Named) -> String {
             arc,
             digest,
         } => manifest_name(*cluster, *arc, *digest),
+        Named::Pack(pack) => pack_name(pack.cluster, pack.range, pack.digest),
     }
 }
 
@@ -257,6 +303,23 @@ mod tests {
             digest: entry.digest,
         };
         assert_eq!(parse_name(&name), Some(manifest));
+        let pack = NamedPack {
+            cluster: 0xc0,
+            range: entry.range,
+            digest: Digest([7; 32]),
+        };
+        let name = pack_name(0xc0, entry.range, pack.digest);
+        assert_eq!(parse_name(&name), Some(Named::Pack(pack)), "{name}");
+        let packed = BlockEntry {
+            uploaded: Uploaded::Pack {
+                pack: pack.digest,
+                offset: 7,
+            },
+            ..entry.clone()
+        };
+        assert_eq!(block_place(0xc0, arc, &packed), (name, 7));
+        let own = (block_name(0xc0, arc, entry), 0);
+        assert_eq!(block_place(0xc0, arc, entry), own);
     }
 
     #[test]
@@ -291,6 +354,10 @@ mod tests {
             manifest_name(0xc0, arc, Digest([0xab; 32])),
             format!("000000000000000000000000000000c0/manifests/3-4/{digest}")
         );
+        assert_eq!(
+            pack_name(0xc0, Window(-1).range(), Digest([0xab; 32])),
+            format!("000000000000000000000000000000c0/packs/-7200000--1/{digest}")
+        );
     }
 
     #[test]
@@ -305,6 +372,8 @@ mod tests {
             &good[..good.len() - 1],
             &format!("{good}/x"),
             &good.replace("/2/", "/02/"),
+            "000000000000000000000000000000c0/packs/1-2",
+            "000000000000000000000000000000c0/packs/1-2/ab",
             &good.replace("/2/", "/+2/"),
             &good.replace("/2/", "/256/"),
             &good.replace("/0-4/", "/1-0/"),

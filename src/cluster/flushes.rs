@@ -1,9 +1,11 @@
 //! Orders to seal everything now. Who seals is the worker that seals anyway; whoever ordered looks
 //! how far it is.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
-use super::blocks::ArchiveStatus;
+use super::blocks::{ArchiveStatus, Hurry};
 use super::seal::Pass;
 
 /// How far flushes are.
@@ -30,27 +32,35 @@ struct Orders {
 
 /// Orders, and what became of them.
 #[derive(Default)]
-pub(super) struct Flushes(Mutex<Orders>);
+pub(super) struct Flushes {
+    orders: Mutex<Orders>,
+    /// The bucket is to have everything at once.
+    pub(super) hurry: Arc<Hurry>,
+}
 
 impl Flushes {
     /// Orders a flush, and gives its number.
     pub(super) fn order(&self) -> u64 {
-        let mut orders = self.0.lock();
+        let mut orders = self.orders.lock();
         orders.ordered += 1;
+        self.hurry.begin();
         orders.ordered
     }
 
     /// The last order that has not been carried out.
     pub(super) fn due(&self) -> Option<u64> {
-        let orders = self.0.lock();
+        let orders = self.orders.lock();
         (orders.ordered > orders.done).then_some(orders.ordered)
     }
 
     /// An order and all before it were carried out.
     pub(super) fn note(&self, number: u64, pass: Pass) {
-        let mut orders = self.0.lock();
+        let mut orders = self.orders.lock();
         orders.done = number;
         orders.failed = pass.failed as u64;
+        if orders.done >= orders.ordered {
+            self.hurry.note_sealed();
+        }
     }
 
     /// How far they are.
@@ -59,7 +69,7 @@ impl Flushes {
         unsealed_samples: u64,
         archive: Option<ArchiveStatus>,
     ) -> FlushStatus {
-        let orders = self.0.lock();
+        let orders = self.orders.lock();
         FlushStatus {
             ordered: orders.ordered,
             done: orders.done,

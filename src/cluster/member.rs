@@ -254,7 +254,8 @@ impl LocalMember {
         let historian = Arc::new(new_historian(&parts, &shared, metrics_of_history));
         let merger = new_merger(&parts, &shared, &historian, merges);
         let clock = deletion_clock(world, me, together.as_ref());
-        let upkeep = Upkeep::new(&parts, &control, &follower, clock, registry);
+        let flushes = Arc::<Flushes>::default();
+        let upkeep = Upkeep::new(&parts, &shared, clock, &flushes, registry);
         let sealer = Arc::new(new_sealer(&parts, &shared, metrics));
         Tiering::of(&parts, &control).decide(&state);
         match &together {
@@ -277,7 +278,7 @@ impl LocalMember {
             gate,
             together,
             upkeep,
-            flushes: Arc::default(),
+            flushes,
             register,
             me,
             replication_factor: settings.cluster.replication_factor,

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use super::blocks::{ArchiveStatus, BelievedTime, Sweeper, SweeperParts, Uploader, UploaderParts};
+use super::assembly::Shared;
+use super::blocks::{
+    ArchiveStatus, BelievedTime, BringFile, Sweeper, SweeperParts, Uploader, UploaderParts,
+};
 use super::clocks::DeletionClock;
-use super::control::Control;
+use super::flushes::Flushes;
 use super::moves::Follower;
 use super::scrub::{ScrubMetrics, ScrubStatus, Scrubber, ScrubberParts};
 use super::tiering::Tiering;
@@ -38,6 +41,11 @@ pub(super) struct Upkeep {
     scrubber: Arc<Scrubber>,
 }
 
+fn bring(follower: &Arc<Follower>) -> BringFile {
+    let follower = Arc::clone(follower);
+    Arc::new(move |state, arc, entry, cancel| follower.fetch_file(state, arc, entry, cancel))
+}
+
 /// What there is to do where there is a bucket.
 struct BucketWork {
     uploader: Arc<Uploader>,
@@ -48,11 +56,12 @@ struct BucketWork {
 impl Upkeep {
     pub(super) fn new(
         parts: &BuildParts<'_>,
-        control: &Arc<dyn Control>,
-        follower: &Arc<Follower>,
+        shared: &Shared<'_>,
         clock: DeletionClock,
+        flushes: &Flushes,
         registry: &mut Registry,
     ) -> Self {
+        let (control, follower) = (shared.control, shared.follower);
         let believed: BelievedTime = Arc::new(move |voters| clock.now(voters));
         let bucket = parts.archive.map(|archive| BucketWork {
             tiering: Arc::new(Tiering::of(parts, control)),
@@ -65,6 +74,9 @@ impl Upkeep {
                 me: parts.me,
                 throttle: Throttle::new(parts.settings.cluster.copy_bandwidth.0),
                 manifests: Arc::clone(parts.manifests),
+                hurry: Arc::clone(&flushes.hurry),
+                bring: bring(follower),
+                grace: parts.settings.seal.grace,
             })),
             sweeper: Arc::new(Sweeper::new(SweeperParts {
                 archive: archive.clone(),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::targets::appends;
 use super::targets::logs::{self, Files};
-use cairn::archive::{CatalogCopy, ClusterRecord, block_name, catalog_name};
+use cairn::archive::{
+    CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, pack_name,
+};
 use cairn::cluster::encode_envelope;
 use cairn::cluster::{
     ContentWriter, CutAnswer, CutHeld, CutRequest, PullOf, PullRequest, Purpose, StageRequest,
@@ -184,6 +186,9 @@ fn objects() -> Vec<(&'static str, String, Vec<u8>)> {
         cluster: 0xc0,
         ancestors: vec![1, 2],
     };
+    let blocks = [(arc, entry(1, pack)), (arc, entry(2, pack))];
+    let directory = PackDirectory::of(0xc0, Window(-1).range(), &blocks).encode();
+    let packed = pack_name(0xc0, Window(-1).range(), Digest([3; 32]));
     let name = block_name(0xc0, arc, &entry(1, Uploaded::None));
     let copied = catalog_name(0xc0, arc, 12, Digest([3; 32]));
     let seed =
@@ -194,6 +199,8 @@ fn objects() -> Vec<(&'static str, String, Vec<u8>)> {
         seed(1, "record", &record.encode()),
         seed(2, "block-name", name.as_bytes()),
         seed(2, "catalog-name", copied.as_bytes()),
+        seed(2, "pack-name", packed.as_bytes()),
+        seed(3, "pack", &directory[..directory.len() - 36]),
     ]
 }
 

@@ -14,7 +14,7 @@ mod writes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cairn::archive::{CatalogCopy, ClusterRecord, parse_name};
+use cairn::archive::{CatalogCopy, ClusterRecord, PackDirectory, parse_name};
 use cairn::cluster::{
     Command, ContentWriter, ControlState, Credentials, CutAnswer, CutRequest, Manifest,
     ManifestAnswer, ManifestRequest, PROTOCOL, PullRequest, StageRequest, decode_content,
@@ -140,6 +140,18 @@ pub(super) fn bucket(bytes: &[u8]) {
         1 => {
             if let Ok(record) = ClusterRecord::decode(body) {
                 assert_eq!(ClusterRecord::decode(&record.encode()), Ok(record));
+            }
+        }
+        3 => {
+            // A directory ends in a digest and its length.
+            let digest = blake3::hash(body);
+            let len = u32::try_from(body.len() + 32).unwrap_or(u32::MAX);
+            let whole = [body, digest.as_bytes(), &len.to_be_bytes()].concat();
+            for bytes in [body, &whole] {
+                if let Ok(directory) = PackDirectory::decode(bytes, 1 << 40) {
+                    assert_eq!(directory.encode(), bytes);
+                    assert!(directory.end_of_blocks() <= 1 << 40);
+                }
             }
         }
         _ => {

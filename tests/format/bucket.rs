@@ -4,7 +4,9 @@
 //! `golden/bucket.txt` has one line per case: its name and its bytes in hex. A line is never
 //! changed; a new case is added with the line that the failing test prints.
 
-use cairn::archive::{CatalogCopy, ClusterRecord, block_name, catalog_name, parse_name};
+use cairn::archive::{
+    CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, pack_name, parse_name,
+};
 use cairn::model::{
     BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded, Window,
 };
@@ -48,7 +50,17 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         cluster,
         ancestors: vec![0xc0, u128::MAX],
     };
+    let second = (
+        RingArc::new(0xc000_0000, 2).unwrap(),
+        entry(2, block.range, pack),
+    );
+    let packed = PackDirectory::of(cluster, block.range, &[(arc, block.clone()), second]);
     vec![
+        ("pack", packed.encode()),
+        (
+            "pack_name",
+            pack_name(cluster, packed.range, packed.digest()).into_bytes(),
+        ),
         ("catalog", plain),
         ("catalog_history", copy.encode()),
         ("record", record.encode()),
@@ -72,6 +84,10 @@ fn what_was_put_into_a_bucket_is_read_for_ever() {
         match name.split('_').collect::<Vec<_>>().as_slice() {
             ["catalog"] | ["catalog", "history"] => {
                 assert_eq!(CatalogCopy::decode(&bytes).unwrap().encode(), bytes);
+            }
+            ["pack"] => {
+                let read = PackDirectory::decode(&bytes, 2 * 1_234_567).unwrap();
+                assert_eq!(read.encode(), bytes);
             }
             ["record"] => {
                 assert_eq!(ClusterRecord::decode(&bytes).unwrap().encode(), bytes);

@@ -1,10 +1,10 @@
 //! Blocks come back from the bucket: staged like those that a peer sends, and checked like them.
 
 use super::archive::Archive;
-use crate::archive::{self, ClusterRecord, block_name, fetch_piece, manifest_name};
+use crate::archive::{self, ClusterRecord, Part, block_place, fetch_piece, manifest_name};
 use crate::cluster::control::MANIFEST_BYTES_MAX;
 use crate::cluster::error::Error;
-use crate::model::{BlockEntry, Digest, RingArc};
+use crate::model::{BlockEntry, Digest, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Throttle};
 use crate::store::Store;
 
@@ -39,8 +39,8 @@ impl Archive {
         cancel: &CancelToken,
         note: &dyn Fn(u64),
     ) -> Result<(), Error> {
-        let name = self.find(arc, entry, cancel)?;
-        self.fetch_object(store, &name, entry, cancel, note)
+        let part = self.find(arc, entry, cancel)?;
+        self.fetch_part(store, &part, entry, cancel, note)
     }
 
     /// The bytes of a manifest; whether they are what the digest says is for the caller to see. The
@@ -81,11 +81,13 @@ impl Archive {
         throttle: &Throttle,
         cancel: &CancelToken,
     ) -> Result<u64, Error> {
-        let name = self.find(arc, entry, cancel)?;
-        let has = self.wait(cancel, self.bucket.size(&name))?;
+        let part = self.find(arc, entry, cancel)?;
+        let has = self.wait(cancel, self.bucket.size(&part.name))?;
+        let in_pack = matches!(entry.uploaded, Uploaded::Pack { .. });
+        let fits = in_pack || has == Some(entry.size);
         let mut hasher = blake3::Hasher::new();
-        while has == Some(entry.size) && hasher.count() < entry.size {
-            let piece = fetch_piece(&self.bucket, &name, hasher.count(), entry.size);
+        while fits && hasher.count() < entry.size {
+            let piece = fetch_piece(&self.bucket, &part, hasher.count());
             let piece = self.wait(cancel, piece)?;
             throttle.take(piece.len() as u64);
             hasher.update(&piece);
@@ -95,27 +97,26 @@ impl Archive {
         }
         Err(Error::Archive(archive::Error::Corrupt {
             bucket: self.to_string(),
-            name,
-            problem: "it is not what the catalog says".to_owned(),
+            name: part.name,
+            problem: format!("block {} in it is not what the catalog says", entry.id),
         }))
     }
 
-    /// The object of a block.
-    fn find(
+    /// Where a block lies.
+    ///
+    /// # Errors
+    /// When it lies nowhere, or the bucket cannot be asked.
+    pub(super) fn find(
         &self,
         arc: RingArc,
         entry: &BlockEntry,
         cancel: &CancelToken,
-    ) -> Result<String, Error> {
-        for home in self.homes(cancel)? {
-            // A block that is older than a split of its partition has the name of the whole.
-            let mut wider = Some(arc);
-            while let Some(arc) = wider {
-                let name = block_name(home, arc, entry);
-                if self.wait(cancel, self.bucket.size(&name))?.is_some() {
-                    return Ok(name);
-                }
-                wider = arc.parent();
+    ) -> Result<Part, Error> {
+        for (home, arc) in candidates(&self.homes(cancel)?, arc, entry) {
+            let (name, from) = block_place(home, arc, entry);
+            if self.wait(cancel, self.bucket.size(&name))?.is_some() {
+                let size = entry.size;
+                return Ok(Part { name, from, size });
             }
         }
         Err(Error::Archive(archive::Error::Missing {
@@ -124,14 +125,14 @@ impl Archive {
         }))
     }
 
-    /// The same of an object whose name is known.
+    /// The same of a block of which it is known where it lies.
     ///
     /// # Errors
     /// As [`Archive::fetch`].
-    pub(super) fn fetch_object(
+    pub(super) fn fetch_part(
         &self,
         store: &Store,
-        name: &str,
+        part: &Part,
         entry: &BlockEntry,
         cancel: &CancelToken,
         note: &dyn Fn(u64),
@@ -142,13 +143,27 @@ impl Archive {
         };
         note(receiving.offset());
         while !receiving.is_complete() {
-            let piece = fetch_piece(&self.bucket, name, receiving.offset(), entry.size);
+            let piece = fetch_piece(&self.bucket, part, receiving.offset());
             let piece = self.wait(cancel, piece)?;
             receiving.write(&piece)?;
             note(piece.len() as u64);
         }
         Ok(receiving.finish()?)
     }
+}
+
+/// Where a block may lie: below each cluster, and, when it has an object of its own and is older than
+/// a split of its partition, under the name of the whole. The name of a pack has no arc.
+pub(super) fn candidates(
+    clusters: &[u128],
+    arc: RingArc,
+    entry: &BlockEntry,
+) -> Vec<(u128, RingArc)> {
+    let in_pack = matches!(entry.uploaded, Uploaded::Pack { .. });
+    let arcs = with_wider(arc).take(if in_pack { 1 } else { usize::MAX });
+    let arcs: Vec<RingArc> = arcs.collect();
+    let of = |home: &u128| arcs.iter().map(|arc| (*home, *arc)).collect::<Vec<_>>();
+    clusters.iter().flat_map(of).collect()
 }
 
 /// An arc, and those it was split from.

@@ -8,9 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::archive::{CatalogCopy, NamedBlock};
+use super::archive::Archive;
+use crate::archive::{CatalogCopy, NamedBlock, PackedBlock};
 use crate::cluster::control::{ControlState, Manifest, Partition};
+use crate::cluster::error::Error;
+use crate::cluster::manifests::Manifests;
 use crate::model::{BlockEntry, Digest, Level, RingArc, Uploaded};
+use crate::runtime::CancelToken;
 
 /// The catalog, for whoever asks about objects.
 pub(super) struct Known {
@@ -18,6 +22,8 @@ pub(super) struct Known {
     /// The manifests of partitions that have one; of one that could not be had nothing is known.
     older: BTreeMap<RingArc, Arc<Manifest>>,
     digests: BTreeSet<Digest>,
+    /// The packs in which its blocks lie.
+    packs: BTreeSet<Digest>,
 }
 
 impl Known {
@@ -38,11 +44,55 @@ impl Known {
             state,
             older,
             digests: BTreeSet::new(),
+            packs: BTreeSet::new(),
         };
-        let partitions = known.state.partitions.iter();
-        let entries = partitions.flat_map(|(arc, partition)| known.entries_of(*arc, partition));
-        known.digests = entries.map(|entry| entry.digest).collect();
+        let packs = known.entries().filter_map(|(_, entry)| pack_of(entry));
+        (known.digests, known.packs) = (
+            known.entries().map(|(_, entry)| entry.digest).collect(),
+            packs.map(|(pack, _)| pack).collect(),
+        );
         Ok(known)
+    }
+
+    /// What a state names, with the manifests of the whole ring: those that this node does not keep
+    /// are read from the bucket.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked.
+    pub(super) fn read(
+        archive: &Archive,
+        manifests: &Manifests,
+        state: Arc<ControlState>,
+        cancel: &CancelToken,
+    ) -> Result<Self, Error> {
+        Self::of(state, |arc, digest| {
+            manifest(archive, manifests, arc, digest, cancel)
+        })
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (RingArc, &BlockEntry)> {
+        let partitions = self.state.partitions.iter();
+        partitions.flat_map(|(arc, partition)| {
+            let entries = self.entries_of(*arc, partition);
+            entries.map(move |entry| (*arc, entry))
+        })
+    }
+
+    /// Whether a block of the catalog lies in a pack.
+    pub(super) fn names_pack(&self, pack: Digest) -> bool {
+        self.packs.contains(&pack)
+    }
+
+    /// The blocks of the catalog that lie in a pack, in the order in which they do.
+    pub(super) fn in_pack(&self, pack: Digest) -> Vec<PackedBlock> {
+        let mut blocks = BTreeMap::new();
+        for (arc, entry) in self.entries() {
+            if let Some((_, offset)) = pack_of(entry).filter(|(of, _)| *of == pack) {
+                let entry = entry.clone();
+                blocks.insert(offset, PackedBlock { arc, offset, entry });
+            }
+        }
+        blocks.into_values().collect()
     }
 
     /// All entries of a partition that can be read here; those of the manifest that have expired
@@ -111,6 +161,39 @@ impl Known {
             && self
                 .entries_beside(copy.arc, partition, block)
                 .all(|entry| named.contains(&entry.digest))
+    }
+}
+
+/// The pack in which a block lies, and where in it.
+const fn pack_of(entry: &BlockEntry) -> Option<(Digest, u64)> {
+    match entry.uploaded {
+        Uploaded::None | Uploaded::Object => None,
+        Uploaded::Pack { pack, offset } => Some((pack, offset)),
+    }
+}
+
+/// A manifest, from here or from the bucket; `None`: it cannot be had, and nothing of its partition
+/// may be removed.
+///
+/// # Errors
+/// When the bucket cannot be asked.
+pub(super) fn manifest(
+    archive: &Archive,
+    manifests: &Manifests,
+    arc: RingArc,
+    digest: Digest,
+    cancel: &CancelToken,
+) -> Result<Option<Arc<Manifest>>, Error> {
+    if let Some(manifest) = manifests.get(digest)? {
+        return Ok(Some(manifest));
+    }
+    match archive.fetch_manifest(arc, digest, cancel) {
+        Ok(bytes) if *blake3::hash(&bytes).as_bytes() == digest.0 => {
+            Ok(Manifest::decode(&bytes).ok().map(Arc::new))
+        }
+        Ok(_) => Ok(None),
+        Err(Error::Archive(error)) if error.is_of_object() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

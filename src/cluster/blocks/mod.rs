@@ -6,18 +6,23 @@
 mod archive;
 mod fetch;
 mod founding;
+mod hurry;
 mod known;
 mod mirror;
+mod objects;
 mod owner;
+mod packing;
 mod plan;
 mod remote;
 mod restore;
 mod sweeper;
 mod turn;
 mod uploader;
+mod waiting;
 
 pub(super) use archive::Archive;
 pub(super) use founding::{ask_leave, may_found};
+pub(super) use hurry::Hurry;
 pub(super) use remote::BucketReads;
 #[cfg(test)]
 pub(super) use restore::restore_on;
@@ -25,4 +30,5 @@ pub use restore::{RestoreExtent, RestoreProgress, Restored, restore};
 pub(super) use sweeper::{BelievedTime, Sweeper, SweeperParts};
 pub(super) use turn::is_first;
 pub use uploader::ArchiveStatus;
-pub(super) use uploader::{Uploader, UploaderParts};
+pub(super) use uploader::Uploader;
+pub(super) use waiting::{BringFile, UploaderParts};

@@ -9,29 +9,48 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::StreamExt;
+
 use super::archive::Archive;
 use crate::archive::{
-    CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, Error, Listed, Named, NamedBlock, blocks_prefix,
-    catalog_prefix, manifests_prefix, parse_name,
+    CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, Error, Listed, Named, NamedBlock, PackDirectory,
+    Part, blocks_prefix, catalog_prefix, manifests_prefix, packs_prefix, parse_name,
 };
 use crate::cluster::control::{MANIFEST_BYTES_MAX, Manifest};
-use crate::model::{Digest, Level, RingArc, TimestampMs, Uploaded};
+use crate::model::{BlockEntry, Digest, Level, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
 
 /// A block that was put shortly before a catalog was copied may have missed it.
 const SLACK_MS: i64 = 15 * 60 * 1000;
 
+/// Directories of packs that are read at a time.
+const READS: usize = 16;
+
 /// What lies in the bucket.
 #[derive(Default)]
 pub(super) struct Inventory {
-    /// The objects of blocks, by what is in them.
-    pub(super) blocks: BTreeMap<Digest, (NamedBlock, Listed)>,
+    /// The blocks that lie there, by what is in them.
+    blocks: BTreeMap<Digest, Lying>,
+    /// The packs, by their names' digests.
+    packs: BTreeMap<Digest, Listed>,
     /// The copies of catalogs, by partition and cluster.
     copies: BTreeMap<(RingArc, u128), Vec<(u64, Listed)>>,
     /// The manifests, by what is in them.
     manifests: BTreeMap<Digest, Vec<Listed>>,
     /// Objects that are not ours.
     pub(super) strangers: u64,
+    /// What is wrong with packs, in words.
+    complaints: Vec<String>,
+}
+
+/// A block in the bucket.
+#[derive(Clone)]
+pub(super) struct Lying {
+    pub(super) named: NamedBlock,
+    pub(super) part: Part,
+    pub(super) uploaded: Uploaded,
+    /// When its object was put.
+    modified: TimestampMs,
 }
 
 /// One partition as it is restored.
@@ -39,7 +58,7 @@ pub(super) struct PartitionPlan {
     /// Its catalog.
     pub(super) copy: CatalogCopy,
     /// Blocks that the catalog does not name, to be looked into.
-    pub(super) strays: Vec<(NamedBlock, Listed)>,
+    pub(super) strays: Vec<Lying>,
 }
 
 /// All partitions, and what is wrong with what lies there.
@@ -57,23 +76,33 @@ pub(super) fn list(
 ) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
     for home in record.homes() {
-        for prefix in [
+        let prefixes = [
             blocks_prefix(home),
+            packs_prefix(home),
             catalog_prefix(home),
             manifests_prefix(home),
-        ] {
-            let visit = |listed: Listed| inventory.add(listed);
-            archive.wait(cancel, archive.bucket.list(&prefix, visit))?;
-        }
+        ];
+        let visit = |listed: Listed| inventory.add(listed);
+        archive.wait(cancel, archive.bucket.list_all(&prefixes, visit))?;
     }
+    inventory.look_into_packs(archive, cancel)?;
     Ok(inventory)
 }
 
 impl Inventory {
     fn add(&mut self, listed: Listed) {
         match parse_name(&listed.name) {
-            Some(Named::Block(block)) => {
-                self.blocks.insert(block.digest, (block, listed));
+            Some(Named::Block(named)) => {
+                let lying = Lying {
+                    named,
+                    part: Part::whole(listed.name, listed.size),
+                    uploaded: Uploaded::Object,
+                    modified: listed.modified,
+                };
+                self.blocks.insert(named.digest, lying);
+            }
+            Some(Named::Pack(pack)) => {
+                self.packs.insert(pack.digest, listed);
             }
             Some(Named::Catalog {
                 cluster,
@@ -91,10 +120,80 @@ impl Inventory {
         }
     }
 
+    /// Reads the directories of the packs, several at a time: what the catalogs do not name is found
+    /// there.
+    fn look_into_packs(&mut self, archive: &Archive, cancel: &CancelToken) -> Result<(), Error> {
+        let bucket = &archive.bucket;
+        let packs: Vec<(Digest, Listed)> = self.packs.clone().into_iter().collect();
+        let reads = packs.into_iter().map(|(digest, listed)| async move {
+            let read = PackDirectory::read(bucket, &listed.name, listed.size).await;
+            (digest, listed, read)
+        });
+        let all = futures_util::stream::iter(reads).buffer_unordered(READS);
+        let all = archive.wait(cancel, async { Ok(all.collect::<Vec<_>>().await) })?;
+        for (digest, listed, read) in all {
+            let named = parse_name(&listed.name);
+            match read {
+                Ok(directory) if matches!(&named, Some(Named::Pack(pack)) if directory.is_of(pack)) =>
+                {
+                    self.add_packed(digest, &listed, &directory);
+                }
+                Ok(_) => self.complain(&listed, "it is of another cluster or range"),
+                Err(error) if error.is_of_object() => self.complain(&listed, &error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn complain(&mut self, pack: &Listed, problem: &str) {
+        self.complaints.push(format!(
+            "{}: {problem}: what no catalog names in it is left out",
+            pack.name
+        ));
+    }
+
+    fn add_packed(&mut self, pack: Digest, listed: &Listed, directory: &PackDirectory) {
+        for (named, block) in directory.named().zip(&directory.blocks) {
+            let lying = Lying {
+                named,
+                part: Part {
+                    name: listed.name.clone(),
+                    from: block.offset,
+                    size: block.entry.size,
+                },
+                uploaded: Uploaded::Pack {
+                    pack,
+                    offset: block.offset,
+                },
+                modified: listed.modified,
+            };
+            self.blocks.entry(named.digest).or_insert(lying);
+        }
+    }
+
+    /// Where a block of a catalog lies: where that says, or wherever else there is one like it.
+    pub(super) fn find(&self, entry: &BlockEntry) -> Option<(Part, Uploaded)> {
+        if let Uploaded::Pack { pack, offset } = entry.uploaded
+            && let Some(listed) = self.packs.get(&pack)
+            && offset.checked_add(entry.size)? <= listed.size
+        {
+            let part = Part {
+                name: listed.name.clone(),
+                from: offset,
+                size: entry.size,
+            };
+            return Some((part, entry.uploaded));
+        }
+        let lying = self.blocks.get(&entry.digest)?;
+        let fits = lying.part.size == entry.size;
+        fits.then(|| (lying.part.clone(), lying.uploaded))
+    }
+
     /// The partitions of which anything is there. Of one that was split, the parts: what is there of
     /// the whole is theirs.
     fn arcs(&self) -> BTreeSet<RingArc> {
-        let blocks = self.blocks.values().map(|(block, _)| block.arc);
+        let blocks = self.blocks.values().map(|lying| lying.named.arc);
         let copies = self.copies.keys().map(|(arc, _)| *arc);
         let all: BTreeSet<RingArc> = blocks.chain(copies).collect();
         all.iter().flat_map(|arc| arc.parts(&all)).collect()
@@ -107,7 +206,10 @@ impl Inventory {
         record: &ClusterRecord,
         cancel: &CancelToken,
     ) -> Result<Plan, Error> {
-        let mut plan = Plan::default();
+        let mut plan = Plan {
+            complaints: self.complaints.clone(),
+            ..Plan::default()
+        };
         for arc in self.arcs() {
             let newest = self.newest(archive, record, arc, cancel, &mut plan.complaints)?;
             // Without its manifest a catalog says nothing of what came before it.
@@ -118,8 +220,7 @@ impl Inventory {
             let strays = self.strays(&copy, since, without_manifest);
             copy.history = None;
             let named = copy.entries.len();
-            copy.entries
-                .retain(|entry| self.has(entry.digest, entry.size));
+            copy.entries.retain(|entry| self.find(entry).is_some());
             let missing = named - copy.entries.len();
             if missing > 0 {
                 plan.complaints.push(format!(
@@ -166,7 +267,7 @@ impl Inventory {
                 self.complete(archive, &mut copy, cancel, complaints)?;
                 copy.arc = arc;
                 let entries = copy.entries.iter();
-                let missing = entries.filter(|entry| !self.has(entry.digest, entry.size));
+                let missing = entries.filter(|entry| self.find(entry).is_none());
                 let missing = missing.count() + usize::from(copy.history.is_some());
                 let better = best.as_ref().is_none_or(|(known, _, known_missing)| {
                     missing == 0 && (*known_missing > 0 || copy.entries.len() > known.entries.len())
@@ -218,25 +319,16 @@ impl Inventory {
         Ok(())
     }
 
-    fn has(&self, digest: Digest, size: u64) -> bool {
-        let found = self.blocks.get(&digest);
-        found.is_some_and(|(_, listed)| listed.size == size)
-    }
-
     /// Sealed blocks of a partition that its catalog does not name and that are not older; `merged`
     /// ones too where nobody knows which there were.
-    fn strays(
-        &self,
-        copy: &CatalogCopy,
-        since: Option<TimestampMs>,
-        merged: bool,
-    ) -> Vec<(NamedBlock, Listed)> {
+    fn strays(&self, copy: &CatalogCopy, since: Option<TimestampMs>, merged: bool) -> Vec<Lying> {
         let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
-        let of_arc = self.blocks.values().filter(|(block, listed)| {
+        let of_arc = self.blocks.values().filter(|lying| {
+            let block = &lying.named;
             block.arc.meets(copy.arc)
                 && (merged || block.level == Level(0))
                 && block.range.end >= copy.expired_before
-                && since.is_none_or(|since| listed.modified >= since.plus_ms(-SLACK_MS))
+                && since.is_none_or(|since| lying.modified >= since.plus_ms(-SLACK_MS))
                 && !named.contains(&block.digest)
         });
         of_arc.cloned().collect()

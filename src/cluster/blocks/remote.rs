@@ -15,8 +15,9 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::archive::Archive;
-use crate::archive::{self, Bucket, ClusterRecord, block_name};
-use crate::model::{BlockEntry, BlockId, RingArc, Uploaded};
+use super::fetch::candidates;
+use crate::archive::{self, Bucket, ClusterRecord, block_place};
+use crate::model::{BlockId, RingArc};
 use crate::runtime::{Backoff, CancelToken, Chance, Clock};
 use crate::store::{Error, Fetching, Piece, Remote, RemoteBlock};
 
@@ -114,34 +115,11 @@ impl Remote for BucketReads {
         let clusters = self.inner.clusters.lock().clone().unwrap_or_default();
         let home = self.inner.homes.lock().get(&block.entry.id).copied();
         let home = home.or_else(|| Some((*clusters.first()?, block.arc)));
-        match home.map(|(home, arc)| place(home, arc, &block.entry)) {
+        match home.map(|(home, arc)| block_place(home, arc, &block.entry)) {
             Some((name, _)) => format!("the object {name} in {}", self.inner.bucket),
             None => format!("block {} in {}", block.entry.id, self.inner.bucket),
         }
     }
-}
-
-/// Where a block lies: its object, and from which of its bytes on.
-fn place(home: u128, arc: RingArc, entry: &BlockEntry) -> (String, u64) {
-    let from = match entry.uploaded {
-        Uploaded::None | Uploaded::Object => 0,
-        Uploaded::Pack { offset, .. } => offset,
-    };
-    (block_name(home, arc, entry), from)
-}
-
-/// Where a block may lie: below each cluster, and, when it is older than a split of its partition,
-/// under the name of the whole.
-fn candidates(clusters: &[u128], arc: RingArc) -> Vec<HomeOf> {
-    let mut all = Vec::new();
-    for home in clusters {
-        let mut wider = Some(arc);
-        while let Some(arc) = wider {
-            all.push((*home, arc));
-            wider = arc.parent();
-        }
-    }
-    all
 }
 
 impl Inner {
@@ -185,11 +163,11 @@ impl Inner {
         let known = self.homes.lock().get(&entry.id).copied();
         let candidates = match known {
             Some(home) => vec![home],
-            None => candidates(&self.clusters().await?, piece.block.arc),
+            None => candidates(&self.clusters().await?, piece.block.arc, entry),
         };
         let mut missing = None;
         for (nth, (home, arc)) in candidates.into_iter().enumerate() {
-            let (name, from) = place(home, arc, entry);
+            let (name, from) = block_place(home, arc, entry);
             let range =
                 from.saturating_add(piece.range.start)..from.saturating_add(piece.range.end);
             let wanted = piece.range.end.saturating_sub(piece.range.start);

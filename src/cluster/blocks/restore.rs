@@ -13,14 +13,14 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::archive::Archive;
-use super::plan::{Inventory, PartitionPlan, list};
-use crate::archive::{ArchiveMetrics, ClusterRecord, Listed, NamedBlock, block_name};
+use super::plan::{Inventory, Lying, PartitionPlan, list};
+use crate::archive::{ArchiveMetrics, ClusterRecord, Part};
 use crate::cluster::control::{
     ClusterId, Control, ControlState, LocalControl, RestoredPartition, restored_state,
 };
 use crate::cluster::error::Error;
 use crate::cluster::opening::{MemberSettings, World, open_engine};
-use crate::model::{BlockEntry, RingArc, Uploaded};
+use crate::model::{BlockEntry, RingArc};
 use crate::runtime::CancelToken;
 use crate::store::{
     DataDir, Engine, HeadSettings, Store, StoreParts, begin_elsewhere, forget_elsewhere,
@@ -222,7 +222,7 @@ impl Taking<'_> {
     ) -> Result<BTreeMap<RingArc, RestoredPartition>, Error> {
         for plan in plans.values() {
             let named = plan.copy.entries.iter().map(|entry| entry.size);
-            let strays = plan.strays.iter().map(|(_, listed)| listed.size);
+            let strays = plan.strays.iter().map(|lying| lying.part.size);
             for size in named.chain(strays) {
                 self.progress.blocks += 1;
                 self.progress.bytes = self.progress.bytes.saturating_add(size);
@@ -238,27 +238,22 @@ impl Taking<'_> {
 
     fn partition(&mut self, plan: PartitionPlan) -> Result<RestoredPartition, Error> {
         let mut entries = Vec::with_capacity(plan.copy.entries.len());
-        for entry in plan.copy.entries {
-            let name = match self.inventory.blocks.get(&entry.digest) {
-                Some((_, listed)) => listed.name.clone(),
-                None => block_name(plan.copy.cluster, plan.copy.arc, &entry),
+        for mut entry in plan.copy.entries {
+            let Some((part, uploaded)) = self.inventory.find(&entry) else {
+                continue;
             };
-            if self.take(&name, &entry)? {
+            entry.uploaded = uploaded;
+            if self.take(&part, &entry)? {
                 entries.push(entry);
             }
         }
-        for (named, listed) in plan.strays {
-            if let Some(entry) = self.adopt(&named, &listed)? {
+        for lying in plan.strays {
+            if let Some(entry) = self.adopt(&lying)? {
                 self.adopted += 1;
                 if self.extent == RestoreExtent::Catalog {
                     self.store.unstage(entry.id)?;
                 }
                 entries.push(entry);
-            }
-        }
-        for entry in &mut entries {
-            if entry.uploaded == Uploaded::None {
-                entry.uploaded = Uploaded::Object;
             }
         }
         Ok(RestoredPartition {
@@ -269,9 +264,9 @@ impl Taking<'_> {
     }
 
     /// Takes a block that the catalog names: its file, or where it is.
-    fn take(&mut self, name: &str, entry: &BlockEntry) -> Result<bool, Error> {
+    fn take(&mut self, part: &Part, entry: &BlockEntry) -> Result<bool, Error> {
         if self.extent == RestoreExtent::Blocks {
-            return self.fetch(name, entry);
+            return self.fetch(part, entry);
         }
         self.progress.blocks_done += 1;
         self.progress.bytes_done = self.progress.bytes_done.saturating_add(entry.size);
@@ -280,7 +275,7 @@ impl Taking<'_> {
     }
 
     /// Fetches a file; an object that is damaged is named and left out.
-    fn fetch(&mut self, name: &str, entry: &BlockEntry) -> Result<bool, Error> {
+    fn fetch(&mut self, part: &Part, entry: &BlockEntry) -> Result<bool, Error> {
         let before = self.progress.bytes_done;
         let bytes = std::cell::Cell::new(before);
         let (show, progress) = (self.show, self.progress);
@@ -293,7 +288,7 @@ impl Taking<'_> {
         };
         let fetched = self
             .archive
-            .fetch_object(self.store, name, entry, self.cancel, &note);
+            .fetch_part(self.store, part, entry, self.cancel, &note);
         self.progress.bytes_done = before.saturating_add(entry.size);
         self.progress.blocks_done += u64::from(fetched.is_ok());
         (self.show)(self.progress);
@@ -309,16 +304,18 @@ impl Taking<'_> {
     }
 
     /// A block that no catalog names says itself what it is.
-    fn adopt(&mut self, named: &NamedBlock, listed: &Listed) -> Result<Option<BlockEntry>, Error> {
-        let provisional = provisional(named.digest, listed.size);
-        if !self.fetch(&listed.name, &provisional)? {
+    fn adopt(&mut self, lying: &Lying) -> Result<Option<BlockEntry>, Error> {
+        let named = &lying.named;
+        let provisional = provisional(named.digest, lying.part.size);
+        if !self.fetch(&lying.part, &provisional)? {
             return Ok(None);
         }
         let problem = match self.store.identify(&provisional, self.cancel) {
             Ok((properties, entry))
                 if (properties.arc, entry.range) == (named.arc, named.range) =>
             {
-                return Ok(Some(entry));
+                let uploaded = lying.uploaded;
+                return Ok(Some(BlockEntry { uploaded, ..entry }));
             }
             Ok((_, entry)) => {
                 self.store.unstage(entry.id)?;
@@ -328,7 +325,7 @@ impl Taking<'_> {
         };
         self.progress.blocks_done = self.progress.blocks_done.saturating_sub(1);
         self.complaints
-            .push(format!("{}: {problem}: it is left out", listed.name));
+            .push(format!("{}: {problem}: it is left out", lying.part.name));
         Ok(None)
     }
 }

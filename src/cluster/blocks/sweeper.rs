@@ -2,11 +2,12 @@
 //!
 //! It runs on the leader of the control group alone, and on nobody's word but a majority's: before
 //! every batch leadership is confirmed, the state is read anew, and `cluster.json` is looked at; a
-//! cluster that was restored elsewhere removes nothing more. It touches only blocks below its own
-//! cluster's name that are a day old by the bucket's clock, that were leftovers ([`Known`]) for a
+//! cluster that was restored elsewhere removes nothing more. It touches only blocks and packs below its
+//! own cluster's name that are a day old by the bucket's clock, that were leftovers ([`Known`]) for a
 //! whole [`DELETE_DELAY`], so that queries under way are over, and without which the newest copy of
-//! the catalog can be restored. Whose clock is wrong removes nothing. Anything else stays, and is
-//! counted.
+//! the catalog can be restored. Whose clock is wrong removes nothing. A
+//! pack goes when none of the blocks in it is needed; what is in one that nobody names is asked of its
+//! directory, because its uploader may not have recorded it yet. Anything else stays, and is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,15 +16,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::archive::Archive;
-use super::known::Known;
+use super::known::{Known, manifest};
 use crate::archive::{
     self, CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, LEFTOVERS_MAX, Leftover, Leftovers,
-    Listed, Named, NamedBlock, Standing, blocks_prefix, catalog_prefix, parse_name,
+    Listed, Named, NamedBlock, NamedPack, PackDirectory, Standing, blocks_prefix, catalog_prefix,
+    packs_prefix, parse_name,
 };
-use crate::cluster::control::{Confirmed, Control, ControlState, Manifest};
+use crate::cluster::control::{Confirmed, Control, ControlState};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::Manifests;
-use crate::model::{Digest, Incarnation, RingArc, TimestampMs, Uploaded};
+use crate::model::{Incarnation, RingArc, TimestampMs, Uploaded};
 use crate::runtime::{Backoff, CancelToken, Chance, Clock};
 
 /// What left the catalog stays so long: queries that are under way may read it, and whoever stopped
@@ -35,6 +37,8 @@ const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
 const SWEEP_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 /// Objects that are removed before leadership is confirmed anew: one request of S3.
 const BATCH: usize = 1000;
+/// Packs that nobody names whose directories one sweep reads; each costs a request or two.
+const PACKS_MAX: usize = 1000;
 /// A bucket whose clock is further away refuses requests, or is not to be believed.
 const CLOCKS_MAX_MS: i64 = 15 * 60 * 1000;
 /// After a failure the next attempt is so far away, twice as far after each further one.
@@ -69,8 +73,18 @@ struct Plan {
     trouble: Option<String>,
 }
 
+/// An object that may go: one block, or several in a pack.
+struct Candidate {
+    name: String,
+    blocks: Vec<NamedBlock>,
+    size: u64,
+}
+
+/// An object, and the blocks in it.
+type Holder = (Vec<NamedBlock>, Listed);
+
 /// What the catalog's copies are asked about.
-type Candidates = Vec<(String, NamedBlock, u64)>;
+type Candidates = Vec<Candidate>;
 
 impl Sweeper {
     pub(in crate::cluster) fn new(parts: SweeperParts) -> Self {
@@ -208,60 +222,72 @@ impl Sweeper {
     ) -> Result<(Leftovers, Candidates), Error> {
         let archive = &self.parts.archive;
         let known = self.known(confirmed.state, cancel)?;
-        let (mut leftovers, mut due) = (Leftovers::default(), Candidates::new());
+        let (mut found, mut packs) = (Vec::new(), Vec::new());
         let mut strangers = 0;
-        let visit = |listed: Listed| {
-            let Some(Named::Block(block)) = parse_name(&listed.name) else {
-                strangers += 1;
-                return;
-            };
-            if block.cluster != cluster
-                || leftovers.0.len() >= LEFTOVERS_MAX
-                || !known.is_leftover(&block)
-            {
-                return;
+        let visit = |listed: Listed| match parse_name(&listed.name) {
+            Some(Named::Block(block)) if found.len() < LEFTOVERS_MAX => {
+                if block.cluster == cluster && known.is_leftover(&block) {
+                    found.push((vec![block], listed));
+                }
             }
-            let since = before.0.get(&listed.name).map_or(now, |known| known.since);
-            if is_older(since, now, DELETE_DELAY) && is_older(listed.modified, now, YOUNG) {
-                due.push((listed.name.clone(), block, listed.size));
+            Some(Named::Pack(pack)) if packs.len() < PACKS_MAX => {
+                if pack.cluster == cluster && !known.names_pack(pack.digest) {
+                    packs.push((pack, listed));
+                }
             }
-            let size = listed.size;
-            leftovers.0.insert(listed.name, Leftover { since, size });
+            Some(Named::Block(_) | Named::Pack(_)) => {}
+            _ => strangers += 1,
         };
-        let prefix = blocks_prefix(cluster);
-        archive.wait(cancel, archive.bucket.list(&prefix, visit))?;
+        let prefixes = [blocks_prefix(cluster), packs_prefix(cluster)];
+        archive.wait(cancel, archive.bucket.list_all(&prefixes, visit))?;
+        let (packs, unreadable) = self.read_packs(packs, cancel)?;
+        let no_more = |blocks: &[NamedBlock]| blocks.iter().all(|one| known.is_leftover(one));
+        found.extend(packs.into_iter().filter(|(blocks, _)| no_more(blocks)));
+        let (mut leftovers, mut due) = (Leftovers::default(), Candidates::new());
+        for (blocks, listed) in found {
+            let since = before.0.get(&listed.name).map_or(now, |known| known.since);
+            let size = listed.size;
+            if is_older(since, now, DELETE_DELAY) && is_older(listed.modified, now, YOUNG) {
+                let name = listed.name.clone();
+                due.push(Candidate { name, blocks, size });
+            }
+            leftovers.0.insert(listed.name, Leftover { since, size });
+        }
         let metrics = archive.bucket.metrics();
-        metrics.found(leftovers.0.len() as u64, strangers);
+        metrics.found(leftovers.0.len() as u64, strangers + unreadable);
         if !due.is_empty() {
             self.keep_restorable(&known, cluster, &mut due, cancel)?;
         }
         Ok((leftovers, due))
     }
 
-    /// What a state names, with the manifests of the whole ring: those that this node does not keep
-    /// are read from the bucket.
+    /// What a state names.
     fn known(&self, state: Arc<ControlState>, cancel: &CancelToken) -> Result<Known, Error> {
-        Known::of(state, |arc, digest| self.manifest(arc, digest, cancel))
+        Known::read(&self.parts.archive, &self.parts.manifests, state, cancel)
     }
 
-    /// A manifest; `None`: it cannot be had, and nothing of its partition is removed.
-    fn manifest(
+    /// What lies in packs that no entry names, as their directories say. One whose directory cannot
+    /// be read stays, and is foreign.
+    fn read_packs(
         &self,
-        arc: RingArc,
-        digest: Digest,
+        packs: Vec<(NamedPack, Listed)>,
         cancel: &CancelToken,
-    ) -> Result<Option<Arc<Manifest>>, Error> {
-        if let Some(manifest) = self.parts.manifests.get(digest)? {
-            return Ok(Some(manifest));
-        }
-        match self.parts.archive.fetch_manifest(arc, digest, cancel) {
-            Ok(bytes) if *blake3::hash(&bytes).as_bytes() == digest.0 => {
-                Ok(Manifest::decode(&bytes).ok().map(Arc::new))
+    ) -> Result<(Vec<Holder>, u64), Error> {
+        let bucket = &self.parts.archive.bucket;
+        let (mut read, mut strangers) = (Vec::new(), 0);
+        for (named, listed) in packs {
+            let directory = PackDirectory::read(bucket, &listed.name, listed.size);
+            let directory = match self.parts.archive.wait(cancel, directory) {
+                Ok(directory) => Some(directory),
+                Err(error) if error.is_of_object() => None,
+                Err(error) => return Err(error.into()),
+            };
+            match directory.filter(|directory| directory.is_of(&named)) {
+                Some(directory) => read.push((directory.named().collect(), listed)),
+                None => strangers += 1,
             }
-            Ok(_) => Ok(None),
-            Err(Error::Archive(error)) if error.is_of_object() => Ok(None),
-            Err(error) => Err(error),
         }
+        Ok((read, strangers))
     }
 
     /// Adds to a copy of a catalog what its manifest lists; one that cannot be had stays named.
@@ -269,7 +295,9 @@ impl Sweeper {
         let Some(digest) = copy.history else {
             return Ok(());
         };
-        if let Some(manifest) = self.manifest(copy.arc, digest, cancel)? {
+        let parts = &self.parts;
+        let manifest = manifest(&parts.archive, &parts.manifests, copy.arc, digest, cancel)?;
+        if let Some(manifest) = manifest {
             let older = manifest.blocks.values();
             let older = older.filter(|entry| entry.uploaded != Uploaded::None);
             copy.entries.extend(older.cloned());
@@ -288,16 +316,13 @@ impl Sweeper {
     ) -> Result<(), Error> {
         let copies = self.newest_copies(cluster, cancel)?;
         let mut read: BTreeMap<RingArc, Vec<CatalogCopy>> = BTreeMap::new();
-        for arc in due
-            .iter()
-            .flat_map(|(_, block, _)| known.meeting(block.arc))
-        {
-            let arc = arc.0;
+        let blocks = due.iter().flat_map(|candidate| &candidate.blocks);
+        for (arc, _) in blocks.flat_map(|block| known.meeting(block.arc)) {
             if let (Some((_, names)), false) = (copies.get(&arc), read.contains_key(&arc)) {
                 read.insert(arc, self.read_copies(cluster, arc, names, cancel)?);
             }
         }
-        due.retain(|(_, block, _)| {
+        let is_restorable = |block: &NamedBlock| {
             known.meeting(block.arc).all(|(arc, _)| {
                 let newest = read.get(&arc).map_or(&[][..], Vec::as_slice);
                 newest.iter().any(|copy| known.replaced_in(copy, block))
@@ -305,7 +330,8 @@ impl Sweeper {
                         .iter()
                         .all(|copy| copy.entries.iter().all(|e| e.digest != block.digest))
             })
-        });
+        };
+        due.retain(|candidate| candidate.blocks.iter().all(is_restorable));
         Ok(())
     }
 
@@ -379,9 +405,9 @@ impl Sweeper {
             let known = self.known(confirmed.state, cancel)?;
             let batch = batch
                 .iter()
-                .filter(|(_, block, _)| known.is_leftover(block));
+                .filter(|one| one.blocks.iter().all(|block| known.is_leftover(block)));
             let (names, sizes): (Vec<String>, Vec<u64>) =
-                batch.map(|(name, _, size)| (name.clone(), *size)).unzip();
+                batch.map(|one| (one.name.clone(), one.size)).unzip();
             archive.wait(cancel, archive.bucket.delete_all(&names))?;
             let (objects, bytes) = (names.len() as u64, sizes.iter().sum());
             archive.bucket.metrics().swept(objects, bytes);

@@ -29,15 +29,33 @@ pub(in crate::cluster) fn is_first(
     place(state, partition, me) == Some(0)
 }
 
+/// Who uploads a partition's blocks first, as one of the members sees it: the first live one.
+pub(super) fn first(
+    state: &ControlState,
+    partition: &Partition,
+    me: Incarnation,
+) -> Option<Incarnation> {
+    live(state, partition, me).next()
+}
+
 /// How many live members stand before one.
 fn place(state: &ControlState, partition: &Partition, me: Incarnation) -> Option<u32> {
-    let is_live = |who: &Incarnation| {
+    let before = live(state, partition, me).position(|who| who == me);
+    before.and_then(|before| u32::try_from(before).ok())
+}
+
+/// The live members in order; whoever asks lives.
+fn live(
+    state: &ControlState,
+    partition: &Partition,
+    me: Incarnation,
+) -> impl Iterator<Item = Incarnation> {
+    let is_live = move |who: &Incarnation| {
         let member = state.members.get(who);
         *who == me || member.is_none_or(|member| member.liveness == Liveness::Live)
     };
     let members = partition.members.iter().map(|member| member.incarnation);
-    let before = members.filter(is_live).position(|who| who == me);
-    before.and_then(|before| u32::try_from(before).ok())
+    members.filter(is_live)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Uploads: every few seconds a look at what the catalog has and the bucket has not.
 //!
-//! A block is read from its file, put, and read back; only then `Uploaded` is proposed, for several
-//! at once. A crash anywhere repeats what is not recorded, under the same names with the same bytes.
-//! One block at a time, in pieces: memory and bandwidth are bounded whatever waits. When the bucket
+//! Blocks are read from their files, put, alone or several in a pack, and read back; only then
+//! `Uploaded` is proposed, for several at once. A crash anywhere repeats what is not recorded, under the same names with the same bytes.
+//! One object at a time, in pieces: memory and bandwidth are bounded whatever waits. When the bucket
 //! is away nothing here goes on, and nothing elsewhere stops.
 
 use std::collections::BTreeMap;
@@ -11,20 +11,22 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::archive::Archive;
+use super::known::Known;
 use super::mirror::Mirror;
+use super::objects::Putting;
 use super::owner::own;
+use super::packing::{Holding, Parcel, parcels};
 use super::turn::is_my_turn;
-use crate::archive::{self, CatalogCopy, Upload, block_name, verify};
-use crate::cluster::control::{BlockUploaded, Command, Control, ControlState};
+use super::waiting::{Mine, Remembered, UploaderParts, Waiting, bytes_of, each_once};
+use crate::archive::{self, CatalogCopy};
+use crate::cluster::control::{BlockUploaded, Command, ControlState};
 use crate::cluster::error::Error;
-use crate::cluster::manifests::{Listed, Manifests, listed};
-use crate::model::{BlockEntry, BlockId, Incarnation, Level, RingArc, Uploaded};
-use crate::runtime::{Backoff, CancelToken, Chance, Clock, Throttle, jittered};
-use crate::store::{self, FILE_READ_MAX, Store};
+use crate::cluster::manifests::{Listed, listed};
+use crate::model::{BlockEntry, BlockId, Level, RingArc, Uploaded};
+use crate::runtime::{Backoff, CancelToken, jittered};
 
 /// Blocks that are recorded by one command, at most.
-const BATCH_BLOCKS: usize = 32;
+const BATCH_BLOCKS: usize = 256;
 /// And bytes: what a crash between putting and recording makes one read again.
 const BATCH_BYTES: u64 = 64 << 20;
 /// After a failure the bucket is left alone for so long, twice as long after each further one.
@@ -54,44 +56,11 @@ pub struct ArchiveStatus {
     pub trouble: Option<String>,
 }
 
-/// What an uploader is made from.
-pub(in crate::cluster) struct UploaderParts {
-    pub(in crate::cluster) store: Arc<Store>,
-    pub(in crate::cluster) control: Arc<dyn Control>,
-    pub(in crate::cluster) archive: Archive,
-    pub(in crate::cluster) clock: Arc<dyn Clock>,
-    pub(in crate::cluster) chance: Arc<dyn Chance>,
-    pub(in crate::cluster) me: Incarnation,
-    pub(in crate::cluster) throttle: Throttle,
-    pub(in crate::cluster) manifests: Arc<Manifests>,
-}
-
 /// Uploads what this node is to upload.
 pub(in crate::cluster) struct Uploader {
     parts: UploaderParts,
     mirror: Mirror,
-    known: Mutex<Known>,
-}
-
-/// What is remembered between two rounds; nothing of it is needed after a restart.
-struct Known {
-    /// Since when a block is known and not in the bucket.
-    since: BTreeMap<BlockId, Duration>,
-    /// When a block may be tried again that could not be uploaded for a reason of its own.
-    again: BTreeMap<BlockId, Duration>,
-    /// When it was last seen that the bucket is this cluster's.
-    owned: Option<Duration>,
-    backoff: Backoff,
-    resume: Duration,
-    trouble: Option<String>,
-}
-
-/// A block that the bucket does not have.
-struct Waiting {
-    arc: RingArc,
-    entry: BlockEntry,
-    /// The state has to list it again before it can be noted that it is there.
-    of_manifest: bool,
+    known: Mutex<Remembered>,
 }
 
 impl Uploader {
@@ -99,8 +68,9 @@ impl Uploader {
         Self {
             mirror: Mirror::new(parts.archive.clone(), Arc::clone(&parts.manifests)),
             parts,
-            known: Mutex::new(Known {
+            known: Mutex::new(Remembered {
                 since: BTreeMap::new(),
+                ripe: BTreeMap::new(),
                 again: BTreeMap::new(),
                 owned: None,
                 backoff: Backoff::new(PAUSE_FIRST, PAUSE_LONGEST),
@@ -140,6 +110,11 @@ impl Uploader {
         let paused = {
             let mut known = self.known.lock();
             known.follow(&waiting, now);
+            let clock = self.parts.clock.now();
+            let mut holding = Holding::new(&state, self.parts.me, self.parts.grace, clock);
+            known.ripen(&waiting, now, |block| {
+                holding.holds(block.arc, &block.entry)
+            });
             let metrics = self.parts.archive.bucket.metrics();
             let bytes = bytes_of(&waiting);
             metrics.unuploaded(waiting.len() as u64, bytes, known.oldest(now));
@@ -206,6 +181,9 @@ impl Uploader {
             return Ok(());
         };
         let mine = self.mine(state, waiting)?;
+        if waiting.is_empty() {
+            self.parts.hurry.note_uploaded();
+        }
         let copies = self.copies(state, cluster, waiting);
         // The first look of all is made for its own sake: what is wrong with the bucket is said
         // before anything has to go there.
@@ -214,7 +192,17 @@ impl Uploader {
             return Ok(());
         }
         self.own(state, cluster, cancel)?;
-        self.upload(cluster, &mine, cancel)?;
+        let mine = self.bring(state, mine, cancel)?;
+        let putting = Putting {
+            parts: &self.parts,
+            cluster,
+            cancel,
+        };
+        let put = self.upload(state, &putting, &mine.here);
+        for id in mine.brought {
+            self.parts.store.unstage(id)?;
+        }
+        put?;
         for (arc, copy) in copies {
             self.mirror.put(arc, &copy, cancel)?;
         }
@@ -229,6 +217,7 @@ impl Uploader {
     ) -> Result<Vec<&'a Waiting>, Error> {
         let now = self.parts.clock.elapsed();
         let (mut mine, mut bytes) = (Vec::new(), 0u64);
+        let hurry = self.parts.hurry.is_on();
         for block in waiting {
             let Some(partition) = state.partition(block.arc) else {
                 continue;
@@ -236,13 +225,14 @@ impl Uploader {
             let id = block.entry.id;
             let (waited, later) = {
                 let known = self.known.lock();
-                let waited = known.since.get(&id).map(|since| now.saturating_sub(*since));
-                (waited.unwrap_or_default(), known.again.get(&id).copied())
+                let waited = known.ripe.get(&id).map(|ripe| now.saturating_sub(*ripe));
+                (waited, known.again.get(&id).copied())
             };
+            let turn = |waited| is_my_turn(state, partition, self.parts.me, waited);
             let due = !block.of_manifest
                 && later.is_none_or(|later| now >= later)
-                && is_my_turn(state, partition, self.parts.me, waited);
-            if !due || !self.parts.store.has_file(id)? {
+                && (hurry || waited.is_some_and(turn));
+            if !due || !(hurry || self.parts.store.has_file(id)?) {
                 continue;
             }
             bytes = bytes.saturating_add(block.entry.size);
@@ -252,6 +242,29 @@ impl Uploader {
             }
         }
         Ok(mine)
+    }
+
+    /// Where everything is to go there at once, what only others have is brought from them.
+    fn bring<'a>(
+        &self,
+        state: &ControlState,
+        mine: Vec<&'a Waiting>,
+        cancel: &CancelToken,
+    ) -> Result<Mine<'a>, Error> {
+        let store = &self.parts.store;
+        let (mut here, mut brought) = (Vec::with_capacity(mine.len()), Vec::new());
+        for block in mine {
+            let (arc, entry) = (block.arc, &block.entry);
+            if !store.has_file(entry.id)? {
+                if let Err(error) = (self.parts.bring)(state, arc, entry, cancel) {
+                    self.put_off(block, &error);
+                    continue;
+                }
+                brought.push(entry.id);
+            }
+            here.push(block);
+        }
+        Ok(Mine { here, brought })
     }
 
     /// Makes sure that the bucket is this cluster's, and nobody else's.
@@ -270,24 +283,16 @@ impl Uploader {
     /// Puts blocks, and records those that are there for certain.
     fn upload(
         &self,
-        cluster: u128,
+        state: &ControlState,
+        putting: &Putting<'_>,
         blocks: &[&Waiting],
-        cancel: &CancelToken,
     ) -> Result<(), Error> {
         let mut done = Vec::with_capacity(blocks.len());
         let mut failure = None;
-        for block in blocks {
-            match self.upload_block(cluster, block, cancel) {
-                Ok(()) => done.push(BlockUploaded {
-                    arc: block.arc,
-                    block: block.entry.id,
-                    uploaded: Uploaded::Object,
-                }),
-                Err(error) if is_of_block(&error) => self.put_off(block, &error),
-                Err(error) => {
-                    failure = Some(error);
-                    break;
-                }
+        for parcel in parcels(state, blocks) {
+            if let Err(error) = self.put(putting, &parcel, &mut done) {
+                failure = Some(error);
+                break;
             }
         }
         if !done.is_empty() {
@@ -295,6 +300,42 @@ impl Uploader {
             tracing::debug!(?outcome, "blocks are in the bucket");
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// One object. What is at fault alone is put off; the others of its pack come with the next.
+    fn put(
+        &self,
+        putting: &Putting<'_>,
+        parcel: &Parcel<'_>,
+        done: &mut Vec<BlockUploaded>,
+    ) -> Result<(), Error> {
+        match parcel {
+            Parcel::Own(block) => match putting.block(block.arc, &block.entry) {
+                Ok(()) => done.push(block.lies(Uploaded::Object)),
+                Err(error) if is_of_block(&error) => self.put_off(block, &error),
+                Err(error) => return Err(error),
+            },
+            Parcel::Pack(pack) => match putting.pack(&each_once(pack)) {
+                Ok(packed) => {
+                    let offsets = packed.blocks.iter();
+                    let offsets: BTreeMap<BlockId, u64> = offsets
+                        .map(|block| (block.entry.id, block.offset))
+                        .collect();
+                    done.extend(pack.iter().filter_map(|block| {
+                        let offset = *offsets.get(&block.entry.id)?;
+                        let pack = packed.digest;
+                        Some(block.lies(Uploaded::Pack { pack, offset }))
+                    }));
+                }
+                Err((faulty, error)) if is_of_block(&error) => {
+                    let at_fault = |block: &&&Waiting| faulty.is_none_or(|id| block.entry.id == id);
+                    let at_fault = pack.iter().filter(at_fault);
+                    at_fault.for_each(|block| self.put_off(block, &error));
+                }
+                Err((_, error)) => return Err(error),
+            },
+        }
+        Ok(())
     }
 
     fn put_off(&self, block: &Waiting, error: &Error) {
@@ -307,7 +348,8 @@ impl Uploader {
         self.known.lock().again.insert(block.entry.id, again);
     }
 
-    /// Puts a block again whose object is missing or damaged, if its file is here.
+    /// Puts a block again whose object is missing or damaged, if its file is here. A pack is put again
+    /// with all that the catalog names in it.
     ///
     /// # Errors
     /// When the file is not here or not whole, or the bucket does not take it.
@@ -322,78 +364,18 @@ impl Uploader {
             return Ok(());
         };
         self.own(&state, cluster, cancel)?;
-        let block = Waiting {
-            arc,
-            entry: entry.clone(),
-            of_manifest: false,
+        let putting = Putting {
+            parts: &self.parts,
+            cluster,
+            cancel,
         };
-        self.upload_block(cluster, &block, cancel)
-    }
-
-    fn upload_block(
-        &self,
-        cluster: u128,
-        block: &Waiting,
-        cancel: &CancelToken,
-    ) -> Result<(), Error> {
-        let (archive, entry) = (&self.parts.archive, &block.entry);
-        let bucket = &archive.bucket;
-        // A block that is older than a split of its partition has the name of the whole.
-        let arc = self.parts.store.arc_of_block(entry.id)?;
-        let name = block_name(cluster, arc.unwrap_or(block.arc), entry);
-        let check = || archive.wait(cancel, verify(bucket, &name, entry.size, entry.digest));
-        // It may be there already: put by another member, or before a crash.
-        let there = archive.wait(cancel, bucket.size(&name))?;
-        if there != Some(entry.size) || check().is_err() {
-            self.put_file(entry, &name, cancel)?;
-            check()?;
-        }
-        bucket.metrics().uploaded();
-        Ok(())
-    }
-
-    /// The file of a block as an object. A file that is not what the catalog says is not put.
-    fn put_file(&self, entry: &BlockEntry, name: &str, cancel: &CancelToken) -> Result<(), Error> {
-        let archive = &self.parts.archive;
-        let mut upload = Upload::new(&archive.bucket, name.to_owned());
-        match self.send(entry, &mut upload, cancel) {
-            Ok(()) => Ok(archive.wait(cancel, upload.finish())?),
-            Err(error) => {
-                let give_up = async {
-                    upload.abort().await;
-                    Ok(())
-                };
-                // The first error is the one to tell.
-                let _ = archive.wait(cancel, give_up);
-                Err(error)
-            }
-        }
-    }
-
-    fn send(
-        &self,
-        entry: &BlockEntry,
-        upload: &mut Upload<'_>,
-        cancel: &CancelToken,
-    ) -> Result<(), Error> {
-        let mut hasher = blake3::Hasher::new();
-        loop {
-            let piece = self
-                .parts
-                .store
-                .read_file(entry.id, hasher.count(), FILE_READ_MAX)?;
-            let piece = piece.ok_or_else(|| damaged(entry, "it is gone"))?;
-            if piece.is_empty() {
-                break;
-            }
-            self.parts.throttle.take(piece.len() as u64);
-            hasher.update(&piece);
-            self.parts.archive.wait(cancel, upload.write(&piece))?;
-        }
-        if hasher.count() != entry.size || *hasher.finalize().as_bytes() != entry.digest.0 {
-            return Err(damaged(entry, "it is not what the catalog says"));
-        }
-        Ok(())
+        let Uploaded::Pack { pack, .. } = entry.uploaded else {
+            return putting.block(arc, entry);
+        };
+        let (archive, manifests) = (&self.parts.archive, &self.parts.manifests);
+        let known = Known::read(archive, manifests, state, cancel)?;
+        let old = archive.find(arc, entry, cancel).ok();
+        putting.pack_again(pack, old.as_ref(), &known.in_pack(pack))
     }
 
     /// The catalogs that this node is to copy now.
@@ -404,10 +386,10 @@ impl Uploader {
         waiting: &[Waiting],
     ) -> Vec<(RingArc, CatalogCopy)> {
         let now = self.parts.clock.elapsed();
-        let since = self.known.lock().since.clone();
+        let ripe = self.known.lock().ripe.clone();
         let fresh = |block: &Waiting| {
-            let since = since.get(&block.entry.id);
-            since.is_none_or(|since| now.saturating_sub(*since) < COPY_PATIENCE)
+            let ripe = ripe.get(&block.entry.id);
+            ripe.is_none_or(|ripe| now.saturating_sub(*ripe) < COPY_PATIENCE)
         };
         self.mirror.due(state, cluster, self.parts.me, |arc| {
             let mut of_arc = waiting.iter().filter(|block| block.arc == arc);
@@ -415,35 +397,6 @@ impl Uploader {
             of_arc.any(|block| block.entry.level > Level(0) || fresh(block))
         })
     }
-}
-
-impl Known {
-    /// Learns what waits now, and forgets what does not any more.
-    fn follow(&mut self, waiting: &[Waiting], now: Duration) {
-        let mut since = BTreeMap::new();
-        for block in waiting {
-            let id = block.entry.id;
-            since.insert(id, self.since.get(&id).copied().unwrap_or(now));
-        }
-        self.since = since;
-        let still = &self.since;
-        self.again.retain(|id, _| still.contains_key(id));
-    }
-
-    fn oldest(&self, now: Duration) -> Duration {
-        let oldest = self.since.values().min();
-        oldest.map_or(Duration::ZERO, |since| now.saturating_sub(*since))
-    }
-}
-
-fn bytes_of(waiting: &[Waiting]) -> u64 {
-    let sizes = waiting.iter().map(|block| block.entry.size);
-    sizes.fold(0, u64::saturating_add)
-}
-
-fn damaged(entry: &BlockEntry, problem: &str) -> Error {
-    let what = format!("the local file of block {}", entry.id);
-    Error::Store(store::Error::corrupt(what, problem.to_owned()))
 }
 
 /// Whether others can be uploaded although this one cannot.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::world::*;
 use crate::archive::{
-    ArchiveKind, BucketFault, CatalogCopy, ClusterRecord, Named, Traffic, block_name, parse_name,
+    ArchiveKind, BucketFault, CatalogCopy, ClusterRecord, Named, PackDirectory, Traffic,
+    block_place, parse_name,
 };
 use crate::cluster::manifests::listed;
 use crate::model::*;
@@ -89,9 +90,11 @@ pub(super) fn check_bucket(world: &World, bucket: &Path) {
         if entry.uploaded == Uploaded::None {
             continue;
         }
-        let bytes = fs::read(bucket.join(block_name(cluster, arc, &entry))).unwrap();
-        assert_eq!(bytes.len() as u64, entry.size);
-        assert_eq!(blake3::hash(&bytes).as_bytes(), &entry.digest.0);
+        let (name, from) = block_place(cluster, arc, &entry);
+        let bytes = fs::read(bucket.join(name)).unwrap();
+        let from = usize::try_from(from).unwrap();
+        let bytes = &bytes[from..][..usize::try_from(entry.size).unwrap()];
+        assert_eq!(blake3::hash(bytes).as_bytes(), &entry.digest.0);
     }
     let mut named = BTreeSet::new();
     for (arc, partition) in &state.partitions {
@@ -130,7 +133,10 @@ fn sealed_blocks_reach_the_bucket_and_the_catalog_says_so() {
     assert_eq!(status.waiting_blocks, blocks.len() as u64);
     upload_all(&world);
     let mut uploaded = entries(&world);
-    assert!(uploaded.iter().all(|(_, e)| e.uploaded == Uploaded::Object));
+    assert!(uploaded.iter().all(|(_, e)| e.uploaded != Uploaded::None));
+    let ranges: BTreeSet<TimestampMs> = blocks.iter().map(|(_, e)| e.range.end).collect();
+    // One that ends a batch may be in two.
+    assert!(packs(bucket.path()).len() <= ranges.len() + 1);
     uploaded
         .iter_mut()
         .for_each(|(_, entry)| entry.uploaded = Uploaded::None);
@@ -233,16 +239,42 @@ fn a_bucket_that_lies_is_found_out() {
     }
 }
 
-fn is_whole(entry: &BlockEntry, bucket: &Path) -> bool {
-    let whole = |path: &PathBuf| {
+/// The packs that lie there, each with its bytes.
+pub(super) fn packs(bucket: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let is_pack = |path: &PathBuf| {
         let name = path.strip_prefix(bucket).unwrap().to_str().unwrap();
-        let Some(Named::Block(block)) = parse_name(name) else {
-            return false;
-        };
-        let bytes = fs::read(path).unwrap();
-        block.digest == entry.digest && blake3::hash(&bytes).as_bytes() == &entry.digest.0
+        matches!(parse_name(name), Some(Named::Pack(_)))
     };
-    files(bucket).iter().any(whole)
+    let packs = files(bucket).into_iter().filter(is_pack);
+    packs
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect()
+}
+
+/// What the directory of a pack says.
+pub(super) fn directory_of(bytes: &[u8]) -> Result<PackDirectory, String> {
+    let len: [u8; 4] = bytes[bytes.len() - 4..].try_into().unwrap();
+    let len = usize::try_from(u32::from_be_bytes(len)).unwrap() + 4;
+    let begins = bytes.len().checked_sub(len).ok_or("it is cut short")?;
+    PackDirectory::decode(&bytes[begins..], begins as u64)
+}
+
+pub(super) fn is_whole(entry: &BlockEntry, bucket: &Path) -> bool {
+    let holds = |path: &PathBuf| {
+        let name = path.strip_prefix(bucket).unwrap().to_str().unwrap();
+        let bytes = fs::read(path).unwrap();
+        let from = match (parse_name(name), entry.uploaded) {
+            (Some(Named::Block(block)), _) if block.digest == entry.digest => 0,
+            (Some(Named::Pack(named)), Uploaded::Pack { pack, offset }) if named.digest == pack => {
+                usize::try_from(offset).unwrap()
+            }
+            _ => return false,
+        };
+        let size = usize::try_from(entry.size).unwrap();
+        let bytes = bytes.get(from..from + size).unwrap_or_default();
+        blake3::hash(bytes).as_bytes() == &entry.digest.0
+    };
+    files(bucket).iter().any(holds)
 }
 
 /// Would catch a second cluster in one bucket, and uploads into an unmounted directory.

@@ -4,6 +4,7 @@
 mod bucket;
 mod history;
 mod merging;
+mod packs;
 mod restore;
 mod scrub;
 mod splitting;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bucket::{HOUR, entries, files, round, upload_all, world, write};
+use super::bucket::{HOUR, directory_of, entries, files, round, upload_all, world, write};
 use super::world::*;
 use super::world_of;
 use crate::archive::{ArchiveMetrics, BucketFault, Named, parse_name};
@@ -260,7 +260,10 @@ fn blocks_that_no_catalog_names_are_adopted() {
     let cluster = world.member().control_state().cluster.unwrap();
     let below = bucket.path().join(cluster.to_string());
     fs::remove_dir_all(below.join("catalog")).unwrap();
-    fs::write(below.join("blocks/readme.txt"), "not ours").unwrap();
+    for folder in ["blocks", "packs"] {
+        fs::create_dir_all(below.join(folder)).unwrap();
+        fs::write(below.join(folder).join("readme.txt"), "not ours").unwrap();
+    }
     let mut next = super::bucket::world(31, bucket.path());
     let restored = restore(&next, usize::MAX).unwrap();
     assert_eq!((restored.blocks, restored.adopted), (blocks, blocks));
@@ -300,6 +303,17 @@ fn a_damaged_object_is_named_and_costs_nothing_else() {
                     assert_eq!(restored.complaints.len(), 1, "{:?}", restored.complaints);
                     next.open();
                     assert_eq!(entries(&next).len() + 1, whole);
+                    check_nothing_invented(&next, &model);
+                }
+                // The other blocks of a pack are there, and those whose bytes were not hit.
+                (Some(Named::Pack(_)), Ok(restored)) => {
+                    assert!(!restored.complaints.is_empty(), "{name} {damage:?}");
+                    next.open();
+                    let in_pack = directory_of(&good).unwrap().blocks.len();
+                    let left = entries(&next).len();
+                    assert!(
+                        left + in_pack >= whole && (left < whole || damage == BucketFault::Flip)
+                    );
                     check_nothing_invented(&next, &model);
                 }
                 // Its blocks are found without it.

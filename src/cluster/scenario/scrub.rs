@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::bucket::{HOUR, check_bucket, entries, files, upload_all, world};
+use super::bucket::{HOUR, check_bucket, entries, files, packs, upload_all, world};
 use super::world::*;
-use crate::archive::{Named, parse_name};
 use crate::cluster::ScrubStatus;
 use crate::runtime::{CancelToken, Clock};
 
@@ -52,12 +51,7 @@ fn local(world: &World) -> Vec<PathBuf> {
 }
 
 fn objects(bucket: &Path) -> Vec<PathBuf> {
-    let mut found = files(bucket);
-    found.retain(|path| {
-        let name = path.strip_prefix(bucket).unwrap().to_str().unwrap();
-        matches!(parse_name(name), Some(Named::Block(_)))
-    });
-    found
+    packs(bucket).into_iter().map(|(path, _)| path).collect()
 }
 
 /// Each file here and each object there is what the catalog says.
@@ -83,7 +77,7 @@ fn damage_here_is_healed_from_the_bucket_and_there_from_here() {
     scrub(&world);
     assert_eq!(counts(&world), [(0, 0, 0), (0, 0, 0)]);
     let (here, there) = (local(&world), objects(bucket.path()));
-    assert_eq!(here.len(), there.len());
+    assert_eq!((here.len(), there.len()), (12, 3), "a pack of each window");
     let damaged = fs::read(&here[1]).unwrap();
     for path in here.iter().take(2) {
         flip(path);
@@ -118,16 +112,22 @@ fn what_nobody_has_whole_is_said_and_kept() {
     world.open();
     few(&mut world);
     upload_all(&world);
-    let (here, there) = (local(&world), objects(bucket.path()));
-    let digest = |path: &PathBuf| blake3::hash(&fs::read(path).unwrap());
+    let here = local(&world);
     let file = here.first().unwrap();
-    let object = there
+    let content = fs::read(file).unwrap();
+    let lies_at = |bytes: &[u8]| {
+        let mut windows = bytes.windows(content.len());
+        windows.position(|window| window == content)
+    };
+    let there = packs(bucket.path());
+    let found = there
         .iter()
-        .find(|path| digest(path) == digest(file))
-        .unwrap();
-    let good = fs::read(object).unwrap();
+        .find_map(|(path, bytes)| Some((path, bytes, lies_at(bytes)?)));
+    let (object, good, at) = found.unwrap();
     flip(file);
-    flip(object);
+    let mut damaged = good.clone();
+    damaged[at + content.len() / 2] ^= 1;
+    fs::write(object, damaged).unwrap();
     let bad = fs::read(file).unwrap();
     scrub(&world);
     assert_eq!(counts(&world), [(1, 0, 1), (1, 0, 1)]);

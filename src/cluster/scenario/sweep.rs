@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::bucket::{HOUR, check_bucket, entries, files, upload_all, world, write};
+use super::bucket::{HOUR, check_bucket, directory_of, entries, files, upload_all, world, write};
 use super::restore::restore;
 use super::world::*;
 use crate::archive::{
@@ -41,19 +41,18 @@ fn sweep_for(world: &World, time: Duration) {
 
 /// The digests of the blocks that lie there.
 fn there(bucket: &Path) -> BTreeSet<Digest> {
-    let names = files(bucket).into_iter().filter_map(|path| {
-        let name = path
-            .strip_prefix(bucket)
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
-        match parse_name(&name) {
-            Some(Named::Block(block)) => Some(block.digest),
-            _ => None,
+    let blocks_of = |path: PathBuf| {
+        let name = path.strip_prefix(bucket).unwrap().to_str().unwrap();
+        match parse_name(name) {
+            Some(Named::Block(block)) => vec![block.digest],
+            Some(Named::Pack(_)) => {
+                let directory = directory_of(&fs::read(&path).unwrap()).unwrap();
+                directory.named().map(|block| block.digest).collect()
+            }
+            _ => vec![],
         }
-    });
-    names.collect()
+    };
+    files(bucket).into_iter().flat_map(blocks_of).collect()
 }
 
 fn named(world: &World) -> BTreeSet<Digest> {

@@ -271,7 +271,7 @@ fn a_damaged_object_is_named_by_who_reads_it() {
     let mut world = all_gone(64, bucket.path());
     let blocks: Vec<_> = files(bucket.path())
         .into_iter()
-        .filter(|path| path.to_str().unwrap().contains("/blocks/"))
+        .filter(|path| path.to_str().unwrap().contains("/packs/"))
         .collect();
     for (number, path) in blocks.iter().enumerate().step_by(blocks.len() / 6) {
         let good = fs::read(path).unwrap();

@@ -209,7 +209,7 @@ impl Scrubber {
             // One whose manifest is not here yet has its turn later.
             let listed = listed(&self.parts.manifests, *arc, partition).ok();
             let entries = listed.iter().flat_map(|listed| listed.blocks().values());
-            let entries = entries.filter(|entry| entry.uploaded == Uploaded::Object);
+            let entries = entries.filter(|entry| entry.uploaded != Uploaded::None);
             let located = entries.map(|entry| (*arc, entry.clone()));
             located.collect::<Vec<Located>>()
         };

@@ -11,6 +11,7 @@
 //! * What has expired is dropped.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::cluster::control::{ControlState, DAY_MS, Liveness, utc_day};
 use crate::cluster::settings::SealSettings;
@@ -133,14 +134,18 @@ pub(super) fn is_my_turn(
     };
     let since = match due.why {
         Why::Late => due.since.plus_ms(LATE_AGE_MS),
-        _ => first_seal_at(due.arc, due.range.end, settings),
+        _ => first_seal_at(due.arc, due.range.end, settings.grace),
     };
     before == 0 || now >= since.plus_ms(before.saturating_mul(TURN_MS))
 }
 
 /// When an arc's window is to be sealed for the first time.
-fn first_seal_at(arc: RingArc, end: TimestampMs, settings: &SealSettings) -> TimestampMs {
-    let grace_ms = i64::try_from(settings.grace.as_millis()).unwrap_or(i64::MAX);
+pub(in crate::cluster) fn first_seal_at(
+    arc: RingArc,
+    end: TimestampMs,
+    grace: Duration,
+) -> TimestampMs {
+    let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
     end.plus_ms(grace_ms).plus_ms(delay_ms(arc))
 }
 
@@ -202,7 +207,10 @@ fn classify(
         return (make(Why::Expired), true);
     }
     if first && is_window {
-        return (make(Why::Closed), now > first_seal_at(arc, end, settings));
+        return (
+            make(Why::Closed),
+            now > first_seal_at(arc, end, settings.grace),
+        );
     }
     let old = group.since.plus_ms(LATE_AGE_MS) <= now || group.since > now;
     let closed = now > end;
@@ -317,7 +325,7 @@ mod tests {
         let partition = Arc::make_mut(state.partitions.get_mut(&arc(1)).unwrap());
         partition.members = vec![member(1), member(2), member(3)];
         let settings = SealSettings::default();
-        let due_at = first_seal_at(arc(1), Window(10).end(), &settings);
+        let due_at = first_seal_at(arc(1), Window(10).end(), settings.grace);
         let all = [held(1, 10, 1, 0)];
         let turns = |state: &ControlState, minutes: i64| {
             let now = due_at.plus_ms(minutes * 60_000 + 1);
