@@ -11,17 +11,22 @@
 //! start of the system: one that is found under the same start, or not at all, means that nothing was
 //! lost. With `log.sync` at `fsync` there is none, and nothing is written.
 //!
-//! Keys in [`Space::Meta`]: `life/number` (4 bytes, most significant first), `life/open` (the
+//! In every mode a log may be set back by hands: an old copy of it, under a data directory that went
+//! on. What peers remember of it shows that, once it was read; then a mark is left, and the next
+//! start begins a new life ([`Life::is_set_back`]).
+//!
+//! Keys in [`Space::Meta`]: `life/set-back` (8 bytes: the position that a peer remembers), `life/number` (4 bytes, most significant first), `life/open` (the
 //! system's boot id, as text; empty where the system has none, and then every unclean stop counts).
 
 use std::sync::Arc;
 
 use super::error::Error;
 use crate::runtime::{Rule, holds};
-use crate::store::{self, Batch, Durability, Engine, Space, SyncMode};
+use crate::store::{self, Batch, Durability, Engine, Space, Store, SyncMode};
 
 const NUMBER_KEY: &[u8] = b"life/number";
 const OPEN_KEY: &[u8] = b"life/open";
+const SET_BACK_KEY: &[u8] = b"life/set-back";
 
 /// This data directory's life.
 pub(super) struct Life {
@@ -53,18 +58,27 @@ impl Life {
         };
         let found = engine.get(Space::Meta, OPEN_KEY)?;
         let boot = boot.unwrap_or_default().as_bytes();
-        let lost = found.is_some_and(|before| boot.is_empty() || before != boot)
+        let stopped = found.is_some_and(|before| boot.is_empty() || before != boot)
             && holds(Rule::LostMemoryIsAnotherLife);
+        let set_back = engine.get(Space::Meta, SET_BACK_KEY)?.is_some();
+        let lost = stopped || set_back;
         if lost {
             number = number.saturating_add(1);
             let mut batch = Batch::new();
             batch.put(Space::Meta, NUMBER_KEY, &number.to_be_bytes());
             // The next start of the same life must not begin another one.
             batch.delete(Space::Meta, OPEN_KEY);
+            batch.delete(Space::Meta, SET_BACK_KEY);
             engine.write(batch, Durability::Synced)?;
+            let reason = if set_back {
+                "its log is shorter than others remember it"
+            } else {
+                "the machine stopped while acknowledged samples were not on its disk yet"
+            };
             tracing::warn!(
                 life = number,
-                "the machine stopped while acknowledged samples were not on its disk yet: this node counts as a new member until it has gathered from others what it lacks"
+                reason,
+                "this node counts as a new member until it has gathered from others what it lacks"
             );
         }
         Ok(Self {
@@ -97,6 +111,27 @@ impl Life {
             None => batch.delete(Space::Meta, OPEN_KEY),
         };
         Ok(self.engine.write(batch, Durability::Synced)?)
+    }
+
+    /// Compares where the log of samples ends, now that it was read, with what peers remember of it.
+    /// Where it is shorter, acknowledged samples are missing: it goes on behind that position, and
+    /// the next start is a new life, unless this one is. `true`: this start must end.
+    ///
+    /// # Errors
+    /// When store or engine fail.
+    pub(super) fn is_set_back(&self, store: &Store, remembered: u64) -> Result<bool, Error> {
+        if store.durable_position() >= remembered || !holds(Rule::LogsAreNotSetBack) {
+            return Ok(false);
+        }
+        if self.lost {
+            store.jump_log(remembered)?;
+            return Ok(false);
+        }
+        let mut batch = Batch::new();
+        batch.put(Space::Meta, SET_BACK_KEY, &remembered.to_be_bytes());
+        self.engine.write(batch, Durability::Synced)?;
+        store.jump_log(remembered)?;
+        Ok(true)
     }
 
     /// All that was acknowledged is on the disk, and nothing will be any more.

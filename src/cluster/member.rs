@@ -226,6 +226,9 @@ impl LocalMember {
         let manifests = Arc::new(Manifests::new(Arc::clone(&engine)));
         let tier = new_tier(archive.as_ref(), settings, world, &directory, registry);
         let store = open_store(engine, directory, tier, &state, settings, world)?;
+        if let Some(joined) = &joined {
+            joined.check_log(&store)?;
+        }
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
         let register = Register::new(Arc::clone(&world.clock));
         let parts = BuildParts {

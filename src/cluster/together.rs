@@ -210,6 +210,23 @@ impl Joined {
         })
     }
 
+    /// Compares the log of samples with what peers remember of it.
+    ///
+    /// # Errors
+    /// When it has been set back: this node must end.
+    pub(super) fn check_log(&self, store: &Store) -> Result<(), Error> {
+        let (ends, remembered) = (
+            store.durable_position(),
+            self.raft.remembered_log_position(),
+        );
+        if !self.life.is_set_back(store, remembered)? {
+            return Ok(());
+        }
+        Err(Error::Ended(format!(
+            "the log of samples ends at record {ends}, and peers remember it up to {remembered}: an old copy of it is in its place, and acknowledged samples are missing here; start this node again, and it gathers from the others what it lacks"
+        )))
+    }
+
     /// Everything that talks to other members.
     pub(super) fn build(self, parts: &BuildParts<'_>, registry: &mut Registry) -> Built {
         let blocking = Blocking::new(Arc::clone(&self.transport), parts.world.runtime.clone());
@@ -384,6 +401,7 @@ impl Together {
             let _ = wait(&ring.runtime, async {
                 timeout(RING_INTERVAL, changed.changed()).await
             });
+            ring.raft.note_log_position(ring.store.durable_position());
             if let Err(error) = ring.follow_ring() {
                 tracing::error!(%error, "the ring's epochs could not be brought to disk: those before stay in force");
             }

@@ -38,6 +38,8 @@ pub enum Rule {
     OldImagesAreSetAside,
     /// Who may have lost what it acknowledged is another member.
     LostMemoryIsAnotherLife,
+    /// A log that is shorter than others remember it has lost what it acknowledged.
+    LogsAreNotSetBack,
 }
 
 /// Whether a rule holds: always.
@@ -60,7 +62,7 @@ static BROKEN: std::sync::OnceLock<Rule> = std::sync::OnceLock::new();
 
 #[cfg(test)]
 impl Rule {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::WhoAcknowledgesKeeps,
         Self::WritesAreOfOneEpoch,
         Self::ReadsAreOfOneEpoch,
@@ -78,6 +80,7 @@ impl Rule {
         Self::SessionsAreTheLatest,
         Self::OldImagesAreSetAside,
         Self::LostMemoryIsAnotherLife,
+        Self::LogsAreNotSetBack,
     ];
 
     /// Takes it away from this process for ever: one that runs a single simulation.

@@ -255,6 +255,21 @@ impl Store {
         self.head.append(batch)
     }
 
+    /// Has the log go on behind a position, durably: others remember that it was there. To be called
+    /// before anything is appended.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn jump_log(&self, beyond: u64) -> Result<(), Error> {
+        self.head.jump(beyond)
+    }
+
+    /// The log position up to which everything may be acknowledged.
+    #[must_use]
+    pub fn durable_position(&self) -> u64 {
+        self.head.durable_position()
+    }
+
     /// Waits until everything up to a log position is durable.
     ///
     /// # Errors

@@ -301,6 +301,12 @@ impl Board {
         self.log = image.log.after_kill();
     }
 
+    /// Its log is that of an image from now on; the rest stays.
+    pub(super) fn set_log_back(&mut self, image: &Image) {
+        assert!(self.up.is_none() && !self.is_starting);
+        self.log = image.log.after_kill();
+    }
+
     /// The reason for which the node itself says that it must end.
     pub(super) fn ending(&self) -> Option<String> {
         self.up.as_ref()?.member.ended()?.borrow().clone()

@@ -135,8 +135,9 @@ fn an_old_image_that_was_started_alone() {
             let image = world.boards[2].image();
             world.start(2);
             world.until("it is back", MINUTE, World::all_are_up).await;
-            world.write_without(0, 1).await;
+            // The others hear how far it is, but not of the write: its log gives nothing away.
             world.run(MINUTE).await;
+            world.write_without(0, 1).await;
             world.crash(2, Crash::Kill);
             world.boards[2].restore(&image);
             world.isolate(2, true);
@@ -160,6 +161,49 @@ fn an_old_image_that_was_started_alone() {
             world.finish().await;
         },
     );
+}
+
+/// A log of samples is replaced by an older copy of itself, in a directory that is otherwise what it
+/// was: nothing on the disk says so, only that others remember more.
+#[test]
+fn a_log_that_was_set_back() {
+    play("disks::a_log_that_was_set_back", |seed| async move {
+        let mut world = World::founded(seed, 3).await;
+        for forgetful in [2, 1] {
+            world.crash(forgetful, Crash::Kill);
+            let image = world.boards[forgetful].image();
+            world.start(forgetful);
+            world.until("it is back", MINUTE, World::all_are_up).await;
+            world.write_without(0, 3 - forgetful).await;
+            // They hear how far it is.
+            world.run(Duration::from_secs(20)).await;
+            world.crash(forgetful, Crash::Kill);
+            world.boards[forgetful].set_log_back(&image);
+            world.refusals.clear();
+            for _ in 0..2 {
+                world.start(forgetful);
+                world
+                    .until("it is refused or not", 2 * MINUTE, |world| {
+                        !world.boards[forgetful].is_starting
+                    })
+                    .await;
+                if world.boards[forgetful].is_up() {
+                    break;
+                }
+            }
+            for _ in 0..20 {
+                world.run(Duration::from_secs(1)).await;
+                world.check();
+                world.spawn_read(0);
+            }
+            assert!(!world.refusals.is_empty(), "nobody minds");
+            world
+                .until("it is a member again", 10 * MINUTE, World::is_settled)
+                .await;
+            world.weather.hold(Vec::new());
+        }
+        world.finish().await;
+    });
 }
 
 /// Where what is acknowledged is not on the disk yet, a power cut makes another member of a node.

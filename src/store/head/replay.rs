@@ -237,7 +237,7 @@ impl Replay {
         pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
         match header.kind {
-            RecordKind::Write => Ok(()),
+            RecordKind::Write | RecordKind::Jump => Ok(()),
             RecordKind::Define => self.define(header, payload, covered),
             RecordKind::Floats => self.floats(header, payload, covered, pins),
             RecordKind::Others => self.others(header, payload, covered, pins),

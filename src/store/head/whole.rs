@@ -130,6 +130,21 @@ impl Head {
         result
     }
 
+    /// Has the log go on behind a position, durably.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub(in crate::store) fn jump(&self, beyond: u64) -> Result<(), Error> {
+        self.log.jump(beyond)?;
+        self.log.wait_durable(self.log.position())
+    }
+
+    /// Up to where everything may be acknowledged.
+    #[must_use]
+    pub fn durable_position(&self) -> u64 {
+        self.log.durable_position()
+    }
+
     /// Waits until everything up to a position may be acknowledged.
     ///
     /// # Errors

@@ -188,13 +188,13 @@ impl Writer {
             let room = self
                 .file_size
                 .saturating_sub(self.offset + WRITE_LEN as u64);
-            let (fit, records) = fitting(rest, room);
+            let (fit, next) = fitting(rest, room);
             if fit == 0 {
                 self.next_segment()?;
                 continue;
             }
             let (now, later) = rest.split_at_mut(fit);
-            let last = self.written + records;
+            let last = next.saturating_sub(1);
             self.write(now, last)?;
             let split = touched.partition_point(|(_, _, position)| *position <= last);
             let (here, after) = touched.split_at(split);
@@ -366,19 +366,20 @@ impl Writer {
 /// Bytes of the record that begins every write.
 const WRITE_LEN: usize = RECORD_HEADER_LEN + 8;
 
-/// How many bytes from the front of `records` are whole records within `room`, and their number.
+/// How many bytes from the front of `records` are whole records within `room`, and the position of
+/// the record after them.
 fn fitting(records: &[u8], room: u64) -> (usize, u64) {
-    let (mut fit, mut count, mut rest) = (0, 0, records);
+    let (mut fit, mut next, mut rest) = (0, 0, records);
     while !rest.is_empty() {
         let length = record::whole_length(rest);
         if (fit + length) as u64 > room {
             break;
         }
         fit += length;
-        count += 1;
+        next = record::position_after(rest);
         rest = rest.get(length..).unwrap_or_default();
     }
-    (fit, count)
+    (fit, next)
 }
 
 fn add(counter: &std::sync::atomic::AtomicU64, amount: u64) {

@@ -30,6 +30,11 @@ impl Marks {
         all
     }
 
+    /// The highest position that any of them covers.
+    pub(super) fn highest_of_all(&self) -> u64 {
+        self.0.values().copied().max().unwrap_or(0)
+    }
+
     pub(super) fn add(&mut self, mark: Mark) {
         let position = self.0.entry((mark.window, mark.arc)).or_default();
         *position = mark.position.max(*position);

@@ -9,7 +9,7 @@ use super::commit::file_name;
 use super::disk::{LogDisk, LogFile};
 use super::mark::Marks;
 use super::record::{
-    NoSegment, RECORDS_AT, RecordHeader, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader,
+    NoSegment, RECORDS_AT, RecordHeader, RecordKind, SEGMENT_HEADER_LEN, SegmentHeader, jump_of,
 };
 use super::replay::{Next, SegmentReader, read_front, scan_behind};
 use super::segment::{Segment, Segments};
@@ -240,7 +240,7 @@ impl Opening<'_> {
                     return Err(Error::Version {
                         what: format!("a record of the log file {name} at byte {offset}"),
                         found: u64::from(kind),
-                        newest: 5,
+                        newest: 6,
                     });
                 }
             };
@@ -258,6 +258,16 @@ impl Opening<'_> {
                 {
                     unproven.pop_front();
                 }
+                continue;
+            }
+            if header.kind == RecordKind::Jump {
+                let to = jump_of(payload, header.position);
+                self.opened.next_position = to.ok_or_else(|| {
+                    Error::corrupt(
+                        format!("the log file {name} at byte {offset}"),
+                        format!("it jumps back from position {}", header.position),
+                    )
+                })?;
                 continue;
             }
             if !self.replayed.record(&header, offset, payload) {

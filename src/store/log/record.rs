@@ -39,6 +39,8 @@ pub(crate) enum RecordKind {
     Metadata,
     /// Exemplars.
     Exemplars,
+    /// Which position the next record has: see [`Log::jump`](super::Log::jump).
+    Jump,
 }
 
 impl RecordKind {
@@ -50,6 +52,7 @@ impl RecordKind {
             Self::Others => 3,
             Self::Metadata => 4,
             Self::Exemplars => 5,
+            Self::Jump => 6,
         }
     }
 
@@ -61,6 +64,7 @@ impl RecordKind {
             3 => Self::Others,
             4 => Self::Metadata,
             5 => Self::Exemplars,
+            6 => Self::Jump,
             _ => return None,
         })
     }
@@ -71,7 +75,7 @@ impl RecordKind {
 pub(crate) struct RecordHeader {
     /// The generation of the segment it was written to: what remains of earlier ones is no record.
     pub generation: u32,
-    /// Its number in the log, without gaps.
+    /// Its number in the log, without gaps but those that jumps say.
     pub position: u64,
     /// The window that it belongs to.
     pub window: Window,
@@ -156,6 +160,24 @@ pub(super) fn set_length(record: &mut [u8]) {
 pub(super) fn whole_length(bytes: &[u8]) -> usize {
     let length = Fields(bytes).take().map_or(0, u32::from_le_bytes);
     RECORD_HEADER_LEN + usize::try_from(length).unwrap_or(0)
+}
+
+/// The position of the record after the whole one at the front of `bytes`.
+pub(super) fn position_after(bytes: &[u8]) -> u64 {
+    let mut fields = Fields(bytes.get(12..).unwrap_or_default());
+    let position = fields.take().map_or(0, u64::from_le_bytes);
+    let kind = bytes.get(RECORD_HEADER_LEN - 1).copied();
+    if kind == Some(RecordKind::Jump.number()) {
+        let payload = bytes.get(RECORD_HEADER_LEN..).unwrap_or_default();
+        return jump_of(payload, position).unwrap_or(position + 1);
+    }
+    position + 1
+}
+
+/// Where a jump that stands at a position goes on; `None`: not behind it.
+pub(super) fn jump_of(payload: &[u8], position: u64) -> Option<u64> {
+    let to = u64::from_le_bytes(*payload.first_chunk()?);
+    (payload.len() == 8 && to > position && to <= POSITION_MAX).then_some(to)
 }
 
 /// Stamps a record with the generation of the segment that takes it, and with its checksum.

@@ -470,3 +470,47 @@ proptest! {
         check(&open(&disk).1, acknowledged);
     }
 }
+
+/// Would catch a log that gives positions again that marks cover: what was acknowledged under them
+/// would be taken for sealed by the next start.
+#[test]
+fn positions_that_marks_cover_are_not_given_again() {
+    let disk = FaultyDisk::default();
+    let (log, _) = open(&disk);
+    for position in 1..=3 {
+        push(&log, position, 10).unwrap();
+    }
+    log.wait_durable(3).unwrap();
+    drop(log);
+    let mark = Mark {
+        arc: arc(1),
+        window: Window(12),
+        position: 50,
+    };
+    let (log, found) = try_open(&disk, &[mark]).unwrap();
+    assert_eq!(found.len(), 3);
+    assert_eq!(log.position(), 50);
+    assert_eq!(push(&log, 51, 10).unwrap(), 51);
+    log.wait_durable(51).unwrap();
+    // A segment further on, and behind what it held before.
+    assert_eq!(push(&log, 52, 3 << 20).unwrap(), 52);
+    assert_eq!(push(&log, 53, 3 << 20).unwrap(), 53);
+    assert_eq!(push(&log, 54, 3 << 20).unwrap(), 54);
+    log.wait_durable(54).unwrap();
+    log.jump(54).unwrap();
+    log.jump(100).unwrap();
+    assert_eq!(push(&log, 101, 1).unwrap(), 101);
+    log.wait_durable(101).unwrap();
+    drop(log);
+    for marks in [&[mark][..], &[]] {
+        let (log, found) = try_open(&disk, marks).unwrap();
+        let positions: Vec<u64> = found.iter().map(|(position, _)| *position).collect();
+        assert_eq!(positions, [1, 2, 3, 51, 52, 53, 54, 101]);
+        assert!(
+            found
+                .iter()
+                .all(|(at, bytes)| *bytes == payload(*at, bytes.len()))
+        );
+        assert_eq!(log.position(), 101);
+    }
+}

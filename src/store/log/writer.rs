@@ -143,6 +143,7 @@ impl Log {
         let smallest = RECORDS_AT + 2 * PAYLOAD_MAX as u64;
         let segment_size = settings.segment_size.0.clamp(smallest, 1 << 30);
         let mut opened = open(&*disk, Marks::new(marks), segment_size, replayed)?;
+        let covered = opened.segments.marks.highest_of_all();
         let fresh = match opened.last.take() {
             Some((file, generation, offset)) => (file, None, generation, offset),
             None => {
@@ -194,12 +195,15 @@ impl Log {
         if let Some(name) = new_name {
             writer.begin_segment(name)?;
         }
-        Ok(Self {
+        let log = Self {
             shared,
             committing: Committing::start(writer)?,
             torn_records: opened.torn_records,
             replayed_records: opened.replayed_records,
-        })
+        };
+        // In the weaker modes a power cut may leave marks of what the log has lost.
+        log.jump(covered)?;
+        Ok(log)
     }
 
     /// Whether so much is waiting to be written that [`Log::wait_for_room`] might wait soon.
@@ -234,26 +238,51 @@ impl Log {
         if pending.closing {
             return Err(Error::Unavailable("the log is closing".to_owned()));
         }
-        let mut last = pending.next_position - 1;
+        let mut next = pending.next_position;
         for record in records {
-            last += 1;
+            let position = next;
             let begin = pending.bytes.len();
             RecordHeader {
                 generation: 0,
-                position: last,
+                position,
                 window: record.window,
                 shard: record.shard,
                 kind: record.kind,
             }
             .put(&mut pending.bytes);
             pending.bytes.extend_from_slice(record.payload);
-            record::set_length(pending.bytes.get_mut(begin..).unwrap_or_default());
+            let put = pending.bytes.get_mut(begin..).unwrap_or_default();
+            record::set_length(put);
+            next = record::position_after(put);
             for arc in record.arcs {
-                pending.touched.push((record.window, *arc, last));
+                pending.touched.push((record.window, *arc, position));
             }
         }
-        pending.next_position = last + 1;
-        Ok(last)
+        pending.next_position = next;
+        Ok(next - 1)
+    }
+
+    /// Goes on at a position behind `beyond`. A log may be shorter than it was: in the weaker modes
+    /// after a power cut, in any when an old copy of it was put in its place. Positions that were
+    /// given before and are given again would be taken for what marks cover, and for what peers
+    /// remember.
+    ///
+    /// # Errors
+    /// When the log has failed or is closing.
+    pub(crate) fn jump(&self, beyond: u64) -> Result<(), Error> {
+        if self.position() >= beyond {
+            return Ok(());
+        }
+        let to = beyond + 1;
+        self.push(&[Record {
+            window: Window(0),
+            shard: 0,
+            kind: RecordKind::Jump,
+            payload: &to.to_le_bytes(),
+            arcs: &[],
+        }])?;
+        self.kick();
+        Ok(())
     }
 
     /// Says that one writer has pushed all it has: the thread writes now.
@@ -267,6 +296,12 @@ impl Log {
     #[must_use]
     pub(crate) fn position(&self) -> u64 {
         self.shared.pending.lock().next_position - 1
+    }
+
+    /// Up to where everything may be acknowledged.
+    #[must_use]
+    pub(crate) fn durable_position(&self) -> u64 {
+        self.shared.progress.borrow().acknowledged
     }
 
     /// Waits until everything up to `position` may be acknowledged.

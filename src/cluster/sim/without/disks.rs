@@ -32,3 +32,13 @@ fn lost_memory_is_another_life() {
         LOST,
     );
 }
+
+#[test]
+fn logs_are_not_set_back() {
+    is_noticed(
+        "disks::a_log_that_was_set_back",
+        1,
+        Rule::LogsAreNotSetBack,
+        LOST,
+    );
+}
