@@ -9,6 +9,7 @@ mod restore;
 mod scrub;
 mod splitting;
 mod sweep;
+mod sweep_rules;
 mod three;
 mod tiers;
 mod world;

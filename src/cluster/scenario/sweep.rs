@@ -19,12 +19,12 @@ use crate::model::*;
 use crate::runtime::{CancelToken, Clock, SeededChance};
 use crate::store::RetentionSettings;
 
-fn hours(number: u64) -> Duration {
+pub(super) fn hours(number: u64) -> Duration {
     Duration::from_secs(number * 3600)
 }
 
 /// As the worker does, once.
-fn sweep(world: &World) -> Option<String> {
+pub(super) fn sweep(world: &World) -> Option<String> {
     let sweeper = world.member().upkeep().sweeper();
     sweeper.round(&CancelToken::new());
     sweeper.trouble()
@@ -62,7 +62,7 @@ fn named(world: &World) -> BTreeSet<Digest> {
 
 /// A node whose sealed blocks are in the bucket, and have been merged since; what was merged is
 /// there too.
-fn merged(seed: u64, bucket: &Path) -> World {
+pub(super) fn merged(seed: u64, bucket: &Path) -> World {
     merged_of(seed, bucket, write)
 }
 
