@@ -6,6 +6,7 @@ mod disturbed;
 mod encoded;
 mod names;
 mod rig;
+mod split;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
