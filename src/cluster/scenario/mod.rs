@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-
 use world::{Key, START, World, context, drain, series, tenant};
 
 use crate::cluster::control::{Command, DAY_MS, SealCommit};
