@@ -12,6 +12,7 @@ mod data;
 mod decisions;
 mod discovery;
 mod error;
+mod first_seal;
 mod flushes;
 mod history;
 mod identity;

@@ -1,8 +1,13 @@
-//! Copies of the catalog in the bucket: of each partition one after every change of what is there,
-//! and its manifest before the first copy that names it.
+//! Copies of the catalog in the bucket: of each partition one after a change of what is there, and its
+//! manifest before the first copy that names it.
+//!
+//! A copy is put when none was for [`COPY_EVERY`]. What is newer is found without it: a restore looks
+//! into every sealed block that was put since, and what a merge replaced stays in the bucket until the
+//! newest copy names what took its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -22,6 +27,10 @@ use crate::runtime::CancelToken;
 /// damaged. So many are put between two looks at what there is.
 const COPIES_KEPT: u32 = 8;
 
+/// A partition's catalog is copied so often, whatever changes: objects cost, and a restore reads the
+/// sealed blocks of so long, some megabytes of a small cluster.
+const COPY_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Writes the copies.
 pub(super) struct Mirror {
     archive: Archive,
@@ -35,8 +44,18 @@ struct Known {
     copies: BTreeMap<RingArc, Digest>,
     /// How many of each this process has put.
     puts: BTreeMap<RingArc, u32>,
+    /// When this process has put the last one.
+    last: BTreeMap<RingArc, Duration>,
     /// The manifests that the bucket has.
     manifests: BTreeMap<RingArc, Digest>,
+}
+
+/// When it is asked what is due.
+#[derive(Clone, Copy)]
+pub(super) struct When {
+    pub(super) now: Duration,
+    /// Whether what has changed is copied at once.
+    pub(super) hurry: bool,
 }
 
 impl Mirror {
@@ -53,13 +72,19 @@ impl Mirror {
         &self,
         state: &ControlState,
         cluster: u128,
-        me: Incarnation,
+        (me, when): (Incarnation, When),
         waits: impl Fn(RingArc) -> bool,
     ) -> Vec<(RingArc, CatalogCopy)> {
         let known = self.known.lock();
         let mut copies = Vec::new();
         for (arc, partition) in &state.partitions {
-            if !is_first(state, partition, me) || waits(*arc) || !self.is_here(partition) {
+            let last = known.last.get(arc);
+            let soon = last.is_some_and(|last| when.now.saturating_sub(*last) < COPY_EVERY);
+            if !is_first(state, partition, me)
+                || (soon && !when.hurry)
+                || waits(*arc)
+                || !self.is_here(partition)
+            {
                 continue;
             }
             let copy = copy_of(cluster, *arc, partition);
@@ -86,6 +111,7 @@ impl Mirror {
         &self,
         arc: RingArc,
         copy: &CatalogCopy,
+        now: Duration,
         cancel: &CancelToken,
     ) -> Result<(), Error> {
         if let Some(digest) = copy.history {
@@ -98,6 +124,7 @@ impl Mirror {
         let puts = {
             let mut known = self.known.lock();
             known.copies.insert(arc, digest);
+            known.last.insert(arc, now);
             let puts = known.puts.entry(arc).or_default();
             *puts += 1;
             *puts

@@ -14,7 +14,7 @@ use super::turn::first;
 use super::waiting::Waiting;
 use crate::archive::PACK_BLOCKS_MAX;
 use crate::cluster::control::{ControlState, RangeKey};
-use crate::cluster::seal::first_seal_at;
+use crate::cluster::first_seal::first_seal_at;
 use crate::cluster::version::PACKS_FROM;
 use crate::model::{BlockEntry, Incarnation, RingArc, TimestampMs, Window};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::known::Known;
-use super::mirror::Mirror;
+use super::mirror::{Mirror, When};
 use super::objects::Putting;
 use super::owner::own;
 use super::packing::{Holding, Parcel, parcels};
@@ -181,10 +181,10 @@ impl Uploader {
             return Ok(());
         };
         let mine = self.mine(state, waiting)?;
-        if waiting.is_empty() {
+        let copies = self.copies(state, cluster, waiting);
+        if waiting.is_empty() && copies.is_empty() {
             self.parts.hurry.note_uploaded();
         }
-        let copies = self.copies(state, cluster, waiting);
         // The first look of all is made for its own sake: what is wrong with the bucket is said
         // before anything has to go there.
         let first = self.known.lock().owned.is_none();
@@ -204,7 +204,8 @@ impl Uploader {
         }
         put?;
         for (arc, copy) in copies {
-            self.mirror.put(arc, &copy, cancel)?;
+            let now = self.parts.clock.elapsed();
+            self.mirror.put(arc, &copy, now, cancel)?;
         }
         Ok(())
     }
@@ -391,7 +392,9 @@ impl Uploader {
             let ripe = ripe.get(&block.entry.id);
             ripe.is_none_or(|ripe| now.saturating_sub(*ripe) < COPY_PATIENCE)
         };
-        self.mirror.due(state, cluster, self.parts.me, |arc| {
+        let hurry = self.parts.hurry.is_on();
+        let when = (self.parts.me, When { now, hurry });
+        self.mirror.due(state, cluster, when, |arc| {
             let mut of_arc = waiting.iter().filter(|block| block.arc == arc);
             // What a merge replaced is named no more, so its outputs have to be there first.
             of_arc.any(|block| block.entry.level > Level(0) || fresh(block))

@@ -45,6 +45,8 @@ pub(super) fn round(world: &World) {
 
 /// Rounds until nothing waits; the clock goes on, so that no pause is endless.
 pub(super) fn upload_all(world: &World) {
+    // Somebody waits for it: copies of the catalog, too.
+    let _ = world.member().order_flush();
     for _ in 0..200 {
         round(world);
         let status = world.member().cluster_status().archive.unwrap();

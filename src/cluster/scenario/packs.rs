@@ -12,7 +12,7 @@ use super::bucket::{
 };
 use super::restore::restore;
 use super::world::*;
-use crate::archive::BucketFault;
+use crate::archive::{BucketFault, Named, Traffic, parse_name};
 use crate::model::*;
 use crate::runtime::{CancelToken, Clock};
 use crate::store::RetentionSettings;
@@ -29,6 +29,11 @@ fn live_through(world: &mut World, hours: i64) {
         }
         world.pass();
         round(world);
+        if step % 6 == 0 {
+            world.merge();
+            world.member().historian().pass(&CancelToken::new());
+            world.member().upkeep().sweeper().round(&CancelToken::new());
+        }
     }
 }
 
@@ -261,4 +266,49 @@ fn a_pack_that_may_be_recorded_later_stays() {
     }
     let stays = copies.iter().map(|copy| copy.exists());
     assert_eq!(stays.collect::<Vec<_>>(), [false, true, true]);
+}
+
+/// What a node asks of its bucket in a day, sealing, merging and moving old entries as it does. The
+/// figures stand in `docs/performance.md`.
+#[test]
+fn a_day_of_a_small_node_is_some_hundred_objects() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(77, bucket.path());
+    world.open();
+    // The first days are not like those after them: nothing is merged or old yet.
+    if std::env::var_os("CAIRN_LONG").is_some() {
+        live_through(&mut world, 24 * 4);
+    }
+    let requests: Arc<[AtomicUsize; 4]> = Arc::default();
+    let count = Arc::clone(&requests);
+    let kinds = Arc::new(parking_lot::Mutex::new([0usize; 4]));
+    let note = Arc::clone(&kinds);
+    let faulty = world.member().upkeep().uploader().bucket();
+    faulty.faults.set(Some(Box::new(move |traffic, name: &str| {
+        count[traffic as usize].fetch_add(1, Ordering::Relaxed);
+        if traffic == Traffic::Put {
+            let kind = match parse_name(name) {
+                Some(Named::Pack(_)) => 0,
+                Some(Named::Block(_)) => 1,
+                Some(Named::Catalog { .. }) => 2,
+                _ => 3,
+            };
+            note.lock()[kind] += 1;
+        }
+        None
+    })));
+    live_through(&mut world, 24);
+    let asked = requests.iter().map(|count| count.load(Ordering::Relaxed));
+    let asked: Vec<usize> = asked.collect();
+    let [packs, blocks, catalogs, others] = *kinds.lock();
+    println!(
+        "a day: {packs} packs, {blocks} blocks alone, {catalogs} catalogs, {others} manifests and others; put, get, list, delete: {asked:?}"
+    );
+    // On the first day the first window is open for a while.
+    assert!((11..=12).contains(&packs), "{packs}");
+    let objects = packs + blocks + catalogs + others;
+    assert!(
+        objects < 250 - 5 * 12,
+        "six boards have five packs more of each window: {objects}"
+    );
 }

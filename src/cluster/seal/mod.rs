@@ -6,4 +6,3 @@ mod schedule;
 
 pub(super) use driver::{Busy, SealerParts};
 pub use driver::{Pass, Sealer};
-pub(super) use schedule::first_seal_at;

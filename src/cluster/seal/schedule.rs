@@ -11,11 +11,11 @@
 //! * What has expired is dropped.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use crate::cluster::control::{ControlState, DAY_MS, Liveness, utc_day};
+use crate::cluster::first_seal::first_seal_at;
 use crate::cluster::settings::SealSettings;
-use crate::model::{Incarnation, RingArc, TimeRange, TimestampMs, WINDOW_MS, Window};
+use crate::model::{Incarnation, RingArc, TimeRange, TimestampMs, Window};
 
 /// Late content is sealed at this age at the latest.
 const LATE_AGE_MS: i64 = 60 * 60 * 1000;
@@ -67,11 +67,6 @@ pub(super) enum Mode {
     Relieve(u64),
     /// All that there is (shutdown tools, tests).
     Everything,
-}
-
-/// How long after the grace an arc seals a window: its place in the ring as a part of two hours.
-fn delay_ms(arc: RingArc) -> i64 {
-    (i64::from(arc.prefix()) * WINDOW_MS) >> 32
 }
 
 /// All that is due, in the order in which it should be done.
@@ -137,16 +132,6 @@ pub(super) fn is_my_turn(
         _ => first_seal_at(due.arc, due.range.end, settings.grace),
     };
     before == 0 || now >= since.plus_ms(before.saturating_mul(TURN_MS))
-}
-
-/// When an arc's window is to be sealed for the first time.
-pub(in crate::cluster) fn first_seal_at(
-    arc: RingArc,
-    end: TimestampMs,
-    grace: Duration,
-) -> TimestampMs {
-    let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-    end.plus_ms(grace_ms).plus_ms(delay_ms(arc))
 }
 
 #[derive(Clone, Copy)]
