@@ -10,30 +10,40 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn::model::{
-    Buckets, Exemplar, Histogram, LabelSet, Metadata, MetricKind, ResetHint, Samples, Span,
-    TenantId, TimeRange, TimestampMs, Value, stale_nan,
+    Buckets, Exemplar, Histogram, LabelSet, Metadata, MetricKind, ResetHint, RingArc, Samples,
+    Span, TenantId, TimeRange, TimestampMs, Value, Window, stale_nan,
 };
 use cairn::runtime::{ByteSize, Clock, ManualClock};
 use cairn::source::Selection;
 use cairn::store::{
-    AppendBatch, DirDisk, Error, FloatSample, Head, HeadSettings, OtherSample, SeriesId,
+    AppendBatch, DirDisk, Error, FloatSample, Head, HeadSettings, Mark, OtherSample, SeriesId,
     WriteLogSettings,
 };
 
 const VERSION: &str = "log-1";
+/// The same with a record of kind *jump*, which came later.
+const JUMPS: &str = "log-1-jump";
 /// The name of the first segment file of a directory.
 const SEGMENT: &str = "0000000001.log";
 const SEGMENT_LEN: u64 = 4096 + (8 << 20);
 const NOW: i64 = 1_700_000_000_000;
 
 fn golden(extension: &str) -> PathBuf {
+    golden_of(VERSION, extension)
+}
+
+fn golden_of(version: &str, extension: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/format/golden")
-        .join(VERSION)
+        .join(version)
         .with_extension(extension)
 }
 
 fn open(directory: &Path) -> Result<Head, Error> {
+    open_marked(directory, &[])
+}
+
+fn open_marked(directory: &Path, marks: &[Mark]) -> Result<Head, Error> {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(NOW)));
     let settings = HeadSettings {
         depth: 4,
@@ -47,7 +57,7 @@ fn open(directory: &Path) -> Result<Head, Error> {
         ..WriteLogSettings::default()
     };
     let disk = Arc::new(DirDisk::new(directory).unwrap());
-    Head::open(settings, &log, disk, &[], clock)
+    Head::open(settings, &log, disk, marks, clock)
 }
 
 /// A directory with a segment of these bytes.
@@ -267,6 +277,48 @@ fn a_log_of_version_1_gives_what_it_gave() {
         assert_eq!(content(&head), want);
         assert_eq!(head.stats().log.torn_records, 0);
     }
+}
+
+/// A log that is opened beside marks that lie beyond its end, and goes on behind them.
+fn fill_with_jump(directory: &Path) {
+    let few = |head: &Head, value: f64| {
+        let series = register(head, 0, &[("__name__", "up"), ("job", "node")]);
+        floats(head, &[(series, NOW + 1000 * value as i64, value)]);
+    };
+    let head = open(directory).unwrap();
+    few(&head, 1.0);
+    drop(head);
+    let mark = Mark {
+        arc: RingArc::new(0, 4).unwrap(),
+        window: Window::of(TimestampMs(0)),
+        position: 1000,
+    };
+    let head = open_marked(directory, &[mark]).unwrap();
+    few(&head, 2.0);
+    assert!(head.durable_position() > 1000);
+}
+
+#[test]
+fn a_log_that_jumps_gives_what_it_gave() {
+    let written = tempfile::tempdir().unwrap();
+    fill_with_jump(written.path());
+    let written = without_zeros(std::fs::read(written.path().join(SEGMENT)).unwrap());
+    let (log, txt) = (golden_of(JUMPS, "log"), golden_of(JUMPS, "txt"));
+    if std::env::var("CAIRN_GOLDEN").is_ok_and(|value| value == "add") && !log.exists() {
+        let directory = directory(&written);
+        std::fs::write(&txt, content(&open(directory.path()).unwrap())).unwrap();
+        std::fs::write(&log, &written).unwrap();
+    }
+    let bytes = std::fs::read(&log).unwrap();
+    let want = std::fs::read_to_string(&txt).unwrap();
+    assert_eq!(want.matches("=").count(), 3, "a label, two samples: {want}");
+    let directory = directory(&bytes);
+    for _ in 0..2 {
+        let head = open(directory.path()).unwrap();
+        assert_eq!(content(&head), want);
+        assert!(head.durable_position() > 1000);
+    }
+    assert!(written == bytes, "the log's bytes have changed");
 }
 
 /// A later version may write other records; then this test goes, and the one above stays.
