@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::model::{Exemplar, LabelSet, Matcher, Metadata, Samples, TenantId, TimeRange};
+use crate::model::{
+    Exemplar, LabelSet, Matcher, Metadata, Samples, TenantId, TimeRange, TimestampMs,
+};
 use crate::runtime::{Budget, BudgetError, CancelToken, Cancelled};
 
 /// What is asked of every endpoint: whose series, which, and of which times.
@@ -112,6 +114,40 @@ impl LabelPairs {
     }
 }
 
+/// Moments at which a reader looks at the newest sample of each series, and at no other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moments {
+    /// The first.
+    pub first: TimestampMs,
+    /// Between two of them, in milliseconds; at least 1.
+    pub step_ms: i64,
+    /// How many there are; at least 1.
+    pub count: usize,
+}
+
+impl Moments {
+    /// The positions of those rising timestamps that are the newest at or before some moment;
+    /// `out` is cleared first. What several lists of timestamps hold together is found in what is
+    /// picked of each.
+    pub fn newest(&self, timestamps: &[i64], out: &mut Vec<u32>) {
+        out.clear();
+        let mut passed = 0;
+        while let Some(next) = timestamps.get(passed) {
+            // The first moment that sees one more.
+            let ahead = next.saturating_sub(self.first.0).max(0);
+            let intervals = ahead / self.step_ms + i64::from(ahead % self.step_ms != 0);
+            if usize::try_from(intervals).is_ok_and(|number| number >= self.count) {
+                return;
+            }
+            let moment = self.step_ms.saturating_mul(intervals);
+            let moment = self.first.0.saturating_add(moment).max(*next);
+            let rest = timestamps.get(passed..).unwrap_or_default();
+            passed += rest.partition_point(|at| *at <= moment);
+            out.extend(passed.checked_sub(1).and_then(|at| u32::try_from(at).ok()));
+        }
+    }
+}
+
 /// Where samples come from.
 pub trait Source: Send + Sync + 'static {
     /// The series that match, with their samples.
@@ -123,6 +159,21 @@ pub trait Source: Send + Sync + 'static {
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError>;
+
+    /// The same for a reader who looks only at the newest sample at or before each of some
+    /// moments: of series of floats, others may be left out. Of series with histograms, which
+    /// say something about their neighbours, all are there.
+    ///
+    /// # Errors
+    /// As [`Source::select`].
+    fn select_newest(
+        &self,
+        selection: &Selection,
+        _moments: Moments,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        self.select(selection, context)
+    }
 
     /// The label sets of the series that match, sorted; at most `limit` of them (0: all).
     ///
@@ -188,4 +239,46 @@ pub trait Source: Send + Sync + 'static {
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Vec<SeriesExemplars>, SourceError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_newest_of_each_moment_are_picked_and_no_others(
+            times in prop::collection::btree_set(-50i64..50, 0..30),
+            first in -60i64..60,
+            step_ms in 1i64..20,
+            count in 1usize..20,
+        ) {
+            let times: Vec<i64> = times.into_iter().collect();
+            let moments = Moments { first: TimestampMs(first), step_ms, count };
+            let mut found = vec![7];
+            moments.newest(&times, &mut found);
+            let mut want: Vec<u32> = (0..i64::try_from(count).unwrap())
+                .filter_map(|k| {
+                    let passed = times.iter().filter(|at| **at <= first + k * step_ms).count();
+                    u32::try_from(passed).unwrap().checked_sub(1)
+                })
+                .collect();
+            want.dedup();
+            prop_assert_eq!(found, want);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_time_are_moments_like_others() {
+        let moments = Moments {
+            first: TimestampMs(i64::MIN),
+            step_ms: i64::MAX,
+            count: 3,
+        };
+        let mut found = Vec::new();
+        moments.newest(&[i64::MIN, -5, -1, 0, i64::MAX], &mut found);
+        assert!([0, 2, 3].iter().all(|at| found.contains(at)), "{found:?}");
+    }
 }

@@ -9,6 +9,8 @@
 //!                8 bytes, for class 7: the bits
 //! ```
 
+use std::ops::Range;
+
 use super::Error;
 use super::varint::{put_len, put_u64, take_array, take_u64};
 use crate::model::STALE_NAN_BITS;
@@ -54,9 +56,56 @@ pub(super) fn encode(values: &[f64], out: &mut Vec<u8>) {
 }
 
 /// Puts them back over what stands in their places.
-pub(super) fn apply(mut input: &[u8], values: &mut [f64]) -> Result<(), Error> {
+pub(super) fn apply(input: &[u8], values: &mut [f64]) -> Result<(), Error> {
+    each_run(input, values.len(), |run, value| {
+        if let Some(run) = values.get_mut(run) {
+            run.fill(value);
+        }
+    })
+}
+
+/// Puts those of a run of rows back, which have `values`, of a column of so many.
+pub(super) fn apply_run(
+    input: &[u8],
+    (rows, count): (Range<usize>, usize),
+    values: &mut [f64],
+) -> Result<(), Error> {
+    each_run(input, count, |run, value| {
+        let inside = |row: usize| row.clamp(rows.start, rows.end) - rows.start;
+        if let Some(run) = values.get_mut(inside(run.start)..inside(run.end)) {
+            run.fill(value);
+        }
+    })
+}
+
+/// Puts those of some rows back: `rows` are rising, of a column of so many, and have `values`.
+pub(super) fn apply_some(
+    input: &[u8],
+    (rows, count): (&[u32], usize),
+    values: &mut [f64],
+) -> Result<(), Error> {
+    each_run(input, count, |run, value| {
+        let before = |end: usize| rows.partition_point(|row| (*row as usize) < end);
+        if let Some(run) = values.get_mut(before(run.start)..before(run.end)) {
+            run.fill(value);
+        }
+    })
+}
+
+/// Calls `put` with the rows of each run and what they have.
+fn each_run(
+    mut input: &[u8],
+    rows: usize,
+    mut put: impl FnMut(Range<usize>, f64),
+) -> Result<(), Error> {
     let input = &mut input;
-    let mut rest = values;
+    let mut at = 0usize;
+    let mut skip = |count: u64| {
+        let to = usize::try_from(count).ok().and_then(|n| at.checked_add(n));
+        let to = to.filter(|to| *to <= rows);
+        let to = to.ok_or_else(|| Error::invalid(WHAT, count))?;
+        Ok::<Range<usize>, Error>(std::mem::replace(&mut at, to)..to)
+    };
     while !input.is_empty() {
         let regular = take_u64(input)?;
         let head = take_u64(input)?;
@@ -64,15 +113,8 @@ pub(super) fn apply(mut input: &[u8], values: &mut [f64]) -> Result<(), Error> {
             Some(bits) => *bits,
             None => u64::from_le_bytes(take_array(input, WHAT)?),
         };
-        let skip = |value: u64| usize::try_from(value).map_err(|_| Error::invalid(WHAT, value));
-        let (_, after) = rest
-            .split_at_mut_checked(skip(regular)?)
-            .ok_or_else(|| Error::invalid(WHAT, regular))?;
-        let (run, after) = after
-            .split_at_mut_checked(skip(head >> 3)?.saturating_add(1))
-            .ok_or_else(|| Error::invalid(WHAT, head >> 3))?;
-        run.fill(f64::from_bits(bits));
-        rest = after;
+        skip(regular)?;
+        put(skip((head >> 3) + 1)?, f64::from_bits(bits));
     }
     Ok(())
 }

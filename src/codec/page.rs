@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::values::{self, Column, Header, Path, PathHeader, PathPlace};
 use super::varint::{put_len, take_len, take_u8};
 use super::version::PAGE_VARINT;
-use super::{Error, ROWS_MAX, exceptions, frame, histogram_column, residuals, starts};
+use super::{Error, ROWS_MAX, exceptions, frame, histogram_column, residuals, some_rows, starts};
 use crate::model::{Histogram, Samples};
 
 /// Series in one page. More share little, and reading one decompresses all.
@@ -195,6 +195,33 @@ pub struct Reader {
     series: Vec<Entry>,
 }
 
+/// Some rows of a series.
+#[derive(Clone, Debug)]
+pub enum Rows<'a> {
+    /// Neighbours.
+    Run(Range<usize>),
+    /// These, rising.
+    Some(&'a [u32]),
+}
+
+impl Rows<'_> {
+    /// The row after the last of them.
+    fn end(&self) -> usize {
+        match self {
+            Self::Run(run) if run.is_empty() => 0,
+            Self::Run(run) => run.end,
+            Self::Some(rows) => rows.last().map_or(0, |last| *last as usize + 1),
+        }
+    }
+}
+
+/// What reading needs for a moment: kept, so that memory is taken once.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    path: Vec<i64>,
+    errors: Vec<i64>,
+}
+
 /// Where the parts of a series are in `raw`.
 #[derive(Debug)]
 struct Entry {
@@ -278,14 +305,9 @@ impl Reader {
         let entry = self.series.get(place);
         let entry = entry.ok_or(Error::invalid("a place in a value page", place as u64))?;
         let (mut path, mut errors) = (Vec::new(), Vec::new());
-        let own = match entry.header.path {
-            Some(PathHeader::Reference(distance)) => place
-                .checked_sub(distance)
-                .and_then(|at| self.series.get(at)),
-            _ => Some(entry),
-        };
-        if let Some((source, PathHeader::Own(predictor, _))) =
-            own.and_then(|source| Some((source, source.header.path?)))
+        if let Some((source, PathHeader::Own(predictor, _))) = self
+            .owner(place, entry)
+            .and_then(|source| Some((source, source.header.path?)))
         {
             let bytes = self.part(&source.path);
             values::restore(predictor, bytes, rows.saturating_sub(1), &mut path)?;
@@ -302,6 +324,67 @@ impl Reader {
             out.starts = starts::decode(self.part(&entry.starts), rows)?;
         }
         Ok(())
+    }
+
+    /// Appends the floats of some rows of the series at a place, which has `rows` rows, to
+    /// `out`. `false`, and nothing done: it has more than floats.
+    ///
+    /// # Errors
+    /// When there is no such place or row.
+    pub fn read_floats(
+        &self,
+        (place, rows): (usize, usize),
+        wanted: &Rows<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<f64>,
+    ) -> Result<bool, Error> {
+        Error::bound("rows of a series", rows, ROWS_MAX)?;
+        let entry = self.series.get(place);
+        let entry = entry.ok_or(Error::invalid("a place in a value page", place as u64))?;
+        if !entry.histograms.is_empty() || !entry.starts.is_empty() {
+            return Ok(false);
+        }
+        let end = wanted.end();
+        Error::bound("a row of a series", end, rows)?;
+        if end == 0 {
+            return Ok(true);
+        }
+        let Scratch { path, errors } = scratch;
+        if let Some((source, PathHeader::Own(predictor, _))) = self
+            .owner(place, entry)
+            .and_then(|source| Some((source, source.header.path?)))
+        {
+            some_rows::restore(predictor, self.part(&source.path), end - 1, path)?;
+        }
+        if let Some((predictor, _)) = entry.header.errors {
+            some_rows::restore(predictor, self.part(&entry.errors), end, errors)?;
+        }
+        let (shape, start) = (entry.header.shape, out.len());
+        let exceptions = self.part(&entry.exceptions);
+        match wanted {
+            Rows::Run(run) => {
+                some_rows::rebuild_run(shape, path, errors, run.clone(), out)?;
+                let values = out.get_mut(start..).unwrap_or_default();
+                exceptions::apply_run(exceptions, (run.clone(), rows), values)?;
+            }
+            Rows::Some(some) => {
+                let each = some.iter().map(|row| *row as usize);
+                some_rows::rebuild(shape, path, errors, each, out)?;
+                let values = out.get_mut(start..).unwrap_or_default();
+                exceptions::apply_some(exceptions, (some, rows), values)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The series whose path a series has.
+    fn owner<'a>(&'a self, place: usize, entry: &'a Entry) -> Option<&'a Entry> {
+        match entry.header.path {
+            Some(PathHeader::Reference(distance)) => place
+                .checked_sub(distance)
+                .and_then(|at| self.series.get(at)),
+            _ => Some(entry),
+        }
     }
 
     fn part(&self, range: &Range<usize>) -> &[u8] {

@@ -14,6 +14,8 @@
 //!             varint  its length - 2, if it is longer than one
 //! ```
 
+use std::ops::RangeInclusive;
+
 use roaring::RoaringBitmap;
 
 use super::varint::{
@@ -124,6 +126,36 @@ impl Lists {
     /// # Errors
     /// When there is no such list or an ordinal in it is not below `bound`.
     pub fn add_to(&self, at: usize, bound: u32, set: &mut RoaringBitmap) -> Result<(), Error> {
+        self.each_run(at, bound, |run| {
+            set.insert_range(run);
+            true
+        })
+    }
+
+    /// Whether an ordinal of the list at a position is in a set; they are all below `bound`.
+    ///
+    /// # Errors
+    /// As [`Lists::add_to`], as far as the list is looked at.
+    pub fn meets(&self, at: usize, bound: u32, set: &RoaringBitmap) -> Result<bool, Error> {
+        let mut found = false;
+        self.each_run(at, bound, |run| {
+            found = if run.start() == run.end() {
+                set.contains(*run.start())
+            } else {
+                set.range_cardinality(run) > 0
+            };
+            !found
+        })?;
+        Ok(found)
+    }
+
+    /// Calls `each` with the runs of the list at a position, until it wants no more.
+    fn each_run(
+        &self,
+        at: usize,
+        bound: u32,
+        mut each: impl FnMut(RangeInclusive<u32>) -> bool,
+    ) -> Result<(), Error> {
         let place = self.places.get(at);
         let mut input = place
             .and_then(|(start, end)| self.body.get(*start..*end))
@@ -148,7 +180,9 @@ impl Lists {
             let (Ok(from), Ok(to)) = (u32::try_from(first), u32::try_from(last)) else {
                 return Err(Error::invalid(WHAT, last));
             };
-            set.insert_range(from..=to);
+            if !each(from..=to) {
+                break;
+            }
             next = last + 1;
         }
         Ok(())
@@ -187,6 +221,12 @@ mod tests {
         );
         assert!(lists.get(0, 9).is_err());
         assert!(lists.get(1, 0).unwrap().is_empty());
+        let meets = |at, set: &[u32]| lists.meets(at, 10, &set.iter().copied().collect());
+        assert_eq!(meets(0, &[2, 5]), Ok(true));
+        assert_eq!(meets(0, &[9]), Ok(true));
+        assert_eq!(meets(0, &[3, 8]), Ok(false));
+        assert_eq!(meets(1, &[3]), Ok(false));
+        assert!(meets(3, &[3]).is_err());
         assert!(lists.get(2, u32::MAX).is_err());
         assert!(lists.get(3, 10).is_err());
         assert!(encode(&[&[2, 1]], &mut Vec::new()).is_err());

@@ -5,22 +5,48 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The name of the label that carries the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
 /// A sorted set of labels. Equality is equality of all names and values; the order is
 /// Prometheus': label by label, name first, then value, a shorter set before a longer one.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LabelSet(Arc<Flat>);
+
+/// Sets are looked up far more often than they are made.
+impl Hash for LabelSet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0.hash);
+    }
+}
 
 /// All names and values in one text, `ends[2i]` after the name of label `i`, `ends[2i+1]` after
 /// its value: two allocations for a set, whatever its size.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 struct Flat {
+    /// Of the other two; compared first.
+    hash: u64,
     text: Box<str>,
     ends: Box<[u32]>,
+}
+
+impl Flat {
+    fn new(text: Box<str>, ends: Box<[u32]>) -> Self {
+        // An odd number, so that no end is lost: 2^64 divided by the golden ratio.
+        let mix =
+            |seed: u64, end: &u32| (seed ^ u64::from(*end)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let seed = ends.iter().fold(0, mix);
+        Self {
+            hash: xxh3_64_with_seed(text.as_bytes(), seed),
+            text,
+            ends,
+        }
+    }
 }
 
 /// Why labels are no label set.
@@ -50,10 +76,7 @@ impl LabelSet {
     /// The set without labels.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Arc::new(Flat {
-            text: Box::from(""),
-            ends: Box::from([]),
-        }))
+        Self(Arc::new(Flat::new(Box::from(""), Box::from([]))))
     }
 
     /// Sorts labels into a set and drops those with empty values (which Prometheus takes as absent).
@@ -96,10 +119,10 @@ impl LabelSet {
                 ends.push(end);
             }
         }
-        Ok(Self(Arc::new(Flat {
-            text: text.into_boxed_str(),
-            ends: ends.into_boxed_slice(),
-        })))
+        Ok(Self(Arc::new(Flat::new(
+            text.into_boxed_str(),
+            ends.into_boxed_slice(),
+        ))))
     }
 
     /// The labels in order of their names.

@@ -11,20 +11,18 @@ use std::sync::Arc;
 
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
+use super::found::{Found, Part, Wanted};
 use super::head::HeadView;
 use super::remembered::{BlockSet, united};
-use super::stream::{Found, Part, Stream, Wanted, lacking};
+use super::stream::{READERS_KEPT, Stream, lacking};
 use super::texts::{Texts, TextsOf};
 use super::tier::{Reading, in_rounds};
 use super::view::{ReadView, Seen};
 use crate::model::{LabelSet, Metadata, TenantId, TimestampMs};
 use crate::runtime::Reservation;
 use crate::source::{
-    FamilyMetadata, ReadContext, Selection, SeriesExemplars, SeriesStream, SourceError,
+    FamilyMetadata, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream, SourceError,
 };
-
-/// Readers that stay open between batches; each holds a few decoded pages.
-const READERS_KEPT: usize = 128;
 
 /// What a wanted series is charged for in the query's account, besides its labels.
 const SERIES_BYTES: u64 = 96;
@@ -258,14 +256,15 @@ impl ReadView {
         Ok(united(&of_blocks, of_head))
     }
 
-    /// As [`Source::select`].
+    /// As [`Source::select`], or [`Source::select_newest`] where there are moments.
     pub(super) fn select(
         self,
         selection: &Selection,
+        moments: Option<Moments>,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
         let found = find(self, selection, context)?;
-        Ok(Box::new(Stream::new(found, selection, context)))
+        Ok(Box::new(Stream::new(found, selection, moments, context)))
     }
 
     /// As [`Source::series`].

@@ -5,8 +5,8 @@ use super::pinned::Pinned;
 use super::whole::Store;
 use crate::model::{LabelSet, TenantId, TimeRange, TimestampMs};
 use crate::source::{
-    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
-    SourceError,
+    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
+    Source, SourceError,
 };
 
 /// No block overlaps it that has samples of today: only the head is meant.
@@ -21,7 +21,18 @@ macro_rules! source_of_views {
                 selection: &Selection,
                 context: &ReadContext,
             ) -> Result<Box<dyn SeriesStream>, SourceError> {
-                self.read_view(selection.range).select(selection, context)
+                let view = self.read_view(selection.range);
+                view.select(selection, None, context)
+            }
+
+            fn select_newest(
+                &self,
+                selection: &Selection,
+                moments: Moments,
+                context: &ReadContext,
+            ) -> Result<Box<dyn SeriesStream>, SourceError> {
+                let view = self.read_view(selection.range);
+                view.select(selection, Some(moments), context)
             }
 
             fn series(

@@ -6,63 +6,31 @@
 //! decoded: they are planned in groups of about [`AHEAD_BYTES`], of which one is in memory and one
 //! on its way. What a group needs of a block lies close together and comes in few ranges.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::block::{Ordinal, TenantReader};
+use super::block::{Ordinal, SamplesWanted, TenantReader};
 use super::error::{Error, ErrorClass};
-use super::head::HeadSeries;
+use super::found::{Found, Part, Wanted};
+use super::page_order::sorted_by_page;
 use super::tier::{Failures, Held, Pending, Reading};
 use super::view::{ReadView, Seen};
-use crate::model::{BlockId, LabelSet, METRIC_NAME, Samples, TenantId, TimeRange};
+use crate::model::{BlockId, LabelSet, Samples, TenantId, TimeRange};
 use crate::runtime::Reservation;
-use crate::source::{ReadContext, Selection, SeriesStream, SourceError};
+use crate::source::{Moments, ReadContext, Selection, SeriesStream, SourceError};
 
-/// A batch holds about so many samples (16 bytes each), and at most [`BATCH_SERIES`] series.
+/// A batch holds about so many samples (16 bytes each), and at most [`BATCH_SERIES`] series:
+/// those of a few targets in one partition.
 const BATCH_SAMPLES: u64 = 1 << 18;
-const BATCH_SERIES: usize = 64;
+const BATCH_SERIES: usize = 256;
+
+/// Readers that stay open between batches; each holds a few decoded pages.
+pub(super) const READERS_KEPT: usize = 128;
 
 /// What is fetched at a time of blocks that are elsewhere, about.
 const AHEAD_BYTES: u64 = 4 << 20;
 /// Batches that are planned at most, however little they need.
 const AHEAD_BATCHES: usize = 64;
-
-/// A series that matches, and where its samples lie.
-pub(super) struct Wanted {
-    pub(super) labels: LabelSet,
-    pub(super) head: Option<HeadSeries>,
-    pub(super) places: Vec<(u32, Ordinal)>,
-}
-
-/// One block of a selection.
-pub(super) struct Part {
-    pub(super) seen: Seen,
-    pub(super) reader: Option<TenantReader>,
-    /// Samples of a series of it, on average.
-    pub(super) density: u64,
-}
-
-/// What a selection has found.
-pub(super) struct Found {
-    pub(super) view: ReadView,
-    pub(super) parts: Vec<Part>,
-    pub(super) wanted: Vec<Wanted>,
-    pub(super) reservation: Reservation,
-    /// What was fetched for it.
-    pub(super) reading: Arc<Reading>,
-}
-
-/// Pages hold neighbours by target, then name, then labels: series are read in that order.
-fn sort_by_page(wanted: &mut [Wanted]) {
-    wanted.sort_unstable_by(|a, b| {
-        let (one, other) = (page_order(&a.labels), page_order(&b.labels));
-        one.cmp(&other).then_with(|| a.labels.cmp(&b.labels))
-    });
-}
-
-fn page_order(labels: &LabelSet) -> [&str; 3] {
-    ["job", "instance", METRIC_NAME].map(|name| labels.get(name).unwrap_or_default())
-}
 
 /// Some series, and where their samples lie, part after part.
 struct Batch {
@@ -84,9 +52,13 @@ pub(super) struct Stream {
     view: ReadView,
     tenant: TenantId,
     range: TimeRange,
+    /// Only the newest samples at these moments are wanted of series of floats.
+    newest: Option<Moments>,
     context: ReadContext,
     reading: Arc<Reading>,
     parts: Vec<Part>,
+    /// Those that have readers, the one that was opened first before the others.
+    open: VecDeque<u32>,
     /// In no batch yet, the next last.
     wanted: Vec<Wanted>,
     /// Batches that are planned, the next first.
@@ -98,6 +70,8 @@ pub(super) struct Stream {
     given_up: HashSet<BlockId>,
     /// Read and not yet handed out, the next last.
     ready: Vec<(LabelSet, Samples)>,
+    /// Memory for samples that is in use no more.
+    spare: Vec<Samples>,
     /// For the list of series.
     _found: Reservation,
     /// For the batch.
@@ -105,11 +79,23 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(found: Found, selection: &Selection, context: &ReadContext) -> Self {
-        let mut wanted = found.wanted;
-        sort_by_page(&mut wanted);
+    pub(super) fn new(
+        found: Found,
+        selection: &Selection,
+        moments: Option<Moments>,
+        context: &ReadContext,
+    ) -> Self {
+        let mut wanted = sorted_by_page(found.wanted, &found.parts, &found.view.head);
         wanted.reverse();
+        let here = |part: &Part| part.seen.block.is_here();
+        // A series with histograms is read again as a whole, which costs nothing here alone.
+        let newest = moments.filter(|_| found.parts.iter().all(here));
+        let open = (0..).zip(&found.parts);
+        let open = open.filter(|(_, part)| part.reader.is_some());
         Self {
+            open: open.map(|(number, _)| number).collect(),
+            newest,
+            spare: Vec::new(),
             view: found.view,
             tenant: selection.tenant.clone(),
             range: selection.range,
@@ -132,11 +118,14 @@ impl Stream {
         let mut samples = 0u64;
         let mut len = 0;
         for wanted in self.wanted.iter().rev().take(BATCH_SERIES) {
+            let most = self.newest.map_or(u64::MAX, |moments| {
+                u64::try_from(moments.count).unwrap_or(u64::MAX)
+            });
             let in_blocks: u64 = wanted
                 .places
                 .iter()
                 .filter_map(|(part, _)| self.parts.get(*part as usize))
-                .map(|part| part.density)
+                .map(|part| part.density.min(most))
                 .sum();
             samples = samples.saturating_add(in_blocks);
             if len > 0 && samples > BATCH_SAMPLES {
@@ -176,7 +165,7 @@ impl Stream {
         let Some(batch) = self.batches.front().map(Arc::clone) else {
             return Ok(());
         };
-        let mut all = vec![Samples::default(); batch.wanted.len()];
+        let mut all = self.emptied(batch.wanted.len());
         let mut reservation = self.context.budget.reserve(0, 0)?;
         let mut scratch = Samples::default();
         for (part, places) in &batch.parts {
@@ -185,12 +174,10 @@ impl Stream {
             charge(&mut reservation, &all)?;
         }
         for (wanted, samples) in batch.wanted.iter().zip(&mut all) {
-            if let Some(series) = &wanted.head {
-                self.context.cancel.check()?;
-                scratch.clear();
-                self.view.head.read(series, self.range, &mut scratch);
-                samples.merge(&scratch);
-            }
+            self.add_head(wanted, self.newest, samples, &mut scratch)?;
+        }
+        if self.newest.is_some() {
+            self.complete_mixed(&batch, &mut all, &mut scratch)?;
         }
         charge(&mut reservation, &all)?;
         self.batch = Some(reservation);
@@ -207,6 +194,59 @@ impl Stream {
         Ok(())
     }
 
+    /// Room for the samples of so many series.
+    fn emptied(&mut self, count: usize) -> Vec<Samples> {
+        let mut all = std::mem::take(&mut self.spare);
+        all.truncate(count);
+        all.iter_mut().for_each(Samples::clear);
+        all.resize_with(count, Samples::default);
+        all
+    }
+
+    /// Adds what the head has of a series.
+    fn add_head(
+        &self,
+        wanted: &Wanted,
+        newest: Option<Moments>,
+        samples: &mut Samples,
+        scratch: &mut Samples,
+    ) -> Result<(), SourceError> {
+        let Some(series) = &wanted.head else {
+            return Ok(());
+        };
+        self.context.cancel.check()?;
+        scratch.clear();
+        let (head, range) = (&self.view.head, self.range);
+        match newest {
+            Some(moments) => head.read_newest(series, range, moments, scratch),
+            None => head.read(series, range, scratch),
+        }
+        samples.merge(scratch);
+        Ok(())
+    }
+
+    /// Reads those series of a batch again that turned out to hold histograms: of these all samples
+    /// are wanted, because they say something about their neighbours.
+    fn complete_mixed(
+        &mut self,
+        batch: &Batch,
+        all: &mut [Samples],
+        scratch: &mut Samples,
+    ) -> Result<(), SourceError> {
+        for (wanted, samples) in batch.wanted.iter().zip(all) {
+            if samples.histograms.is_empty() {
+                continue;
+            }
+            samples.clear();
+            for (part, ordinal) in &wanted.places {
+                let one = std::slice::from_mut(samples);
+                self.decode_part(*part, (&[(*ordinal, 0)], None), one, scratch)?;
+            }
+            self.add_head(wanted, None, samples, scratch)?;
+        }
+        Ok(())
+    }
+
     fn read_part(
         &mut self,
         number: u32,
@@ -218,7 +258,7 @@ impl Stream {
             return Ok(());
         };
         if part.seen.block.is_here() {
-            return Ok(self.decode_part(number, places, all, scratch)?);
+            return Ok(self.decode_part(number, (places, self.newest), all, scratch)?);
         }
         let id = part.seen.block.entry().id;
         let failure = self.fetch_ahead()?.remove(&id);
@@ -227,7 +267,7 @@ impl Stream {
         }
         let outcome = match failure {
             Some(failure) => Err(failure),
-            None => self.decode_part(number, places, all, scratch),
+            None => self.decode_part(number, (places, None), all, scratch),
         };
         outcome.or_else(|error| {
             lacking(error, &self.context)?;
@@ -239,28 +279,44 @@ impl Stream {
     fn decode_part(
         &mut self,
         number: u32,
-        places: &[(Ordinal, usize)],
+        (places, newest): (&[(Ordinal, usize)], Option<Moments>),
         all: &mut [Samples],
         scratch: &mut Samples,
     ) -> Result<(), Error> {
         let Some(part) = self.parts.get_mut(number as usize) else {
             return Ok(());
         };
-        let mut opened = None;
+        let fresh = part.reader.is_none();
         let data = match &mut part.reader {
             Some(data) => data,
-            None => opened.insert(reopen(&part.seen, &self.reading, &self.tenant)?),
+            None => part
+                .reader
+                .insert(reopen(&part.seen, &self.reading, &self.tenant)?),
         };
-        let mut ordinals: Vec<Ordinal> = places.iter().map(|(ordinal, _)| *ordinal).collect();
-        data.sort_by_place(&mut ordinals)?;
-        let at: HashMap<Ordinal, usize> = places.iter().copied().collect();
-        for ordinal in ordinals {
-            data.read(ordinal, self.range, scratch)?;
-            if let Some(samples) = at.get(&ordinal).and_then(|at| all.get_mut(*at)) {
-                samples.merge(scratch);
+        let wanted = SamplesWanted {
+            range: self.range,
+            newest,
+        };
+        for (place, at) in data.places(places)? {
+            if let Some(samples) = all.get_mut(at) {
+                data.add_at(place, wanted, samples, scratch)?;
             }
         }
+        if fresh {
+            self.keep_open(number);
+        }
         Ok(())
+    }
+
+    /// Another part has a reader: of too many the one that was opened first gives its up.
+    fn keep_open(&mut self, number: u32) {
+        self.open.push_back(number);
+        if self.open.len() > READERS_KEPT
+            && let Some(first) = self.open.pop_front()
+            && let Some(part) = self.parts.get_mut(first as usize)
+        {
+            part.reader = None;
+        }
     }
 
     /// Before the next part that is elsewhere is read: waits for what it needs, and lets what comes
@@ -379,6 +435,7 @@ impl SeriesStream for Stream {
         loop {
             if let Some((labels, mut read)) = self.ready.pop() {
                 std::mem::swap(samples, &mut read);
+                self.spare.push(read);
                 let count = u64::try_from(samples.len()).unwrap_or(u64::MAX);
                 self.context.budget.count_read(count);
                 return Ok(Some(labels));

@@ -20,8 +20,8 @@ use crate::cluster::quorum::Sets;
 use crate::model::{Incarnation, LabelSet, TenantId, TimeRange};
 use crate::runtime::Clock;
 use crate::source::{
-    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
-    SourceError,
+    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
+    Source, SourceError,
 };
 use crate::store::Store;
 
@@ -126,6 +126,18 @@ impl Source for ClusterSource {
         match self.alone() {
             Some(alone) => alone.select(selection, context),
             None => Assembly::new(&self.0, selection, context).run(None),
+        }
+    }
+
+    fn select_newest(
+        &self,
+        selection: &Selection,
+        moments: Moments,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        match self.alone() {
+            Some(alone) => alone.select_newest(selection, moments, context),
+            None => self.select(selection, context),
         }
     }
 

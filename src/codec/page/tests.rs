@@ -48,7 +48,44 @@ fn check(series: &[Samples]) -> usize {
         assert!(equal(&out, want), "{place}: {out:?} {want:?}");
     }
     assert!(page.read(series.len(), 1, &mut out).is_err());
+    for (place, want) in series.iter().enumerate() {
+        check_some_rows(&page, place, want);
+    }
     bytes.len()
+}
+
+/// Some rows are what all rows have there.
+fn check_some_rows(page: &Reader, place: usize, want: &Samples) {
+    let rows = want.values.len();
+    let of_floats = want.histograms.is_empty() && want.starts.iter().all(|start| *start == 0);
+    let thirds: Vec<u32> = (0..u32::try_from(rows).unwrap())
+        .filter(|row| row % 3 == 1)
+        .collect();
+    let last: Vec<u32> = thirds.last().copied().into_iter().collect();
+    let picks = [
+        Rows::Run(0..rows),
+        Rows::Run(rows / 3..rows / 2),
+        Rows::Run(0..0),
+        Rows::Some(&thirds),
+        Rows::Some(&last),
+        Rows::Some(&[]),
+    ];
+    let mut scratch = Scratch::default();
+    for pick in picks {
+        let mut out = vec![1.0];
+        let read = page.read_floats((place, rows), &pick, &mut scratch, &mut out);
+        assert_eq!(read, Ok(of_floats), "{place}");
+        let picked: Vec<f64> = match &pick {
+            Rows::Run(run) => want.values[run.clone()].to_vec(),
+            Rows::Some(some) => some.iter().map(|row| want.values[*row as usize]).collect(),
+        };
+        let bits = |values: &[f64]| -> Vec<u64> { values.iter().map(|v| v.to_bits()).collect() };
+        let picked = if of_floats { picked } else { Vec::new() };
+        assert_eq!(bits(&out[1..]), bits(&picked), "{place} {pick:?}");
+    }
+    let behind = Rows::Run(0..rows + 1);
+    let read = page.read_floats((place, rows), &behind, &mut scratch, &mut Vec::new());
+    assert!(read != Ok(true));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::query::plan::matchers_text;
 use crate::query::profile::{Counted, Profile};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 use crate::runtime::Reservation;
-use crate::source::{ReadContext, Selection, SeriesStream, Source};
+use crate::source::{Moments, ReadContext, Selection, SeriesStream, Source};
 
 /// One series after the other.
 pub(in crate::query) trait Operator {
@@ -106,13 +106,35 @@ impl<'a> Run<'a> {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Box<dyn SeriesStream>, Error> {
+        self.read(matchers, range, None)
+    }
+
+    /// The same where only the newest samples at some moments are looked at.
+    pub(super) fn select_newest(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        moments: Moments,
+    ) -> Result<Box<dyn SeriesStream>, Error> {
+        self.read(matchers, range, Some(moments))
+    }
+
+    fn read(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        moments: Option<Moments>,
+    ) -> Result<Box<dyn SeriesStream>, Error> {
         self.check()?;
         let selection = Selection {
             tenant: self.tenant.clone(),
             matchers: matchers.to_vec(),
             range,
         };
-        let open = || self.source.select(&selection, self.read);
+        let open = || match moments {
+            Some(moments) => self.source.select_newest(&selection, moments, self.read),
+            None => self.source.select(&selection, self.read),
+        };
         Ok(match &self.profile {
             Some(profile) => {
                 let what = format!("read {}", matchers_text(matchers));

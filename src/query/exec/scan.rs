@@ -9,7 +9,7 @@ use crate::query::histogram::Reader;
 use crate::query::plan::Selector;
 use crate::query::syntax::Edges;
 use crate::query::value::{StepHistograms, StepSeries, Steps, is_absent};
-use crate::source::SeriesStream;
+use crate::source::{Moments, SeriesStream};
 
 use super::neighbours::Neighbours;
 use super::operator::{Operator, Run};
@@ -64,7 +64,23 @@ impl Scan {
     }
 
     fn open(&self, run: &Run<'_>) -> Result<Box<dyn SeriesStream>, Error> {
-        run.select(&self.selector.matchers, self.reach(run))
+        let (matchers, reach) = (&self.selector.matchers, self.reach(run));
+        match self.selector.edges {
+            // What lies on both sides of a moment is looked at.
+            Edges::Smoothed => run.select(matchers, reach),
+            Edges::Plain | Edges::Anchored => run.select_newest(matchers, reach, self.moments()),
+        }
+    }
+
+    /// The moments that are looked at.
+    fn moments(&self) -> Moments {
+        let (first, last) = reach(self.selector.moment, &self.steps);
+        let one = first == last;
+        Moments {
+            first: TimestampMs(first),
+            step_ms: self.steps.step_ms.max(1),
+            count: if one { 1 } else { self.steps.count },
+        }
     }
 
     /// The times that are read.

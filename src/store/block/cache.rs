@@ -8,6 +8,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -42,6 +43,40 @@ pub(super) enum PartKind {
     Column,
 }
 
+/// Keys are few numbers that nobody outside chooses: a product for each is enough.
+#[derive(Default)]
+struct PartHasher(u64);
+
+impl PartHasher {
+    const fn mix(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+impl Hasher for PartHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.mix(u64::from(number));
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.mix(number.unsigned_abs() as u64);
+    }
+
+    fn write_u128(&mut self, number: u128) {
+        let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or(0);
+        self.mix(half(number));
+        self.mix(half(number >> 64));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
 struct Item {
     part: Arc<dyn Any + Send + Sync>,
     bytes: usize,
@@ -50,7 +85,7 @@ struct Item {
 
 #[derive(Default)]
 struct Shard {
-    items: HashMap<PartKey, Item>,
+    items: HashMap<PartKey, Item, BuildHasherDefault<PartHasher>>,
     bytes: usize,
     clock: u64,
 }

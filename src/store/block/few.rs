@@ -23,6 +23,11 @@ impl<K: PartialEq + Copy, V> Few<K, V> {
         key: K,
         make: impl FnOnce() -> Result<Arc<V>, E>,
     ) -> Result<Arc<V>, E> {
+        if let Some((at, value)) = self.items.first()
+            && *at == key
+        {
+            return Ok(Arc::clone(value));
+        }
         let found = self.items.iter().position(|(at, _)| *at == key);
         let item = match found {
             Some(position) => self.items.remove(position),

@@ -16,7 +16,8 @@ use super::layout::{
     BlockProperties, BlockTotals, CHUNK, Keys, TenantEntry, TenantKeys, damaged, decode_metadata,
 };
 use super::parts::{Entries, Page, must_get};
-use crate::codec::series_entry::Place;
+use super::picked::Picked;
+use crate::codec::page;
 use crate::codec::symbols::{self, Symbols};
 use crate::codec::varint::{take_bytes, take_u32};
 use crate::model::{
@@ -177,6 +178,8 @@ impl BlockReader {
             values: Few::new(VALUES_KEPT),
             pages: Few::new(PAGES_KEPT),
             columns: Few::new(COLUMNS_KEPT),
+            picked: None,
+            scratch: page::Scratch::default(),
             only: Arc::default(),
         }))
     }
@@ -239,6 +242,8 @@ pub struct TenantReader {
     pub(super) values: Few<(u32, u32), Symbols>,
     pub(super) pages: Few<(u32, u16), Page>,
     pub(super) columns: Few<(u32, u16), Vec<i64>>,
+    pub(super) picked: Option<Picked>,
+    pub(super) scratch: page::Scratch,
     /// What is shown lies in these arcs; empty: all of it is.
     only: Arc<[RingArc]>,
 }
@@ -355,38 +360,6 @@ impl TenantReader {
         }
     }
 
-    /// The same for a place that is known: nothing is looked up.
-    pub(super) fn read_at(
-        &mut self,
-        place: Place,
-        range: TimeRange,
-        samples: &mut Samples,
-    ) -> Result<(), Error> {
-        samples.clear();
-        let page = self.page(place.group, place.page)?;
-        let part = || page_name(place);
-        let rows = page
-            .rows
-            .get(usize::from(place.slot))
-            .ok_or_else(|| self.damaged(&part(), &"it has no such series"))?;
-        let column = self.column(place.group, rows.column)?;
-        let times = rows
-            .first
-            .checked_add(rows.count)
-            .and_then(|end| column.get(rows.first..end))
-            .ok_or_else(|| self.damaged(&part(), &"its column has no such rows"))?;
-        let ends = times.first().zip(times.last());
-        if ends.is_none_or(|(from, to)| *to < range.start.0 || *from > range.end.0) {
-            return Ok(());
-        }
-        page.values
-            .read(usize::from(place.slot), times.len(), samples)
-            .map_err(|error| self.damaged(&part(), &error))?;
-        samples.timestamps.extend_from_slice(times);
-        samples.clip(range);
-        Ok(())
-    }
-
     /// Sorts ordinals by where their samples lie, so that reading them in turn decodes each page
     /// once.
     ///
@@ -453,9 +426,4 @@ impl TenantReader {
     pub(super) fn damaged(&self, part: &str, problem: &dyn std::fmt::Display) -> Error {
         damaged(self.id, part, problem)
     }
-}
-
-fn page_name(place: Place) -> String {
-    let Place { group, page, slot } = place;
-    format!("series {slot} of page {page} of group {group}")
 }

@@ -90,10 +90,10 @@ impl TenantReader {
             };
             let lists = self.lists(name, chunk, &values)?;
             for (at, value) in values.iter().enumerate() {
-                let having = lists
-                    .get(at, self.series_len())
+                let has_one = lists
+                    .meets(at, self.series_len(), wanted)
                     .map_err(|error| self.damaged("postings", &error))?;
-                if !having.is_disjoint(wanted) {
+                if has_one {
                     each(TextsOf::One(value));
                 }
             }

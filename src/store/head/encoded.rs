@@ -153,7 +153,7 @@ impl<'a> Summing<'a> {
             let alone = holders.iter().zip(places);
             let alone = alone.filter(|(count, place)| **count == 1 && here(place));
             for (_, place) in alone {
-                if is_chunk_alone(&data, place.local) {
+                if data.is_chunk_alone(place.local) {
                     self.add_chunk(&data, &rows, place);
                 } else {
                     decoded.push(place);
@@ -212,13 +212,4 @@ impl<'a> Summing<'a> {
             sum.add(hash);
         }
     }
-}
-
-/// Whether a series has nothing but its chunk; the late buffer is sorted.
-fn is_chunk_alone(data: &LayerData, local: u32) -> bool {
-    let in_run = |entries: &[super::late::OfSeries]| {
-        let found = entries.binary_search_by_key(&local, |entry| entry.local);
-        found.is_ok()
-    };
-    data.late_of(local).is_empty() && !data.runs.iter().any(|run| in_run(run.series()))
 }

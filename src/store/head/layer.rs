@@ -13,10 +13,12 @@ use super::kept::Kept;
 use super::late::{Late, Run, bytes_of, collect};
 use super::pieces::Bits;
 use super::rows::{Rows, time_in};
+use super::types::HeadSeries;
 use crate::codec::chunk::{Chunk, Reader, Slabs};
 use crate::model::{
     Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value, WINDOW_MS, Window,
 };
+use crate::source::Moments;
 use crate::store::tree::DigestTree;
 
 /// Chunks allocated together.
@@ -130,6 +132,50 @@ impl Layer {
             mine.merge(&clipped(samples, range));
         }
         out.merge(&mine);
+    }
+
+    /// Adds a series' last sample, if it is the newest at the first of some moments and so at all:
+    /// then nothing has to be decoded. `false`, and nothing done: it may not be.
+    pub(super) fn read_last(
+        &self,
+        series: &HeadSeries,
+        range: TimeRange,
+        moments: Moments,
+        out: &mut Samples,
+    ) -> bool {
+        let chunk = {
+            let mut data = self.data.lock();
+            if !data.present.contains(series.local) {
+                return true;
+            }
+            data.sort_late();
+            let alone = data.is_chunk_alone(series.local);
+            data.chunk(series.local).filter(|_| alone)
+        };
+        let Some(chunk) = chunk else {
+            return false;
+        };
+        let last = chunk.next_row().saturating_sub(1);
+        let offset = self
+            .rows
+            .lock()
+            .of(series.target, last, last)
+            .first()
+            .copied();
+        let at = offset.map(|offset| time_in(self.window, offset));
+        let Some(at) = at.filter(|at| *at <= moments.first) else {
+            return false;
+        };
+        if range.contains(at) {
+            let mut sample = Samples::default();
+            sample.push(
+                at,
+                Value::Float(f64::from_bits(chunk.last_bits())),
+                TimestampMs(0),
+            );
+            out.merge(&sample);
+        }
+        true
     }
 
     /// Decodes a chunk; `rows` has the timestamps from its first row on.
@@ -279,6 +325,17 @@ impl LayerData {
         let rest = self.late.get(from..).unwrap_or_default();
         let to = rest.partition_point(|late| late.local == local);
         rest.get(..to).unwrap_or_default()
+    }
+
+    /// Whether a series has nothing but its chunk; the late buffer is sorted.
+    pub(super) fn is_chunk_alone(&self, local: u32) -> bool {
+        let in_run = |run: &Arc<Run>| {
+            let found = run
+                .series()
+                .binary_search_by_key(&local, |entry| entry.local);
+            found.is_ok()
+        };
+        self.late_of(local).is_empty() && !self.runs.iter().any(in_run)
     }
 
     /// Adds metadata of a family; `false` when it is known already.

@@ -15,7 +15,7 @@ use super::types::SeriesId;
 use crate::model::{
     Exemplar, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, Window,
 };
-use crate::source::Selection;
+use crate::source::{Moments, Selection};
 use crate::store::tree::DigestTree;
 
 /// A pinned view of the head.
@@ -168,6 +168,24 @@ impl HeadView {
     pub fn read(&self, series: &HeadSeries, range: TimeRange, samples: &mut Samples) {
         for layer in self.layers_of(series) {
             if layer.window.range().overlaps(range) {
+                layer.read(series.local, series.target, range, samples);
+            }
+        }
+    }
+
+    /// The same for who looks only at the newest sample at or before each of some moments: others
+    /// may be left out.
+    pub(in crate::store) fn read_newest(
+        &self,
+        series: &HeadSeries,
+        range: TimeRange,
+        moments: Moments,
+        samples: &mut Samples,
+    ) {
+        for layer in self.layers_of(series) {
+            if layer.window.range().overlaps(range)
+                && !layer.read_last(series, range, moments, samples)
+            {
                 layer.read(series.local, series.target, range, samples);
             }
         }

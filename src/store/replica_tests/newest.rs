@@ -1,0 +1,73 @@
+//! Reads that leave out what is the newest sample at no moment.
+
+use super::*;
+use crate::source::{Moments, Source};
+
+/// What is seen at each moment: the place of the newest sample at or before it, in full.
+fn seen(samples: &Samples, moments: Moments) -> Vec<Option<(TimestampMs, Value, TimestampMs)>> {
+    let at = |number: usize| moments.first.0 + moments.step_ms * i64::try_from(number).unwrap();
+    (0..moments.count)
+        .map(|number| {
+            let passed = samples.timestamps.partition_point(|one| *one <= at(number));
+            samples.get(passed.checked_sub(1)?)
+        })
+        .collect()
+}
+
+fn same(one: &Samples, other: &Samples, moments: Moments) -> bool {
+    let (one, other) = (seen(one, moments), seen(other, moments));
+    one.iter().zip(&other).all(|pair| match pair {
+        (Some(a), Some(b)) => a.0 == b.0 && settle((&a.1, a.2), (&b.1, b.2)).is_eq(),
+        (None, None) => true,
+        _ => false,
+    })
+}
+
+/// Catches a sample that is left out and would have been looked at: of late ones, conflicts and
+/// stale markers, in blocks and the head, and of series that hold histograms, of which all stay.
+#[test]
+fn what_is_left_out_would_not_have_been_looked_at() {
+    let moments = (-WINDOW_MS..3 * WINDOW_MS, 1i64..2_000_000, 1usize..40);
+    let start = -WINDOW_MS..3 * WINDOW_MS;
+    let strategy = (writes(), writes(), moments, start, 0u8..8);
+    proptest!(ProptestConfig::with_cases(48), |((first, second, moments, start, some) in strategy)| {
+        let node = Node::new(7);
+        node.write(&first);
+        let mut catalogs = std::collections::BTreeMap::new();
+        for (number, arc) in RingArc::all(FOUNDING_DEPTH).enumerate() {
+            let blocks: &mut std::collections::BTreeMap<_, _> = catalogs.entry(arc).or_default();
+            for window in rig::windows() {
+                if (number + usize::try_from(window.0 + 1).unwrap()) % 8 < usize::from(some) {
+                    continue;
+                }
+                let cut = node.store.cut(arc, window.range()).unwrap();
+                let order = BuildOrder { arc, range: window.range(), round: 0 };
+                let Some(entry) = node.store.build(&cut, &order, &CancelToken::new()).unwrap() else {
+                    continue;
+                };
+                let id = entry.id;
+                blocks.insert(id, entry);
+                let named = Catalog { version: blocks.len() as u64, blocks };
+                node.store.apply(arc, &named, Some((cut, id))).unwrap();
+            }
+        }
+        node.write(&second);
+        let moments = Moments { first: TimestampMs(moments.0), step_ms: moments.1, count: moments.2 };
+        // The range ends with the last moment, as it does for those who ask so.
+        let last = moments.first.0 + moments.step_ms * (i64::try_from(moments.count).unwrap() - 1);
+        let range = TimeRange::new(TimestampMs(start.min(last)), TimestampMs(last));
+        let all = read_all(&node.store, range);
+        let some = rig::read_with(range, |selection| {
+            node.store.select_newest(selection, moments, &rig::context()).unwrap()
+        });
+        for (key, samples) in &all {
+            let fewer = some.get(key).cloned().unwrap_or_default();
+            prop_assert!(same(samples, &fewer, moments), "{:?}: {:?} of {:?}", key, fewer, samples);
+            let in_all = fewer.iter().all(|(at, ..)| samples.timestamps.contains(&at.0));
+            prop_assert!(in_all && some.keys().all(|key| all.contains_key(key)));
+            if !samples.histograms.is_empty() {
+                prop_assert_eq!(&fewer, samples, "{:?}", key);
+            }
+        }
+    });
+}
