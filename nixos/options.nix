@@ -35,6 +35,11 @@ with forms;
   http.read_timeout = key duration "1m" ''
     How long a request's head or body may take to arrive.
   '';
+  http.enable_admin_api = key flag "false" ''
+    Whether `/api/v1/admin/tsdb/...` deletes series, shows them again and makes snapshots: for
+    everybody who reaches the port. When it is off, these paths answer 503, as Prometheus'
+    do without `--web.enable-admin-api`.
+  '';
   peer.listen = key text "0.0.0.0:9095" ''
     The address and port on which peers are listened for.
   '';

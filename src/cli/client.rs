@@ -55,6 +55,13 @@ impl Node {
     /// Gives the `data` of an answer and its warnings and infos.
     fn ask(&self, method: Method, endpoint: &str, body: String) -> Result<Answer, String> {
         let (status, text) = self.answer(method, &format!("/api/v1/{endpoint}"), body)?;
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Answer {
+                warnings: Vec::new(),
+                infos: Vec::new(),
+                data: serde_json::Value::Null,
+            });
+        }
         let mut json: serde_json::Value =
             serde_json::from_str(&text).map_err(|_| self.not_json(status, &text))?;
         let texts = |json: &serde_json::Value, name: &str| -> Vec<String> {

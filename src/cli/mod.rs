@@ -9,6 +9,7 @@ mod check_config;
 mod client;
 mod compare;
 mod completions;
+mod delete;
 mod doctor;
 mod drain;
 mod explain;
@@ -80,6 +81,8 @@ enum Command {
     Recover(recover::Recover),
     /// Seal and upload everything that a node holds, now.
     Flush(flush::Flush),
+    /// Delete samples of series, show them again, or list what is deleted.
+    Delete(delete::Delete),
     /// Prepare an empty node from the bucket.
     Restore(restore::Restore),
     /// List the blocks of a stopped node, and where their bytes are.
@@ -158,6 +161,7 @@ pub fn run() -> ExitCode {
         Command::Drain(command) => command.run(),
         Command::Recover(command) => command.run(),
         Command::Flush(command) => command.run(),
+        Command::Delete(command) => command.run(),
         Command::Restore(command) => command.run(),
         Command::CheckConfig(command) => command.run(),
         Command::Doctor(command) => command.run(),

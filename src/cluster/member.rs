@@ -19,6 +19,7 @@ use super::blocks::Archive;
 use super::control::{Control, ControlState, why_aside};
 use super::data::DataPeers;
 use super::decisions::{Decisions, Loss};
+use super::deletes::{Deletes, Hiding};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
 use super::flushes::{FlushStatus, Flushes};
@@ -75,6 +76,7 @@ pub struct LocalMember {
     together: Option<Arc<Together>>,
     upkeep: Upkeep,
     flushes: Arc<Flushes>,
+    deletes: Deletes,
     register: Register,
     me: Incarnation,
     replication_factor: u32,
@@ -169,10 +171,11 @@ impl LocalMember {
         let each_round = move |cancel: &CancelToken| rounds.once(cancel);
         duties.push(Duty::new("cairn-seal", WORKER_INTERVAL, each_round));
         let merger = Arc::clone(&member.merger);
-        let historian = Arc::clone(&member.historian);
+        let (historian, deletes) = (Arc::clone(&member.historian), member.deletes.clone());
         let merges = move |cancel: &CancelToken| {
             merger.pass(Pace::Gentle, cancel);
             historian.pass(cancel);
+            deletes.pass(cancel);
         };
         duties.push(Duty::new("cairn-merge", MERGE_INTERVAL, merges));
         let watching = move |_: &CancelToken| watch.once();
@@ -257,6 +260,7 @@ impl LocalMember {
         let historian = Arc::new(new_historian(&parts, &shared, metrics_of_history));
         let merger = new_merger(&parts, &shared, &historian, merges);
         let clock = deletion_clock(world, me, together.as_ref());
+        let deletes = Deletes::new(&control, &store, clock.clone(), world);
         let flushes = Arc::<Flushes>::default();
         let upkeep = Upkeep::new(&parts, &shared, clock, &flushes, registry);
         let sealer = Arc::new(new_sealer(&parts, &shared, metrics));
@@ -270,6 +274,7 @@ impl LocalMember {
             }
         }
         Ok(Self {
+            deletes,
             store,
             control,
             sealer,
@@ -298,19 +303,27 @@ impl LocalMember {
     /// Where validated samples go.
     #[must_use]
     pub fn writer(&self) -> Writer {
-        if let Some(together) = &self.together {
-            return together.writer.clone();
-        }
-        Writer::new(self.store(), Arc::clone(&self.gate))
+        let writer = match &self.together {
+            Some(together) => together.writer.clone(),
+            None => Writer::new(self.store(), Arc::clone(&self.gate)),
+        };
+        writer.knowing(Arc::clone(&self.control))
     }
 
-    /// Where samples are read from: the whole cluster.
+    /// Where samples are read from: the whole cluster, without what is deleted.
     #[must_use]
     pub fn source(&self) -> Arc<dyn Source> {
-        match &self.together {
+        let held: Arc<dyn Source> = match &self.together {
             Some(together) => Arc::clone(&together.source),
             None => self.store(),
-        }
+        };
+        Arc::new(Hiding::new(held, Arc::clone(&self.control)))
+    }
+
+    /// Where samples are deleted.
+    #[must_use]
+    pub fn deletes(&self) -> Deletes {
+        self.deletes.clone()
     }
 
     /// The cluster, for a person.

@@ -10,6 +10,7 @@ mod clocks;
 mod control;
 mod data;
 mod decisions;
+mod deletes;
 mod discovery;
 mod error;
 mod first_seal;
@@ -60,11 +61,12 @@ pub use blocks::{ArchiveStatus, RestoreExtent, RestoreProgress, Restored, restor
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
     ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting,
-    GroupParts, History, HistoryLeft, Introduction, Liveness, LocalControl, MANIFEST_BYTES_MAX,
-    MANIFEST_LEVEL, MOVED_MAX, Manifest, ManifestChanged, Member, MemberId, Move, MoveAbort,
-    MoveBegin, MoveFinish, NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered,
-    Refusal, SealCommit, Session, Split, Survivor, Timings, WireError, begin_session, is_sealable,
-    join_or_found, utc_day,
+    GroupParts, Hidden, History, HistoryLeft, Introduction, Liveness, LocalControl,
+    MANIFEST_BYTES_MAX, MANIFEST_LEVEL, MATCHERS_BYTES_MAX, MOVED_MAX, Manifest, ManifestChanged,
+    Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Partition, Position,
+    RaftControl, RangeKey, Recovered, Refusal, Removal, SealCommit, Session, Split, Standing,
+    Survivor, TOMBSTONE_LEVEL, TOMBSTONES_MAX, Timings, Tombstone, TombstoneDone, TombstoneId,
+    WireError, begin_session, is_sealable, join_or_found, utc_day,
 };
 pub use data::{
     Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,
@@ -72,6 +74,7 @@ pub use data::{
     StageRequest, decode_content, decode_leaves, encode_leaves,
 };
 pub use decisions::{Loss, LossRow};
+pub use deletes::{DeleteRow, Deletes};
 pub use discovery::{
     Announcement, ConsulSettings, Discovery, DiscoveryError, DiscoveryKind, DiscoveryMetrics,
     DiscoverySettings, DnsSettings, Endpoint, Founding, FoundingRecord, KindSettings, Later,

@@ -23,7 +23,7 @@ pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 
 /// The feature level of this program: raised with every command or block format that older
 /// programs cannot read.
-pub const FEATURE_LEVEL: u32 = 3;
+pub const FEATURE_LEVEL: u32 = 4;
 
 /// From this level on partitions are split: older programs apply the command, but do not divide
 /// what they hold.

@@ -44,6 +44,8 @@ enum Takes {
     Form,
     /// A form by POST alone: it changes something.
     Post,
+    /// The same, or by PUT, as Prometheus takes it.
+    Change,
 }
 
 /// An endpoint below the prefixes.
@@ -77,6 +79,15 @@ const fn by_post(path: &'static str, endpoint: Endpoint, about: &'static str) ->
     ApiRoute {
         path,
         takes: Takes::Post,
+        endpoint,
+        about,
+    }
+}
+
+const fn change(path: &'static str, endpoint: Endpoint, about: &'static str) -> ApiRoute {
+    ApiRoute {
+        path,
+        takes: Takes::Change,
         endpoint,
         about,
     }
@@ -131,6 +142,10 @@ const API: &[ApiRoute] = &[
     by_get("/status/tsdb/blocks", api::status::blocks, "the blocks"),
     by_get("/status/queries", api::queries::list, "the queries that run, on all nodes"),
     by_post("/admin/queries/cancel", api::queries::cancel, "calls off the query `id` as listed, or with `id=all` every one"),
+    change("/admin/tsdb/delete_series", api::deletes::delete, "hides the samples of `match[]` from `start` to `end` (at most now), and removes them after a day; with `dry_run=true` only counts them"),
+    change("/admin/tsdb/clean_tombstones", api::deletes::clean, "removes what is deleted without waiting for the day to end; it cannot be undone then"),
+    by_get("/admin/tsdb/tombstones", api::deletes::list, "the deletes that are under way"),
+    by_post("/admin/tsdb/undelete", api::deletes::undo, "shows again what the delete `id` hides, within a day"),
     by_get("/status/cluster", api::cluster::status, "nodes, partitions, moves, and what is wrong"),
     by_post("/admin/cluster/drain", api::cluster::drain, "empties `node`, or takes it back with `drain=false`"),
     by_post("/admin/cluster/forget", api::cluster::forget, "gives `node` up for ever: it is off, and nothing of it is needed"),
@@ -232,6 +247,7 @@ pub fn listed_routes() -> Vec<ListedRoute> {
             Takes::Get => "GET",
             Takes::Form => "GET POST",
             Takes::Post => "POST",
+            Takes::Change => "POST PUT",
         },
         about: route.about,
     });
@@ -261,6 +277,7 @@ fn handler(route: ApiRoute) -> MethodRouter<State> {
         Takes::Get => MethodFilter::GET,
         Takes::Form => MethodFilter::GET.or(MethodFilter::POST),
         Takes::Post => MethodFilter::POST,
+        Takes::Change => MethodFilter::POST.or(MethodFilter::PUT),
     };
     on(
         methods,

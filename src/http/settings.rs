@@ -11,5 +11,9 @@ crate::settings! {
         max_connections: usize = 1024,
         /// How long a request's head or body may take to arrive.
         read_timeout: Duration = Duration::from_secs(60),
+        /// Whether `/api/v1/admin/tsdb/...` deletes series, shows them again and makes snapshots: for
+        /// everybody who reaches the port. When it is off, these paths answer 503, as Prometheus'
+        /// do without `--web.enable-admin-api`.
+        enable_admin_api: bool = false,
     }
 }

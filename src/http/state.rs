@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::{CancelQueries, ClusterStatus, FlushStatus, Loss, NodeQueries};
+use crate::cluster::{CancelQueries, ClusterStatus, Deletes, FlushStatus, Loss, NodeQueries};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
@@ -35,6 +35,8 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// Whether `X-Scope-OrgID` decides.
     pub tenancy: bool,
+    /// Where samples are deleted, where that is allowed.
+    pub admin: Option<Deletes>,
 }
 
 /// What only the node knows: how it was started, what it holds, whether it can serve.

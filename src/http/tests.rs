@@ -384,6 +384,7 @@ async fn start(tenancy: bool) -> Running {
         read_timeout: Duration::from_secs(20),
         clock,
         tenancy,
+        admin: None,
     };
     let settings = HttpSettings {
         listen: "127.0.0.1:0".to_owned(),

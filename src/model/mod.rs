@@ -4,6 +4,7 @@
 //! once, at its type; the rest of the crate uses the same word for the same thing.
 
 mod block;
+mod deletion;
 mod exemplar;
 mod histogram;
 mod label;
@@ -19,6 +20,7 @@ mod time;
 mod window;
 
 pub use block::{BlockEntry, BlockId, Digest, Level, Uploaded};
+pub use deletion::Deletion;
 pub use exemplar::Exemplar;
 pub use histogram::{
     Buckets, Histogram, HistogramError, ResetHint, SCHEMA_CUSTOM, SCHEMA_MAX, SCHEMA_MIN, Span,

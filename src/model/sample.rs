@@ -260,6 +260,28 @@ impl Samples {
         );
     }
 
+    /// Leaves out the samples in a range, and says how many it were.
+    pub fn cut_out(&mut self, range: TimeRange) -> usize {
+        let from = self.timestamps.partition_point(|at| *at < range.start.0);
+        let to = self.timestamps.partition_point(|at| *at <= range.end.0);
+        if to <= from {
+            return 0;
+        }
+        self.timestamps.drain(from..to);
+        self.values.drain(from..to);
+        let starts = self.starts.len();
+        self.starts.drain(from.min(starts)..to.min(starts));
+        let gone = u32::try_from(to - from).unwrap_or(u32::MAX);
+        self.histograms.retain_mut(|(at, _)| {
+            let position = *at as usize;
+            if position >= to {
+                *at = at.wrapping_sub(gone);
+            }
+            !(from..to).contains(&position)
+        });
+        to - from
+    }
+
     /// Keeps only the samples in a range.
     pub fn clip(&mut self, range: TimeRange) {
         let from = self.timestamps.partition_point(|at| *at < range.start.0);

@@ -182,6 +182,11 @@ impl Ground {
             read_timeout: self.settings.http.read_timeout,
             clock: Arc::clone(&self.clock),
             tenancy: self.settings.main.multitenancy_enabled,
+            admin: self
+                .settings
+                .http
+                .enable_admin_api
+                .then(|| member.deletes()),
         };
         front.show(http::router(state, made.receiver));
     }

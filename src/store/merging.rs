@@ -6,7 +6,8 @@
 //!
 //! Inputs hold what was acknowledged, and they go when the output is applied. So the output is
 //! counted before anybody hears of it: it must hold every sample of the inputs, except those that
-//! another one settled and those that were left out on purpose.
+//! another one settled and those that were left out on purpose, because they have expired or are
+//! deleted.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::files::remove;
 use super::view::AppliedBlock;
 use super::watermark::free_bytes;
 use super::whole::{Receipts, Store};
-use crate::model::{BlockEntry, BlockId, Level, RingArc, TimeRange, TimestampMs};
+use crate::model::{BlockEntry, BlockId, Deletion, Level, RingArc, TimeRange, TimestampMs};
 use crate::runtime::{CancelToken, Throttle};
 
 /// So much of the disk stays free beside what a merge writes.
@@ -38,6 +39,8 @@ pub struct MergeOrder {
     pub round: u32,
     /// What is older has expired and is left out.
     pub keep_from: TimestampMs,
+    /// And so is this.
+    pub without: Vec<Deletion>,
 }
 
 /// A merged block's file, staged. While this lives nobody sweeps it away.
@@ -91,7 +94,8 @@ impl Store {
             readers.push(Arc::new(self.open_past_caches(block, throttle)?));
         }
         let kept = TimeRange::new(order.keep_from.max(order.range.start), order.range.end);
-        let mut content = MergedBlocks::open(&readers, order.arc, kept)?;
+        let content = MergedBlocks::open(&readers, order.arc, kept)?;
+        let mut content = content.without(&order.without);
         let properties = BlockProperties {
             id: BlockId(self.chance.next_u128()),
             cluster_id: self.cluster_id,
@@ -107,7 +111,8 @@ impl Store {
         };
         let path = self.staged(properties.id);
         let built = build_block(&path, &properties, &mut content, cancel)?;
-        let counted = count(order, &pinned, &readers, &built.entry, content.settled());
+        let left_out = (content.settled(), content.deleted());
+        let counted = count(order, &pinned, &readers, &built.entry, left_out);
         if let Err(error) = counted {
             remove(&path)?;
             return Err(error);
@@ -166,7 +171,7 @@ fn count(
     inputs: &[Arc<AppliedBlock>],
     readers: &[Arc<BlockReader>],
     output: &BlockEntry,
-    settled: u64,
+    (settled, deleted): (u64, u64),
 ) -> Result<(), Error> {
     let whole = |reader: &Arc<BlockReader>| {
         reader.properties().arc == order.arc && reader.totals().times.start >= order.keep_from
@@ -178,12 +183,13 @@ fn count(
     let sum = inputs.iter().fold(0u128, |sum, block| {
         sum.wrapping_add(block.entry().content_sum)
     });
-    let all_here = output.samples.saturating_add(settled) == samples;
-    if all_here && (settled > 0 || output.content_sum == sum) {
+    let left_out = settled.saturating_add(deleted);
+    let all_here = output.samples.saturating_add(left_out) == samples;
+    if all_here && (left_out > 0 || output.content_sum == sum) {
         return Ok(());
     }
     Err(Error::Bug(format!(
-        "{} samples of {samples} came out of a merge of partition {}, {settled} of them settled: \
+        "{} samples of {samples} came out of a merge of partition {}, {settled} of them settled and {deleted} deleted: \
          the blocks stay as they are",
         output.samples, order.arc
     )))

@@ -16,6 +16,7 @@ mod files;
 mod forget;
 mod found;
 mod head;
+mod holding;
 mod homes;
 mod lock;
 mod log;

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use cairn::cluster::{
     BlockUploaded, ClusterId, Command, Compacted, ControlGeneration, ControlState, Drain, Expired,
     Found, History, HistoryLeft, Manifest, ManifestChanged, MemberId, MoveAbort, MoveBegin,
-    MoveFinish, NodeUp, Recovered, SealCommit, Session, Split, WireError,
+    MoveFinish, NodeUp, Recovered, SealCommit, Session, Split, Tombstone, TombstoneDone,
+    TombstoneId, WireError,
 };
 use cairn::model::{
-    BlockEntry, BlockId, Digest, Epoch, Incarnation, Level, RingArc, TimeRange, TimestampMs,
-    Uploaded, Window,
+    BlockEntry, BlockId, Deletion, Digest, Epoch, Incarnation, Level, MatchOp, Matcher, RingArc,
+    TenantId, TimeRange, TimestampMs, Uploaded, Window,
 };
 
 const GOLDEN: &str = include_str!("golden/control.txt");
@@ -306,6 +307,67 @@ fn manifests() -> Vec<(&'static str, Command)> {
     ]
 }
 
+/// What came with deletes, in an order in which all of them apply after [`manifests`].
+fn tombstones() -> Vec<(&'static str, Command)> {
+    let upgraded = Command::NodeUp(NodeUp {
+        name: "board-1".to_owned(),
+        incarnation: INCARNATION,
+        session: Session {
+            starts: 5,
+            nonce: 0x6666,
+        },
+        addresses: vec!["10.0.0.1:9095".to_owned()],
+        zone: "shelf-a".to_owned(),
+        capacity_bytes: 0,
+        version: "0.3.0".to_owned(),
+        feature_level_max: 4,
+        life: 0,
+    });
+    let matchers = [
+        ("__name__", MatchOp::Equal, "up"),
+        ("job", MatchOp::NotEqual, ""),
+        ("instance", MatchOp::Regex, "a.*"),
+        ("zone", MatchOp::NotRegex, "b|c"),
+    ];
+    let tombstone = |id, start| {
+        let matchers = matchers.iter();
+        Command::Tombstone(Tombstone {
+            id: TombstoneId(id),
+            deletion: Deletion {
+                tenant: TenantId::new("team-a").unwrap(),
+                matchers: matchers
+                    .map(|(name, op, value)| Matcher::new(name, *op, value).unwrap())
+                    .collect(),
+                range: TimeRange::new(start, TimestampMs(2_000)),
+            },
+            at: TimestampMs(3_000),
+        })
+    };
+    let done = TombstoneDone {
+        id: TombstoneId(0x71),
+        by: MemberId {
+            incarnation: INCARNATION,
+            life: 0,
+        },
+        seen: 40,
+    };
+    vec![
+        ("node_up_upgraded_again", upgraded),
+        ("feature_level_4", Command::FeatureLevel(4)),
+        ("tombstone", tombstone(0x71, TimestampMs(-1_000))),
+        ("tombstone_of_all_time", tombstone(0x72, TimestampMs::MIN)),
+        (
+            "tombstone_begun",
+            Command::TombstoneBegun(TombstoneId(0x71)),
+        ),
+        (
+            "tombstone_undone",
+            Command::TombstoneUndone(TombstoneId(0x72)),
+        ),
+        ("tombstone_done", Command::TombstoneDone(done)),
+    ]
+}
+
 /// All commands, each golden file's part after the other.
 fn everything() -> impl Iterator<Item = (&'static str, Command)> {
     let all = commands().into_iter();
@@ -313,6 +375,7 @@ fn everything() -> impl Iterator<Item = (&'static str, Command)> {
         .chain(intents())
         .chain(given_up())
         .chain(manifests())
+        .chain(tombstones())
 }
 
 #[test]
@@ -346,6 +409,7 @@ fn the_same_commands_give_the_state_they_always_gave() {
         ("state_ring", changes_of_members()),
         ("state_drain", intents()),
         ("state_manifest", manifests()),
+        ("state_tombstone", tombstones()),
     ] {
         for (name, command) in commands {
             let outcome = state.apply(&command);
@@ -392,8 +456,8 @@ fn a_manifest_has_the_bytes_it_always_had() {
 
 #[test]
 fn a_command_of_a_newer_version_stops_the_node() {
-    // Field 14 is reserved for Tombstone, field 200 for nothing.
-    for (bytes, number) in [(vec![0x72, 0], 14), (vec![0xc2, 0x0c, 0], 200)] {
+    // Field 16 is reserved for Tenant, field 200 for nothing.
+    for (bytes, number) in [(vec![0x82, 0x01, 0], 16), (vec![0xc2, 0x0c, 0], 200)] {
         let error = Command::decode(&bytes).unwrap_err();
         assert!(
             matches!(error, WireError::UnknownCommand { number: found, .. } if found == number),

@@ -5,18 +5,11 @@
 //! command already, so that applying it is the same on every node. How a command looks as bytes
 //! is `wire.rs`'s business.
 
+pub use super::member_id::MemberId;
+use super::tombstone::{MATCHERS_BYTES_MAX, TOMBSTONES_MAX, Tombstone, TombstoneDone, TombstoneId};
 pub use crate::cluster::identity::{ClusterId, Session};
 use crate::model::{BlockEntry, BlockId, Digest, Epoch, Incarnation, RingArc, TimeRange};
 use crate::model::{TimestampMs, Uploaded};
-
-/// Who counts in a partition: an incarnation in one of its lives (partial amnesia begins a new one).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct MemberId {
-    /// Which data directory.
-    pub incarnation: Incarnation,
-    /// Which of its lives, from 0.
-    pub life: u32,
-}
 
 /// The one decision that makes a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -254,6 +247,14 @@ pub enum Command {
     ControlGeneration(ControlGeneration),
     /// Entries move between the state and the manifest.
     ManifestChanged(ManifestChanged),
+    /// Samples are deleted: hidden from now on.
+    Tombstone(Tombstone),
+    /// From now on they are left out of what is rewritten; it cannot be undone any more.
+    TombstoneBegun(TombstoneId),
+    /// They are shown again.
+    TombstoneUndone(TombstoneId),
+    /// A member holds nothing of them any more.
+    TombstoneDone(TombstoneDone),
 }
 
 impl Command {
@@ -279,6 +280,10 @@ impl Command {
             Self::Recovered(_) => "Recovered",
             Self::ControlGeneration(_) => "ControlGeneration",
             Self::ManifestChanged(_) => "ManifestChanged",
+            Self::Tombstone(_) => "Tombstone",
+            Self::TombstoneBegun(_) => "TombstoneBegun",
+            Self::TombstoneUndone(_) => "TombstoneUndone",
+            Self::TombstoneDone(_) => "TombstoneDone",
         }
     }
 }
@@ -400,6 +405,22 @@ pub enum Refusal {
         "the change does not fit the manifest of the partition {0}: read the catalog and begin again"
     )]
     BadManifest(RingArc),
+    /// A tombstone without matchers or times, with too long matchers, or that has not begun.
+    #[error(
+        "a delete needs matchers of at most {MATCHERS_BYTES_MAX} bytes and a range that ends by now"
+    )]
+    BadTombstone,
+    /// So many stand already.
+    #[error(
+        "{TOMBSTONES_MAX} deletes are under way: wait until some have ended, or name more series with one"
+    )]
+    TooManyTombstones,
+    /// No such tombstone (any more).
+    #[error("there is no delete {0}: it has ended, or was undone")]
+    NoTombstone(TombstoneId),
+    /// It cannot be taken back.
+    #[error("the delete {0} cannot be undone any more: its samples are being removed")]
+    TombstoneBegun(TombstoneId),
     /// A number is at its end.
     #[error("a counter of the control state is at its end")]
     Exhausted,

@@ -8,17 +8,21 @@ mod apply;
 mod command;
 mod error;
 mod founding;
+mod hidden;
 mod local;
 mod manifest;
+mod member_id;
 mod raft;
 mod restored;
 mod state;
+mod tombstone;
 mod wire;
 mod wire_manifest;
 mod wire_parts;
 mod wire_recovery;
 mod wire_ring;
 mod wire_state;
+mod wire_tombstone;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,6 +37,7 @@ pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, Se
 pub use command::{Session, Split};
 pub use error::ControlError;
 pub use founding::{Introduction, begin_session, join_or_found};
+pub use hidden::Hidden;
 pub use local::LocalControl;
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest};
 pub(in crate::cluster) use raft::can_be_spared;
@@ -46,6 +51,10 @@ pub(in crate::cluster) use restored::{RestoredPartition, restored_state};
 pub use state::{ControlState, DAY_MS, Liveness, MANIFEST_LEVEL, MOVED_MAX, Member};
 pub use state::{Move, Partition, RangeKey};
 pub use state::{is_sealable, utc_day};
+pub use tombstone::{
+    MATCHERS_BYTES_MAX, Removal, Standing, TOMBSTONE_LEVEL, TOMBSTONES_MAX, Tombstone,
+    TombstoneDone, TombstoneId,
+};
 pub use wire_parts::WireError;
 
 impl Command {

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::command::{ClusterId, History, MemberId, Session};
+use super::tombstone::{Standing, TombstoneId};
 use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc, TimeRange};
 use crate::model::{TimestampMs, Window};
 
@@ -222,6 +223,8 @@ pub struct ControlState {
     pub members: BTreeMap<Incarnation, Member>,
     /// The ring.
     pub partitions: BTreeMap<RingArc, Arc<Partition>>,
+    /// What is deleted and not gone from everywhere yet.
+    pub tombstones: Arc<BTreeMap<TombstoneId, Standing>>,
 }
 
 impl ControlState {

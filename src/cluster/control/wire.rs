@@ -17,12 +17,11 @@ use super::wire_recovery::{GenerationMessage, RecoveredMessage};
 use super::wire_ring::{
     DrainMessage, EpochMessage, MoveBeginMessage, MoveFinishMessage, NodeMessage,
 };
+use super::wire_tombstone::{TombstoneDoneMessage, TombstoneMessage, TombstoneNameMessage};
 use crate::model::{BlockId, Epoch, Incarnation, TimestampMs};
 
 /// Commands whose numbers are taken but which this version does not know.
-pub(super) const RESERVED_COMMANDS: [(u32, &str); 9] = [
-    (14, "Tombstone"),
-    (15, "TombstoneDone"),
+pub(super) const RESERVED_COMMANDS: [(u32, &str); 7] = [
     (16, "Tenant"),
     (17, "Limits"),
     (18, "Rules"),
@@ -58,6 +57,10 @@ pub(super) fn encode_command(command: &Command) -> Vec<u8> {
         Command::Recovered(recovered) => Body::Recovered(recovered.into()),
         Command::ControlGeneration(next) => Body::ControlGeneration(next.into()),
         Command::ManifestChanged(changed) => Body::ManifestChanged(changed.into()),
+        Command::Tombstone(tombstone) => Body::Tombstone(tombstone.into()),
+        Command::TombstoneDone(done) => Body::TombstoneDone((*done).into()),
+        Command::TombstoneBegun(id) => Body::TombstoneBegun((*id).into()),
+        Command::TombstoneUndone(id) => Body::TombstoneUndone((*id).into()),
     };
     CommandMessage { body: Some(body) }.encode_to_vec()
 }
@@ -89,6 +92,10 @@ pub(super) fn decode_command(bytes: &[u8]) -> Result<Command, WireError> {
         Some(Body::Recovered(recovered)) => recovered.read().map(Command::Recovered),
         Some(Body::ControlGeneration(next)) => next.read().map(Command::ControlGeneration),
         Some(Body::ManifestChanged(changed)) => changed.read().map(Command::ManifestChanged),
+        Some(Body::Tombstone(tombstone)) => tombstone.read().map(Command::Tombstone),
+        Some(Body::TombstoneDone(done)) => done.read().map(Command::TombstoneDone),
+        Some(Body::TombstoneBegun(name)) => name.read().map(Command::TombstoneBegun),
+        Some(Body::TombstoneUndone(name)) => name.read().map(Command::TombstoneUndone),
         None => Err(damaged("a control command", "it is empty")),
     }
 }
@@ -98,7 +105,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
     let broken = |error: prost::DecodeError| damaged("a control command", error.to_string());
     while !bytes.is_empty() {
         let (number, wire_type): (u32, WireType) = decode_key(&mut bytes).map_err(broken)?;
-        if !matches!(number, 1..=13 | 20 | 21 | 25..=27) {
+        if !matches!(number, 1..=15 | 20 | 21 | 25..=29) {
             let reserved = RESERVED_COMMANDS.iter().find(|(taken, _)| *taken == number);
             let name = reserved.map_or("without a name here", |(_, name)| name);
             return Err(WireError::UnknownCommand { number, name });
@@ -112,7 +119,7 @@ fn refuse_unknown(mut bytes: &[u8]) -> Result<(), WireError> {
 struct CommandMessage {
     #[prost(
         oneof = "Body",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 20, 21, 25, 26, 27"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 25, 26, 27, 28, 29"
     )]
     body: Option<Body>,
 }
@@ -145,6 +152,10 @@ enum Body {
     Compacted(CompactedMessage),
     #[prost(message, tag = "13")]
     Expired(ExpiredMessage),
+    #[prost(message, tag = "14")]
+    Tombstone(TombstoneMessage),
+    #[prost(message, tag = "15")]
+    TombstoneDone(TombstoneDoneMessage),
     #[prost(uint32, tag = "20")]
     FeatureLevel(u32),
     #[prost(message, tag = "21")]
@@ -155,6 +166,10 @@ enum Body {
     Recovered(RecoveredMessage),
     #[prost(message, tag = "27")]
     ManifestChanged(ManifestChangedMessage),
+    #[prost(message, tag = "28")]
+    TombstoneBegun(TombstoneNameMessage),
+    #[prost(message, tag = "29")]
+    TombstoneUndone(TombstoneNameMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -12,6 +12,7 @@ use super::state::{ControlState, Liveness, Member, Partition, RangeKey, RoundFlo
 use super::wire_parts::{ArcMessage, EntryMessage, RangeMessage, WireError};
 use super::wire_parts::{read_digest, read_wide, required, wide};
 use super::wire_ring::{MemberIdMessage, MoveMessage};
+use super::wire_tombstone::StandingMessage;
 use crate::model::{Epoch, Incarnation, TimestampMs};
 
 /// A state's bytes.
@@ -27,6 +28,7 @@ pub(super) fn encode_state(state: &ControlState) -> Vec<u8> {
             .iter()
             .map(|(arc, partition)| PartitionMessage::of((*arc).into(), partition))
             .collect(),
+        tombstones: state.tombstones.values().map(Into::into).collect(),
     }
     .encode_to_vec()
 }
@@ -51,6 +53,8 @@ pub(super) fn decode_state(bytes: &[u8]) -> Result<ControlState, WireError> {
             Ok((arc, Arc::new(partition.read()?)))
         })
         .collect();
+    let tombstones = message.tombstones.into_iter().map(StandingMessage::read);
+    let tombstones: Result<BTreeMap<_, _>, WireError> = tombstones.collect();
     Ok(ControlState {
         cluster: cluster.map(ClusterId),
         generation: message.generation,
@@ -58,6 +62,7 @@ pub(super) fn decode_state(bytes: &[u8]) -> Result<ControlState, WireError> {
         applied: message.applied,
         members: members?,
         partitions: partitions?,
+        tombstones: Arc::new(tombstones?),
     })
 }
 
@@ -75,6 +80,8 @@ struct StateMessage {
     members: Vec<MemberMessage>,
     #[prost(message, repeated, tag = "6")]
     partitions: Vec<PartitionMessage>,
+    #[prost(message, repeated, tag = "7")]
+    tombstones: Vec<StandingMessage>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::metrics::{MergeMetrics, MergeResult};
 use super::plan::{self, Job, Limits};
+use super::rewriting::Rewriting;
 use crate::cluster::control::{
     Command, Compacted, Control, ControlState, MemberId, Outcome, Partition, Refusal,
 };
@@ -75,6 +76,7 @@ pub struct Merger {
     busy: Busy,
     historian: Arc<Historian>,
     jobs: Mutex<BTreeMap<Vec<BlockId>, Seen>>,
+    rewriting: Rewriting,
 }
 
 /// What is remembered of a merge that is due.
@@ -110,6 +112,7 @@ enum End {
 
 impl Merger {
     pub(in crate::cluster) fn new(parts: MergerParts) -> Self {
+        let rewriting = Rewriting::new(Arc::clone(&parts.store));
         Self {
             store: parts.store,
             control: parts.control,
@@ -125,18 +128,26 @@ impl Merger {
             busy: parts.busy,
             historian: parts.historian,
             jobs: Mutex::default(),
+            rewriting,
         }
     }
 
     /// Does what is due and this node's turn.
     pub fn pass(&self, pace: Pace, cancel: &CancelToken) -> Merges {
         let state = self.control.state();
-        let jobs = plan::due(
+        let mut jobs = plan::due(
             &state,
             |arc, partition| self.list(arc, partition),
             &self.limits,
             self.clock.now(),
         );
+        let rewrites = self.rewriting.due(
+            &state,
+            &mut jobs,
+            |arc, partition| self.list(arc, partition),
+            cancel,
+        );
+        jobs.extend(rewrites);
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {

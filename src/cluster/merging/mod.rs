@@ -9,6 +9,7 @@
 mod driver;
 mod metrics;
 mod plan;
+mod rewriting;
 
 pub(super) use driver::MergerParts;
 pub use driver::{Merger, Merges, Pace};

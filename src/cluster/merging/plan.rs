@@ -286,6 +286,7 @@ impl Planning<'_> {
                 level: Level(level.0.saturating_add(1)),
                 round: blocks.iter().map(|entry| entry.round).max()?,
                 keep_from: self.keep_from,
+                without: Vec::new(),
             },
             bytes,
         })

@@ -2,6 +2,7 @@
 //! model bit for bit. A failure names its seed; `CAIRN_SEED=n cargo test scenario` repeats it.
 
 mod bucket;
+mod deletes;
 mod history;
 mod merging;
 mod packs;
@@ -349,7 +350,6 @@ fn idle_runtime() -> tokio::runtime::Handle {
     });
     runtime.handle().clone()
 }
-
 /// The whole member on RocksDB, with its worker: what `cairn serve` opens. Would catch a part that
 /// only works on the test engine, and a close that loses what was acknowledged.
 #[tokio::test]

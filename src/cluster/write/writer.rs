@@ -9,8 +9,8 @@ use super::error::WriteError;
 use super::gate::Gate;
 use super::parts::WriterParts;
 use super::replica::Replica;
-use crate::cluster::control::ControlState;
-use crate::model::{LabelSet, TenantId};
+use crate::cluster::control::{Control, ControlState, Hidden};
+use crate::model::{LabelSet, TenantId, TimeRange};
 use crate::store::{AppendBatch, Appended, SeriesId};
 
 /// Takes validated samples. Clones write to the same place.
@@ -19,6 +19,8 @@ pub struct Writer {
     replica: Arc<dyn Replica>,
     gate: Arc<Gate>,
     coordinator: Option<Arc<Coordinator>>,
+    /// Where it stands what is deleted.
+    control: Option<Arc<dyn Control>>,
 }
 
 impl fmt::Debug for Writer {
@@ -35,6 +37,7 @@ impl Writer {
             replica,
             gate,
             coordinator: None,
+            control: None,
         }
     }
 
@@ -45,7 +48,27 @@ impl Writer {
             replica: Arc::clone(&parts.replica),
             gate: Arc::clone(&parts.gate),
             coordinator: Some(Arc::new(Coordinator::new(parts))),
+            control: None,
         }
+    }
+
+    /// The same, which knows what is deleted: see [`Writer::deleted`].
+    #[must_use]
+    pub fn knowing(self, control: Arc<dyn Control>) -> Self {
+        Self {
+            control: Some(control),
+            ..self
+        }
+    }
+
+    /// What is deleted of a tenant at this moment: samples that nobody may write until they are
+    /// gone from everywhere.
+    #[must_use]
+    pub fn deleted(&self, tenant: &TenantId) -> Hidden {
+        let state = self.control.as_ref().map(|control| control.state());
+        state.map_or_else(Hidden::default, |state| {
+            Hidden::of(&state, tenant, TimeRange::ALL)
+        })
     }
 
     /// Puts the ring of a control state into force, for the gate and for what goes out. To be

@@ -4,6 +4,7 @@
 pub(super) mod archive;
 pub(super) mod call;
 pub(super) mod cluster;
+pub(super) mod deletes;
 pub(super) mod empty;
 pub(super) mod federate;
 pub(super) mod metadata;

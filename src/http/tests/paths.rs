@@ -36,6 +36,9 @@ async fn status_and_what_is_not_there() {
             .check(&format!("/api/v1/{path}"), 200, &success(data))
             .await;
     }
+    let deletes = server.get("/api/v1/admin/tsdb/tombstones").await;
+    let off = StatusCode::SERVICE_UNAVAILABLE;
+    assert_eq!(deletes.status, off, "deletes are off unless enabled");
     let build = server.get("/api/v1/status/buildinfo").await;
     assert!(
         build.text().contains(r#""version":"3."#),

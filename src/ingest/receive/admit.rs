@@ -1,5 +1,6 @@
 //! What of the items that a series carries is admitted: times, exemplars, metadata.
 
+use crate::cluster::Hidden;
 use crate::model::{Exemplar, Metadata, MetricKind, TimestampMs, Value};
 
 use super::super::partial_write::Counts;
@@ -9,6 +10,8 @@ use super::spelling::{Item, RawExemplar, RawMetadata};
 
 /// The word for times too far in the future, as Mimir counts them.
 pub(super) const TOO_FAR: &str = "too_far_in_future";
+/// The word for times of which samples are being deleted.
+pub(super) const DELETED: &str = "deleted";
 /// The longest help and unit texts that are stored.
 const METADATA_TEXT_MAX: usize = 4096;
 
@@ -24,6 +27,40 @@ pub(super) enum Admitted {
         start: TimestampMs,
     },
     Exemplar(Exemplar),
+}
+
+impl Admitted {
+    /// The time that a delete would hide it by: deletes are not about exemplars.
+    pub(super) const fn at(&self) -> TimestampMs {
+        match self {
+            Self::Float { at, .. } | Self::Other { at, .. } => *at,
+            Self::Exemplar(_) => TimestampMs::MAX,
+        }
+    }
+
+    /// It, unless what is deleted of its series covers it.
+    pub(super) fn unless_deleted(self, deleted: &Hidden) -> Result<Self, Refused> {
+        let Some(range) = deleted.range_at(self.at()) else {
+            return Ok(self);
+        };
+        Err(Refused {
+            reason: DELETED,
+            counts: match self {
+                Self::Float { .. } => Counts::SAMPLE,
+                Self::Other {
+                    value: Value::Float(_),
+                    ..
+                } => Counts::SAMPLE,
+                Self::Other { .. } => Counts::HISTOGRAM,
+                Self::Exemplar(_) => Counts::EXEMPLAR,
+            },
+            text: format!(
+                "samples of this series up to {} are being deleted, and none of that time are \
+                 stored until they are gone from everywhere: write later ones, or undo the delete",
+                range.end.0
+            ),
+        })
+    }
 }
 
 /// An item that may not.

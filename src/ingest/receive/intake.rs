@@ -6,7 +6,7 @@
 //! request leaves nothing behind but what earlier slices held. Samples gather in one batch and go
 //! to the store when it is large or the request ends.
 
-use crate::cluster::{OtherSample, Pending, SeriesId, WriteError, Writer};
+use crate::cluster::{Hidden, OtherSample, Pending, SeriesId, WriteError, Writer};
 use crate::codec::protobuf::{Reader, WireError};
 use crate::model::{TenantId, TimestampMs};
 
@@ -58,6 +58,11 @@ pub(super) struct Surroundings<'r> {
 pub(super) struct Intake<'r> {
     around: Surroundings<'r>,
     latest: TimestampMs,
+    /// Samples of the times after `deleted_until` and up to `latest` need no look at `deleted`: so
+    /// many milliseconds.
+    plain_ms: u64,
+    deleted: Hidden,
+    deleted_until: TimestampMs,
     series: &'r [(u32, u32)],
     slice: &'r mut Vec<Entry>,
     batch: &'r mut Batch,
@@ -87,8 +92,13 @@ impl<'r> Intake<'r> {
             settings: around.settings,
             now: around.now,
         };
+        let deleted = around.writer.deleted(around.tenant);
+        let (latest, deleted_until) = (times.latest(), deleted.until());
         Self {
-            latest: times.latest(),
+            latest,
+            plain_ms: latest.0.abs_diff(deleted_until.0.min(latest.0)),
+            deleted,
+            deleted_until,
             around,
             series,
             slice: &mut buffers.slice,
@@ -114,6 +124,13 @@ impl<'r> Intake<'r> {
     fn bytes_of(&self, at: u32) -> &'r [u8] {
         let place = self.series.get(at as usize).copied();
         part(self.around.body, place.unwrap_or_default())
+    }
+
+    /// Whether a time is neither too far ahead nor one of which anything is deleted: one comparison,
+    /// whether there are deletes or not. (Nobody has a sample of the earliest time of all.)
+    #[inline]
+    const fn is_plain(&self, at: TimestampMs) -> bool {
+        self.latest.0.wrapping_sub(at.0).cast_unsigned() < self.plain_ms
     }
 
     fn times(&self) -> Times<'r> {
@@ -176,7 +193,7 @@ impl<'r> Intake<'r> {
         let mut new = Vec::new();
         for entry in slice.iter() {
             if let (Some(hit), Content::One { at, value }) = (entry.hit, entry.walked.content)
-                && at <= self.latest
+                && self.is_plain(at)
                 && (entry.walked.metadata == 0 || entry.walked.metadata == hit.metadata)
             {
                 self.batch.push_float(entry.at, hit.series, at, value);
@@ -316,8 +333,19 @@ impl<'r> Intake<'r> {
         let series = self.bytes_of(origin);
         let mut reader = Reader::new(series.get(from..).unwrap_or_default());
         let mut refused: Vec<Refused> = Vec::new();
+        let mut about = None;
         while let Some(item) = spelling.item(&mut reader).map_err(|e| self.malformed(e))? {
-            match self.times().admit(item) {
+            let admitted = match self.times().admit(item) {
+                Ok(admitted) if admitted.at() <= self.deleted_until => {
+                    let about = match &about {
+                        Some(about) => about,
+                        None => about.insert(self.deleted_of(spelling, series)?),
+                    };
+                    admitted.unless_deleted(about)
+                }
+                admitted => admitted,
+            };
+            match admitted {
                 Ok(admitted) => {
                     self.push(origin, id, admitted);
                     self.flush_if_large(spelling)?;
@@ -339,6 +367,17 @@ impl<'r> Intake<'r> {
             self.write.refuse(fault.counts, fault.reason, text);
         }
         Ok(())
+    }
+
+    /// What is deleted of a series.
+    fn deleted_of<S: Spelling<'r>>(&self, spelling: &S, series: &'r [u8]) -> Result<Hidden, Error> {
+        let raw = spelling.labels(series).map_err(|e| self.malformed(e))?;
+        // It was registered, so its labels are right.
+        let labels = series_labels(&raw, self.around.settings);
+        Ok(labels.map_or_else(
+            |_| Hidden::default(),
+            |labels| self.deleted.of_series(&labels),
+        ))
     }
 
     fn push(&mut self, origin: u32, series: SeriesId, admitted: Admitted) {

@@ -11,7 +11,7 @@ use super::content::{BlockContent, ContentSeries};
 use super::reader::{BlockReader, Ordinal, TenantReader};
 use crate::codec::series_entry::Place;
 use crate::model::{
-    Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
+    Deletion, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
     fingerprint_of_family,
 };
 use crate::source::FamilyMetadata;
@@ -39,6 +39,8 @@ pub struct MergedBlocks {
     range: TimeRange,
     scratch: Samples,
     settled: u64,
+    without: Vec<Deletion>,
+    deleted: u64,
 }
 
 impl MergedBlocks {
@@ -80,7 +82,24 @@ impl MergedBlocks {
             range,
             scratch: Samples::default(),
             settled: 0,
+            without: Vec::new(),
+            deleted: 0,
         })
+    }
+
+    /// The same without some samples.
+    #[must_use]
+    pub fn without(self, deletions: &[Deletion]) -> Self {
+        Self {
+            without: deletions.to_vec(),
+            ..self
+        }
+    }
+
+    /// How many samples were left out of what was read so far because they are deleted.
+    #[must_use]
+    pub const fn deleted(&self) -> u64 {
+        self.deleted
     }
 
     /// How many samples were left out of what was read so far because another block has one of the
@@ -132,6 +151,11 @@ impl BlockContent for MergedBlocks {
             samples.merge(&self.scratch);
         }
         self.settled += read.saturating_sub(samples.len()) as u64;
+        for deletion in &self.without {
+            if deletion.tenant == merged.tenant {
+                self.deleted += deletion.apply(&merged.labels, samples) as u64;
+            }
+        }
         Ok(())
     }
 

@@ -86,6 +86,7 @@ impl Divided {
             level: Level(1),
             round: 0,
             keep_from: TimestampMs::MIN,
+            without: Vec::new(),
         };
         let throttle = std::sync::Arc::new(Throttle::new(0));
         let cancel = CancelToken::new();

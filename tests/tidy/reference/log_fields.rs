@@ -27,9 +27,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "which copies of blocks: `local` files or those in the `bucket`",
     ),
     ("data_dir", "the directory that holds everything"),
+    ("delete", "the name of a delete, by which it is undone"),
     (
         "end",
-        "how a seal ended; of a merge the last time that its blocks cover",
+        "how a seal ended; of a merge or a delete the last time that it covers",
     ),
     ("ending", "why a node must stop"),
     ("epoch", "the epoch of a partition"),
@@ -74,6 +75,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "records of the log that were read at the start",
     ),
     ("samples", "how many samples"),
+    ("selector", "which series are deleted"),
     ("series", "how many series"),
     ("service", "the id of a service in Consul"),
     (

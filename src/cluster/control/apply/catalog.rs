@@ -2,6 +2,7 @@
 //! one, and every seal the round of its range; both only rise.
 
 use super::partitions::{current, partition};
+use super::tombstones::touched;
 use crate::cluster::control::command::{BlockUploaded, Compacted, Expired, Refusal, SealCommit};
 use crate::cluster::control::state::{ControlState, Partition, RangeKey, is_sealable};
 use crate::model::{BlockEntry, Level, Uploaded};
@@ -36,6 +37,7 @@ pub(super) fn seal_commit(state: &mut ControlState, commit: &SealCommit) -> Resu
     let range = RangeKey::from(commit.range);
     partition.rounds.insert(range, commit.round);
     partition.recent.insert(entry.id, entry.clone());
+    touched(state, commit.arc, Some(commit.range));
     Ok(())
 }
 

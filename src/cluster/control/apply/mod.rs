@@ -10,6 +10,7 @@ mod members;
 mod moves;
 mod partitions;
 mod recovery;
+mod tombstones;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,10 @@ pub(super) fn apply(state: &mut ControlState, command: &Command) -> Outcome {
         Command::Compacted(compacted) => catalog::compacted(state, compacted),
         Command::Expired(expired) => catalog::expired(state, expired),
         Command::ManifestChanged(changed) => manifest::changed(state, changed),
+        Command::Tombstone(tombstone) => tombstones::stand(state, tombstone),
+        Command::TombstoneBegun(id) => tombstones::begin(state, *id),
+        Command::TombstoneUndone(id) => tombstones::undo(state, *id),
+        Command::TombstoneDone(done) => tombstones::done(state, done),
     };
     match result {
         Ok(()) => Outcome::Applied,

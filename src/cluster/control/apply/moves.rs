@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::partitions::{current, next_epoch};
+use super::tombstones::touched;
 use crate::cluster::control::command::{MemberId, MoveAbort, MoveBegin, MoveFinish, Refusal};
 use crate::cluster::control::state::{ControlState, Liveness, Move};
 use crate::runtime::{Rule, holds};
@@ -34,6 +35,7 @@ pub(super) fn begin(state: &mut ControlState, begin: &MoveBegin) -> Result<(), R
     }
     partition.epoch = next_epoch(partition.epoch)?;
     partition.moving = Some(moving);
+    touched(state, begin.arc, None);
     Ok(())
 }
 
@@ -62,6 +64,7 @@ pub(super) fn finish(state: &mut ControlState, finish: &MoveFinish) -> Result<()
     partition.epoch = next_epoch(partition.epoch)?;
     partition.members = moving.after(&partition.members);
     partition.moving = None;
+    touched(state, finish.arc, None);
     Ok(())
 }
 

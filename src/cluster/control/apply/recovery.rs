@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::partitions::{current, next_epoch};
+use super::tombstones::touched;
 use crate::cluster::control::command::{ControlGeneration, MemberId, Recovered, Refusal};
 use crate::cluster::control::state::{ControlState, Liveness};
 use crate::model::{Epoch, Incarnation};
@@ -70,6 +71,7 @@ pub(super) fn recovered(state: &mut ControlState, recovered: &Recovered) -> Resu
     if partition.recent.len() < before || recovered.history.is_some() {
         partition.version = partition.version.saturating_add(1);
     }
+    touched(state, recovered.arc, None);
     Ok(())
 }
 

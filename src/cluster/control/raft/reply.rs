@@ -3,6 +3,7 @@
 use super::types::Reply;
 use super::wire::{messages as pb, wide};
 use crate::cluster::control::command::{ClusterId, Outcome, Refusal};
+use crate::cluster::control::tombstone::TombstoneId;
 use crate::cluster::control::wire_parts::{WireError, damaged, read_wide};
 use crate::model::{BlockId, Epoch, Incarnation, RingArc, TimestampMs};
 
@@ -102,6 +103,10 @@ impl From<Refusal> for pb::Refusal {
             Refusal::NotLost(arc) => of_arc(23, arc),
             Refusal::OldGeneration { current } => of_number(24, current),
             Refusal::BadManifest(arc) => of_arc(25, arc),
+            Refusal::BadTombstone => kind(26),
+            Refusal::TooManyTombstones => kind(27),
+            Refusal::NoTombstone(id) => of_wide(28, id.0),
+            Refusal::TombstoneBegun(id) => of_wide(29, id.0),
         }
     }
 }
@@ -160,6 +165,10 @@ impl pb::Refusal {
                 current: self.number,
             },
             25 => Refusal::BadManifest(self.arc()?),
+            26 => Refusal::BadTombstone,
+            27 => Refusal::TooManyTombstones,
+            28 => Refusal::NoTombstone(TombstoneId(read_wide(&self.wide)?)),
+            29 => Refusal::TombstoneBegun(TombstoneId(read_wide(&self.wide)?)),
             other => {
                 let problem = format!("kind {other} is not known to this version");
                 return Err(damaged("a refusal", problem));
@@ -211,6 +220,10 @@ mod tests {
             Refusal::NotLost(arc),
             Refusal::OldGeneration { current: 3 },
             Refusal::BadManifest(arc),
+            Refusal::BadTombstone,
+            Refusal::TooManyTombstones,
+            Refusal::NoTombstone(TombstoneId(6)),
+            Refusal::TombstoneBegun(TombstoneId(7)),
         ];
         for (at, refusal) in all.into_iter().enumerate() {
             let reply = Reply {
@@ -226,7 +239,7 @@ mod tests {
             outcome: Outcome::Applied,
         };
         assert_eq!(pb::ProposeAnswer::from(applied).read().unwrap(), applied);
-        assert!(kind(26).read().is_err());
+        assert!(kind(30).read().is_err());
         assert!(kind(13).read().is_err(), "an incarnation of no bytes");
     }
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use super::test_rig::{NOW, Rig, V1_TYPE, V2_TYPE, snappy, written};
 use super::test_v1::{request, series};
 use super::test_v2::{Builder, small_histogram};
-use crate::cluster::Refusing;
+use crate::cluster::{
+    Command, Control, Introduction, LocalControl, Refusing, Tombstone, TombstoneId, join_or_found,
+};
 use crate::ingest::settings::IngestSettings;
-use crate::model::TimestampMs;
-use crate::runtime::ByteSize;
+use crate::model::{Deletion, Incarnation, MatchOp, Matcher, TenantId, TimeRange, TimestampMs};
+use crate::runtime::{ByteSize, SeededChance};
+use crate::store::MemoryEngine;
 use prost::Message as _;
 
 fn one_sample() -> Vec<u8> {
@@ -236,4 +239,64 @@ async fn bodies_that_are_still_being_read_have_one_bound() {
     drop(other);
     let taken = rig.send_body(Some(V1_TYPE), None, body).await;
     assert_eq!(taken.status, 204);
+}
+
+/// Would catch a sample that is taken and never seen because a delete hides it, and one beside it
+/// that is refused.
+#[tokio::test]
+async fn what_is_being_deleted_is_not_taken() {
+    let engine = std::sync::Arc::new(MemoryEngine::new(std::path::Path::new("unused")));
+    let control = std::sync::Arc::new(LocalControl::open(engine.clone()).unwrap());
+    let (me, introduction) = (Incarnation(1), Introduction::default());
+    let chance = SeededChance::new(1);
+    join_or_found(
+        control.as_ref(),
+        engine.as_ref(),
+        me,
+        &introduction,
+        &chance,
+    )
+    .unwrap();
+    let tombstone = |id, name: &str| {
+        Command::Tombstone(Tombstone {
+            id: TombstoneId(id),
+            deletion: Deletion {
+                tenant: TenantId::anonymous(),
+                matchers: vec![Matcher::new("__name__", MatchOp::Equal, name).unwrap()],
+                range: TimeRange::new(TimestampMs(NOW - 9), TimestampMs(NOW - 2)),
+            },
+            at: TimestampMs(NOW),
+        })
+    };
+    let knowing = control.clone();
+    let rig = Rig::over(IngestSettings::default(), |writer| writer.knowing(knowing));
+    let body = |at: i64| {
+        let up = series(&[("__name__", "up")], &[(NOW - at, 1.0)]);
+        let down = series(&[("__name__", "down")], &[(NOW - at, 1.0)]);
+        request(vec![up, down])
+    };
+    assert_eq!(rig.send(V1_TYPE, &body(5)).await.status, 204);
+    control.propose(&tombstone(7, "up")).unwrap();
+    for (at, status) in [(1, 204), (2, 400), (9, 400), (10, 204)] {
+        let before = rig.double.samples().len();
+        let answer = rig.send(V1_TYPE, &body(at)).await;
+        assert_eq!(answer.status, status, "{at}: {}", answer.body);
+        let stored = rig.double.samples().len() - before;
+        assert_eq!(stored, if status == 204 { 2 } else { 1 }, "{at}");
+        if status == 400 {
+            assert!(answer.body.contains("being deleted"), "{}", answer.body);
+        }
+    }
+    // Many samples of one series at once, some of them refused.
+    let many = [(NOW - 10, 1.0), (NOW - 5, 2.0), (NOW - 4, 3.0), (NOW, 4.0)];
+    let many = request(vec![series(&[("__name__", "up")], &many)]);
+    let answer = rig.send(V1_TYPE, &many).await;
+    assert!(
+        answer.body.starts_with("stored 2 samples; refused 2"),
+        "{}",
+        answer.body
+    );
+    let undone = Command::TombstoneUndone(TombstoneId(7));
+    control.propose(&undone).unwrap().into_result().unwrap();
+    assert_eq!(rig.send(V1_TYPE, &many).await.status, 204);
 }

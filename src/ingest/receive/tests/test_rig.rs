@@ -164,12 +164,17 @@ impl Rig {
     }
 
     pub(super) fn with(settings: IngestSettings) -> Self {
+        Self::over(settings, |writer| writer)
+    }
+
+    /// The same, its writer changed.
+    pub(super) fn over(settings: IngestSettings, change: impl FnOnce(Writer) -> Writer) -> Self {
         let double = Arc::new(Double::default());
         let gate = Arc::new(Gate::closed("starting"));
         gate.refuse(Refusing::NotReady, None);
         let clock = Arc::new(ManualClock::at(TimestampMs(NOW)));
         let receiver = Receiver::new(
-            Writer::new(double.clone(), gate.clone()),
+            change(Writer::new(double.clone(), gate.clone())),
             settings,
             clock.clone(),
             Arc::new(SeededChance::new(7)),

@@ -1,0 +1,242 @@
+//! A source without what is deleted, in front of one that still holds it.
+//!
+//! While no tombstone concerns a read it is handed on as it is. Names and label sets are those of
+//! series that have a sample that is not hidden: where hidden series match, they are looked at one by
+//! one, sample by sample. Metadata, exemplars and the counts of heads are those of the source: a
+//! delete is about samples, as in Prometheus.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::cluster::control::{Control, Hidden};
+use crate::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs};
+use crate::source::{
+    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
+    SourceError,
+};
+
+/// Hides what is deleted.
+pub(in crate::cluster) struct Hiding {
+    held: Arc<dyn Source>,
+    control: Arc<dyn Control>,
+}
+
+impl Hiding {
+    pub(in crate::cluster) fn new(held: Arc<dyn Source>, control: Arc<dyn Control>) -> Self {
+        Self { held, control }
+    }
+
+    /// What concerns a selection. It is asked for before the data are looked at: a tombstone goes
+    /// only when nobody holds any of it.
+    fn hidden(&self, selection: &Selection) -> Hidden {
+        Hidden::of(&self.control.state(), &selection.tenant, selection.range)
+    }
+
+    /// The series that match a selection and a deletion each.
+    fn touched(
+        &self,
+        selection: &Selection,
+        hidden: &Hidden,
+        context: &ReadContext,
+    ) -> Result<BTreeSet<LabelSet>, SourceError> {
+        let mut touched = BTreeSet::new();
+        for deletion in hidden.all() {
+            let narrowed = narrowed(selection, &deletion.matchers, selection.range);
+            touched.extend(self.held.series(&narrowed, 0, context)?);
+        }
+        Ok(touched)
+    }
+
+    /// Those of the touched series of which nothing is left in the selection's range.
+    fn gone(
+        &self,
+        selection: &Selection,
+        hidden: &Hidden,
+        touched: BTreeSet<LabelSet>,
+        context: &ReadContext,
+    ) -> Result<BTreeSet<LabelSet>, SourceError> {
+        // Series that the same deletions are about have the same gaps.
+        let mut alike: BTreeMap<Vec<(i64, i64)>, BTreeSet<LabelSet>> = BTreeMap::new();
+        for labels in touched {
+            let gaps = hidden.of_series(&labels).gaps(selection.range);
+            let gaps = gaps.iter().map(|gap| (gap.start.0, gap.end.0)).collect();
+            alike.entry(gaps).or_default().insert(labels);
+        }
+        let mut gone = BTreeSet::new();
+        for (gaps, mut series) in alike {
+            for (start, end) in gaps {
+                let gap = TimeRange::new(TimestampMs(start), TimestampMs(end));
+                self.strike(&mut series, selection, hidden, gap, context)?;
+            }
+            gone.extend(series);
+        }
+        Ok(gone)
+    }
+
+    /// Strikes those of some hidden series off that have a sample in a range.
+    fn strike(
+        &self,
+        series: &mut BTreeSet<LabelSet>,
+        selection: &Selection,
+        hidden: &Hidden,
+        range: TimeRange,
+        context: &ReadContext,
+    ) -> Result<(), SourceError> {
+        let mut samples = Samples::default();
+        for deletion in hidden.all() {
+            if series.is_empty() {
+                return Ok(());
+            }
+            let narrowed = narrowed(selection, &deletion.matchers, range);
+            let mut left = self.held.select(&narrowed, context)?;
+            while let Some(labels) = left.next(&mut samples)? {
+                if !samples.is_empty() {
+                    series.remove(&labels);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The series of a selection of which something is left; `None`: all that the source has.
+    fn left(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Option<Vec<LabelSet>>, SourceError> {
+        let hidden = self.hidden(selection);
+        if hidden.is_empty() {
+            return Ok(None);
+        }
+        let touched = self.touched(selection, &hidden, context)?;
+        if touched.is_empty() {
+            return Ok(None);
+        }
+        let gone = self.gone(selection, &hidden, touched, context)?;
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let mut all = self.held.series(selection, 0, context)?;
+        all.retain(|labels| !gone.contains(labels));
+        Ok(Some(all))
+    }
+}
+
+fn narrowed(selection: &Selection, matchers: &[Matcher], range: TimeRange) -> Selection {
+    let all = selection.matchers.iter().chain(matchers);
+    Selection {
+        tenant: selection.tenant.clone(),
+        matchers: all.cloned().collect(),
+        range,
+    }
+}
+
+fn limited<T>(mut items: Vec<T>, limit: usize) -> Vec<T> {
+    if limit > 0 {
+        items.truncate(limit);
+    }
+    items
+}
+
+/// A stream without what is deleted.
+struct HidingStream {
+    held: Box<dyn SeriesStream>,
+    hidden: Hidden,
+}
+
+impl SeriesStream for HidingStream {
+    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
+        while let Some(labels) = self.held.next(samples)? {
+            self.hidden.apply(&labels, samples);
+            if !samples.is_empty() {
+                return Ok(Some(labels));
+            }
+        }
+        Ok(None)
+    }
+
+    fn size_hint(&self) -> usize {
+        self.held.size_hint()
+    }
+}
+
+impl Source for Hiding {
+    fn select(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let hidden = self.hidden(selection);
+        let held = self.held.select(selection, context)?;
+        if hidden.is_empty() {
+            return Ok(held);
+        }
+        Ok(Box::new(HidingStream { held, hidden }))
+    }
+
+    fn series(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<Vec<LabelSet>, SourceError> {
+        match self.left(selection, context)? {
+            None => self.held.series(selection, limit, context),
+            Some(left) => Ok(limited(left, limit)),
+        }
+    }
+
+    fn label_names(
+        &self,
+        selection: &Selection,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let Some(left) = self.left(selection, context)? else {
+            return self.held.label_names(selection, limit, context);
+        };
+        let names = left.iter().flat_map(LabelSet::iter);
+        let names: BTreeSet<String> = names.map(|(name, _)| name.to_owned()).collect();
+        Ok(limited(names.into_iter().collect(), limit))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        selection: &Selection,
+        limit: usize,
+        context: &ReadContext,
+    ) -> Result<Vec<String>, SourceError> {
+        let Some(left) = self.left(selection, context)? else {
+            return self.held.label_values(name, selection, limit, context);
+        };
+        let values = left.iter().filter_map(|labels| labels.get(name));
+        let values: BTreeSet<String> = values.map(str::to_owned).collect();
+        Ok(limited(values.into_iter().collect(), limit))
+    }
+
+    fn metadata(
+        &self,
+        tenant: &TenantId,
+        family: Option<&str>,
+        context: &ReadContext,
+    ) -> Result<Vec<FamilyMetadata>, SourceError> {
+        self.held.metadata(tenant, family, context)
+    }
+
+    fn label_pairs(
+        &self,
+        tenant: &TenantId,
+        context: &ReadContext,
+    ) -> Result<LabelPairs, SourceError> {
+        self.held.label_pairs(tenant, context)
+    }
+
+    fn exemplars(
+        &self,
+        selection: &Selection,
+        context: &ReadContext,
+    ) -> Result<Vec<SeriesExemplars>, SourceError> {
+        self.held.exemplars(selection, context)
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether anything of a deletion is held here: what is deleted is gone when nobody holds any of it.
+
+use std::sync::Arc;
+
+use super::error::Error;
+use super::view::{ReadView, listed};
+use super::whole::Store;
+use crate::model::{BlockId, Deletion, RingArc, Samples};
+use crate::runtime::{Budget, BudgetLimits, CancelToken};
+use crate::source::{ReadContext, Selection, SourceError};
+
+/// What the list of series of one partition may take while it is looked for the first of them that
+/// has something: the series of a whole 4 GB board.
+const LIST_BYTES_MAX: u64 = 256 << 20;
+
+impl Store {
+    /// Whether a partition holds anything of a deletion, in the head or in applied blocks.
+    ///
+    /// # Errors
+    /// When a block cannot be read, or it is called off.
+    pub fn holds_any_of(
+        &self,
+        arc: RingArc,
+        deletion: &Deletion,
+        cancel: &CancelToken,
+    ) -> Result<bool, Error> {
+        let view = {
+            let views = self.views.read();
+            ReadView {
+                head: Arc::new(self.head.view().only(&[arc])),
+                blocks: listed(views.iter().filter(|(one, _)| **one == arc), deletion.range),
+                remembered: Arc::clone(&self.remembered),
+            }
+        };
+        has_any(view, deletion, cancel)
+    }
+
+    /// Whether a block, as one partition shows it, has anything of a deletion; `None`: it is not
+    /// applied there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or it is called off.
+    pub fn block_holds(
+        &self,
+        arc: RingArc,
+        id: BlockId,
+        deletion: &Deletion,
+        cancel: &CancelToken,
+    ) -> Result<Option<bool>, Error> {
+        let shown = self.view_of(arc);
+        let mut blocks = shown.blocks.iter();
+        let Some(block) = blocks.find(|block| block.entry().id == id) else {
+            return Ok(None);
+        };
+        let view = ReadView {
+            head: Arc::new(self.head.view().only(&[])),
+            blocks: vec![(arc, Arc::clone(block))],
+            remembered: Arc::clone(&self.remembered),
+        };
+        has_any(view, deletion, cancel).map(Some)
+    }
+}
+
+fn has_any(view: ReadView, deletion: &Deletion, cancel: &CancelToken) -> Result<bool, Error> {
+    let selection = Selection {
+        tenant: deletion.tenant.clone(),
+        matchers: deletion.matchers.clone(),
+        range: deletion.range,
+    };
+    let context = ReadContext {
+        cancel: cancel.clone(),
+        budget: Budget::new(BudgetLimits {
+            memory_bytes: LIST_BYTES_MAX,
+            samples: u64::MAX,
+        }),
+        partial: None,
+    };
+    let failed = |error: SourceError| Error::Unavailable(error.to_string());
+    let mut stream = view.select(&selection, &context).map_err(failed)?;
+    let first = stream.next(&mut Samples::default()).map_err(failed)?;
+    Ok(first.is_some())
+}
