@@ -76,7 +76,7 @@ fn has_any(view: ReadView, deletion: &Deletion, cancel: &CancelToken) -> Result<
         partial: None,
     };
     let failed = |error: SourceError| Error::Unavailable(error.to_string());
-    let mut stream = view.select(&selection, &context).map_err(failed)?;
+    let mut stream = view.select(&selection, None, &context).map_err(failed)?;
     let first = stream.next(&mut Samples::default()).map_err(failed)?;
     Ok(first.is_some())
 }

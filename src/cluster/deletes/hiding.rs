@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::cluster::control::{Control, Hidden};
 use crate::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs};
 use crate::source::{
-    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
-    SourceError,
+    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
+    Source, SourceError,
 };
 
 /// Hides what is deleted.
@@ -172,6 +172,19 @@ impl Source for Hiding {
             return Ok(held);
         }
         Ok(Box::new(HidingStream { held, hidden }))
+    }
+
+    /// Where something is hidden, another sample may be the newest that is left: then all are read.
+    fn select_newest(
+        &self,
+        selection: &Selection,
+        moments: Moments,
+        context: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        if self.hidden(selection).is_empty() {
+            return self.held.select_newest(selection, moments, context);
+        }
+        self.select(selection, context)
     }
 
     fn series(
