@@ -13,20 +13,24 @@
 //!
 //! In every mode a log may be set back by hands: an old copy of it, under a data directory that went
 //! on. What peers remember of it shows that, once it was read; then a mark is left, and the next
-//! start begins a new life ([`Life::is_set_back`]).
+//! start begins a new life ([`Life::check_log`]).
 //!
 //! Keys in [`Space::Meta`]: `life/set-back` (8 bytes: the position that a peer remembers), `life/number` (4 bytes, most significant first), `life/open` (the
 //! system's boot id, as text; empty where the system has none, and then every unclean stop counts).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::Error;
 use crate::runtime::{Rule, holds};
-use crate::store::{self, Batch, Durability, Engine, Space, Store, SyncMode};
+use crate::store::{self, Batch, Durability, Engine, Space, Store, SyncMode, WriteLogSettings};
 
 const NUMBER_KEY: &[u8] = b"life/number";
 const OPEN_KEY: &[u8] = b"life/open";
 const SET_BACK_KEY: &[u8] = b"life/set-back";
+
+/// Linux writes what is older than 30 s, and looks every 5 s (vm.dirty_*_centisecs).
+const SYSTEM_WRITES_WITHIN: Duration = Duration::from_secs(35);
 
 /// This data directory's life.
 pub(super) struct Life {
@@ -94,9 +98,14 @@ impl Life {
         self.number
     }
 
-    /// Whether this start lost something.
-    pub(super) const fn has_lost(&self) -> bool {
-        self.lost
+    /// How much of what was acknowledged this start may have lost; of a log that was set back nobody
+    /// knows, and it counts as what the system had not written.
+    pub(super) fn possible_loss(&self, log: &WriteLogSettings) -> Duration {
+        match log.sync {
+            _ if !self.lost => Duration::ZERO,
+            SyncMode::Interval => log.sync_interval,
+            SyncMode::Fsync | SyncMode::Os => SYSTEM_WRITES_WITHIN,
+        }
     }
 
     /// From here on samples may be acknowledged.
@@ -115,23 +124,27 @@ impl Life {
 
     /// Compares where the log of samples ends, now that it was read, with what peers remember of it.
     /// Where it is shorter, acknowledged samples are missing: it goes on behind that position, and
-    /// the next start is a new life, unless this one is. `true`: this start must end.
+    /// the next start is a new life, unless this one is.
     ///
     /// # Errors
-    /// When store or engine fail.
-    pub(super) fn is_set_back(&self, store: &Store, remembered: u64) -> Result<bool, Error> {
-        if store.durable_position() >= remembered || !holds(Rule::LogsAreNotSetBack) {
-            return Ok(false);
+    /// When this start must end for that; when store or engine fail.
+    pub(super) fn check_log(&self, store: &Store, remembered: u64) -> Result<(), Error> {
+        let ends = store.durable_position();
+        if ends >= remembered || !holds(Rule::LogsAreNotSetBack) {
+            return Ok(());
         }
-        if self.lost {
-            store.jump_log(remembered)?;
-            return Ok(false);
+        if !self.lost {
+            let mut batch = Batch::new();
+            batch.put(Space::Meta, SET_BACK_KEY, &remembered.to_be_bytes());
+            self.engine.write(batch, Durability::Synced)?;
         }
-        let mut batch = Batch::new();
-        batch.put(Space::Meta, SET_BACK_KEY, &remembered.to_be_bytes());
-        self.engine.write(batch, Durability::Synced)?;
         store.jump_log(remembered)?;
-        Ok(true)
+        if self.lost {
+            return Ok(());
+        }
+        Err(Error::Ended(format!(
+            "the log of samples ends at record {ends}, and peers remember it up to {remembered}: an old copy of it is in its place, and acknowledged samples are missing here; start this node again, and it gathers from the others what it lacks"
+        )))
     }
 
     /// All that was acknowledged is on the disk, and nothing will be any more.
@@ -187,7 +200,7 @@ mod tests {
             let second = open(&disk, mode, after);
             let case = (mode, before, after, clean);
             assert_eq!(second.number(), want, "{case:?}");
-            assert_eq!(second.has_lost(), want == 1, "{case:?}");
+            assert_eq!(second.lost, want == 1, "{case:?}");
         }
     }
 

@@ -229,9 +229,7 @@ impl LocalMember {
         let manifests = Arc::new(Manifests::new(Arc::clone(&engine)));
         let tier = new_tier(archive.as_ref(), settings, world, &directory, registry);
         let store = open_store(engine, directory, tier, &state, settings, world)?;
-        if let Some(joined) = &joined {
-            joined.check_log(&store)?;
-        }
+        joined.as_ref().map_or(Ok(()), |it| it.check_log(&store))?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
         let register = Register::new(Arc::clone(&world.clock));
         let parts = BuildParts {

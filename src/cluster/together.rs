@@ -42,7 +42,7 @@ use super::write::{AppendService, Gate, WriteMetrics, WriteSettings, Writer, Wri
 use crate::model::Incarnation;
 use crate::runtime::{CancelToken, Throttle, boot_id, wait};
 use crate::source::Source;
-use crate::store::{Engine, Store, SyncMode, WriteLogSettings};
+use crate::store::{Engine, Store, WriteLogSettings};
 
 /// The ring of a new control state is in force so soon, and the leader looks at it so often.
 const RING_INTERVAL: Duration = Duration::from_millis(500);
@@ -50,8 +50,6 @@ const RING_INTERVAL: Duration = Duration::from_millis(500);
 const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 /// Clocks are compared so often: they jump seldom, and drift slowly.
 const CLOCKS_INTERVAL: Duration = Duration::from_secs(5);
-/// Linux writes what is older than 30 s, and looks every 5 s (vm.dirty_*_centisecs).
-const SYSTEM_WRITES_WITHIN: Duration = Duration::from_secs(35);
 /// What a clean stop gives to each of those who want to be told.
 const FAREWELL: Duration = Duration::from_secs(8);
 
@@ -215,16 +213,8 @@ impl Joined {
     /// # Errors
     /// When it has been set back: this node must end.
     pub(super) fn check_log(&self, store: &Store) -> Result<(), Error> {
-        let (ends, remembered) = (
-            store.durable_position(),
-            self.raft.remembered_log_position(),
-        );
-        if !self.life.is_set_back(store, remembered)? {
-            return Ok(());
-        }
-        Err(Error::Ended(format!(
-            "the log of samples ends at record {ends}, and peers remember it up to {remembered}: an old copy of it is in its place, and acknowledged samples are missing here; start this node again, and it gathers from the others what it lacks"
-        )))
+        let remembered = self.raft.remembered_log_position();
+        self.life.check_log(store, remembered)
     }
 
     /// Everything that talks to other members.
@@ -471,11 +461,7 @@ impl Together {
 
     /// Seconds of acknowledged samples that this start may have lost.
     pub(super) fn possible_loss(&self, log: &WriteLogSettings) -> Duration {
-        match log.sync {
-            _ if !self.life.has_lost() => Duration::ZERO,
-            SyncMode::Interval => log.sync_interval,
-            SyncMode::Fsync | SyncMode::Os => SYSTEM_WRITES_WITHIN,
-        }
+        self.life.possible_loss(log)
     }
 
     /// All that was acknowledged is on the disk.

@@ -8,6 +8,7 @@ mod aside;
 mod block;
 mod cardinality;
 mod digest;
+mod durable;
 mod engine;
 mod error;
 #[cfg(test)]

@@ -281,12 +281,12 @@ fn a_log_of_version_1_gives_what_it_gave() {
 
 /// A log that is opened beside marks that lie beyond its end, and goes on behind them.
 fn fill_with_jump(directory: &Path) {
-    let few = |head: &Head, value: f64| {
+    let few = |head: &Head, at: i64, value: f64| {
         let series = register(head, 0, &[("__name__", "up"), ("job", "node")]);
-        floats(head, &[(series, NOW + 1000 * value as i64, value)]);
+        floats(head, &[(series, at, value)]);
     };
     let head = open(directory).unwrap();
-    few(&head, 1.0);
+    few(&head, NOW + 1000, 1.0);
     drop(head);
     let mark = Mark {
         arc: RingArc::new(0, 4).unwrap(),
@@ -294,7 +294,7 @@ fn fill_with_jump(directory: &Path) {
         position: 1000,
     };
     let head = open_marked(directory, &[mark]).unwrap();
-    few(&head, 2.0);
+    few(&head, NOW + 2000, 2.0);
     assert!(head.durable_position() > 1000);
 }
 

@@ -91,13 +91,13 @@ pub(super) struct Up {
 /// A node.
 pub(super) struct Board {
     pub(super) number: u64,
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// Counts starts: what was begun under an earlier one is nobody's.
     pub(super) starts: u64,
     /// Counts what the system calls a boot.
     boots: u64,
-    directory: PathBuf,
-    log: FaultyDisk,
+    pub(super) directory: PathBuf,
+    pub(super) log: FaultyDisk,
     pub(super) engine: Arc<MemoryEngine>,
     pub(super) day: Arc<Day>,
     began: tokio::time::Instant,
@@ -110,13 +110,6 @@ pub(super) struct Board {
     pub(super) sync: SyncMode,
     pub(super) up: Option<Arc<Up>>,
     starting: CancelToken,
-}
-
-/// The disks of a board as they once were.
-pub(super) struct Image {
-    root: PathBuf,
-    log: FaultyDisk,
-    engine: MemoryEngine,
 }
 
 /// What a start came to.
@@ -162,7 +155,7 @@ impl Board {
         self.engine = Arc::new(MemoryEngine::new(&self.directory.join("blocks")));
     }
 
-    fn fresh_directory(&self) -> PathBuf {
+    pub(super) fn fresh_directory(&self) -> PathBuf {
         let directory = self.root.join(self.starts.to_string());
         std::fs::create_dir_all(directory.join("blocks")).unwrap();
         std::fs::create_dir_all(directory.join("data")).unwrap();
@@ -276,37 +269,6 @@ impl Board {
         copy(&before.join("data"), &self.directory.join("data"));
     }
 
-    /// A copy of its disks, as an image is made of them while it is down.
-    pub(super) fn image(&self) -> Image {
-        assert!(self.up.is_none() && !self.is_starting);
-        let root = self.root.join(format!("image-{}", self.starts));
-        std::fs::create_dir_all(root.join("blocks")).unwrap();
-        copy(&self.directory.join("data"), &root.join("data"));
-        let engine = self.engine.after_crash(usize::MAX, &root.join("blocks"));
-        Image {
-            log: self.log.after_kill(),
-            engine: engine.unwrap(),
-            root,
-        }
-    }
-
-    /// Its disks are those of an image from now on.
-    pub(super) fn restore(&mut self, image: &Image) {
-        assert!(self.up.is_none() && !self.is_starting);
-        self.starts += 1;
-        self.directory = self.fresh_directory();
-        copy(&image.root.join("data"), &self.directory.join("data"));
-        let blocks = self.directory.join("blocks");
-        self.engine = Arc::new(image.engine.after_crash(usize::MAX, &blocks).unwrap());
-        self.log = image.log.after_kill();
-    }
-
-    /// Its log is that of an image from now on; the rest stays.
-    pub(super) fn set_log_back(&mut self, image: &Image) {
-        assert!(self.up.is_none() && !self.is_starting);
-        self.log = image.log.after_kill();
-    }
-
     /// The reason for which the node itself says that it must end.
     pub(super) fn ending(&self) -> Option<String> {
         self.up.as_ref()?.member.ended()?.borrow().clone()
@@ -378,7 +340,7 @@ fn incarnation_of(identity: &str) -> Option<Incarnation> {
 }
 
 /// Copies a folder, but for what only says who has it open.
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     let mut entries: Vec<PathBuf> = std::fs::read_dir(from)
         .unwrap()

@@ -25,6 +25,7 @@ mod chaos;
 mod check;
 mod disks;
 mod history;
+mod image;
 mod messages;
 mod scenarios;
 mod script;
