@@ -342,3 +342,49 @@ fn place_or_stale(
 const fn with<T>((route, place): Place2, what: T) -> Routed<T> {
     Routed { route, place, what }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{Chance, SeededChance};
+
+    /// Would catch a float that is left out, given twice, out of order, or given to whoever asked
+    /// for another part: what `send` takes for a peer that wants few of many parts.
+    #[test]
+    fn who_asks_for_some_parts_gets_all_of_them_and_nothing_else() {
+        let chance = SeededChance::new(3);
+        for parts in [1u32, 2, 7, 40] {
+            let float = |at: u32| RoutedFloat {
+                route: Route {
+                    slot: at,
+                    generation: 0,
+                },
+                place: 0,
+                part: match chance.below(u64::from(parts) + 1) {
+                    0 => NO_PART,
+                    part => u32::try_from(part).unwrap() - 1,
+                },
+                at: TimestampMs(i64::from(at)),
+                value: 0.0,
+            };
+            let batch = RoutedBatch {
+                floats: (0..300).map(float).collect(),
+                others: Vec::new(),
+                exemplars: Vec::new(),
+                metadata: Vec::new(),
+                by_part: OnceLock::new(),
+                memory: Arc::new(Memory::new(1)).take(0).unwrap(),
+            };
+            let odd = (0..parts).filter(|part| part % 2 == 1);
+            let asked: Vec<u32> = odd.chain([parts, parts + 9]).collect();
+            let found = batch.floats_of(asked.iter().map(|part| *part as usize));
+            let found: Vec<u32> = found.map(|(at, _)| at).collect();
+            let of = |part: u32| {
+                let floats = (0u32..).zip(&batch.floats);
+                floats.filter_map(move |(at, float)| (float.part == part).then_some(at))
+            };
+            let want: Vec<u32> = asked.iter().flat_map(|part| of(*part)).collect();
+            assert_eq!(found, want, "of {parts}");
+        }
+    }
+}

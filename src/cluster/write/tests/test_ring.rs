@@ -8,6 +8,10 @@ use super::rig::*;
 async fn a_write_under_an_old_ring_is_sent_again_under_the_new_one() {
     let mut world = World::new(3, 3);
     world.write(1, &samples(0..20, 0)).await.unwrap();
+    // A majority is enough for the write; who takes it later would be under the next epoch.
+    for node in 1..=3 {
+        world.until_held(node, 20).await;
+    }
     // The others have moved on; whoever coordinates hears of it later.
     world.ring(2, &[1, 2, 3], None);
     world.tell(2);
@@ -61,6 +65,9 @@ async fn replicas_that_are_behind_are_waited_for_but_not_for_long() {
 async fn during_a_move_both_sets_must_have_it() {
     let mut world = World::new(4, 3);
     world.write(2, &samples(0..20, 0)).await.unwrap();
+    for node in 1..=3 {
+        world.until_held(node, 20).await;
+    }
     // 4 takes the place of 1.
     world.ring(2, &[1, 2, 3], Some((Some(4), Some(1))));
     world.tell_all();
@@ -124,6 +131,7 @@ async fn a_coordinator_that_becomes_a_member_takes_its_own_copy() {
 async fn a_life_that_is_over_never_counts() {
     let mut world = World::new(3, 3);
     world.write(1, &samples(0..20, 0)).await.unwrap();
+    world.until_held(3, 20).await;
     world.new_life(3);
     world.tell_all();
     world.write(1, &samples(0..20, 1)).await.unwrap();
