@@ -27,6 +27,7 @@ mod table;
 mod time;
 mod transfer;
 mod verify;
+mod verify_cluster;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -87,7 +88,7 @@ enum Command {
     Restore(restore::Restore),
     /// List the blocks of a stopped node, and where their bytes are.
     Blocks(blocks::Blocks),
-    /// Read every byte of the blocks of a stopped node and say what is wrong.
+    /// Read every byte of all blocks, of a stopped node or a cluster, and say what is wrong.
     Verify(verify::Verify),
     /// Move history in from Prometheus, VictoriaMetrics or OpenMetrics files.
     Import(transfer::Import),

@@ -1,12 +1,15 @@
-//! `cairn verify`: reads every byte of the blocks of a stopped node and says what is wrong.
+//! `cairn verify`: reads every byte of the blocks of a stopped node, or of all nodes of a running
+//! cluster, and says what is wrong.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::at::AtNode;
+use super::verify_cluster::{Ask, look_everywhere};
 use super::{complain, print, time};
 use crate::runtime::{CancelToken, SystemChance};
 use crate::store::{Fault, Offline, OfflineBlock};
@@ -15,19 +18,32 @@ const EXAMPLES: &str = "\
 Examples:
   cairn verify --data-dir /var/lib/cairn
   cairn verify --data-dir /var/lib/cairn --json | jq '.faults[]'
+  cairn verify --cluster                               all copies on all nodes, and the bucket
+  cairn verify --cluster --rate 100MiB --url http://board-1:9009
 
-The exit code is 0 when everything is as it was written, 1 when something is wrong. The log is not
-looked at: every start reads it whole, and refuses damage.";
+The exit code is 0 when everything is as it was written, 1 when something is wrong or could not be
+looked at. The log is not looked at: every start reads it whole, and refuses damage. A cluster that
+is verified goes on as ever; what is found damaged is replaced from a good copy afterwards. When
+this command is ended, the nodes end what they do for it within a minute.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("url", |arg| arg.help("Any node of the cluster").requires("cluster")))]
 pub(super) struct Verify {
-    /// The data directory; no process may run on it.
-    #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
-    /// Print one JSON object.
-    #[arg(long)]
-    json: bool,
+    /// The data directory of a stopped node; no process may run on it.
+    #[arg(long, value_name = "DIR", required_unless_present = "cluster")]
+    data_dir: Option<PathBuf>,
+    /// Have all nodes of a running cluster read their copies, and those in the bucket.
+    #[arg(long, conflicts_with = "data_dir")]
+    cluster: bool,
+    /// Read so much a second on each node [default: 32MiB].
+    #[arg(long, value_name = "SIZE", requires = "cluster")]
+    rate: Option<String>,
+    /// End what somebody else has begun.
+    #[arg(long, requires = "cluster", conflicts_with = "rate")]
+    call_off: bool,
+    #[command(flatten)]
+    at: AtNode,
 }
 
 /// What was found.
@@ -44,7 +60,36 @@ struct Report {
 
 impl Verify {
     pub(super) fn run(&self) -> ExitCode {
-        let offline = match Offline::open(&self.data_dir, &SystemChance) {
+        match &self.data_dir {
+            Some(data_dir) => self.look(data_dir),
+            None => self.look_everywhere(),
+        }
+    }
+
+    fn look_everywhere(&self) -> ExitCode {
+        let ask = Ask {
+            rate: self.rate.as_deref(),
+            call_off: self.call_off,
+            json: self.at.json,
+        };
+        match look_everywhere(&self.at, &ask) {
+            Ok((text, whole)) => {
+                print(&text);
+                if whole {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::FAILURE
+                }
+            }
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn look(&self, data_dir: &Path) -> ExitCode {
+        let offline = match Offline::open(data_dir, &SystemChance) {
             Ok(offline) => offline,
             Err(error) => {
                 complain(&error.to_string());
@@ -53,7 +98,7 @@ impl Verify {
         };
         let report = look(offline.blocks());
         let whole = report.faults.is_empty();
-        print(&if self.json {
+        print(&if self.at.json {
             report.json()
         } else {
             report.text()

@@ -18,7 +18,6 @@ use super::assembly::{
 use super::blocks::Archive;
 use super::control::{Control, ControlState, why_aside};
 use super::data::DataPeers;
-use super::decisions::{Decisions, Loss};
 use super::deletes::{Deletes, Hiding};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
@@ -37,11 +36,12 @@ use super::status::{ClusterStatus, Surroundings, describe};
 use super::tiering::Tiering;
 use super::together::{Joined, Together};
 use super::upkeep::Upkeep;
+use super::verify::{Orders, Verification};
 use super::watch::Watch;
 use super::ways::BuildParts;
 use super::workers::{Duty, Rounds, Worker, start_worker};
 use super::write::{Gate, Refusing, Writer};
-use crate::model::{Incarnation, RingArc};
+use crate::model::Incarnation;
 use crate::runtime::{CancelToken, Register};
 use crate::source::Source;
 use crate::store::{DataDir, Engine, Store, StoreMetrics, Watermark};
@@ -59,6 +59,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod looks;
+mod said;
 
 /// This node, open.
 pub struct LocalMember {
@@ -232,6 +233,7 @@ impl LocalMember {
         joined.as_ref().map_or(Ok(()), |it| it.check_log(&store))?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
         let register = Register::new(Arc::clone(&world.clock));
+        let verifications = Orders::new(&world.clock);
         let parts = BuildParts {
             store: &store,
             gate: &gate,
@@ -241,6 +243,7 @@ impl LocalMember {
             world,
             archive: archive.as_ref(),
             register: &register,
+            verifications: &verifications,
         };
         let (together, follower, peers) = among_others(joined, &parts, registry);
         let metrics = ClusterMetrics::register(registry);
@@ -363,38 +366,11 @@ impl LocalMember {
         describe(&state, around)
     }
 
-    /// Marks a node, by its name or incarnation, to be emptied or no longer.
-    ///
-    /// # Errors
-    /// When there is no such node, several have that name, or the control group cannot decide.
-    pub fn drain(&self, node: &str, drain: bool) -> Result<(), Error> {
-        self.decisions().drain(node, drain)
-    }
-
-    /// Gives a node, by its name or incarnation, up for ever.
-    ///
-    /// # Errors
-    /// As [`LocalMember::drain`], and when it is live or something that it holds is needed.
-    pub fn forget(&self, node: &str) -> Result<(), Error> {
-        self.decisions().forget(node)
-    }
-
-    /// Lets partitions that have lost too many members go on with those that are left; without
-    /// `accept_loss` only says which, and what would be lost.
-    ///
-    /// # Errors
-    /// When one that is left does not say what it has, or the control group cannot decide.
-    pub fn recover_ring(&self, accept_loss: bool) -> Result<Loss, Error> {
-        self.decisions().recover(accept_loss)
-    }
-
-    /// Begins to divide the ring more finely, and says with which partition.
-    ///
-    /// # Errors
-    /// When this node is alone, an older program is in the cluster, or the control group cannot
-    /// decide.
-    pub fn split_ring(&self) -> Result<RingArc, Error> {
-        self.decisions().split()
+    /// Verification of this node and of the others.
+    #[must_use]
+    pub fn verification(&self) -> Verification {
+        let peers = self.together.as_ref().map(|one| one.peers.clone());
+        self.upkeep.verification(peers)
     }
 
     /// The queries of this node and of the others.
@@ -402,17 +378,6 @@ impl LocalMember {
     pub fn queries(&self) -> Queries {
         let peers = self.together.as_ref().map(|one| one.peers.clone());
         Queries::new(&self.register, (&self.control, self.me), peers)
-    }
-
-    fn decisions(&self) -> Decisions<'_> {
-        Decisions {
-            control: &self.control,
-            store: &self.store,
-            follower: &self.follower,
-            me: self.me,
-            peers: self.together.as_ref().map(|together| &together.peers),
-            data: self.data.as_deref(),
-        }
     }
 
     /// Wakes with the reason when this node must end: its data directory runs elsewhere too.

@@ -44,6 +44,7 @@ mod status;
 mod tiering;
 mod together;
 mod upkeep;
+mod verify;
 mod version;
 mod waiting;
 mod watch;
@@ -107,6 +108,10 @@ pub use scrub::ScrubStatus;
 pub use seal::{Pass, Sealer};
 pub use settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
 pub use status::{ClusterStatus, MoveRow, NodeRow, PartitionRow};
+pub use verify::{
+    NodeVerified, Standing as VerifyStanding, Verification, Verified, VerifyFault, VerifyOrder,
+    VerifyReport, VerifyStage,
+};
 pub use version::{Build, FEATURE_LEVEL, PROTOCOL, ProtocolVersion};
 pub use write::{
     AppendService, Durable, Gate, Pending, Refusing, Replica, WriteError, WriteMetrics,

@@ -254,6 +254,7 @@ impl Joined {
             register: parts.register.clone(),
         });
         self.services.enter(&[Method::Status], &report);
+        parts.verifications.enter(&self.services);
         let writer = self.writes(parts, registry);
         let source = self.reads(parts, registry);
         let ended = watch_end(&self.raft, &self.identity, &parts.world.runtime);

@@ -1,5 +1,5 @@
 //! What a member does for its blocks, over and over: uploads, letting go of what the bucket has, the
-//! sweeper on whoever leads, and the scrub.
+//! sweeper on whoever leads, the scrub, and verification when it is ordered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,10 @@ use super::blocks::{
 use super::clocks::DeletionClock;
 use super::flushes::Flushes;
 use super::moves::Follower;
+use super::peer::Blocking;
 use super::scrub::{ScrubMetrics, ScrubStatus, Scrubber, ScrubberParts};
 use super::tiering::Tiering;
+use super::verify::{Verification, Verifier, VerifierParts, VerifyMetrics};
 use super::ways::BuildParts;
 use super::workers::Duty;
 use crate::runtime::{CancelToken, Throttle};
@@ -35,10 +37,15 @@ const UNHEALED_MAX: usize = 8;
 /// minutes.
 const SCRUB_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A person waits for an order to begin.
+const VERIFY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// All of it.
 pub(super) struct Upkeep {
     bucket: Option<BucketWork>,
     scrubber: Arc<Scrubber>,
+    verifier: Arc<Verifier>,
+    verification: Verification,
 }
 
 fn bring(follower: &Arc<Follower>) -> BringFile {
@@ -98,14 +105,36 @@ impl Upkeep {
             me: parts.me,
             metrics: ScrubMetrics::register(registry),
         }));
-        Self { bucket, scrubber }
+        let verifier = Arc::new(Verifier::new(VerifierParts {
+            orders: Arc::clone(parts.verifications),
+            scrubber: Arc::clone(&scrubber),
+            store: Arc::clone(parts.store),
+            control: Arc::clone(control),
+            manifests: Arc::clone(parts.manifests),
+            clock: Arc::clone(&parts.world.clock),
+            me: parts.me,
+            metrics: VerifyMetrics::register(registry),
+        }));
+        let (who, chance) = ((control, parts.me), &parts.world.chance);
+        let verification = Verification::new(parts.verifications, who, chance);
+        Self {
+            bucket,
+            scrubber,
+            verifier,
+            verification,
+        }
     }
 
     /// Threads that do it.
     pub(super) fn duties(&self) -> Vec<Duty> {
         let scrubber = Arc::clone(&self.scrubber);
         let scrub = move |cancel: &CancelToken| scrubber.round(cancel);
-        let mut duties = vec![Duty::new("cairn-scrub", SCRUB_INTERVAL, scrub)];
+        let verifier = Arc::clone(&self.verifier);
+        let verify = move |cancel: &CancelToken| verifier.round(cancel);
+        let mut duties = vec![
+            Duty::new("cairn-scrub", SCRUB_INTERVAL, scrub),
+            Duty::new("cairn-verify", VERIFY_INTERVAL, verify),
+        ];
         if let Some(bucket) = &self.bucket {
             let uploader = Arc::clone(&bucket.uploader);
             let upload = move |cancel: &CancelToken| uploader.round(cancel);
@@ -137,6 +166,16 @@ impl Upkeep {
     /// What the scrub has found.
     pub(super) fn scrub(&self) -> Vec<ScrubStatus> {
         self.scrubber.status()
+    }
+
+    /// Verification of all nodes, which these are the ways to.
+    pub(super) fn verification(&self, peers: Option<Blocking>) -> Verification {
+        self.verification.over(peers)
+    }
+
+    #[cfg(test)]
+    pub(super) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     #[cfg(test)]

@@ -8,6 +8,7 @@ use super::life::Life;
 use super::manifests::Manifests;
 use super::opening::{MemberSettings, World};
 use super::peer::{Identity, PeerTls, Services, Transport};
+use super::verify::Orders;
 use super::write::Gate;
 use crate::model::Incarnation;
 use crate::runtime::Register;
@@ -37,4 +38,6 @@ pub(super) struct BuildParts<'a> {
     /// `None` where there is no bucket.
     pub(super) archive: Option<&'a Archive>,
     pub(super) register: &'a Register,
+    /// What is ordered of verification.
+    pub(super) verifications: &'a Arc<Orders>,
 }

@@ -153,6 +153,8 @@ const API: &[ApiRoute] = &[
     by_post("/admin/cluster/recover", api::cluster::recover, "what partitions that lost too many members would give up; with `accept_loss=true` they do"),
     by_post("/admin/flush", api::archive::flush, "seals everything that the node holds, and uploads it"),
     by_get("/status/flush", api::archive::status, "how far that is"),
+    by_post("/admin/verify", api::verify::order, "has every node read its copies of all blocks, at `rate` a second (32MiB), and compare them with the catalog; ends that with `call_off=true`"),
+    by_get("/status/verify", api::verify::status, "how far that is, and what is wrong; a node ends what nobody has asked about for a minute"),
     by_get(REPLAY, api::status::replay, "how far the log is read; answers before the node is ready"),
 ];
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 
-use crate::cluster::{CancelQueries, ClusterStatus, Deletes, FlushStatus, Loss, NodeQueries};
+use crate::cluster::{
+    CancelQueries, ClusterStatus, Deletes, FlushStatus, Loss, NodeQueries, Verified, VerifyOrder,
+};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
@@ -111,6 +113,9 @@ pub trait StatusProvider: Send + Sync + 'static {
 
     /// How far that is.
     fn flush(&self) -> FlushStatus;
+
+    /// How far verification is on all nodes, after an order was given to them if there is one.
+    fn verification(&self, order: Option<VerifyOrder>) -> Verified;
 
     /// What the node scrapes: itself, or nothing.
     fn targets(&self) -> Vec<TargetStatus>;

@@ -15,10 +15,13 @@ use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::cluster::{ArchiveStatus, CancelQueries, ClusterStatus, FlushStatus, Loss, NodeQueries};
+use crate::cluster::{
+    ArchiveStatus, CancelQueries, ClusterStatus, FlushStatus, Loss, NodeQueries, NodeVerified,
+    Verified, VerifyFault, VerifyOrder, VerifyReport, VerifyStanding,
+};
 use crate::model::{
-    BlockEntry, Exemplar, LabelSet, Metadata, MetricKind, RingArc, Samples, TenantId, TimestampMs,
-    Value,
+    BlockEntry, BlockId, Exemplar, LabelSet, Metadata, MetricKind, RingArc, Samples, TenantId,
+    TimestampMs, Value, Window,
 };
 use crate::query::{Engine, InstantQuery, QueryMetrics, QuerySettings};
 use crate::runtime::{Clock, ManualClock, Pool, Register, Underway};
@@ -334,6 +337,43 @@ impl StatusProvider for Node {
         }
     }
 
+    fn verification(&self, order: Option<VerifyOrder>) -> Verified {
+        let Some(order) = order else {
+            return Verified::default();
+        };
+        let rate = match order {
+            VerifyOrder::Begin { bytes_per_second } => bytes_per_second,
+            VerifyOrder::CallOff => 0,
+        };
+        let block = (BlockId(7), Window(0).range());
+        let fault = VerifyFault {
+            arc: RingArc::all(4).nth(3).unwrap(),
+            block: Some(block),
+            in_bucket: true,
+            problem: "it is gone".to_owned(),
+        };
+        let report = VerifyReport {
+            bytes_all: rate,
+            faults: vec![fault],
+            ..VerifyReport::default()
+        };
+        let standings = [
+            VerifyStanding::Has(report),
+            VerifyStanding::Silent("away".to_owned()),
+        ];
+        let nodes = standings.into_iter().zip(1..);
+        let nodes = nodes.map(|(standing, number)| NodeVerified {
+            node: format!("board-{number}"),
+            standing,
+        });
+        Verified {
+            order: 255,
+            nodes: nodes.collect(),
+            over: false,
+            unseen: vec!["a partition".to_owned()],
+        }
+    }
+
     fn targets(&self) -> Vec<TargetStatus> {
         vec![TargetStatus {
             labels: labels(&[("job", "cairn")]),
@@ -411,6 +451,7 @@ mod peers;
 mod promql;
 mod queries;
 mod series;
+mod verify;
 
 struct Got {
     status: StatusCode,

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cluster::{CancelQueries, ClusterStatus, FlushStatus, LocalMember, Loss, NodeQueries};
+use crate::cluster::{
+    CancelQueries, ClusterStatus, FlushStatus, LocalMember, Loss, NodeQueries, Verified,
+    VerifyOrder,
+};
 use crate::config::Settings;
 use crate::http::{HeadStatus, ReplayStatus, RuntimeStatus, StatusProvider, TargetStatus};
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
@@ -156,6 +159,10 @@ impl StatusProvider for NodeStatus {
 
     fn flush(&self) -> FlushStatus {
         self.member.flush_status()
+    }
+
+    fn verification(&self, order: Option<VerifyOrder>) -> Verified {
+        self.member.verification().everywhere(order)
     }
 
     fn replay(&self) -> ReplayStatus {

@@ -17,7 +17,7 @@ use super::error::Error;
 use super::replacing::Replacing;
 use super::view::{AppliedBlock, ArcView};
 use super::whole::Store;
-use crate::model::{BlockEntry, BlockId};
+use crate::model::{BlockEntry, BlockId, RingArc};
 
 /// Damaged files that are kept for whoever wants to look into them: at most 8 GiB of blocks, on a
 /// disk that has to hold good ones.
@@ -124,6 +124,13 @@ impl Store {
     #[must_use]
     pub fn keeps(&self, id: BlockId) -> bool {
         self.applied_block(id).is_some_and(|block| block.is_here())
+    }
+
+    /// Whether a block is applied to a partition, here or elsewhere.
+    #[must_use]
+    pub fn has_applied_block(&self, arc: RingArc, id: BlockId) -> bool {
+        let view = self.view_of(arc);
+        view.blocks.iter().any(|block| block.entry().id == id)
     }
 
     /// Where a scrub of some copies of blocks is, as it was noted last.

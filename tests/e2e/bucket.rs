@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -225,6 +226,52 @@ fn wrong_credentials_and_a_missing_bucket_are_said_at_start() {
     });
 }
 
+/// Any board proves the copies of all, and names the one that is another. Would catch a board that
+/// is not asked, and damage that is found and not healed.
+fn a_flipped_byte_is_named_and_mended(lab: &Lab) {
+    let url = lab.boards[2].url();
+    let verify = |more: &[&str]| {
+        let verify = ["verify", "--cluster", "--rate", "1GiB", "--url", &url];
+        cairn(&[&verify[..], more].concat(), &[])
+    };
+    let (whole, text) = verify(&[]);
+    assert!(whole, "{text}");
+    for board in &lab.boards {
+        assert!(text.contains(&format!("{}: ", board.name)), "{text}");
+    }
+    assert!(text.contains("in the bucket"), "{text}");
+    let board = &lab.boards[1];
+    let answer = get(&format!("{}/api/v1/status/tsdb/blocks", board.url())).unwrap();
+    let block = answer.json()["data"]["blocks"][3].clone();
+    let digest = block["digest"].as_str().unwrap();
+    let files = fs::read_dir(board.data_dir().join("engine")).unwrap();
+    let mut files = files.map(|entry| entry.unwrap().path());
+    let file = files.find(|path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        blake3::hash(&bytes).to_string() == digest
+    });
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file.unwrap());
+    let (file, mut byte) = (file.unwrap(), [0]);
+    file.read_exact_at(&mut byte, 100).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 100).unwrap();
+    let (whole, text) = verify(&[]);
+    let named = format!(
+        "{}: block {} of partition {}, ",
+        board.name,
+        block["ulid"].as_str().unwrap(),
+        block["arc"].as_str().unwrap()
+    );
+    assert!(!whole && text.contains(&named), "{named}\n{text}");
+    assert!(text.contains("on its disk: its digest is"), "{text}");
+    eventually("it is replaced", Duration::from_secs(120), || {
+        let (whole, text) = verify(&["--json"]);
+        whole.then_some(()).ok_or(text)
+    });
+}
+
 /// All boards lose their disks, and one of three Garages its life while they upload. One board is
 /// restored, the others come with empty disks: every board answers for everything again, and every
 /// partition has its three replicas.
@@ -294,6 +341,7 @@ fn three_boards_come_back_from_two_of_three_garages() {
         let answer = board.query("bucket_story[3d]", now).unwrap();
         assert!(of_answer(&answer) == written, "{}", board.name);
     }
+    a_flipped_byte_is_named_and_mended(&lab);
     println!(
         "{} samples back on three boards: {restored}",
         count(&written)

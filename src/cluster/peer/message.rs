@@ -37,11 +37,13 @@ pub enum Method {
     Move = 14,
     /// Keep the list of a partition's older blocks, or send what you have of it.
     Manifest = 15,
+    /// Verify what you hold, call that off, or say how far you are.
+    Verify = 16,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Hello,
         Self::Raft,
         Self::Propose,
@@ -57,6 +59,7 @@ impl Method {
         Self::Status,
         Self::Move,
         Self::Manifest,
+        Self::Verify,
     ];
 
     /// The method of a number, if this program knows it.
@@ -92,6 +95,7 @@ impl Method {
             Self::Status => "status",
             Self::Move => "move",
             Self::Manifest => "manifest",
+            Self::Verify => "verify",
         }
     }
 
@@ -188,6 +192,6 @@ mod tests {
             assert_eq!(Method::of(method.number()), Some(method));
         }
         assert_eq!(Method::of(0), None);
-        assert_eq!(Method::of(16), None);
+        assert_eq!(Method::of(17), None);
     }
 }

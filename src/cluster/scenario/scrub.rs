@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use super::bucket::{HOUR, check_bucket, entries, files, packs, upload_all, world};
 use super::world::*;
-use crate::cluster::ScrubStatus;
+use crate::archive::BucketFault;
+use crate::cluster::{
+    ScrubStatus, Verified, VerifyOrder, VerifyReport, VerifyStage, VerifyStanding,
+};
 use crate::runtime::{CancelToken, Clock};
 
 fn few(world: &mut World) {
@@ -29,6 +32,21 @@ fn scrub(world: &World) {
         let upkeep = world.member().upkeep();
         upkeep.scrubber().round(&CancelToken::new());
         world.member().store().finish_replacing().unwrap();
+    }
+}
+
+/// Everything is verified, as somebody has ordered.
+fn verify(world: &World) -> (VerifyReport, Verified) {
+    let verification = world.member().verification();
+    let bytes_per_second = 0;
+    drop(verification.everywhere(Some(VerifyOrder::Begin { bytes_per_second })));
+    let verifier = world.member().upkeep().verifier();
+    verifier.round(&CancelToken::new());
+    let all = verification.everywhere(None);
+    assert!(all.over);
+    match &all.nodes[0].standing {
+        VerifyStanding::Has(report) => (report.clone(), all),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -209,4 +227,102 @@ fn a_restart_does_not_begin_the_round_anew() {
     let after = world.member().cluster_status().scrub;
     assert_eq!(after[0], before[0]);
     assert!(after[0].began_ms <= began);
+}
+
+/// Would catch a copy that verification does not read, damage that it does not name, and damage that
+/// nobody heals although it was named.
+#[test]
+fn verification_names_every_bad_copy_and_has_it_healed() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(56, bucket.path());
+    world.open();
+    few(&mut world);
+    let (report, all) = verify(&world);
+    assert_eq!(report.stage, VerifyStage::Done);
+    assert_eq!((report.blocks, report.objects, report.waiting), (12, 0, 12));
+    assert!(report.faults.is_empty() && all.unseen.is_empty());
+    upload_all(&world);
+    let (report, all) = verify(&world);
+    assert_eq!((report.blocks, report.objects, report.waiting), (12, 12, 0));
+    assert_eq!(report.bytes, report.bytes_all);
+    assert!(report.faults.is_empty() && all.unseen.is_empty());
+    let (here, there) = (local(&world), objects(bucket.path()));
+    let content = fs::read(&here[4]).unwrap();
+    let digest = *blake3::hash(&content).as_bytes();
+    // Its copy in the bucket stays: somebody must have a good one.
+    let has_it = |path: &&PathBuf| {
+        let bytes = fs::read(path).unwrap();
+        let mut windows = bytes.windows(content.len());
+        windows.any(|window| window == content)
+    };
+    let other = there.iter().find(|path| !has_it(path)).unwrap();
+    let of_file = entries(&world).into_iter();
+    let of_file = of_file.filter(|(_, entry)| entry.digest.0 == digest);
+    let of_file: Vec<_> = of_file
+        .map(|(arc, entry)| (arc, Some((entry.id, entry.range)), false))
+        .collect();
+    flip(&here[4]);
+    fs::remove_file(other).unwrap();
+    let (report, all) = verify(&world);
+    assert!(all.unseen.is_empty());
+    let faults = report.faults.iter();
+    let faults: Vec<_> = faults
+        .map(|fault| (fault.arc, fault.block, fault.in_bucket))
+        .collect();
+    let (gone, bad): (Vec<_>, Vec<_>) = faults.into_iter().partition(|(.., there)| *there);
+    assert_eq!(bad, of_file);
+    assert_eq!(
+        (gone.len(), report.faults_all),
+        (4, 5),
+        "all blocks of the pack"
+    );
+    // Not in a week: in the next turn.
+    let scrubber = world.member().upkeep().scrubber();
+    scrubber.round(&CancelToken::new());
+    world.member().store().finish_replacing().unwrap();
+    assert_eq!(counts(&world)[0], (1, 1, 0));
+    assert_eq!(counts(&world)[1].2, 0);
+    check_whole(&world, bucket.path());
+    let (report, _) = verify(&world);
+    assert_eq!(
+        (report.blocks, report.objects, report.faults_all),
+        (12, 12, 0)
+    );
+    world.check_all();
+}
+
+/// Would catch a proof without the bucket, and an order that nobody can end.
+#[test]
+fn what_could_not_be_looked_at_is_not_proven() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(57, bucket.path());
+    world.open();
+    few(&mut world);
+    upload_all(&world);
+    let reads = world.member().upkeep().uploader().bucket();
+    reads
+        .faults
+        .set(Some(Box::new(|_, _: &str| Some(BucketFault::Fail))));
+    let (report, all) = verify(&world);
+    assert_eq!(
+        (report.blocks, report.objects, report.faults_all),
+        (12, 0, 1)
+    );
+    assert!(report.faults[0].problem.contains("could not be looked at"));
+    assert!(all.unseen[0].contains("objects of partitions"), "{all:?}");
+    reads.faults.set(None);
+    let verification = world.member().verification();
+    let bytes_per_second = 1;
+    drop(verification.everywhere(Some(VerifyOrder::Begin { bytes_per_second })));
+    let all = verification.everywhere(Some(VerifyOrder::CallOff));
+    world
+        .member()
+        .upkeep()
+        .verifier()
+        .round(&CancelToken::new());
+    assert_eq!(verification.everywhere(None), all);
+    let VerifyStanding::Has(report) = &all.nodes[0].standing else {
+        panic!("{all:?}");
+    };
+    assert_eq!((report.stage, report.blocks), (VerifyStage::CalledOff, 0));
 }

@@ -22,6 +22,7 @@ use crate::cluster::merging::Pace;
 use crate::cluster::opening::MemberSettings;
 use crate::cluster::queries::CancelQueries;
 use crate::cluster::settings::PeerSettings;
+use crate::cluster::{VerifyOrder, VerifyStanding};
 use crate::model::{
     BlockEntry, LabelSet, Level, RingArc, Samples, TenantId, TimeRange, TimestampMs, WINDOW_MS,
 };
@@ -70,7 +71,7 @@ pub(super) struct Three {
     pub(super) members: Vec<LocalMember>,
     pub(super) clock: Arc<Ahead>,
     runtime: tokio::runtime::Runtime,
-    _root: tempfile::TempDir,
+    root: tempfile::TempDir,
 }
 
 fn free_address() -> String {
@@ -134,7 +135,7 @@ impl Three {
             members: members.collect(),
             clock,
             runtime,
-            _root: root,
+            root,
         };
         eventually("all members take writes", || {
             three
@@ -251,6 +252,54 @@ fn any_member_sees_and_ends_the_queries_of_all(three: &Three) {
     assert_eq!(running(None), 0);
 }
 
+/// Any member has all of them read what they hold, and names the one whose file is another. Would
+/// catch a member that is not asked, and one whose word is taken for another's.
+fn any_member_proves_the_files_of_all(three: &Three) {
+    let verify = || {
+        let verification = three.members[1].verification();
+        let bytes_per_second = 0;
+        let order = VerifyOrder::Begin { bytes_per_second };
+        drop(verification.everywhere(Some(order)));
+        let mut all = verification.everywhere(None);
+        eventually("all are verified", || {
+            all = verification.everywhere(None);
+            all.over
+        });
+        assert_eq!(all.unseen, Vec::<String>::new());
+        let reports = all.nodes.into_iter().map(|node| match node.standing {
+            VerifyStanding::Has(report) => (node.node, report),
+            other => panic!("{}: {other:?}", node.node),
+        });
+        reports.collect::<Vec<_>>()
+    };
+    let blocks = three.equal_blocks().unwrap();
+    let whole = verify();
+    assert_eq!(whole.len(), 3);
+    for (_, report) in &whole {
+        assert_eq!((report.blocks, report.faults_all), (blocks.len() as u64, 0));
+    }
+    let (arc, entry) = &blocks[1];
+    let path = three.root.path().join("2").join("blocks");
+    let flipped = super::bucket::files(&path).into_iter().find(|path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        let is_it = *blake3::hash(&bytes).as_bytes() == entry.digest.0;
+        if is_it {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            std::fs::write(path, bytes).unwrap();
+        }
+        is_it
+    });
+    assert!(flipped.is_some());
+    let reports = verify();
+    let faults = reports.iter().flat_map(|(_, report)| &report.faults);
+    let faults: Vec<_> = faults.map(|fault| (fault.arc, fault.block)).collect();
+    assert_eq!(faults, [(*arc, Some((entry.id, entry.range)))]);
+    eventually("it is replaced by another member's", || {
+        verify().iter().all(|(_, report)| report.faults_all == 0)
+    });
+}
+
 /// Would catch a merge that only its maker applies, one that two make, a member that reads inputs
 /// and output together or neither, and a file that is not the others' to the byte.
 #[test]
@@ -323,6 +372,7 @@ fn three_members_merge_by_turns_and_hold_the_same_files() {
             .unwrap();
         assert!(drain(stream.as_mut()) == want, "its own blocks hold all");
     }
+    any_member_proves_the_files_of_all(&three);
     for member in &three.members {
         member.close().unwrap();
     }

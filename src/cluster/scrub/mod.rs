@@ -7,9 +7,11 @@
 //! sends it (`moves`, `data`), what an object is called (`archive`).
 
 mod cycle;
+mod look;
 mod metrics;
 mod scrubber;
 
-pub(super) use metrics::ScrubMetrics;
+pub(super) use look::Look;
+pub(super) use metrics::{ScrubMetrics, Where};
 pub use scrubber::ScrubStatus;
 pub(super) use scrubber::{Scrubber, ScrubberParts};

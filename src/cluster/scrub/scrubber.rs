@@ -7,15 +7,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::cycle::{Cycle, Located, ROUND};
+use super::look::{Look, Looker};
 use super::metrics::{ScrubMetrics, Where};
 use crate::cluster::blocks::{Archive, Uploader, is_first};
 use crate::cluster::control::{Control, Partition};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::{Manifests, listed};
 use crate::cluster::moves::Follower;
-use crate::model::{BlockEntry, BlockId, Incarnation, RingArc, Uploaded};
+use crate::model::{BlockId, Incarnation, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Clock, Throttle};
-use crate::store::{self, FILE_READ_MAX, Store};
+use crate::store::{self, Store};
 
 /// A fifth of what a slow SD card reads, and 2 % of a small core for hashing; 2.4 TB a week.
 const BYTES_PER_SECOND: u64 = 4 << 20;
@@ -59,6 +60,7 @@ pub(in crate::cluster) struct ScrubberParts {
 /// Looks at blocks.
 pub(in crate::cluster) struct Scrubber {
     parts: ScrubberParts,
+    looker: Arc<Looker>,
     throttle: Throttle,
     sides: Mutex<[Side; 2]>,
 }
@@ -70,18 +72,10 @@ struct Side {
     found: u64,
     healed: u64,
     unhealed: BTreeMap<BlockId, (Located, String)>,
+    /// What somebody else has found damaged: looked at first.
+    suspected: BTreeMap<BlockId, Located>,
     /// When it goes on after a failure.
     resume: Duration,
-}
-
-/// What a look at a copy gives.
-enum Look {
-    /// So many bytes are what was written.
-    Good(u64),
-    /// There is nothing to look at.
-    Elsewhere,
-    /// What is wrong.
-    Bad(String),
 }
 
 impl Scrubber {
@@ -96,13 +90,33 @@ impl Scrubber {
                 found: 0,
                 healed: 0,
                 unhealed: BTreeMap::new(),
+                suspected: BTreeMap::new(),
                 resume: Duration::ZERO,
             }
         };
         Self {
             sides: Mutex::new(Where::ALL.map(side)),
             throttle: Throttle::new(BYTES_PER_SECOND),
+            looker: Arc::new(Looker {
+                store: Arc::clone(&parts.store),
+                control: Arc::clone(&parts.control),
+                manifests: Arc::clone(&parts.manifests),
+                archive: parts.bucket.as_ref().map(|(archive, _)| archive.clone()),
+            }),
             parts,
+        }
+    }
+
+    /// What it looks at copies with.
+    pub(in crate::cluster) fn looker(&self) -> Arc<Looker> {
+        Arc::clone(&self.looker)
+    }
+
+    /// Has a copy looked at, and healed, in the next turn: somebody has found it damaged.
+    pub(in crate::cluster) fn suspect(&self, copies: Where, located: Located) {
+        let mut sides = self.sides.lock();
+        if let Some(side) = sides.iter_mut().find(|side| side.copies == copies) {
+            side.suspected.insert(located.1.id, located);
         }
     }
 
@@ -154,14 +168,22 @@ impl Scrubber {
         self.with(index, |side| side.resume = resume);
     }
 
-    const fn has(&self, copies: Where) -> bool {
+    /// Whether there are copies of a kind.
+    pub(in crate::cluster) const fn has(&self, copies: Where) -> bool {
         matches!(copies, Where::Local) || self.parts.bucket.is_some()
     }
 
     fn turn(&self, index: usize, copies: Where, cancel: &CancelToken) -> Result<(), Error> {
-        let again = self.with(index, |side| side.unhealed.clone());
-        for (located, _) in again.into_iter().flat_map(BTreeMap::into_values) {
+        let again = self.with(index, |side| {
+            let unhealed = side.unhealed.iter();
+            let unhealed = unhealed.map(|(id, (located, _))| (*id, located.clone()));
+            let mut again: BTreeMap<BlockId, Located> = unhealed.collect();
+            again.append(&mut side.suspected.clone());
+            again
+        });
+        for (id, located) in again.into_iter().flatten() {
             self.visit(index, copies, &located, cancel)?;
+            self.with(index, |side| side.suspected.remove(&id));
         }
         let blocks = self.blocks(copies);
         for _ in 0..TURN_BLOCKS {
@@ -227,8 +249,8 @@ impl Scrubber {
         let (arc, entry) = located;
         let metrics = &self.parts.metrics;
         let look = match copies {
-            Where::Local => self.look_here(located)?,
-            Where::Bucket => self.look_there(located, cancel)?,
+            Where::Local => self.looker.here(entry, &self.throttle, cancel)?,
+            Where::Bucket => self.looker.there(*arc, entry, &self.throttle, cancel)?,
         };
         let problem = match look {
             Look::Bad(problem) => problem,
@@ -283,73 +305,13 @@ impl Scrubber {
         Ok(())
     }
 
-    /// The file on this disk.
-    fn look_here(&self, (_, entry): &Located) -> Result<Look, Error> {
-        let store = &self.parts.store;
-        // It may have left the catalog or this disk meanwhile.
-        if !store.keeps(entry.id) {
-            return Ok(Look::Elsewhere);
-        }
-        if store.damaged().contains(&entry.id) {
-            return Ok(Look::Bad("its file was found damaged before".to_owned()));
-        }
-        let mut hasher = blake3::Hasher::new();
-        loop {
-            let piece = match store.read_file(entry.id, hasher.count(), FILE_READ_MAX) {
-                Ok(Some(piece)) => piece,
-                Ok(None) => return Ok(Look::Bad("its file is gone".to_owned())),
-                Err(error @ (store::Error::Io { .. } | store::Error::Corrupt { .. })) => {
-                    return Ok(Look::Bad(error.to_string()));
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if piece.is_empty() {
-                break;
-            }
-            self.throttle.take(piece.len() as u64);
-            hasher.update(&piece);
-        }
-        let (bytes, digest) = (hasher.count(), hasher.finalize());
-        if bytes == entry.size && *digest.as_bytes() == entry.digest.0 {
-            return Ok(Look::Good(bytes));
-        }
-        Ok(Look::Bad(format!(
-            "its digest is {digest} over {bytes} bytes, the catalog says {} over {}",
-            entry.digest, entry.size
-        )))
-    }
-
-    /// What the catalog says of a block now.
-    fn named(&self, arc: RingArc, id: BlockId) -> Option<BlockEntry> {
-        let state = self.parts.control.state();
-        let listed = listed(&self.parts.manifests, arc, state.partition(arc)?).ok()?;
-        listed.blocks().get(&id).cloned()
-    }
-
-    /// The object in the bucket.
-    fn look_there(&self, (arc, entry): &Located, cancel: &CancelToken) -> Result<Look, Error> {
-        let Some((archive, _)) = &self.parts.bucket else {
-            return Ok(Look::Elsewhere);
-        };
-        // It may have expired or been replaced meanwhile.
-        let named = self.named(*arc, entry.id);
-        if named.is_none_or(|named| named.uploaded == Uploaded::None) {
-            return Ok(Look::Elsewhere);
-        }
-        match archive.check(*arc, entry, &self.throttle, cancel) {
-            Ok(bytes) => Ok(Look::Good(bytes)),
-            Err(Error::Archive(error)) if error.is_of_object() => Ok(Look::Bad(error.to_string())),
-            Err(error) => Err(error),
-        }
-    }
-
     /// A good copy comes from a peer, or from the bucket.
     fn heal_here(&self, (arc, entry): &Located, cancel: &CancelToken) -> Result<(), Error> {
         let store = &self.parts.store;
         store.mark_damaged(entry.id);
         let state = self.parts.control.state();
         // What is known of the upload is in the catalog, not in what was applied.
-        let named = self.named(*arc, entry.id);
+        let named = self.looker.named(*arc, entry.id);
         let named = named.as_ref().unwrap_or(entry);
         self.parts
             .follower

@@ -15,4 +15,5 @@ pub(super) mod remote_read;
 pub(super) mod series;
 pub(super) mod status;
 pub(super) mod text;
+pub(super) mod verify;
 pub(super) mod write;

@@ -35,6 +35,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("ending", "why a node must stop"),
     ("epoch", "the epoch of a partition"),
     ("error", "what went wrong, and what to try"),
+    (
+        "faults",
+        "how many copies of blocks verification has found wrong",
+    ),
     ("file", "a file's name"),
     ("founders", "how many nodes found a cluster"),
     ("free", "bytes that may still be written to the disk"),

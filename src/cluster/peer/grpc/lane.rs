@@ -33,6 +33,7 @@ impl Lane {
             | Method::Stage
             | Method::FetchBlock
             | Method::Manifest
+            | Method::Verify
             | Method::Select
             | Method::Names => Self::Bulk,
         }
