@@ -168,6 +168,95 @@ fn a_wiped_node_comes_back_from_garage_alone() {
     assert_eq!(read(&node), written);
 }
 
+/// A number of a node's metrics.
+fn metric(node: &Cairn, name: &str) -> f64 {
+    let text = get(&format!("{}/metrics", node.url())).map(|answer| answer.text());
+    let text = text.unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with(name));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.unwrap_or(-1.0)
+}
+
+/// Blocks past local retention leave the disk, and queries answer from Garage as before; without
+/// Garage they say what they need, and with it they answer again. Would catch history that is lost
+/// with its local copy, or an answer that lacks it and does not say so.
+#[test]
+fn what_has_left_the_disk_is_read_from_garage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut garage = match Garage::start(folder.path()) {
+        Ok(garage) => garage,
+        Err(reason) => return skip("bucket::what_has_left", reason),
+    };
+    let mut settings = garage.settings("127.0.0.1");
+    settings.push("retention.local=6h".to_owned());
+    let data_dir = folder.path().join("node");
+    let node = start(folder.path(), &data_dir, &settings);
+    let (now, mut written) = (now_ms(), Written::new());
+    write(&node.url(), now - DAY_MS, now - 60_000, &mut written);
+    flush(&node);
+    let timed = |node: &Cairn| {
+        let begun = std::time::Instant::now();
+        assert_eq!(read(node), written, "every sample, bit for bit");
+        begun.elapsed()
+    };
+    let here = timed(&node);
+    eventually("blocks leave the disk", Duration::from_secs(120), || {
+        let (gone, blocks) = (
+            metric(&node, "cairn_remote_blocks "),
+            metric(&node, "cairn_blocks "),
+        );
+        match gone > 0.0 && gone < blocks {
+            true => Ok(()),
+            false => Err(format!("{gone} of {blocks}\n{}", node.server.output())),
+        }
+    });
+    println!("{here:?} at first, {:?} from Garage", timed(&node));
+    println!("{:?} from the cache", timed(&node));
+    // Nothing is kept of it when the node starts again without the bucket.
+    let Cairn { mut server, .. } = node;
+    server.kill();
+    fs::remove_dir_all(data_dir.join("cache")).unwrap();
+    garage.kill();
+    let node = start(folder.path(), &data_dir, &settings);
+    let ask = |partial: &str| {
+        let form = [("query", "bucket_story[3d]"), ("partial_response", partial)];
+        node.api("query", &form)
+    };
+    let answer = ask("false");
+    assert!(answer.status >= 500, "{}", answer.text());
+    assert!(
+        answer.text().contains("only in the bucket"),
+        "{}",
+        answer.text()
+    );
+    let answer = ask("true");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let warnings = answer.json()["warnings"].to_string();
+    assert!(warnings.contains("only in the bucket"), "{warnings}");
+    let some = of_answer(&answer.json()["data"]["result"]);
+    assert!(count(&some) > 0 && count(&some) < count(&written));
+    let recent = node.query("count_over_time(bucket_story[1h])");
+    assert_eq!(
+        recent.as_array().map(Vec::len),
+        Some(SERIES),
+        "what is here"
+    );
+    garage.restart();
+    eventually("the bucket is read again", Duration::from_secs(120), || {
+        let answer = ask("false");
+        match answer.status {
+            200 => Ok(()),
+            _ => Err(answer.text()),
+        }
+    });
+    assert_eq!(read(&node), written);
+    let answer = node.api("query", &[("query", "bucket_story[3d]"), ("stats", "all")]);
+    let stats = answer.json()["data"]["stats"]["bucket"].to_string();
+    assert_eq!(stats, "{\"bytesRead\":0}", "it is in the cache by now");
+    assert!(metric(&node, "cairn_remote_fetched_bytes_total ") > 0.0);
+    assert!(metric(&node, "cairn_remote_cache_hits_total ") > 0.0);
+}
+
 /// What is wrong with the bucket is said at the first start, with what to do about it.
 #[test]
 fn wrong_credentials_and_a_missing_bucket_are_said_at_start() {
