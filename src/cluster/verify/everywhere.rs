@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::orders::{Order, Orders};
-use super::report::{VerifyReport, VerifyStage};
+use super::orders::Orders;
+use super::report::{Order, VerifyReport, VerifyStage};
 use super::wire::{Asked, decode_report, encode_request};
 use crate::cluster::control::{Control, ControlState, Liveness, MemberId};
 use crate::cluster::peer::{Blocking, Method, PeerError};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::report::{VerifyFault, VerifyReport, VerifyStage};
+use super::report::{Order, VerifyFault, VerifyReport, VerifyStage};
 use super::wire::{Asked, decode_request, encode_report};
 use crate::cluster::peer::{Caller, Method, Refused, Service, Services, Serving};
 use crate::runtime::Clock;
@@ -18,16 +18,6 @@ pub(super) const LEASE: Duration = Duration::from_secs(60);
 
 /// Faults that are told in words: more than a person reads, and a quarter of a mebibyte.
 const FAULTS_MAX: usize = 1000;
-
-/// What is ordered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::cluster) struct Order {
-    /// Tells it from others; not 0.
-    pub(super) number: u64,
-    pub(super) bytes_per_second: u64,
-    /// So many control commands must be applied first.
-    pub(super) applied: u64,
-}
 
 struct Current {
     order: Order,

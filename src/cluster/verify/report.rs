@@ -1,6 +1,16 @@
-//! What one node says of its verification.
+//! What is ordered of one node, and what it says of that.
 
 use crate::model::{BlockId, RingArc, TimeRange};
+
+/// What is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::cluster) struct Order {
+    /// Tells it from others; not 0.
+    pub(super) number: u64,
+    pub(super) bytes_per_second: u64,
+    /// So many control commands must be applied first.
+    pub(super) applied: u64,
+}
 
 /// How far an order is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

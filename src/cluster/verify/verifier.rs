@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::metrics::VerifyMetrics;
-use super::orders::{Order, Orders};
-use super::report::VerifyFault;
+use super::orders::Orders;
+use super::report::{Order, VerifyFault};
 use crate::cluster::blocks::is_first;
 use crate::cluster::control::{Control, ControlState, MemberId, Partition};
 use crate::cluster::error::Error;

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use prost::{DecodeError, Message};
 
-use super::orders::Order;
-use super::report::{VerifyFault, VerifyReport, VerifyStage};
+use super::report::{Order, VerifyFault, VerifyReport, VerifyStage};
 use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 
 mod message {
