@@ -134,6 +134,26 @@ pub enum HistogramError {
 }
 
 impl Histogram {
+    /// A stale marker in a histogram's clothes, with nothing else kept: all of them are equal.
+    #[must_use]
+    pub const fn stale() -> Self {
+        Self {
+            schema: 0,
+            zero_threshold: 0.0,
+            sum: super::stale_nan(),
+            buckets: Buckets::Integer {
+                count: 0,
+                zero_count: 0,
+                positive: Vec::new(),
+                negative: Vec::new(),
+            },
+            positive_spans: Vec::new(),
+            negative_spans: Vec::new(),
+            custom_values: Vec::new(),
+            reset_hint: ResetHint::Unknown,
+        }
+    }
+
     /// Whether this is a stale marker in a histogram's clothes.
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::codec::protobuf::{
 };
 use crate::model::{
     Buckets, Histogram, HistogramError, ResetHint, SCHEMA_CUSTOM, SCHEMA_MAX, SCHEMA_MIN, Span,
-    TimestampMs, is_stale, stale_nan,
+    TimestampMs, is_stale,
 };
 
 use check::{buckets_of, check_counts, check_custom, check_spans};
@@ -226,7 +226,7 @@ const fn reset_hint(number: u64) -> ResetHint {
 impl Message {
     fn check(self, buckets_max: usize) -> Result<Histogram, HistogramRefusal> {
         if is_stale(self.sum) {
-            return Ok(stale_histogram());
+            return Ok(Histogram::stale());
         }
         let custom = self.schema == SCHEMA_CUSTOM;
         if !custom && !(SCHEMA_MIN..=SCHEMA_WIRE_MAX).contains(&self.schema) {
@@ -292,25 +292,6 @@ impl Message {
             custom_values: self.custom_values.items,
             reset_hint: self.reset_hint,
         }
-    }
-}
-
-/// A stale marker in a histogram's clothes: all of them are equal.
-fn stale_histogram() -> Histogram {
-    Histogram {
-        schema: 0,
-        zero_threshold: 0.0,
-        sum: stale_nan(),
-        buckets: Buckets::Integer {
-            count: 0,
-            zero_count: 0,
-            positive: Vec::new(),
-            negative: Vec::new(),
-        },
-        positive_spans: Vec::new(),
-        negative_spans: Vec::new(),
-        custom_values: Vec::new(),
-        reset_hint: ResetHint::Unknown,
     }
 }
 

@@ -4,6 +4,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::ingest::receive::test_messages::{self as wire, Count as WireCount, ZeroCount};
+use crate::model::stale_nan;
 
 fn span(offset: i32, length: u32) -> wire::Span {
     wire::Span { offset, length }

@@ -87,19 +87,6 @@ fn pieces() -> Vec<Piece> {
         }
     }
     let mut samples = Samples::default();
-    let stale = Histogram {
-        sum: stale_nan(),
-        positive_spans: Vec::new(),
-        zero_threshold: 0.0,
-        schema: 0,
-        buckets: Buckets::Integer {
-            count: 0,
-            zero_count: 0,
-            positive: Vec::new(),
-            negative: Vec::new(),
-        },
-        ..histogram(0, ResetHint::Unknown, false)
-    };
     // A reset, another layout, a stale marker, a gauge of floats, and a float between them.
     let values = [
         Value::Histogram(Arc::new(histogram(5, ResetHint::Unknown, false))),
@@ -108,7 +95,7 @@ fn pieces() -> Vec<Piece> {
         Value::Histogram(Arc::new(histogram(4, ResetHint::Yes, false))),
         Value::Float(3.0),
         Value::Histogram(Arc::new(histogram(4, ResetHint::Unknown, true))),
-        Value::Histogram(Arc::new(stale)),
+        Value::Histogram(Arc::new(Histogram::stale())),
         Value::Histogram(Arc::new(float_histogram(3.5))),
         Value::Histogram(Arc::new(float_histogram(2.5))),
         Value::Histogram(Arc::new(float_histogram(7.25))),

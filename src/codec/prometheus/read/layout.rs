@@ -36,21 +36,7 @@ impl Layout {
     /// A histogram of this layout. A stale marker is stripped: all of them are equal.
     pub(super) fn dress(&self, (sum, buckets): (f64, Buckets), hint: ResetHint) -> Histogram {
         if crate::model::is_stale(sum) {
-            return Histogram {
-                schema: 0,
-                zero_threshold: 0.0,
-                sum,
-                buckets: Buckets::Integer {
-                    count: 0,
-                    zero_count: 0,
-                    positive: Vec::new(),
-                    negative: Vec::new(),
-                },
-                positive_spans: Vec::new(),
-                negative_spans: Vec::new(),
-                custom_values: Vec::new(),
-                reset_hint: ResetHint::Unknown,
-            };
+            return Histogram::stale();
         }
         Histogram {
             schema: self.schema,
