@@ -18,11 +18,14 @@
 
 use std::collections::BTreeSet;
 
-use super::fields::Fields;
+use super::fields::{Fields, Opening, seal};
 use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
 
-const MAGIC: &[u8; 8] = b"CAIRNCAT";
-const FORMAT: u8 = 1;
+const OPENING: Opening = Opening {
+    magic: b"CAIRNCAT",
+    format: 1,
+    what: "catalog",
+};
 /// The least that an entry takes.
 const ENTRY_BYTES_MIN: usize = 102;
 /// The largest catalog that is read: 500,000 blocks of one partition.
@@ -53,8 +56,7 @@ impl CatalogCopy {
         entries.retain(|entry| entry.uploaded != Uploaded::None);
         entries.sort_by_key(|entry| entry.id);
         let mut out = Vec::with_capacity(128 + 144 * entries.len());
-        out.extend_from_slice(MAGIC);
-        out.push(FORMAT);
+        OPENING.write(&mut out);
         out.extend_from_slice(&self.cluster.to_be_bytes());
         out.extend_from_slice(&self.arc.prefix().to_be_bytes());
         out.push(self.arc.depth());
@@ -73,8 +75,7 @@ impl CatalogCopy {
         for entry in entries {
             put_entry(&mut out, entry);
         }
-        let digest = blake3::hash(&out);
-        out.extend_from_slice(digest.as_bytes());
+        seal(&mut out);
         out
     }
 
@@ -83,20 +84,7 @@ impl CatalogCopy {
     /// # Errors
     /// When they are damaged, or from a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let (body, digest) = bytes.split_last_chunk::<32>().ok_or("it is cut short")?;
-        let mut fields = Fields(body);
-        if fields.take::<8>()? != *MAGIC {
-            return Err("it is no catalog".to_owned());
-        }
-        let [format] = fields.take()?;
-        if format != FORMAT {
-            return Err(format!(
-                "it is of format {format}, and this version reads {FORMAT}: use a newer one"
-            ));
-        }
-        if blake3::hash(body).as_bytes() != digest {
-            return Err("its digest is not that of its bytes".to_owned());
-        }
+        let mut fields = OPENING.read(bytes)?;
         let cluster = u128::from_be_bytes(fields.take()?);
         let prefix = u32::from_be_bytes(fields.take()?);
         let [depth] = fields.take()?;
@@ -263,8 +251,7 @@ mod tests {
 
     fn sealed_again(mut body: Vec<u8>) -> Vec<u8> {
         body.truncate(body.len() - 32);
-        let digest = blake3::hash(&body);
-        body.extend_from_slice(digest.as_bytes());
+        seal(&mut body);
         body
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::Bucket;
 use super::error::Error;
+use super::fields::check_format;
 use super::name::leftovers_name;
 use crate::model::TimestampMs;
 
@@ -71,12 +72,7 @@ impl Leftovers {
     /// When they are none.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let json: Json = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if json.format != FORMAT {
-            return Err(format!(
-                "it is of format {}, and this version reads {FORMAT}: use a newer one",
-                json.format
-            ));
-        }
+        check_format(json.format, FORMAT)?;
         let leftovers = json.leftovers.into_iter().take(LEFTOVERS_MAX);
         let leftovers = leftovers.map(|one| {
             let leftover = Leftover {

@@ -21,14 +21,17 @@ use bytes::Bytes;
 
 use super::bucket::Bucket;
 use super::error::Error;
-use super::fields::Fields;
+use super::fields::{Fields, Opening, seal};
 use super::name::{NamedBlock, NamedPack};
 use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
 
-const MAGIC: &[u8; 8] = b"CAIRNPAK";
-const FORMAT: u8 = 1;
+const OPENING: Opening = Opening {
+    magic: b"CAIRNPAK",
+    format: 1,
+    what: "pack",
+};
 /// What a directory has beside its blocks, and what each of them takes.
-const BARE_BYTES: usize = 8 + 1 + 16 + 16 + 4 + 32;
+const BARE_BYTES: usize = Opening::BYTES + 16 + 16 + 4;
 const ENTRY_BYTES: usize = 5 + 8 + 16 + 1 + 4 + 8 + 8 + 16 + 32;
 /// The length behind it.
 const TRAILER_BYTES: usize = 4;
@@ -120,8 +123,7 @@ impl PackDirectory {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.body();
-        let digest = blake3::hash(&out);
-        out.extend_from_slice(digest.as_bytes());
+        seal(&mut out);
         let len = u32::try_from(out.len()).unwrap_or(u32::MAX);
         out.extend_from_slice(&len.to_be_bytes());
         out
@@ -129,8 +131,7 @@ impl PackDirectory {
 
     fn body(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(BARE_BYTES + ENTRY_BYTES * self.blocks.len() + 4);
-        out.extend_from_slice(MAGIC);
-        out.push(FORMAT);
+        OPENING.write(&mut out);
         out.extend_from_slice(&self.cluster.to_be_bytes());
         out.extend_from_slice(&self.range.start.0.to_be_bytes());
         out.extend_from_slice(&self.range.end.0.to_be_bytes());
@@ -161,22 +162,7 @@ impl PackDirectory {
         if u32::from_be_bytes(*len) as usize != directory.len() {
             return Err("its directory is not as long as it says".to_owned());
         }
-        let (body, digest) = directory
-            .split_last_chunk::<32>()
-            .ok_or("it is cut short")?;
-        let mut fields = Fields(body);
-        if fields.take::<8>()? != *MAGIC {
-            return Err("it is no pack".to_owned());
-        }
-        let [format] = fields.take()?;
-        if format != FORMAT {
-            return Err(format!(
-                "it is of format {format}, and this version reads {FORMAT}: use a newer one"
-            ));
-        }
-        if blake3::hash(body).as_bytes() != digest {
-            return Err("the digest of its directory is not that of its bytes".to_owned());
-        }
+        let mut fields = OPENING.read(directory)?;
         let cluster = u128::from_be_bytes(fields.take()?);
         let start = TimestampMs(i64::from_be_bytes(fields.take()?));
         let end = TimestampMs(i64::from_be_bytes(fields.take()?));
@@ -334,8 +320,7 @@ mod tests {
 
     fn sealed_again(bytes: &[u8]) -> Vec<u8> {
         let mut body = bytes[..bytes.len() - 36].to_vec();
-        let digest = blake3::hash(&body);
-        body.extend_from_slice(digest.as_bytes());
+        seal(&mut body);
         let len = u32::try_from(body.len()).unwrap();
         body.extend_from_slice(&len.to_be_bytes());
         body

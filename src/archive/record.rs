@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::Bucket;
 use super::error::Error;
+use super::fields::check_format;
 use super::name::RECORD_NAME;
 
 /// The format that this version writes.
@@ -62,12 +63,7 @@ impl ClusterRecord {
     /// When they are none.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let json: Json = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if json.format != FORMAT {
-            let format = json.format;
-            return Err(format!(
-                "it is of format {format}, and this version reads {FORMAT}: use a newer one"
-            ));
-        }
+        check_format(json.format, FORMAT)?;
         let id = |text: &String| {
             let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
             let id = is_id.then(|| u128::from_str_radix(text, 16).ok()).flatten();
