@@ -21,6 +21,7 @@ mod depth;
 mod engine;
 mod memory;
 mod native;
+mod notation;
 mod published;
 mod random_data;
 mod random_native;

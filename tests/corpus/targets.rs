@@ -8,31 +8,26 @@
 pub(crate) mod appends;
 #[path = "logs.rs"]
 pub(crate) mod logs;
+#[path = "messages.rs"]
+mod messages;
+#[path = "tables.rs"]
+mod tables;
 #[path = "writes.rs"]
 mod writes;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use cairn::archive::{CatalogCopy, ClusterRecord, PackDirectory, parse_name};
-use cairn::cluster::{
-    Command, ContentWriter, ControlState, Credentials, CutAnswer, CutRequest, Manifest,
-    ManifestAnswer, ManifestRequest, PROTOCOL, PullRequest, StageRequest, decode_content,
-    decode_envelope, encode_envelope,
-};
 use cairn::codec::crc32c;
 use cairn::codec::prometheus::read_chunk;
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
 use cairn::http::ReadRequest;
-use cairn::model::{BlockId, Epoch, MatchOp, Matcher, RingArc, Samples, TimeRange, Value, Window};
+use cairn::model::{Samples, Value};
 use cairn::query::syntax::{self, ParseOptions};
-use cairn::store::{
-    BlockReader, Error, Ordinal, Pairs, Pulled, SstTable, Table, block_key, block_prefix, for_each,
-};
 use cairn::transfer::{
     Item, Left, OpenMetricsSink, Piece, Sink, VictoriaSink, parse_frame, parse_index, parse_line,
     parse_openmetrics, parse_tombstones,
 };
+pub(super) use messages::{command, data, manifest, peer};
+pub(super) use tables::{block, sst};
 
 /// What is done with the bytes.
 type Target = fn(&[u8]);
@@ -295,129 +290,6 @@ pub(super) fn series_entry(bytes: &[u8]) {
     }
 }
 
-/// A table file as it is, whole and by ranges; and one with right checksums and footer around a data block (as long as
-/// the first two bytes say) and an index block (the rest).
-pub(super) fn sst(bytes: &[u8]) {
-    read_table(bytes.to_vec());
-    let [low, high, rest @ ..] = bytes else {
-        return;
-    };
-    let data = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
-    let (data, index) = rest.split_at(data);
-    let mut file = Vec::new();
-    for block in [data, index] {
-        file.extend_from_slice(block);
-        file.push(0);
-        file.extend_from_slice(&xxhash_rust::xxh3::xxh3_64(block).to_le_bytes()[..4]);
-    }
-    let mut footer = vec![4];
-    for number in [0, data.len(), data.len() + 5, index.len()] {
-        varint::put_len(&mut footer, number);
-    }
-    footer.resize(41, 0);
-    footer.extend_from_slice(&5u32.to_le_bytes());
-    footer.extend_from_slice(&0x88e2_41b7_85f4_cff7u64.to_le_bytes());
-    file.extend_from_slice(&footer);
-    read_table(file);
-}
-
-/// Keys that come out of a scan rise, and can be got.
-fn read_table(file: Vec<u8>) {
-    // By ranges, as from a bucket: the same, or an error.
-    assert!(cairn::store::reread_object(&file));
-    let Ok(table) = SstTable::open(Box::new(file)) else {
-        return;
-    };
-    let (pairs, faults) = table.check(3);
-    let mut last: Option<Vec<u8>> = None;
-    let (mut found, mut rises) = (0, true);
-    let scanned = for_each(
-        |after| table.scan(&[], after),
-        |key, value| {
-            found += 1;
-            rises &= last.as_deref().is_none_or(|last| last < key);
-            last = Some(key.to_vec());
-            if faults.is_empty() {
-                assert_eq!(table.get(key)?.as_deref(), Some(value));
-            }
-            Ok(())
-        },
-    );
-    if faults.is_empty() {
-        scanned.expect("a sound table can be scanned");
-        assert!(rises && found == pairs, "{found} {pairs}");
-    }
-}
-
-/// A block whose table holds what the bytes say: keys (without the id) and values, each with its
-/// length before it. So damage reaches what is behind the table's checksums.
-pub(super) fn block(bytes: &[u8]) {
-    let id = BlockId(1);
-    let mut table = BTreeMap::new();
-    let input = &mut &*bytes;
-    while let (Ok(key), Ok(value)) = (
-        varint::take_bytes(input, "a key"),
-        varint::take_bytes(input, "a value"),
-    ) {
-        table.insert(block_key(id, key), value.to_vec());
-    }
-    read_block(Arc::new(Map(table)), id).ok();
-}
-
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl Table for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Pairs, Error> {
-        let pairs = self.0.iter().filter(|(key, _)| {
-            key.starts_with(prefix) && after.is_none_or(|after| key.as_slice() > after)
-        });
-        let pairs = pairs.map(|(key, value)| (key.clone(), value.clone()));
-        Ok(pairs.take(64).collect())
-    }
-}
-
-/// Series that are read of a block: a damaged number of them must not make a run slow.
-const SERIES_MAX: u32 = 300;
-
-fn read_block(table: Arc<dyn Table>, id: BlockId) -> Result<(), Error> {
-    assert!(table.scan(&block_prefix(id), None)?.len() <= 64);
-    let block = BlockReader::open(table, id)?;
-    let matchers = [
-        Matcher::new("__name__", MatchOp::Regex, "m.*").expect("it is right"),
-        Matcher::new("job", MatchOp::NotEqual, "x").expect("it is right"),
-    ];
-    for tenant in block.tenants()? {
-        let Some(mut reader) = block.tenant(&tenant)? else {
-            continue;
-        };
-        for name in reader.label_names(&[])? {
-            reader.label_values(&name, &[]).ok();
-            reader.label_values(&name, &matchers).ok();
-        }
-        reader.label_names(&matchers).ok();
-        reader.metadata(None).ok();
-        let mut found = reader.select(&matchers)?;
-        found.truncate(SERIES_MAX as usize);
-        reader.sort_by_place(&mut found).ok();
-        for ordinal in 0..reader.series_len().min(SERIES_MAX) {
-            let mut samples = Samples::default();
-            let ordinal = Ordinal(ordinal);
-            if reader.read(ordinal, TimeRange::ALL, &mut samples).is_ok() {
-                assert!(samples.timestamps.is_sorted_by(|a, b| a < b));
-                assert_eq!(samples.values.len(), samples.len());
-            }
-            if let Ok(labels) = reader.labels(ordinal) {
-                reader.find(&labels).ok();
-            }
-        }
-    }
-    Ok(())
-}
-
 /// A message of remote-write 1.0.
 pub(super) fn write_v1(bytes: &[u8]) {
     writes::write("application/x-protobuf", bytes);
@@ -442,133 +314,6 @@ pub(super) fn append(bytes: &[u8]) {
 /// The log, replayed.
 pub(super) fn log(bytes: &[u8]) {
     logs::log(bytes);
-}
-
-/// Commands of one input: a run stays within milliseconds.
-const COMMANDS_MAX: usize = 64;
-
-/// A manifest is only what its writer makes of it; and what members ask each other about one.
-pub(super) fn manifest(bytes: &[u8]) {
-    let whole = [b"CAIRNMAN\x01".as_slice(), bytes].concat();
-    for bytes in [bytes, &whole] {
-        if let Ok(manifest) = Manifest::decode(bytes) {
-            assert_eq!(manifest.encode(), bytes);
-        }
-    }
-    let body = bytes::Bytes::copy_from_slice(bytes);
-    if let Ok(request) = ManifestRequest::decode(body.clone()) {
-        assert_eq!(ManifestRequest::decode(request.encode()), Ok(request));
-    }
-    if let Ok(answer) = ManifestAnswer::decode(body) {
-        assert_eq!(ManifestAnswer::decode(answer.encode()), Ok(answer));
-    }
-}
-
-/// A control state; and commands, each with its length before it, applied to an empty one. What
-/// can be read is written and read again alike, and so is every state on the way.
-pub(super) fn command(bytes: &[u8]) {
-    if let Ok(state) = ControlState::decode(bytes) {
-        assert_eq!(ControlState::decode(&state.encode()).as_ref(), Ok(&state));
-    }
-    let mut state = ControlState::default();
-    let input = &mut &*bytes;
-    for _ in 0..COMMANDS_MAX {
-        let Ok(bytes) = varint::take_bytes(input, "a command") else {
-            break;
-        };
-        let Ok(command) = Command::decode(bytes) else {
-            continue;
-        };
-        assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(&command));
-        state.apply(&command).into_result().ok();
-        assert_eq!(ControlState::decode(&state.encode()).as_ref(), Ok(&state));
-    }
-}
-
-/// What stands before every message of a peer: its credentials, and the envelope.
-pub(super) fn peer(bytes: &[u8]) {
-    if let Ok(credentials) = Credentials::decode(bytes, PROTOCOL) {
-        let text = credentials.encode();
-        let back = Credentials::decode(text.as_bytes(), PROTOCOL);
-        assert_eq!(back.as_ref(), Ok(&credentials));
-        assert!(text.is_ascii() && text.len() < 256, "{text}");
-    }
-    if let Ok((method, body)) = decode_envelope(bytes.to_vec().into()) {
-        let again = encode_envelope(method, body.clone());
-        assert_eq!(decode_envelope(again.into()), Ok((method, body)));
-    }
-}
-
-/// What seals and moves exchange: one of the messages, by its first byte.
-pub(super) fn data(bytes: &[u8]) {
-    let Some((kind, body)) = bytes.split_first() else {
-        return;
-    };
-    let body = body.to_vec();
-    let range = Some(Window(0).range());
-    let asked = CutRequest {
-        arc: RingArc::all(0).next().unwrap(),
-        epoch: Epoch(7),
-        range: range.filter(|_| *kind == 1),
-        round: 0,
-        remains: false,
-    };
-    match kind {
-        0 => {
-            if let Ok(one) = CutRequest::decode(body.into()) {
-                assert_eq!(CutRequest::decode(one.encode()), Ok(one));
-            }
-        }
-        1 | 2 => {
-            if let Ok(one) = CutAnswer::decode(body.into(), &asked) {
-                assert_eq!(CutAnswer::decode(one.encode(), &asked), Ok(one));
-            }
-        }
-        3 => {
-            if let Ok(one) = PullRequest::decode(body.into()) {
-                assert_eq!(PullRequest::decode(one.encode()), Ok(one));
-            }
-        }
-        4 => {
-            if let Ok(one) = StageRequest::decode(body.into()) {
-                assert_eq!(StageRequest::decode(one.encode()).as_ref(), Ok(&one));
-            }
-        }
-        _ => content(body),
-    }
-}
-
-/// Series in it are as a writer would have them.
-fn content(body: Vec<u8>) {
-    let Ok(content) = decode_content(body.into()) else {
-        return;
-    };
-    for item in &content.items {
-        let Pulled::Series(one) = item else {
-            continue;
-        };
-        assert!(one.samples.timestamps.is_sorted_by(|a, b| a < b));
-        assert_eq!(one.samples.values.len(), one.samples.len());
-        let mut messages = Vec::new();
-        let mut writer = ContentWriter::default();
-        let mut keep = |message| {
-            messages.push(message);
-            Ok::<_, ()>(())
-        };
-        writer.add(item, &mut keep).unwrap();
-        messages.push(writer.finish());
-        let mut again = Samples::default();
-        for message in messages {
-            for back in decode_content(message).unwrap().items {
-                let Pulled::Series(back) = back else {
-                    panic!("a series became metadata");
-                };
-                assert_eq!((&back.tenant, &back.labels), (&one.tenant, &one.labels));
-                again.merge(&back.samples);
-            }
-        }
-        assert_eq!(again, one.samples);
-    }
 }
 
 /// A query. What is understood is written down, and understood alike again.

@@ -4,7 +4,7 @@
 //! A message is bytes under a [`Method`]; whoever owns the method owns the bytes (versioned
 //! protobuf of `proto/`). A [`Transport`] carries them to a peer, a [`Service`] answers them there.
 //! Who a peer is (cluster, incarnation, session) is checked below, before a service sees anything.
-//! On the wire it is gRPC (`grpc`); `memory.rs` carries the same calls within one process for tests.
+//! On the wire it is gRPC (`grpc`); `memory` carries the same calls within one process for tests.
 
 mod grpc;
 #[cfg(test)]

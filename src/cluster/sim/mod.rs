@@ -2,7 +2,7 @@
 //!
 //! Every node is what `cairn serve` opens below HTTP: [`LocalMember`](super::LocalMember) with its
 //! control group, its duties, its services. Simulated are the edges alone: the network
-//! (`peer/memory.rs` with `peer/weather.rs`), the engine's and the log's disk (`MemoryEngine`,
+//! (`peer/memory` with `peer/weather.rs`), the engine's and the log's disk (`MemoryEngine`,
 //! `FaultyDisk`), the clock, the dice, and who runs when (`runtime/turns.rs`): one thread at a time,
 //! on a clock that stands while anybody has something to do. So a seed repeats a run to the letter,
 //! in a process of its own (Tokio counts the runtimes of a process into its dice).

@@ -1,196 +1,35 @@
-//! A network within one process, for tests: calls are futures of the other node's services, run
-//! by the caller. Links can be cut, in one direction or both. In a simulation there is weather:
-//! messages are late, lost, or come twice, and whoever is off the network says nothing any more.
+//! What one node says on the network, and what it hears.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::grpc::Identity;
-use super::message::{Caller, Method, PeerError};
-use super::service::Services;
-use super::transport::{Answering, Duplex, Incoming, Transport};
-use super::weather::{Fate, Weather};
-use crate::cluster::identity::ClusterId;
+use super::MemoryNetwork;
+use crate::cluster::peer::grpc::Identity;
+use crate::cluster::peer::message::{Caller, Method, PeerError, Refused};
+use crate::cluster::peer::service::Services;
+use crate::cluster::peer::transport::{Answering, Duplex, Incoming, Transport};
+use crate::cluster::peer::weather::{Fate, Weather};
 use crate::model::Incarnation;
 
 /// Messages that a stream holds.
 const QUEUE: usize = 16;
 
-/// All nodes of a test. An address is the decimal number of an incarnation.
-#[derive(Debug, Default)]
-pub(in crate::cluster) struct MemoryNetwork(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    /// The latest last: several only where disks were copied.
-    nodes: BTreeMap<Incarnation, Vec<Node>>,
-    connections: u64,
-    /// Addresses that are not numbers, and who listens there.
-    places: BTreeMap<String, (Incarnation, u64)>,
-    weather: Option<Arc<Weather>>,
-    cut: BTreeSet<(Incarnation, Incarnation)>,
-    /// What nodes have come to belong to since they were connected.
-    clusters: BTreeMap<Incarnation, (ClusterId, u64)>,
-    /// Who has been told where whom is, if that matters.
-    known: Option<BTreeSet<(Incarnation, Incarnation)>>,
-}
-
-/// A node that listens.
-#[derive(Clone, Debug)]
-struct Node {
-    /// That of its connection.
-    number: u64,
-    services: Arc<Services>,
-    /// With which it looks at who calls, if it does.
-    identity: Option<Identity>,
-}
-
 /// One node's access to the network.
 #[derive(Clone)]
-struct Access {
-    network: Weak<MemoryNetwork>,
-    number: u64,
-    who: Who,
+pub(super) struct Access {
+    pub(super) network: Weak<MemoryNetwork>,
+    pub(super) number: u64,
+    pub(super) who: Who,
 }
 
 /// Who speaks.
 #[derive(Clone)]
-enum Who {
+pub(super) enum Who {
     Fixed(Caller),
     Of(Identity),
-}
-
-impl MemoryNetwork {
-    /// Connects a node, in place of an earlier one of the same incarnation.
-    pub(in crate::cluster) fn connect(
-        self: &Arc<Self>,
-        me: Caller,
-        services: Arc<Services>,
-    ) -> Arc<dyn Transport> {
-        let incarnation = me.incarnation;
-        self.0.lock().nodes.remove(&incarnation);
-        self.connect_as(Who::Fixed(me), incarnation, services).0
-    }
-
-    /// The same of a node that speaks in the name of its identity, and is to be found at an
-    /// address.
-    pub(in crate::cluster) fn connect_at(
-        self: &Arc<Self>,
-        address: &str,
-        identity: Identity,
-        services: Arc<Services>,
-    ) -> Arc<dyn Transport> {
-        let incarnation = identity.caller().incarnation;
-        self.disconnect_at(address);
-        let (access, number) = self.connect_as(Who::Of(identity), incarnation, services);
-        let places = &mut self.0.lock().places;
-        places.insert(address.to_owned(), (incarnation, number));
-        access
-    }
-
-    fn connect_as(
-        self: &Arc<Self>,
-        who: Who,
-        incarnation: Incarnation,
-        services: Arc<Services>,
-    ) -> (Arc<dyn Transport>, u64) {
-        let mut state = self.0.lock();
-        state.connections += 1;
-        let number = state.connections;
-        let identity = match &who {
-            Who::Of(identity) => Some(identity.clone()),
-            Who::Fixed(_) => None,
-        };
-        state.nodes.entry(incarnation).or_default().push(Node {
-            number,
-            services,
-            identity,
-        });
-        state.clusters.remove(&incarnation);
-        if let Some(known) = &mut state.known {
-            known.retain(|(who, _)| *who != incarnation);
-        }
-        drop(state);
-        let access = Access {
-            network: Arc::downgrade(self),
-            number,
-            who,
-        };
-        (Arc::new(access), number)
-    }
-
-    /// From now on there is weather.
-    pub(in crate::cluster) fn weather(&self, weather: Arc<Weather>) {
-        self.0.lock().weather = Some(weather);
-    }
-
-    /// From now on a node reaches by incarnation only whom it has been told about, as on a real
-    /// network.
-    pub(in crate::cluster) fn needs_addresses(&self) {
-        self.0.lock().known.get_or_insert_default();
-    }
-
-    /// Takes a node off the network.
-    pub(in crate::cluster) fn disconnect(&self, node: Incarnation) {
-        self.0.lock().nodes.remove(&node);
-    }
-
-    /// Takes whoever listens at an address off the network. It stays known who that was.
-    pub(in crate::cluster) fn disconnect_at(&self, address: &str) {
-        let mut state = self.0.lock();
-        let Some((who, number)) = state.places.get(address).copied() else {
-            return;
-        };
-        if let Some(nodes) = state.nodes.get_mut(&who) {
-            nodes.retain(|node| node.number != number);
-        }
-    }
-
-    /// A node belongs to a cluster from now on, and to a generation of its control group.
-    pub(in crate::cluster) fn belong(
-        &self,
-        node: Incarnation,
-        cluster: ClusterId,
-        generation: u64,
-    ) {
-        let mut state = self.0.lock();
-        state.clusters.insert(node, (cluster, generation));
-    }
-
-    /// Cuts or mends what `from` says to `to`; answers come back on the way of the call.
-    pub(in crate::cluster) fn cut(&self, from: Incarnation, to: Incarnation, cut: bool) {
-        let mut state = self.0.lock();
-        if cut {
-            state.cut.insert((from, to));
-        } else {
-            state.cut.remove(&(from, to));
-        }
-    }
-
-    fn reach(&self, from: Incarnation, to: Incarnation) -> Result<Arc<Services>, PeerError> {
-        let state = self.0.lock();
-        let unreachable = |reason: &str| PeerError::Unreachable {
-            peer: to.to_string(),
-            reason: reason.to_owned(),
-        };
-        if state.cut.contains(&(from, to)) {
-            return Err(unreachable("the link is cut"));
-        }
-        let node = state.nodes.get(&to).and_then(|nodes| nodes.last());
-        let services = node.map(|node| Arc::clone(&node.services));
-        services.ok_or_else(|| unreachable("nothing listens there"))
-    }
-
-    /// Who answers for a node.
-    fn identity(&self, of: Incarnation) -> Option<Identity> {
-        let state = self.0.lock();
-        state.nodes.get(&of)?.last()?.identity.clone()
-    }
 }
 
 impl Access {
@@ -366,7 +205,7 @@ async fn forward(
     true
 }
 
-fn refused(to: Incarnation) -> impl FnOnce(super::message::Refused) -> PeerError {
+fn refused(to: Incarnation) -> impl FnOnce(Refused) -> PeerError {
     move |refused| PeerError::Refused {
         peer: to.to_string(),
         refused,
@@ -494,112 +333,5 @@ impl Transport for Access {
         if let Some(known) = state.as_mut().and_then(|state| state.known.as_mut()) {
             known.insert((self.incarnation(), peer));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::message::Refused;
-    use super::super::service::Service;
-    use super::super::transport::{Blocking, Outgoing, Serving};
-    use super::*;
-    use crate::cluster::identity::Session;
-
-    struct Echo;
-
-    impl Service for Echo {
-        fn call<'a>(&'a self, from: &'a Caller, _: Method, body: Bytes) -> Serving<'a, Bytes> {
-            let answer = format!("{} to {}", body.len(), from.incarnation.0);
-            Box::pin(async move { Ok(Bytes::from(answer)) })
-        }
-
-        fn stream<'a>(
-            &'a self,
-            _: &'a Caller,
-            _: Method,
-            body: Bytes,
-            answers: Outgoing,
-        ) -> Serving<'a, ()> {
-            Box::pin(async move {
-                for byte in body {
-                    let _ = answers.send(Bytes::from(vec![byte])).await;
-                }
-                Err(Refused::NotFound("no more".to_owned()))
-            })
-        }
-    }
-
-    fn caller(number: u128) -> Caller {
-        Caller {
-            cluster: None,
-            generation: 0,
-            incarnation: Incarnation(number),
-            session: Session {
-                starts: 1,
-                nonce: number,
-            },
-        }
-    }
-
-    #[test]
-    fn calls_go_where_a_link_is() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .build()
-            .unwrap();
-        let network = Arc::new(MemoryNetwork::default());
-        let services = Arc::new(Services::default());
-        let echo: Arc<dyn Service> = Arc::new(Echo);
-        services.enter(&[Method::Cut, Method::Pull], &echo);
-        network.connect(caller(2), services);
-        let transport = network.connect(caller(1), Arc::default());
-        let peers = Blocking::new(transport, runtime.handle().clone());
-        let ask = |method, to| {
-            peers.call(
-                Incarnation(to),
-                method,
-                Bytes::from_static(b"abc"),
-                Duration::from_secs(1),
-            )
-        };
-        assert_eq!(ask(Method::Cut, 2).unwrap(), "3 to 1");
-        assert!(matches!(
-            ask(Method::Stage, 2),
-            Err(PeerError::Refused { .. })
-        ));
-        assert!(matches!(
-            ask(Method::Cut, 3),
-            Err(PeerError::Unreachable { .. })
-        ));
-        network.cut(Incarnation(1), Incarnation(2), true);
-        assert!(matches!(
-            ask(Method::Cut, 2),
-            Err(PeerError::Unreachable { .. })
-        ));
-        network.cut(Incarnation(1), Incarnation(2), false);
-        let body = Bytes::from_static(b"xy");
-        let mut answers = peers
-            .stream(Incarnation(2), Method::Pull, body, Duration::from_secs(1))
-            .unwrap();
-        assert_eq!(peers.next(&mut answers).unwrap().unwrap(), "x");
-        assert_eq!(peers.next(&mut answers).unwrap().unwrap(), "y");
-        assert!(matches!(
-            peers.next(&mut answers),
-            Err(PeerError::Refused { .. })
-        ));
-        let all = peers.call_all(
-            vec![
-                (Incarnation(3), Bytes::new()),
-                (Incarnation(2), Bytes::new()),
-            ],
-            Method::Cut,
-            Duration::from_secs(1),
-        );
-        network.disconnect(Incarnation(2));
-        assert!(matches!(
-            ask(Method::Cut, 2),
-            Err(PeerError::Unreachable { .. })
-        ));
-        assert!(all[0].1.is_err() && all[1].1.as_deref() == Ok(b"0 to 1"));
     }
 }

@@ -1,0 +1,7 @@
+//! What the head promises, through its door: everything appended comes back, from memory, after a
+//! replay, across cuts; and nothing else does.
+
+mod content;
+mod rig;
+mod segments;
+mod series;

@@ -1,0 +1,133 @@
+//! Columns of timestamps, pages of samples, and native histograms.
+
+use std::sync::Arc;
+
+use cairn::codec::varint;
+use cairn::model::{Buckets, Histogram, ResetHint, SCHEMA_CUSTOM, Samples, Span, stale_nan};
+
+/// The page as the target takes it: rows, series, and what is behind the compression.
+pub(super) fn opened(page: &[u8], series: &[Samples]) -> Vec<u8> {
+    let mut body = &page[2..page.len() - 4];
+    let how = varint::take_u8(&mut body, "seed").unwrap();
+    let len = varint::take_len(&mut body, "seed", 1 << 20).unwrap();
+    let raw = match how {
+        0 => body.to_vec(),
+        _ => zstd::bulk::decompress(body, len).unwrap(),
+    };
+    let rows = u16::try_from(series[0].values.len()).unwrap();
+    let series = u8::try_from(series.len()).unwrap();
+    [&rows.to_le_bytes()[..], &[series], &raw].concat()
+}
+
+pub(super) fn columns() -> Vec<(&'static str, Vec<i64>)> {
+    let now = 1_760_000_000_000;
+    let mut late: Vec<i64> = (0..40).map(|i| now + 15_000 * i).collect();
+    late[7] += 3;
+    late[20] -= 20;
+    late.drain(30..33);
+    let mut at = now;
+    let jitter = (0..30)
+        .map(|i| {
+            at += 5000 + i * i * 7919 % 13;
+            at
+        })
+        .collect();
+    vec![
+        ("empty", vec![]),
+        ("grid", late),
+        ("steps", jitter),
+        (
+            "steps-of-steps",
+            (0..30).map(|i| now + 1000 * i * i).collect(),
+        ),
+        ("extremes", vec![i64::MIN, i64::MAX, 0, -1]),
+    ]
+}
+
+pub(super) fn native() -> Vec<(&'static str, Histogram)> {
+    let span = |offset, length| Span { offset, length };
+    let integer = Histogram {
+        schema: 3,
+        zero_threshold: 1e-9,
+        sum: 18.4,
+        buckets: Buckets::Integer {
+            count: 12,
+            zero_count: 2,
+            positive: vec![1, 1, -1, 0],
+            negative: vec![1, 3],
+        },
+        positive_spans: vec![span(-2, 2), span(1, 2)],
+        negative_spans: vec![span(0, 2)],
+        custom_values: vec![],
+        reset_hint: ResetHint::No,
+    };
+    let float = Histogram {
+        schema: SCHEMA_CUSTOM,
+        sum: stale_nan(),
+        buckets: Buckets::Float {
+            count: 3.5,
+            zero_count: 0.0,
+            positive: vec![1.0, 2.5],
+            negative: vec![],
+        },
+        positive_spans: vec![span(0, 2)],
+        negative_spans: vec![],
+        custom_values: vec![0.1, 1.0],
+        reset_hint: ResetHint::Gauge,
+        ..integer.clone()
+    };
+    vec![("integer", integer), ("float", float)]
+}
+
+pub(super) fn pages() -> Vec<(&'static str, Vec<Samples>)> {
+    let of = |values: Vec<f64>| Samples {
+        values,
+        ..Samples::default()
+    };
+    let rows = 0..24i32;
+    let walk: Vec<f64> = rows
+        .clone()
+        .map(|i| f64::from(i * i * 7919 % 97 + i))
+        .collect();
+    let mut sum = 0.0;
+    let sums = rows
+        .clone()
+        .map(|i| {
+            sum += f64::from(i) * 0.000_001_237;
+            sum
+        })
+        .collect();
+    let mut marked = walk.clone();
+    marked[0] = f64::NAN;
+    marked[5] = f64::INFINITY;
+    marked[7] = -0.0;
+    marked[8] = f64::from_bits(0x7ff8_dead_beef_0000);
+    marked[23] = stale_nan();
+    let mut with_histograms = of(vec![0.0; 24]);
+    for at in 0..20u32 {
+        let (_, histogram) = &native()[usize::from(at > 12)];
+        with_histograms
+            .histograms
+            .push((at, Arc::new(histogram.clone())));
+    }
+    let started = Samples {
+        starts: (0..24).map(|i| 1_760_000_000_000 + i / 9).collect(),
+        ..of(walk.clone())
+    };
+    let scaled = walk.iter().map(|v| 250.0 - 4.0 * v).collect();
+    let thirds = rows.map(|i| 1.0 / f64::from(i + 1)).collect();
+    vec![
+        (
+            "numbers",
+            vec![
+                of(vec![1.5; 24]),
+                of(walk),
+                of(scaled),
+                of(sums),
+                of(thirds),
+            ],
+        ),
+        ("exceptions", vec![of(marked)]),
+        ("histograms", vec![with_histograms, started]),
+    ]
+}
