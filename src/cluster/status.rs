@@ -297,7 +297,7 @@ fn listed(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::control::{ClusterId, Command, Found, NodeUp, Session};
+    use crate::cluster::control::{ClusterId, Command, Found, NodeUp};
     use crate::model::FOUNDING_DEPTH;
 
     fn state(nodes: u128) -> ControlState {
@@ -311,17 +311,10 @@ mod tests {
         for number in 1..=nodes {
             state.apply(&Command::NodeUp(NodeUp {
                 name: format!("board-{number}"),
-                incarnation: Incarnation(number),
-                session: Session {
-                    starts: 1,
-                    nonce: 1,
-                },
                 addresses: vec![format!("10.0.0.{number}:9095")],
                 zone: "shelf".to_owned(),
-                capacity_bytes: 0,
                 version: "1".to_owned(),
-                feature_level_max: 1,
-                life: 0,
+                ..NodeUp::of(number)
             }));
         }
         state

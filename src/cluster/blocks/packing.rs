@@ -136,7 +136,7 @@ impl<'a> Holding<'a> {
 mod tests {
     use super::*;
     use crate::cluster::ClusterId;
-    use crate::cluster::control::{Command, Found, NodeUp, SealCommit, Session};
+    use crate::cluster::control::{Command, Found, NodeUp, SealCommit};
     use crate::model::{BlockId, Digest, Level, TimeRange, Uploaded};
 
     const GRACE: Duration = Duration::from_secs(600);
@@ -150,18 +150,8 @@ mod tests {
             founders: vec![Incarnation(1)],
         }));
         state.apply(&Command::NodeUp(NodeUp {
-            name: String::new(),
-            incarnation: Incarnation(1),
-            session: Session {
-                starts: 1,
-                nonce: 1,
-            },
-            addresses: Vec::new(),
-            zone: String::new(),
-            capacity_bytes: 0,
-            version: String::new(),
             feature_level_max: level,
-            life: 0,
+            ..NodeUp::of(1)
         }));
         state.apply(&Command::FeatureLevel(level));
         state

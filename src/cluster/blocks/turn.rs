@@ -62,25 +62,8 @@ fn live(
 mod tests {
     use super::*;
     use crate::cluster::ClusterId;
-    use crate::cluster::control::{Command, Found, NodeUp, Session};
+    use crate::cluster::control::{Command, Found, NodeUp};
     use crate::model::{FOUNDING_DEPTH, RingArc};
-
-    fn node(number: u128) -> Command {
-        Command::NodeUp(NodeUp {
-            name: String::new(),
-            incarnation: Incarnation(number),
-            session: Session {
-                starts: 1,
-                nonce: 1,
-            },
-            addresses: Vec::new(),
-            zone: String::new(),
-            capacity_bytes: 0,
-            version: String::new(),
-            feature_level_max: 1,
-            life: 0,
-        })
-    }
 
     #[test]
     fn the_first_live_member_uploads_and_others_wait_their_turn() {
@@ -91,7 +74,7 @@ mod tests {
             founders: [1, 2, 3].map(Incarnation).to_vec(),
         }));
         for number in 1..=4 {
-            state.apply(&node(number));
+            state.apply(&Command::NodeUp(NodeUp::of(number)));
         }
         let arc = RingArc::all(FOUNDING_DEPTH).next().unwrap();
         let turns = |state: &ControlState, minutes: u64| {

@@ -45,6 +45,27 @@ pub struct NodeUp {
     pub life: u32,
 }
 
+#[cfg(test)]
+impl NodeUp {
+    /// A test's node at its first start, which says of itself only who it is.
+    pub(in crate::cluster) const fn of(number: u128) -> Self {
+        Self {
+            name: String::new(),
+            incarnation: Incarnation(number),
+            session: Session {
+                starts: 1,
+                nonce: number,
+            },
+            addresses: Vec::new(),
+            zone: String::new(),
+            capacity_bytes: 0,
+            version: String::new(),
+            feature_level_max: 1,
+            life: 0,
+        }
+    }
+}
+
 /// Somebody wants a node to hold nothing, so that it can be switched off for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Drain {

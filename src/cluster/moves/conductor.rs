@@ -302,7 +302,7 @@ fn next(arc: RingArc, partition: &Partition, watched: &Watched, now: Duration) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::control::{ClusterId, Found, NodeUp, Outcome, Session};
+    use crate::cluster::control::{ClusterId, Found, NodeUp, Outcome};
     use crate::model::{FOUNDING_DEPTH, Incarnation};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -317,17 +317,8 @@ mod tests {
     fn up(state: &mut ControlState, number: u128) {
         let node = NodeUp {
             name: format!("node-{number}"),
-            incarnation: Incarnation(number),
-            session: Session {
-                starts: 1,
-                nonce: number,
-            },
-            addresses: Vec::new(),
             zone: format!("zone-{number}"),
-            capacity_bytes: 0,
-            version: String::new(),
-            feature_level_max: 1,
-            life: 0,
+            ..NodeUp::of(number)
         };
         assert_eq!(state.apply(&Command::NodeUp(node)), Outcome::Applied);
     }

@@ -167,7 +167,7 @@ pub(in crate::cluster) fn can_be_spared(state: &ControlState, incarnation: Incar
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::control::command::{ClusterId, Found, NodeUp, Session};
+    use crate::cluster::control::command::{ClusterId, Found, NodeUp};
 
     const BOUNDS: Bounds = Bounds {
         detection: Duration::from_secs(5),
@@ -177,17 +177,7 @@ mod tests {
     fn node(number: u128, name: &str) -> Command {
         Command::NodeUp(NodeUp {
             name: name.to_owned(),
-            incarnation: Incarnation(number),
-            session: Session {
-                starts: 1,
-                nonce: number,
-            },
-            addresses: Vec::new(),
-            zone: String::new(),
-            capacity_bytes: 0,
-            version: String::new(),
-            feature_level_max: 1,
-            life: 0,
+            ..NodeUp::of(number)
         })
     }
 

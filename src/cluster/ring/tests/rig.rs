@@ -59,12 +59,9 @@ impl World {
             name: name.to_owned(),
             incarnation,
             session: Session { starts, nonce: 0 },
-            addresses: Vec::new(),
             zone: zone.to_owned(),
             capacity_bytes,
-            version: String::new(),
-            feature_level_max: 1,
-            life: 0,
+            ..NodeUp::of(0)
         }));
     }
 

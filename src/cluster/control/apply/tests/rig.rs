@@ -21,14 +21,10 @@ pub(super) fn founded() -> ControlState {
 pub(super) fn node_up(starts: u64, nonce: u128) -> Command {
     Command::NodeUp(NodeUp {
         name: "one".to_owned(),
-        incarnation: Incarnation(1),
         session: Session { starts, nonce },
-        addresses: Vec::new(),
-        zone: String::new(),
-        capacity_bytes: 0,
         version: "test".to_owned(),
         feature_level_max: 3,
-        life: 0,
+        ..NodeUp::of(1)
     })
 }
 
