@@ -10,13 +10,9 @@ use std::time::Duration;
 use super::bucket::{HOUR, check_bucket, directory_of, entries, files, upload_all, world, write};
 use super::restore::restore;
 use super::world::*;
-use crate::archive::{
-    ArchiveMetrics, BucketFault, ClusterRecord, Named, Traffic, block_name, parse_name,
-};
-use crate::cluster::blocks::{Archive, Sweeper, SweeperParts};
-use crate::cluster::control::{Command, Confirmed, Control, ControlError, ControlState, Outcome};
+use crate::archive::{BucketFault, ClusterRecord, Named, Traffic, block_name, parse_name};
 use crate::model::*;
-use crate::runtime::{CancelToken, Clock, SeededChance};
+use crate::runtime::{CancelToken, Clock};
 use crate::store::RetentionSettings;
 
 pub(super) fn hours(number: u64) -> Duration {
@@ -40,7 +36,7 @@ fn sweep_for(world: &World, time: Duration) {
 }
 
 /// The digests of the blocks that lie there.
-fn there(bucket: &Path) -> BTreeSet<Digest> {
+pub(super) fn there(bucket: &Path) -> BTreeSet<Digest> {
     let blocks_of = |path: PathBuf| {
         let name = path.strip_prefix(bucket).unwrap().to_str().unwrap();
         match parse_name(name) {
@@ -55,7 +51,7 @@ fn there(bucket: &Path) -> BTreeSet<Digest> {
     files(bucket).into_iter().flat_map(blocks_of).collect()
 }
 
-fn named(world: &World) -> BTreeSet<Digest> {
+pub(super) fn named(world: &World) -> BTreeSet<Digest> {
     let entries = entries(world).into_iter();
     entries.map(|(_, entry)| entry.digest).collect()
 }
@@ -278,85 +274,6 @@ fn whichever_request_fails_only_leftovers_go() {
             assert!(nth > 10, "few requests were made: {nth}");
             return;
         }
-    }
-}
-
-/// What a leader sees that is not one any more, and one that sees an old state.
-struct Estranged {
-    inner: Arc<dyn Control>,
-    old: Arc<ControlState>,
-    confirms: bool,
-}
-
-impl Control for Estranged {
-    fn propose(&self, command: &Command) -> Result<Outcome, ControlError> {
-        self.inner.propose(command)
-    }
-
-    fn state(&self) -> Arc<ControlState> {
-        Arc::clone(&self.old)
-    }
-
-    fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.inner.changed()
-    }
-
-    fn leader(&self) -> Option<Incarnation> {
-        self.inner.leader()
-    }
-
-    fn is_leader(&self) -> bool {
-        true
-    }
-
-    fn confirmed(&self) -> Option<Confirmed> {
-        self.confirms.then(|| Confirmed {
-            state: Arc::clone(&self.old),
-            voters: self.inner.leader().into_iter().collect(),
-        })
-    }
-}
-
-/// Would catch a sweeper that believes what it knew: a node that nobody confirms removes nothing,
-/// and one that was shown a state of before removes nothing that the catalog of today names.
-#[test]
-fn nobody_sweeps_on_a_word_that_is_not_confirmed() {
-    let bucket = tempfile::tempdir().unwrap();
-    let mut world = world(37, bucket.path());
-    world.open();
-    write(&mut world);
-    world.flush();
-    upload_all(&world);
-    let old = world.member().control_state();
-    world.clock.advance(hours(40));
-    assert!(world.merge() > 0);
-    upload_all(&world);
-    let before = there(bucket.path());
-    for (state, confirms) in [(world.member().control_state(), false), (old, true)] {
-        let control = Arc::new(Estranged {
-            inner: world.member().control(),
-            old: state,
-            confirms,
-        });
-        let clock: Arc<dyn Clock> = world.clock.clone();
-        let runtime = super::world_of(world.clock.clone(), Arc::new(SeededChance::new(1))).runtime;
-        let metrics = ArchiveMetrics::default();
-        let archive = Archive::open(&world.settings.archive, &clock, &runtime, metrics);
-        let sweeper = Sweeper::new(SweeperParts {
-            archive: archive.unwrap().unwrap(),
-            control,
-            clock: clock.clone(),
-            believed: Arc::new(move |_| Ok(clock.now())),
-            chance: Arc::new(SeededChance::new(1)),
-            manifests: Arc::clone(world.member().manifests()),
-        });
-        for _ in 0..60 {
-            world.clock.advance(hours(1));
-            sweeper.round(&CancelToken::new());
-        }
-        let left = there(bucket.path());
-        assert!(named(&world).is_subset(&left), "confirms: {confirms}");
-        assert_eq!(left, before);
     }
 }
 

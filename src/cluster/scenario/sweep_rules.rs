@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::bucket::{entries, files, upload_all, world, write};
-use super::sweep::{hours, merged, sweep};
+use super::sweep::{hours, merged, named, sweep, there};
 use super::world::*;
 use crate::archive::{
     ArchiveMetrics, CatalogCopy, ClusterRecord, Named, Traffic, block_name, catalog_name,
@@ -137,6 +137,29 @@ fn every_batch_wants_a_confirmed_leader() {
     // With the same word every time it goes.
     sweep_on(&world, true, Box::new(move |_| Some(state.clone())));
     assert!(kept(bucket.path()).len() < before.len());
+}
+
+/// Would catch a sweeper that believes what it knew: a node that nobody confirms removes nothing,
+/// and one that was shown a state of before removes nothing that the catalog of today names.
+#[test]
+fn nobody_sweeps_on_a_word_that_is_not_confirmed() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(37, bucket.path());
+    world.open();
+    write(&mut world);
+    world.flush();
+    upload_all(&world);
+    let old = world.member().control_state();
+    world.clock.advance(hours(40));
+    assert!(world.merge() > 0);
+    upload_all(&world);
+    let before = there(bucket.path());
+    for word in [None, Some(old)] {
+        sweep_on(&world, true, Box::new(move |_| word.clone()));
+        let left = there(bucket.path());
+        assert!(named(&world).is_subset(&left));
+        assert_eq!(left, before);
+    }
 }
 
 /// Would catch one that was deposed long ago and writes over the list of who leads now.

@@ -18,6 +18,18 @@ impl World {
         partitions.all(|partition| partition.recent.is_empty())
     }
 
+    /// Three nodes that have sealed some blocks.
+    async fn with_blocks(seed: u64) -> Self {
+        let mut world = Self::founded(seed, 3).await;
+        let some = world.samples(0..24, MINUTE);
+        world.write_until_taken(0, &some).await;
+        world.pass(250);
+        let sealed = |world: &Self| world.blocks() > 3;
+        world.until("blocks", 10 * MINUTE, sealed).await;
+        world.run(MINUTE).await;
+        world
+    }
+
     /// Whether every manifest lies on every node's disk, running or not.
     fn all_have_manifests(&self) -> bool {
         let state = self.newest_state().unwrap();
@@ -40,13 +52,7 @@ fn older_blocks_leave_the_state_while_a_member_sleeps() {
     play(
         "aging::older_blocks_leave_the_state_while_a_member_sleeps",
         |seed| async move {
-            let mut world = World::founded(seed, 3).await;
-            let some = world.samples(0..24, MINUTE);
-            world.write_until_taken(0, &some).await;
-            world.pass(250);
-            let sealed = |world: &World| world.blocks() > 3;
-            world.until("blocks", 10 * MINUTE, sealed).await;
-            world.run(MINUTE).await;
+            let mut world = World::with_blocks(seed).await;
             world.crash(2, Crash::PowerCut);
             world.pass(5 * 24 * 60);
             let is_moved = |world: &World| world.blocks() > 3 && world.has_moved_all();
@@ -87,13 +93,7 @@ fn no_manifest_is_named_that_a_majority_does_not_keep() {
     play(
         "aging::no_manifest_is_named_that_a_majority_does_not_keep",
         |seed| async move {
-            let mut world = World::founded(seed, 3).await;
-            let some = world.samples(0..24, MINUTE);
-            world.write_until_taken(0, &some).await;
-            world.pass(250);
-            let sealed = |world: &World| world.blocks() > 3;
-            world.until("blocks", 10 * MINUTE, sealed).await;
-            world.run(MINUTE).await;
+            let mut world = World::with_blocks(seed).await;
             world.weather.hold(vec![hold(Method::Manifest, None, None)]);
             world.pass(5 * 24 * 60);
             world.run(20 * MINUTE).await;
