@@ -240,6 +240,11 @@ proptest! {
                 });
                 prop_assert!(places.contains(place));
             }
+            prop_assert_eq!(decoded.float_ids.len(), decoded.floats.len());
+            // The lists of most requests are filled again by the next.
+            if event % 4 != 2 {
+                decoder.reuse(decoded);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The nodes and what can be done with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::runtime::{
 };
 use crate::source::{ReadContext, Selection, Source};
 use crate::store::{
-    AppendBatch, Appended, DataDir, Error, FloatSample, HeadSettings, MemoryEngine, SeriesId,
-    Store, StoreParts, WriteLogSettings,
+    AppendBatch, Appended, DataDir, Error, FloatSample, HeadSettings, MemoryEngine, OtherSample,
+    SeriesId, Store, StoreParts, WriteLogSettings,
 };
 
 /// 2023-11-14, at the start of a window.
@@ -348,6 +348,76 @@ impl World {
         let store = &self.nodes[&number].replica.store;
         let found = store.exemplars(&everything(), &context()).unwrap();
         found.iter().map(|series| series.1.len()).sum()
+    }
+
+    /// Of which series a node's store has exemplars.
+    pub(super) fn exemplar_series(&self, number: u128) -> BTreeSet<u32> {
+        let store = &self.nodes[&number].replica.store;
+        let found = store.exemplars(&everything(), &context()).unwrap();
+        let number = |labels: &LabelSet| labels.get("n").unwrap().parse().unwrap();
+        found.iter().map(|series| number(&series.0)).collect()
+    }
+
+    /// Writes a float with a start timestamp, an exemplar and metadata of each of some series, as
+    /// [`World::write`] does.
+    pub(super) async fn write_others(
+        &self,
+        number: u128,
+        series: std::ops::Range<u32>,
+        round: i64,
+    ) -> Result<(), WriteError> {
+        let node = &self.nodes[&number];
+        let at = TimestampMs(NOW + round * 15_000);
+        let (mut others, mut exemplars) = (Vec::from_iter(series.clone()), Vec::from_iter(series));
+        let families = others.iter().map(|series| {
+            let family = format!("family_{series}");
+            (TenantId::anonymous(), family, Metadata::default())
+        });
+        let mut families: Vec<_> = families.collect();
+        let mut pending = Vec::new();
+        for _ in 0..4 {
+            let samples = others.iter().map(|series| OtherSample {
+                series: node.id(*series),
+                at,
+                value: Value::Float(f64::from(*series)),
+                start: at.plus_ms(-1),
+            });
+            let samples: Vec<OtherSample> = samples.collect();
+            let found = exemplars.iter().map(|series| {
+                let exemplar = Exemplar {
+                    labels: LabelSet::from_pairs(&[("trace_id", "x")]).unwrap(),
+                    value: 1.0,
+                    timestamp: at,
+                };
+                (node.id(*series), exemplar)
+            });
+            let found: Vec<(SeriesId, Exemplar)> = found.collect();
+            let one = node.writer.append(&AppendBatch {
+                others: &samples,
+                exemplars: &found,
+                metadata: &families,
+                ..AppendBatch::default()
+            })?;
+            let stale = one.appended().clone();
+            pending.push(one);
+            others = stale
+                .stale_others
+                .iter()
+                .map(|at| others[*at as usize])
+                .collect();
+            let left = stale.stale_exemplars.iter();
+            exemplars = left.map(|at| exemplars[*at as usize]).collect();
+            families.clear();
+            if others.is_empty() && exemplars.is_empty() {
+                break;
+            }
+            let mut ids = node.ids.lock();
+            ids.retain(|series, _| !others.contains(series) && !exemplars.contains(series));
+        }
+        for one in pending {
+            one.wait().await?;
+        }
+        Ok(())
     }
 
     /// What a node's store has, by number of the series.

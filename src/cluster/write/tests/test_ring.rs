@@ -126,6 +126,20 @@ async fn a_coordinator_that_becomes_a_member_takes_its_own_copy() {
     assert_eq!(world.held(3).len(), 50);
 }
 
+/// The same of all that is no plain float. Would catch one kind of sample that is sent to the others
+/// only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_member_takes_its_own_copy_of_every_kind() {
+    let mut world = World::new(3, 2);
+    world.write_others(3, 0..50, 0).await.unwrap();
+    assert!(world.held(3).is_empty() && world.exemplars(3) == 0);
+    world.ring(2, &[1, 2, 3], None);
+    world.tell_all();
+    world.write_others(3, 0..50, 1).await.unwrap();
+    assert_eq!(world.held(3).len(), 50);
+    assert_eq!(world.exemplar_series(3).len(), 50);
+}
+
 /// A node that has lost a part of its memory must not speak for what it was before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_life_that_is_over_never_counts() {
