@@ -266,23 +266,28 @@ fn take_block(fields: &mut Fields<'_>, range: TimeRange) -> Result<PackedBlock, 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::Window;
+    use std::sync::Arc;
 
-    fn directory(blocks: u8) -> PackDirectory {
-        let block = |number: u8| {
+    use super::*;
+    use crate::archive::{ArchiveKind, ArchiveMetrics, ArchiveSettings};
+    use crate::model::Window;
+    use crate::runtime::{Clock, ManualClock};
+
+    fn directory(blocks: u16) -> PackDirectory {
+        let block = |number: u16| {
+            let low = u8::try_from(number % 16).unwrap();
             let entry = BlockEntry {
                 id: BlockId(u128::from(number)),
                 range: Window(5).range(),
-                level: Level(number % 2),
+                level: Level(low % 2),
                 round: 3,
                 size: 10 + u64::from(number),
                 samples: 9,
                 content_sum: u128::MAX - 5,
-                digest: Digest([number; 32]),
+                digest: Digest([low; 32]),
                 uploaded: Uploaded::Object,
             };
-            (RingArc::new(u32::from(number) << 28, 4).unwrap(), entry)
+            (RingArc::new(u32::from(low) << 28, 4).unwrap(), entry)
         };
         let blocks: Vec<_> = (0..blocks).map(block).collect();
         PackDirectory::of(0xc0, Window(5).range(), &blocks)
@@ -290,7 +295,8 @@ mod tests {
 
     #[test]
     fn a_directory_is_read_as_it_was_written() {
-        for blocks in [0, 1, 3, 16] {
+        let most = u16::try_from(PACK_BLOCKS_MAX).unwrap();
+        for blocks in [0, 1, 3, 16, most] {
             let directory = directory(blocks);
             let begins = directory.end_of_blocks();
             let bytes = directory.encode();
@@ -339,6 +345,14 @@ mod tests {
         let mut many = bytes.clone();
         many[count_at..count_at + 4].fill(0xff);
         check(&many, "does not have");
+        let mut few = bytes.clone();
+        few[count_at + 3] = 2;
+        check(&few, "does not have 2");
+        let too_many = directory(u16::try_from(PACK_BLOCKS_MAX).unwrap() + 1);
+        check(&too_many.encode(), "does not have 1025");
+        let mut other = bytes.clone();
+        other[..8].copy_from_slice(b"CAIRNCAT");
+        check(&other, "no pack");
         let mut format = bytes.clone();
         format[8] = 2;
         check(&format, "format 2");
@@ -356,5 +370,59 @@ mod tests {
         let mut backwards = good;
         backwards.range.end = TimestampMs(backwards.range.start.0 - 1);
         check(&backwards.encode(), "ends before");
+    }
+
+    /// Would catch a directory that is taken for that of another cluster's or range's pack.
+    #[test]
+    fn a_directory_is_of_a_pack_of_its_cluster_and_range() {
+        let directory = directory(3);
+        let named = |cluster, range| NamedPack {
+            cluster,
+            range,
+            digest: Digest([0; 32]),
+        };
+        assert!(directory.is_of(&named(0xc0, Window(5).range())));
+        assert!(!directory.is_of(&named(0xc1, Window(5).range())));
+        assert!(!directory.is_of(&named(0xc0, Window(6).range())));
+    }
+
+    /// Reads the directory of an object that a listing gives so many bytes.
+    async fn read(object: &[u8], listed: usize) -> Result<PackDirectory, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = ArchiveSettings::default();
+        settings.main.kind = ArchiveKind::Local;
+        settings.local.path = Some(folder.path().to_owned());
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let bucket = Bucket::open(&settings, &clock, ArchiveMetrics::default());
+        let bucket = bucket.unwrap().unwrap();
+        std::fs::write(folder.path().join("pack"), object).unwrap();
+        let read = PackDirectory::read(&bucket, "pack", listed as u64).await;
+        read.map_err(|error| error.to_string())
+    }
+
+    /// Would catch a long directory of which only the end is read, and an object that says how much
+    /// memory it takes.
+    #[tokio::test]
+    async fn the_directory_is_found_behind_the_blocks_and_only_there() {
+        for blocks in [1, 3, 500] {
+            let directory = directory(blocks);
+            let before = usize::try_from(directory.end_of_blocks()).unwrap();
+            let object = [vec![7; before], directory.encode()].concat();
+            let len = object.len();
+            assert_eq!(read(&object, len).await, Ok(directory));
+            assert!(read(&object, len - 1).await.is_err());
+            assert!(read(&object, len + 1).await.is_err());
+        }
+        let check = async |object: &[u8], want: &str| {
+            let error = read(object, object.len()).await.unwrap_err();
+            assert!(error.contains(want), "{error}");
+        };
+        check(&[], "is empty").await;
+        check(&[0; 3], "no directory").await;
+        check(&[0xff; 300], "no directory").await;
+        let mut greedy = vec![0; 2 * DIRECTORY_BYTES_MAX];
+        let says = u32::try_from(DIRECTORY_BYTES_MAX).unwrap().to_be_bytes();
+        greedy.extend_from_slice(&says);
+        check(&greedy, "bound").await;
     }
 }

@@ -134,9 +134,11 @@ impl<'a> Holding<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::cluster::ClusterId;
-    use crate::cluster::control::{Command, Found, NodeUp, SealCommit};
+    use crate::cluster::control::{Command, Found, MemberId, NodeUp, SealCommit};
     use crate::model::{BlockId, Digest, Level, TimeRange, Uploaded};
 
     const GRACE: Duration = Duration::from_secs(600);
@@ -227,6 +229,51 @@ mod tests {
         assert!(!holds(&old, 50, &block), "somebody does not know packs");
     }
 
+    /// Two members upload two partitions each. Would catch a block that waits for seals whose blocks
+    /// go elsewhere, and one that does not wait for those that its uploader has taken over.
+    #[test]
+    fn a_block_waits_for_no_other_uploaders_seals() {
+        let mut state = state(PACKS_FROM);
+        let up = Command::NodeUp(NodeUp {
+            feature_level_max: PACKS_FROM,
+            ..NodeUp::of(2)
+        });
+        state.apply(&up).into_result().unwrap();
+        let (arcs, range) = (arcs(), Window(10).range());
+        for (number, arc) in arcs.iter().enumerate() {
+            let mut order = [1, 2].map(|number| MemberId {
+                incarnation: Incarnation(number),
+                life: 0,
+            });
+            if number >= 2 {
+                order.reverse();
+            }
+            let partition = state.partitions.get_mut(arc).unwrap();
+            Arc::make_mut(partition).members = order.to_vec();
+        }
+        let block = entry(1, range, 100);
+        seal(&mut state, arcs[0], &block);
+        let holds = |state: &ControlState, me: u128, after: i64, arc: RingArc| {
+            let now = range.end.plus_ms(after * MINUTE);
+            let mut holding = Holding::new(state, Incarnation(me), GRACE, now);
+            let held = holding.holds(arc, &block);
+            // What was found out for one block is what holds for the next.
+            assert_eq!(holding.holds(arc, &block), held);
+            held
+        };
+        for me in [1, 2] {
+            assert!(holds(&state, me, 45, arcs[0]), "its second seal is due");
+            assert!(!holds(&state, me, 55, arcs[0]), "the others go elsewhere");
+            assert!(holds(&state, me, 75, arcs[2]), "100 minutes: its second");
+            assert!(!holds(&state, me, 111, arcs[2]));
+        }
+        let down = Command::NodeDown(Incarnation(2));
+        state.apply(&down).into_result().unwrap();
+        assert!(holds(&state, 1, 55, arcs[0]), "all are its own now");
+        let unknown = RingArc::all(3).next().unwrap();
+        assert!(!holds(&state, 1, 55, unknown), "no such partition");
+    }
+
     #[test]
     fn small_blocks_of_one_range_share_a_parcel() {
         let (one, two) = (Window(1).range(), Window(2).range());
@@ -262,5 +309,11 @@ mod tests {
         });
         assert!(sizes.clone().all(|size| size <= PACK_BYTES_MAX), "{many:?}");
         assert_eq!(many.len(), 3);
+        let many: Vec<Waiting> = (0..=PACK_BLOCKS_MAX).map(|_| waiting(1, one, 1)).collect();
+        let many = parcels(&state(PACKS_FROM), &many.iter().collect::<Vec<_>>());
+        let [Parcel::Pack(full), Parcel::Own(_)] = many.as_slice() else {
+            panic!("{}", many.len())
+        };
+        assert_eq!(full.len(), PACK_BLOCKS_MAX);
     }
 }

@@ -128,3 +128,80 @@ pub(super) fn bytes_of(waiting: &[Waiting]) -> u64 {
     let sizes = waiting.iter().map(|block| block.entry.size);
     sizes.fold(0, u64::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, Level, Window};
+
+    fn waiting(id: u128) -> Waiting {
+        Waiting {
+            arc: RingArc::all(0).next().unwrap(),
+            entry: BlockEntry {
+                id: BlockId(id),
+                range: Window(1).range(),
+                level: Level(0),
+                round: 1,
+                size: 10,
+                samples: 1,
+                content_sum: 0,
+                digest: Digest([0; 32]),
+                uploaded: Uploaded::None,
+            },
+            of_manifest: false,
+        }
+    }
+
+    fn remembered() -> Remembered {
+        Remembered {
+            since: BTreeMap::new(),
+            ripe: BTreeMap::new(),
+            again: BTreeMap::new(),
+            owned: None,
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(2)),
+            resume: Duration::ZERO,
+            trouble: None,
+        }
+    }
+
+    /// Would catch a block whose time begins anew in every round, which nobody's turn ever comes to,
+    /// and one that is remembered when it is gone.
+    #[test]
+    fn what_waits_is_remembered_from_the_first_time_until_it_waits_no_more() {
+        let (one, two) = (BlockId(1), BlockId(2));
+        let [at_5, at_7, at_9] = [5, 7, 9].map(Duration::from_secs);
+        let mut known = remembered();
+        let both = [waiting(1), waiting(2)];
+        known.follow(&both, at_5);
+        known.ripen(&both, at_5, |block| block.entry.id == two);
+        assert_eq!(known.ripe, BTreeMap::from([(one, at_5)]));
+        known.again.insert(one, at_9);
+        known.again.insert(two, at_9);
+        known.follow(&both, at_7);
+        assert_eq!(known.since, BTreeMap::from([(one, at_5), (two, at_5)]));
+        assert_eq!(known.oldest(at_9), Duration::from_secs(4));
+        // Once ripe it is not asked for again, whatever is held now.
+        known.ripen(&both, at_7, |block| block.entry.id == one);
+        assert_eq!(known.ripe, BTreeMap::from([(one, at_5), (two, at_7)]));
+        known.ripen(&both, at_9, |_| false);
+        assert_eq!(known.ripe, BTreeMap::from([(one, at_5), (two, at_7)]));
+        known.follow(&both[1..], at_9);
+        assert_eq!(known.since, BTreeMap::from([(two, at_5)]));
+        assert_eq!(known.ripe, BTreeMap::from([(two, at_7)]));
+        assert_eq!(known.again, BTreeMap::from([(two, at_9)]));
+        known.follow(&both, at_9);
+        assert_eq!(known.since, BTreeMap::from([(one, at_9), (two, at_5)]));
+        assert_eq!(remembered().oldest(at_9), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_block_that_two_halves_list_is_one_block() {
+        let [low, high] = RingArc::all(0).next().unwrap().halves().unwrap();
+        let of = |arc, id| Waiting { arc, ..waiting(id) };
+        let blocks = [of(low, 1), of(high, 1), of(high, 2)];
+        let once = each_once(&blocks.iter().collect::<Vec<_>>());
+        let ids: Vec<BlockId> = once.iter().map(|(_, entry)| entry.id).collect();
+        assert_eq!(ids, [BlockId(1), BlockId(2)]);
+        assert_eq!(bytes_of(&blocks), 30);
+    }
+}
