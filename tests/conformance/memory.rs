@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use cairn::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs, Value};
 use cairn::query::syntax::parse_selector;
 use cairn::source::{
-    FamilyMetadata, LabelPairs, ReadContext, Selection, SeriesExemplars, SeriesStream, Source,
-    SourceError,
+    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
+    Source, SourceError,
 };
 
 #[derive(Clone, Default)]
@@ -40,6 +40,23 @@ impl MemorySource {
         samples.merge(&one);
     }
 
+    /// What a selection finds.
+    fn found(&self, selection: &Selection) -> Vec<(LabelSet, Samples)> {
+        let clipped = |range: TimeRange, samples: &Samples| {
+            let mut samples = samples.clone();
+            samples.clip(range);
+            samples
+        };
+        // Backwards: nobody may rely on an order.
+        let mut found: Vec<(LabelSet, Samples)> = self
+            .matching(&selection.matchers)
+            .map(|(labels, samples)| (labels.clone(), clipped(selection.range, samples)))
+            .filter(|(_, samples)| !samples.is_empty())
+            .collect();
+        found.reverse();
+        found
+    }
+
     fn matching<'a>(
         &'a self,
         matchers: &'a [Matcher],
@@ -69,18 +86,30 @@ impl Source for MemorySource {
         selection: &Selection,
         _: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let clipped = |range: TimeRange, samples: &Samples| {
-            let mut samples = samples.clone();
-            samples.clip(range);
-            samples
-        };
-        // Backwards: nobody may rely on an order.
-        let mut found: Vec<(LabelSet, Samples)> = self
-            .matching(&selection.matchers)
-            .map(|(labels, samples)| (labels.clone(), clipped(selection.range, samples)))
-            .filter(|(_, samples)| !samples.is_empty())
-            .collect();
-        found.reverse();
+        Ok(Box::new(Stream(self.found(selection).into_iter())))
+    }
+
+    /// Leaves out all that may be left out: whoever asks for the newest samples must not look at others.
+    fn select_newest(
+        &self,
+        selection: &Selection,
+        moments: Moments,
+        _: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        let mut found = self.found(selection);
+        let mut rows = Vec::new();
+        for (_, samples) in &mut found {
+            if samples.histograms.is_empty() {
+                moments.newest(&samples.timestamps, &mut rows);
+                let mut some = Samples::default();
+                for row in &rows {
+                    let (at, value, start) = samples.get(*row as usize).unwrap();
+                    some.push(at, value, start);
+                }
+                *samples = some;
+            }
+        }
+        found.retain(|(_, samples)| !samples.is_empty());
         Ok(Box::new(Stream(found.into_iter())))
     }
 

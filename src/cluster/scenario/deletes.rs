@@ -1,7 +1,7 @@
 //! Deletes over the real store, beside a naive model: whatever is written, deleted, shown again,
 //! sealed, merged and interrupted in whatever order, every read is that of the model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::cluster::deletes::DeleteRow;
 use crate::cluster::merging::Pace;
 use crate::model::*;
 use crate::runtime::{CancelToken, Chance, Clock};
-use crate::source::Selection;
+use crate::source::{Moments, Selection};
 
 /// A world, and what is deleted in it.
 struct Deleting {
@@ -140,7 +140,7 @@ impl Deleting {
             let value = |m: &Matcher| labels.get(m.name()).unwrap_or_default().to_owned();
             matchers.iter().all(|m| m.matches(&value(m)))
         };
-        let mut want = std::collections::BTreeMap::new();
+        let mut want = BTreeMap::new();
         for key in own.filter(|key| matches(&key.1)) {
             let samples = self.expect(key, range);
             if !samples.is_empty() {
@@ -152,6 +152,7 @@ impl Deleting {
             "in {range:?}:\n got {got:?}\nwant {want:?}\n{:?}",
             self.standing
         );
+        self.check_newest(&selection, &want);
         if range != TimeRange::ALL {
             return;
         }
@@ -175,6 +176,32 @@ impl Deleting {
             .label_values("number", &selection, 1, &context())
             .unwrap();
         assert_eq!(first, values.into_iter().take(1).collect::<Vec<_>>());
+    }
+
+    /// Whoever looks at the end of the range only sees the newest that nobody hides.
+    fn check_newest(&self, selection: &Selection, want: &BTreeMap<LabelSet, Samples>) {
+        let moments = Moments {
+            first: selection.range.end,
+            step_ms: 1,
+            count: 1,
+        };
+        let source = self.world.member().source();
+        let got = source.select_newest(selection, moments, &context());
+        let got = drain(got.unwrap().as_mut());
+        let newest = |all: &BTreeMap<LabelSet, Samples>| -> BTreeMap<LabelSet, Samples> {
+            let mut newest = all.clone();
+            for samples in newest.values_mut() {
+                let last = TimestampMs(*samples.timestamps.last().unwrap());
+                samples.clip(TimeRange::new(last, last));
+            }
+            newest
+        };
+        let (got, want) = (newest(&got), newest(want));
+        assert!(
+            got == want,
+            "got {got:?}\nwant {want:?}\n{:?}",
+            self.standing
+        );
     }
 
     fn check_all(&self) {

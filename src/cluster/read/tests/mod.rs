@@ -5,6 +5,7 @@ mod cost;
 mod disturbed;
 mod encoded;
 mod names;
+mod newest;
 mod rig;
 mod split;
 

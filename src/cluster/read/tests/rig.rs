@@ -19,7 +19,7 @@ use crate::runtime::{
     Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
     SystemClock,
 };
-use crate::source::{Partial, ReadContext, Selection, Source, SourceError};
+use crate::source::{Partial, ReadContext, Selection, SeriesStream, Source, SourceError};
 use crate::store::*;
 
 pub(super) const CLUSTER: u128 = 77;
@@ -370,8 +370,12 @@ pub(super) fn read_with(
     selection: &Selection,
     context: &ReadContext,
 ) -> Result<Contents, SourceError> {
+    drain(source.select(selection, context)?)
+}
+
+/// All that comes.
+pub(super) fn drain(mut stream: Box<dyn SeriesStream>) -> Result<Contents, SourceError> {
     let mut all = BTreeMap::new();
-    let mut stream = source.select(selection, context)?;
     let mut samples = Samples::default();
     while let Some(labels) = stream.next(&mut samples)? {
         assert!(!samples.is_empty(), "{labels} came without samples");
