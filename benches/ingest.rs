@@ -22,7 +22,7 @@ use bytes::Bytes;
 use cairn::cluster::{AppendBatch, Appended, Durable, Gate, Refusing, Replica, SeriesId, Writer};
 use cairn::ingest::{IngestSettings, Receiver, RequestHead};
 use cairn::model::{LabelSet, TenantId};
-use cairn::runtime::{SystemChance, SystemClock};
+use cairn::runtime::{Rush, SystemChance, SystemClock};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use prometheus_client::registry::Registry;
 
@@ -170,6 +170,7 @@ fn receiver() -> Receiver {
         IngestSettings::default(),
         Arc::new(SystemClock::new()),
         Arc::new(SystemChance),
+        Rush::new(2),
         &mut Registry::default(),
     )
 }

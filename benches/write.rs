@@ -26,7 +26,9 @@ use cairn::cluster::{
     Service, Session, Transport, WriteMetrics, WriteSettings, Writer, WriterParts,
 };
 use cairn::model::{Epoch, Incarnation, LabelSet, RingArc, TenantId, TimestampMs};
-use cairn::runtime::{ByteSize, Chance, SeededChance, SystemChance, SystemClock, cpu_seconds};
+use cairn::runtime::{
+    ByteSize, Chance, Rush, SeededChance, SystemChance, SystemClock, cpu_seconds,
+};
 use cairn::store::{DirDisk, Error, Head, HeadSettings, SyncMode, WriteLogSettings};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
@@ -228,6 +230,7 @@ fn rig(nodes: u128, has_head: bool, runtime: &tokio::runtime::Runtime) -> Rig {
             gate,
             WriteSettings::default(),
             WriteMetrics::default(),
+            Rush::new(2),
         ));
         queues
             .0

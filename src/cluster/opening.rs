@@ -11,7 +11,7 @@ use super::discovery::DiscoverySettings;
 use super::error::Error;
 use super::settings::{ClusterSettings, PeerSettings, PeerTlsSettings, SealSettings};
 use crate::archive::ArchiveSettings;
-use crate::runtime::{CancelToken, Chance, Clock};
+use crate::runtime::{CancelToken, Chance, Clock, Rush};
 use crate::store::{
     DiskSettings, Engine, HeadSettings, RetentionSettings, RocksEngine, WriteLogSettings,
 };
@@ -98,6 +98,8 @@ pub struct World {
     pub cancel: CancelToken,
     /// Where the node says what its start waits for.
     pub starting: Starting,
+    /// Where writes say that they want the processors, and long reads look.
+    pub rush: Rush,
 }
 
 /// What a start waits for, in words.

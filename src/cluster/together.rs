@@ -344,6 +344,7 @@ impl Joined {
             Arc::clone(parts.gate),
             settings,
             metrics,
+            parts.world.rush.clone(),
         ));
         self.services.enter(&[Method::Append], &appends);
         writer
@@ -360,6 +361,7 @@ impl Joined {
             settings.clone(),
             metrics.clone(),
         );
+        let service = service.standing_back(parts.world.rush.clone(), &parts.world.clock);
         service.enter(&self.services);
         Arc::new(ClusterSource::new(ReadParts {
             transport: Arc::clone(&self.transport),

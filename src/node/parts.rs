@@ -13,7 +13,7 @@ use crate::http::{self, Front, HttpMetrics, State};
 use crate::ingest::{Exposed, Receiver, SelfScrape};
 use crate::model::{FOUNDING_DEPTH, TenantId, TimestampMs};
 use crate::query::{Engine, QueryMetrics, QuerySettings};
-use crate::runtime::{ByteSize, CancelToken, Chance, Clock, Pool, cores, host_name};
+use crate::runtime::{ByteSize, CancelToken, Chance, Clock, Pool, Rush, cores, host_name};
 use crate::store::HeadSettings;
 
 use super::memory::Shares;
@@ -39,6 +39,8 @@ pub(super) struct Ground {
     pub(super) chance: Arc<dyn Chance>,
     /// What the start waits for.
     pub(super) starting: Starting,
+    /// Where writes say that they want the processors.
+    pub(super) rush: Rush,
     /// Ends the waiting for a cluster.
     pub(super) stop_opening: CancelToken,
 }
@@ -53,6 +55,7 @@ impl Ground {
             clock,
             chance,
             starting: Starting::default(),
+            rush: Rush::new(cores()),
             stop_opening: CancelToken::new(),
         }
     }
@@ -107,6 +110,7 @@ impl Ground {
             runtime: runtime.clone(),
             cancel: self.stop_opening.clone(),
             starting: self.starting.clone(),
+            rush: self.rush.clone(),
         }
     }
 
@@ -131,6 +135,7 @@ impl Ground {
             QueryMetrics::register(registry),
         )
         .with_memory(self.shares.queries)
+        .with_rush(self.rush.clone())
     }
 
     pub(super) fn receiver(&self, member: &LocalMember, registry: &mut Registry) -> Receiver {
@@ -139,6 +144,7 @@ impl Ground {
             self.settings.ingest.clone(),
             Arc::clone(&self.clock),
             Arc::clone(&self.chance),
+            self.rush.clone(),
             registry,
         )
     }

@@ -1,63 +1,29 @@
 //! The engine: a question in, an answer out. Parses, plans, executes, and brings the result into
 //! the form and order in which Prometheus shows it.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{LabelSet, TenantId, TimestampMs};
+use crate::model::TenantId;
 use crate::runtime::{
-    Budget, BudgetLimits, CancelToken, Clock, Register, Registered, SharedBudget, cores,
+    Budget, BudgetLimits, CancelToken, Clock, Register, Registered, Rush, SharedBudget, cores,
 };
 use crate::source::{ReadContext, Source};
 
 use super::error::Error;
-use super::exec::{Habits, Raw, Run, assemble, gather, raw_samples};
-use super::histogram::FloatHistogram;
+use super::exec::{Habits, Run, assemble, gather, raw_samples};
+use super::form::{Evaluated, shape};
 use super::lanes::Lanes;
 use super::limits::{Gate, Pass};
 use super::metrics::QueryMetrics;
-use super::output::{MatrixSeries, QueryOutput, QueryStats, QueryValue};
+use super::output::{QueryOutput, QueryStats};
 use super::plan::{Node, NodeKind, plan};
 use super::profile::Profile;
+use super::question::{InstantQuery, Question, RangeQuery};
 use super::settings::QuerySettings;
 use super::slow::{Slow, log_slow};
 use super::syntax::{ParseOptions, parse};
-use super::value::{SampleValue, StepSeries, Steps, ValueType, is_absent};
-
-/// A question about one moment.
-#[derive(Clone, Debug)]
-pub struct InstantQuery {
-    /// Whose series.
-    pub tenant: TenantId,
-    /// The expression.
-    pub text: String,
-    /// The moment.
-    pub time: TimestampMs,
-    /// Another lookback than the server's.
-    pub lookback: Option<Duration>,
-    /// At most so many series are answered; 0: all.
-    pub limit: usize,
-}
-
-/// A question about many moments.
-#[derive(Clone, Debug)]
-pub struct RangeQuery {
-    /// Whose series.
-    pub tenant: TenantId,
-    /// The expression.
-    pub text: String,
-    /// The first moment.
-    pub start: TimestampMs,
-    /// No moment is after this one.
-    pub end: TimestampMs,
-    /// Between two moments.
-    pub step_ms: i64,
-    /// Another lookback than the server's.
-    pub lookback: Option<Duration>,
-    /// At most so many series are answered; 0: all.
-    pub limit: usize,
-}
+use super::value::{Steps, ValueType};
 
 /// Answers queries.
 pub struct Engine {
@@ -79,17 +45,6 @@ pub struct Admitted<'a> {
     _pass: Pass<'a>,
 }
 
-/// What is asked, in one form.
-struct Question<'a> {
-    tenant: &'a TenantId,
-    text: &'a str,
-    steps: Steps,
-    range: bool,
-    lookback: Option<Duration>,
-    limit: usize,
-    profiled: bool,
-}
-
 impl Engine {
     /// With these settings; the clock times queries.
     #[must_use]
@@ -106,7 +61,7 @@ impl Engine {
                 profiled: false,
             },
             gate: Gate::new(settings.max_concurrency),
-            lanes: Lanes::new(Arc::clone(&clock), cores()),
+            lanes: Lanes::new(Arc::clone(&clock), cores(), Rush::new(cores())),
             memory: None,
             register: Register::new(Arc::clone(&clock)),
             settings,
@@ -126,6 +81,13 @@ impl Engine {
     #[must_use]
     pub fn with_register(mut self, register: Register) -> Self {
         self.register = register;
+        self
+    }
+
+    /// Lets long queries stand back while there is a rush.
+    #[must_use]
+    pub fn with_rush(mut self, rush: Rush) -> Self {
+        self.lanes = Lanes::new(Arc::clone(&self.clock), cores(), rush);
         self
     }
 
@@ -322,7 +284,9 @@ impl Engine {
             .with_profile(profile.clone())
             .in_turn(&turn);
         let planned = self.clock.elapsed();
-        let raw = evaluate(&node, question, &run)?;
+        let raw = evaluate(&node, question, &run);
+        self.metrics.rested(turn.rested());
+        let raw = raw?;
         let evaluated = self.clock.elapsed();
         let (value, truncated) = shape(raw, &node, question);
         let held = context.budget.reserve(value.bytes(), 0)?;
@@ -372,13 +336,6 @@ impl Engine {
     }
 }
 
-/// What evaluation leaves.
-enum Evaluated {
-    Series(Vec<StepSeries>),
-    Samples(Vec<Raw>),
-    Text(String),
-}
-
 fn evaluate(node: &Node, question: &Question<'_>, run: &Run<'_>) -> Result<Evaluated, Error> {
     match (node.value_type(), &node.kind) {
         (ValueType::String, NodeKind::Text(text)) => Ok(Evaluated::Text(text.clone())),
@@ -390,105 +347,6 @@ fn evaluate(node: &Node, question: &Question<'_>, run: &Run<'_>) -> Result<Evalu
             Ok(Evaluated::Series(gather(input, run)?))
         }
     }
-}
-
-/// Brings a result into its form and order.
-fn shape(evaluated: Evaluated, node: &Node, question: &Question<'_>) -> (QueryValue, bool) {
-    let at = question.steps.start;
-    match evaluated {
-        Evaluated::Text(text) => (QueryValue::Text(at, text), false),
-        Evaluated::Samples(raw) => {
-            let series = raw
-                .into_iter()
-                .map(|raw| MatrixSeries {
-                    labels: raw.labels,
-                    timestamps: raw.timestamps,
-                    values: raw.values,
-                    histograms: raw.histograms,
-                })
-                .collect();
-            let (series, truncated) = cut(series, question.limit);
-            (QueryValue::Matrix(series), truncated)
-        }
-        Evaluated::Series(mut series) => {
-            if !question.range && node.value_type() == ValueType::Scalar {
-                let value = series
-                    .first()
-                    .and_then(|series| series.values.first().copied());
-                return (QueryValue::Scalar(at, value.unwrap_or(f64::NAN)), false);
-            }
-            if question.range || !node.keeps_order() {
-                series.sort_unstable_by(by_labels);
-            }
-            let (series, truncated) = cut(series, question.limit);
-            let value = if question.range {
-                QueryValue::Matrix(matrix(series, &question.steps))
-            } else {
-                QueryValue::Vector(at, vector(series))
-            };
-            (value, truncated)
-        }
-    }
-}
-
-fn by_labels(one: &StepSeries, other: &StepSeries) -> Ordering {
-    one.labels.cmp(&other.labels)
-}
-
-fn cut<T>(mut series: Vec<T>, limit: usize) -> (Vec<T>, bool) {
-    let truncated = limit > 0 && series.len() > limit;
-    if truncated {
-        series.truncate(limit);
-    }
-    (series, truncated)
-}
-
-fn vector(series: Vec<StepSeries>) -> Vec<(LabelSet, SampleValue)> {
-    series
-        .into_iter()
-        .filter_map(|series| {
-            let value = match series.histograms.get(0) {
-                Some(histogram) => SampleValue::Histogram(Arc::clone(histogram)),
-                None => {
-                    let first = series.values.first().copied();
-                    SampleValue::Float(first.filter(|value| !is_absent(*value))?)
-                }
-            };
-            Some((series.labels, value))
-        })
-        .collect()
-}
-
-fn matrix(series: Vec<StepSeries>, steps: &Steps) -> Vec<MatrixSeries> {
-    let times: Vec<i64> = steps.iter().collect();
-    series
-        .into_iter()
-        .filter_map(|mut series| {
-            let present = |value: &f64| !is_absent(*value);
-            let all = series.values.iter().all(present);
-            let timestamps: Vec<i64> = if all {
-                times.clone()
-            } else {
-                let kept = times.iter().zip(&series.values);
-                kept.filter(|(_, value)| present(value))
-                    .map(|(at, _)| *at)
-                    .collect()
-            };
-            series.values.retain(present);
-            let at = |step: usize| times.get(step).copied().unwrap_or(0);
-            let histograms: Vec<(i64, Arc<FloatHistogram>)> = series
-                .histograms
-                .iter()
-                .map(|(step, histogram)| (at(step), Arc::clone(histogram)))
-                .collect();
-            (!timestamps.is_empty() || !histograms.is_empty()).then_some(MatrixSeries {
-                labels: series.labels,
-                timestamps,
-                values: series.values,
-                histograms,
-            })
-        })
-        .collect()
 }
 
 fn milliseconds(duration: Duration) -> i64 {

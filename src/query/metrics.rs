@@ -1,5 +1,6 @@
 //! What queries count of themselves.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -25,6 +26,7 @@ pub struct QueryMetrics {
     samples: Counter,
     samples_read: Counter,
     running: Gauge,
+    rested: Counter<f64, AtomicU64>,
 }
 
 impl Default for QueryMetrics {
@@ -35,6 +37,7 @@ impl Default for QueryMetrics {
             samples: Counter::default(),
             samples_read: Counter::default(),
             running: Gauge::default(),
+            rested: Counter::default(),
         }
     }
 }
@@ -70,12 +73,23 @@ impl QueryMetrics {
             "PromQL queries that run now",
             metrics.running.clone(),
         );
+        registry.register_with_unit(
+            "cairn_query_rested",
+            "How long long queries stood back because writes wanted the processors",
+            Unit::Seconds,
+            metrics.rested.clone(),
+        );
         metrics
     }
 
     /// So many queries run.
     pub(super) fn running(&self, count: usize) {
         self.running.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A query has stood back for so long.
+    pub(super) fn rested(&self, rested: Duration) {
+        self.rested.inc_by(rested.as_secs_f64());
     }
 
     /// A query has ended well, having looked at and read so many samples.

@@ -13,6 +13,7 @@ mod machine;
 mod pool;
 mod register;
 mod rules;
+mod rush;
 mod setting;
 mod tasks;
 mod telemetry;
@@ -33,6 +34,7 @@ pub use machine::{
 pub use pool::{Pool, PoolError};
 pub use register::{Register, Registered, Underway};
 pub use rules::{Rule, holds};
+pub use rush::{Hurrying, Pace, Rush};
 pub use setting::{
     ByteSize, KeyReference, RawValue, Section, Setting, parse_duration_ms, show_duration,
 };

@@ -15,7 +15,7 @@ use cairn::codec::varint;
 use cairn::model::{
     Epoch, Exemplar, Incarnation, LabelSet, Metadata, RingArc, TenantId, TimestampMs, Value,
 };
-use cairn::runtime::{ManualClock, SeededChance};
+use cairn::runtime::{ManualClock, Rush, SeededChance};
 use cairn::store::Error;
 use tokio::sync::mpsc;
 
@@ -87,7 +87,13 @@ pub(super) fn append(bytes: &[u8]) {
         ..WriteSettings::default()
     };
     let metrics = WriteMetrics::default();
-    let service = AppendService::new(Arc::new(Judge::default()), gate, settings, metrics);
+    let service = AppendService::new(
+        Arc::new(Judge::default()),
+        gate,
+        settings,
+        metrics,
+        Rush::new(2),
+    );
     let caller = Caller {
         cluster: None,
         generation: 0,

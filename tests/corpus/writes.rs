@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use cairn::cluster::{AppendBatch, Appended, Durable, Gate, Refusing, Replica, SeriesId, Writer};
 use cairn::ingest::{IngestSettings, Receiver, RequestHead};
 use cairn::model::{LabelSet, TenantId, TimestampMs};
-use cairn::runtime::{ManualClock, SeededChance};
+use cairn::runtime::{ManualClock, Rush, SeededChance};
 use cairn::store::Error;
 use prometheus_client::registry::Registry;
 
@@ -51,6 +51,7 @@ fn receiver() -> &'static Receiver {
             IngestSettings::default(),
             Arc::new(ManualClock::at(TimestampMs(NOW))),
             Arc::new(SeededChance::new(1)),
+            Rush::new(2),
             &mut Registry::default(),
         )
     })

@@ -14,6 +14,7 @@ mod assemble;
 mod batch;
 mod core;
 mod counting;
+mod effort;
 mod leaves;
 mod link;
 mod merge;

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::answers::{put_exemplars, put_failure, put_family, put_pairs};
 use super::batch::BatchWriter;
+use super::effort::Effort;
 use super::messages::{Asked, NamesRequest, SelectRequest, State, StateRequest, Unreadable, wire};
 use super::metrics::ReadMetrics;
 use super::settings::ReadSettings;
@@ -20,7 +21,7 @@ use super::view::{Holder, Names, Viewed};
 use crate::cluster::control::Control;
 use crate::cluster::peer::{Caller, Method, Outgoing, Refused, Service, Services, Serving};
 use crate::model::{Incarnation, Samples};
-use crate::runtime::{CancelToken, Pool, PoolError, SharedBudget};
+use crate::runtime::{CancelToken, Clock, Pool, PoolError, Rush, SharedBudget, SystemClock, cores};
 use crate::source::{Partial, ReadContext, SeriesStream, Source, SourceError};
 use crate::store::Store;
 
@@ -42,6 +43,8 @@ pub struct ReadService {
     memory: SharedBudget,
     settings: ReadSettings,
     metrics: ReadMetrics,
+    rush: Rush,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for ReadService {
@@ -101,7 +104,17 @@ impl ReadService {
             memory: SharedBudget::new(settings.together_bytes),
             settings,
             metrics,
+            rush: Rush::new(cores()),
+            clock: Arc::new(SystemClock::new()),
         }
+    }
+
+    /// The same; long reads stand back while writes want the processors.
+    #[must_use]
+    pub fn standing_back(mut self, rush: Rush, clock: &Arc<dyn Clock>) -> Self {
+        self.rush = rush;
+        self.clock = Arc::clone(clock);
+        self
     }
 
     /// Enters a service into the table of a node.
@@ -176,7 +189,8 @@ impl ReadService {
         };
         // What the view holds is said before it is searched: the reader asks others meanwhile.
         send(answers, &opened(&viewed.state)).await?;
-        let begin = move || begin_select(&viewed, &request, &context);
+        let effort = Effort::new(&self.rush, &self.clock);
+        let begin = move || begin_select(&viewed, &request, &context, effort);
         let mut reading = match self.run(&self.selects, answers, begin).await? {
             Err(error) => return send(answers, &failed(&error)).await,
             Ok(reading) => reading,
@@ -272,6 +286,7 @@ fn begin_select(
     viewed: &Viewed,
     request: &SelectRequest,
     context: &ReadContext,
+    effort: Effort,
 ) -> Result<Reading, SourceError> {
     let asked = request.partitions.iter();
     let current = asked.filter(|one| viewed.state.answers(one));
@@ -291,6 +306,7 @@ fn begin_select(
         samples: Samples::default(),
         count: 0,
         is_over: false,
+        effort,
     })
 }
 
@@ -304,6 +320,7 @@ struct Reading {
     samples: Samples,
     count: u64,
     is_over: bool,
+    effort: Effort,
 }
 
 impl Reading {
@@ -321,12 +338,15 @@ impl Reading {
     }
 
     fn next_part(mut self) -> (Self, Result<wire::Part, SourceError>) {
+        self.effort.resume();
         let part = self.fill();
+        self.effort.pause();
         (self, part)
     }
 
     fn fill(&mut self) -> Result<wire::Part, SourceError> {
         while self.full.is_empty() && !self.is_over {
+            self.effort.look(&self.context.cancel);
             match self.stream.next(&mut self.samples)? {
                 Some(labels) => {
                     self.count += 1;

@@ -335,6 +335,7 @@ fn world_of(clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> crate::cluster::W
         runtime: idle_runtime(),
         cancel: CancelToken::new(),
         starting: crate::cluster::Starting::default(),
+        rush: crate::runtime::Rush::new(2),
     }
 }
 

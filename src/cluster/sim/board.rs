@@ -22,7 +22,9 @@ use crate::cluster::together::Joined;
 use crate::cluster::ways::Ways;
 use crate::cluster::workers::Duty;
 use crate::model::{Incarnation, TimestampMs};
-use crate::runtime::{ByteSize, CancelToken, Chance, Clock, SeededChance, TurnsChance, on_thread};
+use crate::runtime::{
+    ByteSize, CancelToken, Chance, Clock, Rush, SeededChance, TurnsChance, on_thread,
+};
 use crate::store::{
     DataDir, DiskSettings, Engine, FaultyDisk, MemoryEngine, SeriesId, SyncMode, WriteLogSettings,
 };
@@ -447,6 +449,7 @@ impl Opening {
             runtime: Handle::current(),
             cancel: self.cancel.clone(),
             starting: Starting::default(),
+            rush: Rush::new(2),
         };
         let mut registry = Registry::default();
         let settings = &self.settings;

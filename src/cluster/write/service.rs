@@ -22,7 +22,7 @@ use super::routing::Place;
 use super::settings::WriteSettings;
 use crate::cluster::peer::{Caller, Incoming, Method, Outgoing, Refused, Service, Serving};
 use crate::model::{LabelSet, RingArc, TenantId};
-use crate::runtime::Pool;
+use crate::runtime::{Pool, Rush};
 use crate::store::{AppendBatch, SeriesId};
 
 /// Requests of all streams that may wait for a thread. Each stream has one there at most.
@@ -51,17 +51,19 @@ struct Inner {
     pool: Pool,
     settings: WriteSettings,
     metrics: WriteMetrics,
+    rush: Rush,
 }
 
 impl AppendService {
-    /// Takes what peers send into a replica, through its gate. To be entered for
-    /// [`Method::Append`].
+    /// Takes what peers send into a replica, through its gate, and says in `rush` that it does. To
+    /// be entered for [`Method::Append`].
     #[must_use]
     pub fn new(
         replica: Arc<dyn Replica>,
         gate: Arc<Gate>,
         settings: WriteSettings,
         metrics: WriteMetrics,
+        rush: Rush,
     ) -> Self {
         Self(Arc::new(Inner {
             pool: Pool::new("append", settings.appending, WAITING_MAX),
@@ -69,6 +71,7 @@ impl AppendService {
             gate,
             settings,
             metrics,
+            rush,
         }))
     }
 }
@@ -155,6 +158,7 @@ async fn take_all(
             continue;
         };
         let request = decode_request(request).map_err(unreadable)?;
+        let hurrying = inner.rush.enter();
         let begun = if inner.is_quick(&request) {
             inner.begin(&mut decoder, request)
         } else {
@@ -171,6 +175,7 @@ async fn take_all(
             decoder = back;
             begun
         };
+        drop(hurrying);
         match begun.map_err(unreadable)? {
             // The receiver lives as long as this does.
             Begun::Taken(taken) => drop(in_order.send(taken).await),

@@ -168,7 +168,7 @@ mod tests {
     use crate::cluster::{AppendBatch, Appended, Durable, Gate, Replica, SeriesId, Writer};
     use crate::ingest::IngestSettings;
     use crate::model::{LabelSet, TenantId, TimestampMs};
-    use crate::runtime::{ManualClock, SeededChance};
+    use crate::runtime::{ManualClock, Rush, SeededChance};
     use crate::store::Error as StoreError;
 
     async fn check(pieces: &[&'static [u8]], announced: usize, most: usize, want: Option<&[u8]>) {
@@ -233,6 +233,7 @@ mod tests {
             IngestSettings::default(),
             Arc::new(ManualClock::at(TimestampMs(1_700_000_000_000))),
             Arc::new(SeededChance::new(1)),
+            Rush::new(2),
             &mut Registry::default(),
         );
         let writes = Writes {

@@ -25,7 +25,7 @@ use prometheus_client::registry::Registry;
 use crate::cluster::{Pending, Writer};
 use crate::codec::protobuf::WireError;
 use crate::model::{TenantId, TimestampMs};
-use crate::runtime::{Chance, Clock, Pool, PoolError};
+use crate::runtime::{Chance, Clock, Pool, PoolError, Rush};
 
 use super::decompress::{Encoding, decompress};
 use super::error::Error;
@@ -98,6 +98,7 @@ struct State {
     settings: IngestSettings,
     clock: Arc<dyn Clock>,
     chance: Arc<dyn Chance>,
+    rush: Rush,
     known: Known,
     metrics: IngestMetrics,
     pool: Pool,
@@ -122,13 +123,14 @@ impl fmt::Debug for Receiver {
 }
 
 impl Receiver {
-    /// A receiver that writes to `writer`.
+    /// A receiver that writes to `writer`, and says in `rush` that it has work to do.
     #[must_use]
     pub fn new(
         writer: Writer,
         settings: IngestSettings,
         clock: Arc<dyn Clock>,
         chance: Arc<dyn Chance>,
+        rush: Rush,
         registry: &mut Registry,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
@@ -145,6 +147,7 @@ impl Receiver {
             settings,
             clock,
             chance,
+            rush,
         }))
     }
 
@@ -232,8 +235,9 @@ impl Receiver {
             return Ok(PartialWrite::default());
         }
         room.grow_to(body.len()).map_err(Error::Unavailable)?;
+        let hurrying = state.rush.enter();
         let job = move || {
-            let _room = room;
+            let (_room, _hurrying) = (room, hurrying);
             state.decode(&tenant, message, encoding, &body)
         };
         let (write, pending) = self.0.pool.run(job).await.map_err(busy)??;

@@ -15,7 +15,7 @@ use crate::cluster::write::{
 };
 use crate::model::*;
 use crate::runtime::{
-    Budget, BudgetLimits, ByteSize, CancelToken, Chance, SeededChance, SystemClock,
+    Budget, BudgetLimits, ByteSize, CancelToken, Chance, Rush, SeededChance, SystemClock,
 };
 use crate::source::{ReadContext, Selection, Source};
 use crate::store::{
@@ -153,6 +153,7 @@ fn node(network: &Arc<MemoryNetwork>, number: u128, settings: WriteSettings) -> 
         Arc::clone(&gate),
         settings.clone(),
         metrics.clone(),
+        Rush::new(2),
     ));
     services.enter(&[Method::Append], &service);
     let writer = Writer::of_cluster(WriterParts {

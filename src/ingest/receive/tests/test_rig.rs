@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use crate::cluster::{AppendBatch, Appended, Durable, Gate, Refusing, Replica, SeriesId, Writer};
 use crate::model::{LabelSet, TenantId, TimestampMs, Value};
-use crate::runtime::{ManualClock, SeededChance};
+use crate::runtime::{ManualClock, Rush, SeededChance};
 use crate::store::Error as StoreError;
 
 use super::super::super::settings::IngestSettings;
@@ -178,6 +178,7 @@ impl Rig {
             settings,
             clock.clone(),
             Arc::new(SeededChance::new(7)),
+            Rush::new(2),
             &mut Registry::default(),
         );
         Self {
