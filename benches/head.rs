@@ -80,7 +80,10 @@ impl Fleet {
     }
 
     fn batches(&self, scrape: i64) -> Vec<Vec<FloatSample>> {
-        let at = TimestampMs(BEGIN_MS + scrape * STEP_MS);
+        self.batches_at(TimestampMs(BEGIN_MS + scrape * STEP_MS))
+    }
+
+    fn batches_at(&self, at: TimestampMs) -> Vec<Vec<FloatSample>> {
         let all: Vec<FloatSample> = self
             .series
             .iter()
@@ -112,6 +115,62 @@ fn append(head: &Head, floats: &[FloatSample]) -> u64 {
         ..AppendBatch::default()
     };
     head.append(&batch).unwrap().position
+}
+
+/// Appends a scrape at each of some times, in that order; the CPU time of a sample.
+fn append_at(head: &Head, fleet: &mut Fleet, times: impl Iterator<Item = i64>) -> Duration {
+    let (mut samples, mut busy) = (0u32, Duration::ZERO);
+    for at in times {
+        fleet.advance();
+        let batches = fleet.batches_at(TimestampMs(at));
+        let began = cpu();
+        for batch in batches {
+            let position = append(head, &batch);
+            head.wait_durable(position).unwrap();
+            samples += batch.len() as u32;
+        }
+        busy += cpu() - began;
+    }
+    busy / samples
+}
+
+/// Late samples: a full window of them among samples that are there already, beside what the same
+/// cost in order; once with digest trees kept.
+fn report_late(series: usize) {
+    for digests in [false, true] {
+        let late = |name: &str, times: &mut dyn Iterator<Item = i64>| {
+            let dir = tempfile::tempdir().unwrap();
+            let head = open(dir.path(), SyncMode::Os);
+            let mut fleet = Fleet::register(&head, series);
+            let even = (0..WINDOW_SCRAPES / 2).map(|at| BEGIN_MS + at * 2 * STEP_MS);
+            let first = fleet.batches_at(TimestampMs(BEGIN_MS));
+            first.iter().for_each(|batch| drop(append(&head, batch)));
+            if digests {
+                trees(&head);
+            }
+            let in_order = append_at(&head, &mut fleet, even.skip(1));
+            let late = append_at(&head, &mut fleet, times);
+            let clock = Instant::now();
+            trees(&head);
+            println!(
+                "{series} series, {name}, digests {digests}: {late:?} a late sample, {in_order:?} one in order; layers {:.0} B/series; trees then {:?}",
+                head.stats().layer_bytes as f64 / series as f64,
+                clock.elapsed(),
+            );
+        };
+        let odd = (0..WINDOW_SCRAPES / 2).map(|at| BEGIN_MS + (at * 2 + 1) * STEP_MS);
+        late("rising", &mut odd.clone());
+        late("falling", &mut odd.clone().rev());
+        late(
+            "scattered",
+            &mut odd.map(|at| {
+                let scrape = (at - BEGIN_MS) / STEP_MS;
+                BEGIN_MS + (scrape * 97 % WINDOW_SCRAPES | 1) * STEP_MS
+            }),
+        );
+        let again = (0..WINDOW_SCRAPES / 2 - 1).map(|at| BEGIN_MS + at * 2 * STEP_MS);
+        late("other values", &mut again.into_iter());
+    }
 }
 
 /// Asks for all digest trees, which are kept from then on; how many leaves they have.
@@ -221,6 +280,7 @@ fn benches(criterion: &mut Criterion) {
     let sizes = std::env::var("CAIRN_BENCH_HEAD").unwrap_or_else(|_| "20000x60".to_owned());
     let (series, scrapes) = sizes.split_once('x').unwrap();
     report(series.parse().unwrap(), scrapes.parse().unwrap());
+    report_late(series.parse().unwrap());
     let mut group = criterion.benchmark_group("head");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.sample_size(20);

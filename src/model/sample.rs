@@ -204,6 +204,9 @@ impl Samples {
             self.extend_later(other);
             return 0;
         }
+        if [&*self, other].iter().all(|samples| samples.are_floats()) {
+            return self.merge_floats(other);
+        }
         let (mut merged, mut conflicts) = (Self::default(), 0);
         let (mut ours, mut theirs) = (self.iter().peekable(), other.iter().peekable());
         loop {
@@ -239,6 +242,49 @@ impl Samples {
         }
         drop((ours, theirs));
         *self = merged;
+        conflicts
+    }
+
+    /// Whether there are neither histograms nor start timestamps.
+    fn are_floats(&self) -> bool {
+        self.histograms.is_empty() && self.starts.is_empty()
+    }
+
+    /// [`Samples::merge`] of floats alone, which nearly all samples are.
+    fn merge_floats(&mut self, other: &Self) -> usize {
+        let room = self.len() + other.len();
+        let (mut timestamps, mut values) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let mut conflicts = 0;
+        let ours = self.timestamps.iter().zip(&self.values);
+        let theirs = other.timestamps.iter().zip(&other.values);
+        let (mut ours, mut theirs) = (ours.peekable(), theirs.peekable());
+        loop {
+            let next = match (ours.peek(), theirs.peek()) {
+                (Some(a), Some(b)) => match a.0.cmp(&b.0) {
+                    Ordering::Less => ours.next(),
+                    Ordering::Greater => theirs.next(),
+                    Ordering::Equal => {
+                        let (a, b) = (Value::Float(*a.1), Value::Float(*b.1));
+                        let order = settle((&a, TimestampMs(0)), (&b, TimestampMs(0)));
+                        conflicts += usize::from(order != Ordering::Equal);
+                        let (ours, theirs) = (ours.next(), theirs.next());
+                        if order == Ordering::Less {
+                            theirs
+                        } else {
+                            ours
+                        }
+                    }
+                },
+                (Some(_), None) => ours.next(),
+                (None, _) => theirs.next(),
+            };
+            let Some((at, value)) = next else {
+                break;
+            };
+            timestamps.push(*at);
+            values.push(*value);
+        }
+        (self.timestamps, self.values) = (timestamps, values);
         conflicts
     }
 
@@ -367,6 +413,43 @@ mod tests {
         assert_eq!(right.merge(&a), 1);
         assert_eq!(left, right);
         assert_eq!(left, floats(&[(1, 1.0), (2, 2.0), (3, 4.0), (5, 5.0)]));
+    }
+
+    proptest::proptest! {
+        /// Floats alone are merged by themselves: against one sample after the other.
+        #[test]
+        fn floats_are_merged_as_single_samples_are(
+            one in proptest::collection::btree_map(0i64..30, 0u64..3, 0..20),
+            other in proptest::collection::btree_map(0i64..30, 0u64..3, 0..20),
+        ) {
+            let bits = [crate::model::STALE_NAN_BITS, f64::NAN.to_bits(), 1.0f64.to_bits()];
+            let of = |map: &std::collections::BTreeMap<i64, u64>| {
+                let pairs = map.iter().map(|(at, which)| (*at, f64::from_bits(bits[*which as usize])));
+                floats(&pairs.collect::<Vec<_>>())
+            };
+            let (one, other) = (of(&one), of(&other));
+            let (mut single, mut conflicts) = (one.clone(), 0);
+            for (at, value, start) in other.iter() {
+                let place = single.timestamps.partition_point(|known| *known < at.0);
+                if single.timestamps.get(place) != Some(&at.0) {
+                    single.timestamps.insert(place, at.0);
+                    single.values.insert(place, 0.0);
+                } else {
+                    let (_, known, began) = single.get(place).unwrap();
+                    let order = settle((&known, began), (&value, start));
+                    conflicts += usize::from(order != Ordering::Equal);
+                    if order != Ordering::Less {
+                        continue;
+                    }
+                }
+                if let Value::Float(value) = value {
+                    single.values[place] = value;
+                }
+            }
+            let mut merged = one;
+            proptest::prop_assert_eq!(merged.merge(&other), conflicts);
+            proptest::prop_assert_eq!(merged, single);
+        }
     }
 
     #[test]

@@ -314,7 +314,8 @@ impl LayerData {
     /// Sorts the late buffer, by series and time.
     pub(super) fn sort_late(&mut self) {
         if self.late_sorted < self.late.len() {
-            self.late.sort_by_key(|late| (late.local, late.offset_ms));
+            let place = |late: &Late| u64::from(late.local) << 32 | u64::from(late.offset_ms);
+            self.late.sort_by_key(place);
             self.late_sorted = self.late.len();
         }
     }
@@ -329,13 +330,7 @@ impl LayerData {
 
     /// Whether a series has nothing but its chunk; the late buffer is sorted.
     pub(super) fn is_chunk_alone(&self, local: u32) -> bool {
-        let in_run = |run: &Arc<Run>| {
-            let found = run
-                .series()
-                .binary_search_by_key(&local, |entry| entry.local);
-            found.is_ok()
-        };
-        self.late_of(local).is_empty() && !self.runs.iter().any(in_run)
+        self.late_of(local).is_empty() && !self.runs.iter().any(|run| run.has(local))
     }
 
     /// Adds metadata of a family; `false` when it is known already.

@@ -4,40 +4,73 @@
 use std::sync::Arc;
 
 use super::kept::{Counter, Kept, Named, Names};
-use super::late::{Run, collect, subtract};
+use super::late::{Run, collect, collect_into, subtract};
 use super::layer::{Layer, LayerData, clipped};
 use super::rows::{RowTable, time_in};
-use crate::codec::chunk::Chunk;
+use crate::codec::chunk::{Chunk, Reader};
 use crate::model::{Fingerprint, Samples, TimeRange, TimestampMs, Value};
 use crate::store::digest::ContentHasher;
 use crate::store::tree::DigestTree;
 
-/// Runs of a layer before they become one.
-const RUNS_MAX: usize = 8;
-
 impl Layer {
-    /// What a series' chunk has from an offset on; nothing is decoded when it ends before.
-    fn chunk_from(
+    /// What a series' chunk has.
+    fn chunk_of(&self, data: &LayerData, rows: &RowTable, local: u32, target: u32) -> Samples {
+        let mut samples = Samples::default();
+        if let Some(chunk) = data.chunk(local) {
+            let last = chunk.next_row().saturating_sub(1);
+            let rows = rows.of(target, chunk.first_row(), last);
+            let mut words = Vec::new();
+            chunk.copy_bits(&data.slabs, &mut words);
+            self.decode(&chunk, &words, rows, TimeRange::ALL, &mut samples);
+        }
+        samples
+    }
+
+    /// What a series' chunk has at the times of some samples. Mostly its target has no row of those
+    /// times, and then nothing is decoded.
+    fn chunk_at(
         &self,
         data: &LayerData,
         rows: &RowTable,
-        local: u32,
-        target: u32,
-        from_ms: u32,
+        (local, target): (u32, u32),
+        wanted: &Samples,
     ) -> Samples {
-        let mut samples = Samples::default();
+        let mut found = Samples::default();
         let Some(chunk) = data.chunk(local) else {
-            return samples;
+            return found;
         };
         let last = chunk.next_row().saturating_sub(1);
         let rows = rows.of(target, chunk.first_row(), last);
-        if rows.last().is_some_and(|last| *last >= from_ms) {
-            let mut words = Vec::new();
-            chunk.copy_bits(&data.slabs, &mut words);
-            let range = TimeRange::new(time_in(self.window, from_ms), TimestampMs::MAX);
-            self.decode(&chunk, &words, rows, range, &mut samples);
+        let offsets = wanted.timestamps.iter();
+        let offsets = offsets.filter_map(|at| self.window.offset_of(TimestampMs(*at)));
+        // Rows after the chunk's first that have a wanted time, rising.
+        let (mut places, mut passed) = (Vec::new(), 0);
+        for offset_ms in offsets {
+            let rest = rows.get(passed..).unwrap_or_default();
+            passed += rest.partition_point(|row| *row < offset_ms);
+            if rows.get(passed) == Some(&offset_ms) {
+                places.push((passed, offset_ms));
+            }
         }
-        samples
+        if places.is_empty() {
+            return found;
+        }
+        let mut words = Vec::new();
+        chunk.copy_bits(&data.slabs, &mut words);
+        let mut places = places.into_iter().peekable();
+        for (row, bits) in Reader::new(&chunk, &words) {
+            let place = usize::from(row.saturating_sub(chunk.first_row()));
+            while places.next_if(|(wanted, _)| *wanted < place).is_some() {}
+            match places.peek() {
+                None => break,
+                Some((wanted, offset_ms)) if *wanted == place => {
+                    let value = Value::Float(f64::from_bits(bits));
+                    found.push(time_in(self.window, *offset_ms), value, TimestampMs(0));
+                }
+                Some(_) => {}
+            }
+        }
+        found
     }
 
     /// Turns the late buffer into a run; what repeats the chunk's samples is dropped.
@@ -60,15 +93,14 @@ impl Layer {
         let late = std::mem::take(&mut data.late);
         data.late_sorted = 0;
         data.late_bytes = 0;
-        let mut run = Run::default();
+        let (mut run, mut samples) = (Run::default(), Samples::default());
         for group in late.chunk_by(|a, b| a.local == b.local) {
-            let Some((local, from_ms)) = group.first().map(|one| (one.local, one.offset_ms)) else {
+            let Some(local) = group.first().map(|one| one.local) else {
                 continue;
             };
-            let (mut samples, conflicts) = collect(self.window, group);
-            data.conflicts += conflicts;
+            data.conflicts += collect_into(self.window, group, &mut samples);
             let target = names.of(self.arc, local).map_or(u32::MAX, |one| one.target);
-            let known = self.chunk_from(data, rows, local, target, from_ms);
+            let known = self.chunk_at(data, rows, (local, target), &samples);
             if !known.is_empty() {
                 let before = samples.len();
                 data.conflicts += subtract(&mut samples, &known);
@@ -83,12 +115,7 @@ impl Layer {
             }
         }
         if !run.is_empty() {
-            run.shrink();
-            data.runs.push(Arc::new(run));
-        }
-        if data.runs.len() > RUNS_MAX {
-            let merged = Run::merge(self.window, &data.runs);
-            data.runs = vec![Arc::new(merged)];
+            run.add_to(self.window, &mut data.runs);
         }
     }
 }
@@ -105,7 +132,7 @@ impl Layer {
         range: TimeRange,
     ) -> Samples {
         data.sort_late();
-        let mut samples = self.chunk_from(data, rows, local, target, 0);
+        let mut samples = self.chunk_of(data, rows, local, target);
         for run in &data.runs {
             samples.merge(&run.read(local));
         }
@@ -123,20 +150,21 @@ impl Layer {
         if let Some(tree) = known {
             return tree.clone();
         }
-        let mut tree = DigestTree::default();
+        let (mut tree, mut samples) = (DigestTree::default(), Samples::default());
         for group in data.late.chunk_by(|a, b| a.local == b.local) {
-            let Some((local, from_ms)) = group.first().map(|one| (one.local, one.offset_ms)) else {
+            let (Some(first), Some(last)) = (group.first(), group.last()) else {
                 continue;
             };
+            let (local, from_ms, to_ms) = (first.local, first.offset_ms, last.offset_ms);
             let Some(named) = names.of(self.arc, local) else {
                 continue;
             };
-            let (samples, _) = collect(self.window, group);
-            let mut known = self.chunk_from(data, rows, local, named.target, from_ms);
+            collect_into(self.window, group, &mut samples);
+            let mut known = self.chunk_at(data, rows, (local, named.target), &samples);
             let kept = data.kept.as_deref();
             if kept.is_some_and(|kept| kept.runs_may_have(local, from_ms)) {
                 data.runs.iter().for_each(|run| {
-                    known.merge(&run.read(local));
+                    known.merge(&run.read_between(local, from_ms, to_ms));
                 });
             }
             let counter = Counter::new(names.hasher, self.arc, self.window, named.fingerprint);
@@ -188,7 +216,7 @@ impl Layer {
         kept.forget_late();
         let mut known = Samples::default();
         for run in &data.runs {
-            known.merge(&run.read(local));
+            known.merge(&run.read_between(local, offset_ms, offset_ms));
         }
         let mut own = Samples::default();
         own.push(at, Value::Float(f64::from_bits(bits)), TimestampMs(0));

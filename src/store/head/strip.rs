@@ -25,6 +25,13 @@ pub(super) fn encode(samples: &Samples, out: &mut Vec<u8>) {
         (last, step) = (*at, next);
     }
     let mut bits = 0u64;
+    if !starts && !histograms {
+        for value in &samples.values {
+            put_xor(out, bits ^ value.to_bits());
+            bits = value.to_bits();
+        }
+        return;
+    }
     for (at, value, start) in samples.iter() {
         if histograms {
             out.push(u8::from(matches!(value, Value::Histogram(_))));
@@ -58,7 +65,7 @@ fn put_xor(out: &mut Vec<u8>, difference: u64) {
     let significant = 8 - leading - trailing;
     out.push(u8::try_from(leading * 16 + significant).unwrap_or(0));
     let bytes = (difference << (leading * 8)).to_be_bytes();
-    out.extend(bytes.iter().take(significant as usize));
+    out.extend_from_slice(bytes.get(..significant as usize).unwrap_or_default());
 }
 
 fn take_xor(input: &mut &[u8]) -> Result<u64, Error> {
@@ -86,6 +93,9 @@ pub(super) fn decode(mut input: &[u8], out: &mut Samples) -> Result<(), Error> {
     let input = &mut input;
     let count = varint::take_len(input, "a strip", input.len())?;
     let flags = varint::take_u8(input, "a strip")?;
+    if flags == 0 && out.starts.is_empty() {
+        return decode_floats(input, count, out);
+    }
     let mut timestamps = Vec::with_capacity(count);
     let (mut last, mut step) = (0i64, 0i64);
     for _ in 0..count {
@@ -107,6 +117,24 @@ pub(super) fn decode(mut input: &[u8], out: &mut Samples) -> Result<(), Error> {
             start = at.wrapping_sub(varint::take_i64(input)?);
         }
         out.push(TimestampMs(at), value, TimestampMs(start));
+    }
+    Ok(())
+}
+
+/// The rest of a strip of nothing but floats.
+fn decode_floats(input: &mut &[u8], count: usize, out: &mut Samples) -> Result<(), Error> {
+    out.timestamps.reserve(count);
+    out.values.reserve(count);
+    let (mut last, mut step) = (0i64, 0i64);
+    for _ in 0..count {
+        step = step.wrapping_add(varint::take_i64(input)?);
+        last = last.wrapping_add(step);
+        out.timestamps.push(last);
+    }
+    let mut bits = 0u64;
+    for _ in 0..count {
+        bits ^= take_xor(input)?;
+        out.values.push(f64::from_bits(bits));
     }
     Ok(())
 }

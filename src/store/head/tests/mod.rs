@@ -2,6 +2,7 @@
 //! replay, across cuts; and nothing else does.
 
 mod content;
+mod late;
 mod rig;
 mod segments;
 mod series;
