@@ -40,6 +40,8 @@ pub enum Rule {
     LostMemoryIsAnotherLife,
     /// A log that is shorter than others remember it has lost what it acknowledged.
     LogsAreNotSetBack,
+    /// A delete ends when all members hold nothing of it.
+    DeletesAskAllMembers,
 }
 
 /// Whether a rule holds: always.
@@ -62,7 +64,7 @@ static BROKEN: std::sync::OnceLock<Rule> = std::sync::OnceLock::new();
 
 #[cfg(test)]
 impl Rule {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::WhoAcknowledgesKeeps,
         Self::WritesAreOfOneEpoch,
         Self::ReadsAreOfOneEpoch,
@@ -81,6 +83,7 @@ impl Rule {
         Self::OldImagesAreSetAside,
         Self::LostMemoryIsAnotherLife,
         Self::LogsAreNotSetBack,
+        Self::DeletesAskAllMembers,
     ];
 
     /// Takes it away from this process for ever: one that runs a single simulation.

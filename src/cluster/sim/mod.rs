@@ -13,6 +13,8 @@
 //!   `scenarios.rs`, `disks.rs` and `aging.rs`: what somebody thought of; `without/`: that it notices each
 //!   missing rule.
 //!
+//! * `deletes.rs`: what is deleted stays so, and nothing else goes.
+//!
 //! * `messages.rs`: how much nodes say to each other, by the size of the cluster.
 //!
 //! Not simulated: RocksDB, gRPC, Consul, HTTP, the file system under block files (a crash keeps
@@ -23,6 +25,7 @@ mod apart;
 mod board;
 mod chaos;
 mod check;
+mod deletes;
 mod disks;
 mod history;
 mod image;

@@ -1,12 +1,12 @@
 //! What senders write and readers read, and what they may expect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::board::Up;
-use crate::cluster::control::{ControlState, Partition};
+use crate::cluster::control::{ControlState, Hidden, Partition};
 use crate::model::*;
 use crate::runtime::{Budget, BudgetLimits, CancelToken, on_thread};
 use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
@@ -18,12 +18,32 @@ pub(super) type Key = (u32, i64);
 /// Samples as they are read.
 pub(super) type Content = BTreeMap<Key, f64>;
 
+/// A delete that stands, as its sender knows it.
+pub(super) struct Deleting {
+    /// As the cluster names it.
+    pub(super) id: String,
+    pub(super) series: BTreeSet<u32>,
+    pub(super) range: TimeRange,
+    /// What was owed of it before.
+    pub(super) owed: Content,
+}
+
+impl Deleting {
+    fn is_about(&self, key: &Key) -> bool {
+        self.series.contains(&key.0) && self.range.contains(TimestampMs(key.1))
+    }
+}
+
 /// What was ever written, and what of it was acknowledged.
 #[derive(Default)]
 pub(super) struct Model {
     pub(super) written: BTreeMap<Key, Vec<f64>>,
     /// The value that wins among the acknowledged ones.
     pub(super) acknowledged: Content,
+    /// What is deleted and can still be shown again, or be held somewhere.
+    pub(super) deleting: Vec<Deleting>,
+    /// What is deleted for good: nobody has it.
+    pub(super) gone: BTreeSet<Key>,
     /// How writes and reads have ended.
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
@@ -33,8 +53,35 @@ impl Model {
         *self.counts.entry(what).or_default() += 1;
     }
 
+    /// What is deleted is not owed any more.
+    pub(super) fn withdraw(&mut self, deleting: &mut Deleting) {
+        let about: Vec<Key> = self
+            .acknowledged
+            .keys()
+            .filter(|key| deleting.is_about(key))
+            .copied()
+            .collect();
+        for key in about {
+            let value = self.acknowledged.remove(&key);
+            deleting.owed.extend(value.map(|value| (key, value)));
+        }
+    }
+
+    /// What is shown again is owed, unless another delete is about it.
+    pub(super) fn owe(&mut self, samples: Content) {
+        let samples: Vec<(Key, f64)> = samples.into_iter().collect();
+        self.acknowledge(&samples);
+    }
+
     fn acknowledge(&mut self, samples: &[(Key, f64)]) {
         for (key, value) in samples {
+            // A node that had not heard of a delete took it: whether it is shown when the delete is
+            // undone or over depends on when it came.
+            let mut deletes = self.deleting.iter_mut();
+            if let Some(one) = deletes.find(|one| one.is_about(key)) {
+                one.owed.remove(key);
+                continue;
+            }
             let known = self.acknowledged.entry(*key).or_insert(*value);
             if wins(*value, *known) {
                 *known = *value;
@@ -46,6 +93,9 @@ impl Model {
     /// be whole.
     pub(super) fn judge(&self, read: &Content, before: Option<&Content>) -> Option<String> {
         for (key, value) in read {
+            if self.gone.contains(key) {
+                return Some(format!("{key:?} was deleted for good and is there again"));
+            }
             let written = self.written.get(key);
             let bits = value.to_bits();
             if !written.is_some_and(|all| all.iter().any(|one| one.to_bits() == bits)) {
@@ -155,10 +205,13 @@ pub(super) fn held(up: &Up) -> Content {
 /// Writes through a node as `ingest` does. What is acknowledged by a node that has died meanwhile
 /// was acknowledged to nobody.
 pub(super) async fn write(model: Arc<Mutex<Model>>, up: Arc<Up>, samples: Vec<(Key, f64)>) -> bool {
+    let samples = not_deleted(&model, &up, samples);
     {
         let mut model = model.lock();
         for (key, value) in &samples {
             model.written.entry(*key).or_default().push(*value);
+            // From now on it may be there again.
+            model.gone.remove(key);
         }
     }
     let (node, wanted) = (Arc::clone(&up), samples.clone());
@@ -186,6 +239,22 @@ pub(super) async fn write(model: Arc<Mutex<Model>>, up: Arc<Up>, samples: Vec<(K
     model.count("writes acknowledged");
     model.acknowledge(&samples);
     true
+}
+
+/// Leaves out what is being deleted, as the receiver does.
+fn not_deleted(model: &Mutex<Model>, up: &Up, mut samples: Vec<(Key, f64)>) -> Vec<(Key, f64)> {
+    let deleted = up.member.writer().deleted(&TenantId::anonymous());
+    if !deleted.is_empty() {
+        samples.retain(|((series, at), _)| {
+            let about = deleted.of_series(&labels(*series));
+            let refused = about.range_at(TimestampMs(*at)).is_some();
+            if refused {
+                model.lock().count("samples refused as deleted");
+            }
+            !refused
+        });
+    }
+    samples
 }
 
 fn begin(
@@ -232,6 +301,8 @@ fn begin(
 /// Reads everything through a node, and judges it. `Err`: what is wrong with what was read.
 pub(super) async fn read(model: Arc<Mutex<Model>>, up: Arc<Up>) -> Result<bool, String> {
     let before = model.lock().acknowledged.clone();
+    let state = up.member.control().state();
+    let hidden = Hidden::of(&state, &TenantId::anonymous(), TimeRange::ALL);
     let node = Arc::clone(&up);
     let read = on_thread(move || {
         let source = node.member.source();
@@ -245,6 +316,14 @@ pub(super) async fn read(model: Arc<Mutex<Model>>, up: Arc<Up>) -> Result<bool, 
     match read {
         Ok(read) => {
             model.count("reads whole");
+            let is_hidden = |(series, at): &Key| {
+                let about = hidden.of_series(&labels(*series));
+                about.range_at(TimestampMs(*at)).is_some()
+            };
+            let shown = read.keys().find(|key| !hidden.is_empty() && is_hidden(key));
+            if let Some(key) = shown {
+                return Err(format!("{key:?} is deleted and shown"));
+            }
             match model.judge(&read, Some(&before)) {
                 Some(wrong) => Err(wrong),
                 None => Ok(true),

@@ -2,8 +2,9 @@
 //! that the world notices when it does not. The proof that the simulation sees, rule by rule.
 //!
 //! `quorums.rs`: who counts for a write or a read; `moves.rs`: what a move hands on; `seals.rs`: what
-//! may enter the catalog; `disks.rs`: who a node is.
+//! may enter the catalog; `disks.rs`: who a node is; `deletes.rs`: when a delete is over.
 
+mod deletes;
 mod disks;
 mod moves;
 mod quorums;
@@ -57,5 +58,7 @@ fn is_noticed(name: &str, seed: u64, rule: Rule, breaks: &str) {
 const LOST: &str = "was acknowledged, is in no block";
 /// What is said of one that a reader does not see.
 const HIDDEN: &str = "was acknowledged; so are";
+/// What is said of one that was deleted and is not gone.
+const AGAIN: &str = "was deleted for good and is there again";
 /// What is said of a block that nobody has.
 const NOWHERE: &str = "is in the catalog and nowhere else";
