@@ -130,6 +130,16 @@ impl Delete {
     }
 }
 
+/// How far a delete is that cannot be undone any more.
+pub(super) fn being_removed(row: &Value) -> String {
+    let count = |name: &str| row.get(name).and_then(Value::as_u64).unwrap_or(0);
+    format!(
+        "being removed: {} of {} partitions done",
+        count("partitionsDone"),
+        count("partitions")
+    )
+}
+
 fn row(row: &Value) -> Vec<String> {
     let at = |name: &str| text(row, name).parse().map(TimestampMs);
     let shown = |name: &str| match at(name) {
@@ -138,7 +148,7 @@ fn row(row: &Value) -> Vec<String> {
         Err(_) => String::new(),
     };
     let state = match row.get("begun") {
-        Some(Value::Bool(true)) => "being removed".to_owned(),
+        Some(Value::Bool(true)) => being_removed(row),
         _ => format!("can be undone until {}", shown("undoUntil")),
     };
     vec![
@@ -167,7 +177,8 @@ mod tests {
             shown[4].starts_with("can be undone until 2023-11-15"),
             "{shown:?}"
         );
-        let begun = serde_json::json!({"begun": true});
-        assert_eq!(row(&begun)[4], "being removed");
+        let begun = serde_json::json!({"begun": true, "partitionsDone": 3, "partitions": 16});
+        let words = "being removed: 3 of 16 partitions done";
+        assert_eq!(row(&begun)[4], words);
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::at::AtNode;
 use super::client::{Node, list, text};
 use super::conclude;
+use super::delete::being_removed;
 use super::graph::{bytes, number};
 
 const EXAMPLES: &str = "\
@@ -135,6 +136,7 @@ impl Status {
             ("cluster", of_cluster(&cluster, refuses)),
             ("bucket", of_bucket(&cluster)),
             ("scrub", of_scrub(&cluster)),
+            ("deletes", of_deletes(&cluster)),
             (
                 "active series",
                 text(tsdb.get("headStats").unwrap_or(&Value::Null), "numSeries"),
@@ -226,6 +228,29 @@ fn of_scrub(cluster: &Value) -> String {
     sides.collect::<Vec<_>>().join("; ")
 }
 
+/// Deletes that are under way: how many can be undone, and how far the others are.
+fn of_deletes(cluster: &Value) -> String {
+    let rows = cluster.get("deletes").and_then(Value::as_array);
+    let begun = |row: &&Value| row.get("begun").and_then(Value::as_bool).unwrap_or(false);
+    let (removed, undoable): (Vec<&Value>, Vec<&Value>) =
+        rows.into_iter().flatten().partition(begun);
+    let mut parts = Vec::new();
+    if !undoable.is_empty() {
+        parts.push(format!("{} can be undone", undoable.len()));
+    }
+    // The one that stands for longest is the one to be looked at.
+    if let Some(oldest) = removed.first() {
+        let more = removed.len() - 1;
+        let more = (more > 0).then(|| format!(", and {more} more"));
+        let (words, selector) = (being_removed(oldest), text(oldest, "selector"));
+        parts.push(format!("{selector} is {words}{}", more.unwrap_or_default()));
+    }
+    if parts.is_empty() {
+        return "none".to_owned();
+    }
+    parts.join("; ")
+}
+
 /// A number with its unit.
 fn shown(value: f64, unit: Unit) -> String {
     match unit {
@@ -315,6 +340,25 @@ mod tests {
         check(
             json!({"nodes": [{"health": "live"}, {"health": "live"}], "trouble": []}),
             "2 of 2 nodes live, nobody leads, nothing moves",
+        );
+    }
+
+    #[test]
+    fn deletes_are_one_line() {
+        let check = |deletes: Value, want: &str| {
+            assert_eq!(of_deletes(&json!({"deletes": deletes})), want);
+        };
+        let removed = json!({
+            "begun": true, "selector": "{job=\"old\"}", "partitions": 16, "partitionsDone": 3,
+        });
+        check(json!([]), "none");
+        check(
+            json!([{"begun": false}, {"begun": false}]),
+            "2 can be undone",
+        );
+        check(
+            json!([{"begun": false}, removed, {"begun": true}]),
+            "1 can be undone; {job=\"old\"} is being removed: 3 of 16 partitions done, and 1 more",
         );
     }
 

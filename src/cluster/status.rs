@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::blocks::ArchiveStatus;
 use super::control::{ControlState, Liveness, MemberId, Move, Partition};
+use super::deletes::{DeleteRow, rows};
 use super::moves::Progress;
 use super::quorum::Sets;
 use super::ring::{Holding, Plan};
@@ -41,6 +42,8 @@ pub struct ClusterStatus {
     pub archive: Option<ArchiveStatus>,
     /// What this node has found of damage to copies of blocks.
     pub scrub: Vec<ScrubStatus>,
+    /// Deletes that can be undone or are being removed, of all tenants, the oldest first.
+    pub deletes: Vec<DeleteRow>,
     /// What is wrong, in words; the worst first.
     pub trouble: Vec<String>,
 }
@@ -166,6 +169,7 @@ pub(super) fn describe(state: &ControlState, around: Surroundings) -> ClusterSta
         unavailable: partitions.iter().filter(|row| !row.available).count(),
         archive: around.archive.clone(),
         scrub: around.scrub.clone(),
+        deletes: rows(state),
         trouble: Vec::new(),
         partitions,
     };

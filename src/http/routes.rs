@@ -144,6 +144,7 @@ const API: &[ApiRoute] = &[
     by_post("/admin/queries/cancel", api::queries::cancel, "calls off the query `id` as listed, or with `id=all` every one"),
     change("/admin/tsdb/delete_series", api::deletes::delete, "hides the samples of `match[]` from `start` to `end` (at most now), and removes them after a day; with `dry_run=true` only counts them"),
     change("/admin/tsdb/clean_tombstones", api::deletes::clean, "removes what is deleted without waiting for the day to end; it cannot be undone then"),
+    change("/admin/tsdb/snapshot", api::deletes::snapshot, "a copy of what this node holds, from which a node can be started, in the folder of its data directory that it names"),
     by_get("/admin/tsdb/tombstones", api::deletes::list, "the deletes that are under way"),
     by_post("/admin/tsdb/undelete", api::deletes::undo, "shows again what the delete `id` hides, within a day"),
     by_get("/status/cluster", api::cluster::status, "nodes, partitions, moves, and what is wrong"),

@@ -37,7 +37,7 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// Whether `X-Scope-OrgID` decides.
     pub tenancy: bool,
-    /// Where samples are deleted, where that is allowed.
+    /// Where samples are deleted; without it none of `admin/tsdb` is allowed.
     pub admin: Option<Deletes>,
 }
 
@@ -116,6 +116,12 @@ pub trait StatusProvider: Send + Sync + 'static {
 
     /// How far verification is on all nodes, after an order was given to them if there is one.
     fn verification(&self, order: Option<VerifyOrder>) -> Verified;
+
+    /// Makes a snapshot of what this node holds, and says its name.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn snapshot(&self) -> Result<String, String>;
 
     /// What the node scrapes: itself, or nothing.
     fn targets(&self) -> Vec<TargetStatus>;

@@ -165,6 +165,11 @@ impl StatusProvider for NodeStatus {
         self.member.verification().everywhere(order)
     }
 
+    fn snapshot(&self) -> Result<String, String> {
+        let made = self.member.store().snapshot();
+        made.map_err(|error| error.to_string())
+    }
+
     fn replay(&self) -> ReplayStatus {
         // Requests come here only once everything is read.
         let last = self.member.store().head_stats().log.segments;

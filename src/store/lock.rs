@@ -134,6 +134,14 @@ impl DataDir {
         self.incarnation
     }
 
+    /// Makes a folder the data directory of the same node, but for what it holds.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn identify(&self, folder: &Path) -> Result<(), Error> {
+        write_identity(folder, self.incarnation)
+    }
+
     /// Where the log's files lie: in the folder `log`.
     ///
     /// # Errors

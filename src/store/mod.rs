@@ -38,6 +38,7 @@ mod retention;
 mod seal;
 mod select;
 mod settings;
+mod snapshot;
 mod sources;
 mod staged;
 mod stream;

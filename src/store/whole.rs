@@ -13,6 +13,7 @@ use super::applied;
 use super::block::DecodedParts;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
+use super::files::{SNAPSHOTS, remove_unfinished};
 use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
 use super::homes::Homes;
 use super::lock::DataDir;
@@ -82,7 +83,7 @@ pub struct Store {
     head_bytes_max: u64,
     pub(super) cluster_id: u128,
     pub(super) chance: Arc<dyn Chance>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Since when the head has held something of a window, as far as this process knows.
     since: Mutex<BTreeMap<(RingArc, Window), TimestampMs>>,
     pub(super) views: RwLock<ArcViews>,
@@ -126,6 +127,7 @@ impl Store {
     pub fn open_tiered(parts: StoreParts, tier: Option<TierParts>) -> Result<Self, Error> {
         let staging = parts.directory.path().join("staged");
         fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
+        remove_unfinished(&parts.directory.path().join(SNAPSHOTS))?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
         end_replacing(parts.engine.as_ref(), &staging, &applied)?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));

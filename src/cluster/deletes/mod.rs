@@ -11,4 +11,5 @@ mod order;
 mod removal;
 
 pub(super) use hiding::Hiding;
+pub(super) use order::rows;
 pub use order::{DeleteRow, Deletes};

@@ -49,12 +49,18 @@ pub struct DeleteRow {
     pub undo_until: TimestampMs,
     /// Whether it cannot be undone any more, because its samples are being removed.
     pub begun: bool,
+    /// Of how many partitions nobody holds any of it.
+    pub partitions_done: usize,
+    /// How many partitions there are.
+    pub partitions: usize,
 }
 
 impl DeleteRow {
-    fn of(standing: &Standing) -> Self {
+    fn of(standing: &Standing, state: &ControlState) -> Self {
         let Standing {
-            tombstone, begun, ..
+            tombstone,
+            begun,
+            arcs,
         } = standing;
         let matchers = tombstone.deletion.matchers.iter();
         let matchers: Vec<String> = matchers.map(Matcher::to_string).collect();
@@ -66,13 +72,16 @@ impl DeleteRow {
             at: tombstone.at,
             undo_until: tombstone.at.plus_ms(UNDO_MS),
             begun: *begun,
+            partitions_done: arcs.values().filter(|removal| removal.settled).count(),
+            partitions: state.partitions.len(),
         }
     }
 }
 
 /// All deletes of a state, the oldest first.
 pub(in crate::cluster) fn rows(state: &ControlState) -> Vec<DeleteRow> {
-    let mut rows: Vec<DeleteRow> = state.tombstones.values().map(DeleteRow::of).collect();
+    let standing = state.tombstones.values();
+    let mut rows: Vec<DeleteRow> = standing.map(|one| DeleteRow::of(one, state)).collect();
     rows.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
     rows
 }
@@ -119,7 +128,8 @@ impl Deletes {
                 "the matchers are {bytes} bytes long (bound {MATCHERS_BYTES_MAX}): delete with several selectors"
             )));
         }
-        let level = self.control.state().feature_level;
+        let state = self.control.state();
+        let level = state.feature_level;
         if level < TOMBSTONE_LEVEL {
             return Err(Error::Setting(format!(
                 "deletes need feature level {TOMBSTONE_LEVEL} and the cluster is at {level}: upgrade all nodes first"
@@ -138,7 +148,7 @@ impl Deletes {
             begun: false,
             arcs: std::collections::BTreeMap::new(),
         };
-        let row = DeleteRow::of(&standing);
+        let row = DeleteRow::of(&standing, &state);
         self.propose(&Command::Tombstone(standing.tombstone))?;
         tracing::info!(delete = %row.id, selector = %row.selector, start = range.start.0, end = range.end.0,
             "samples are deleted: hidden from now on, and removed when the delete cannot be undone any more");

@@ -119,6 +119,11 @@ fn write(out: &mut Vec<u8>, cluster: &ClusterStatus) {
         &cluster.scrub,
         super::archive::write_scrub,
     );
+    json::list(
+        fields.field("deletes"),
+        &cluster.deletes,
+        super::deletes::write,
+    );
     let trouble = cluster.trouble.iter().map(String::as_str);
     json::texts(fields.field("trouble"), trouble);
     fields.end();

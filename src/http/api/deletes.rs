@@ -1,4 +1,5 @@
-//! `admin/tsdb/...`: samples are deleted and shown again, where the configuration allows it.
+//! `admin/tsdb/...`: samples are deleted and shown again, and snapshots made, where the configuration
+//! allows it.
 
 use crate::cluster::{ControlError, DeleteRow, Deletes, Error};
 use crate::model::{Samples, TimeRange};
@@ -66,6 +67,22 @@ pub(in super::super) fn clean(call: &Call, _: &mut Sink) -> Answered {
     Ok(Remarks::default())
 }
 
+/// `snapshot`.
+pub(in super::super) fn snapshot(call: &Call, sink: &mut Sink) -> Answered {
+    enabled(call)?;
+    if call.params.flag("skip_head")? {
+        return Err(ApiError::bad_data(
+            "skip_head is not offered: what is in no block yet is in every snapshot",
+        ));
+    }
+    let name = call.state.status.snapshot();
+    let name = name.map_err(|reason| ApiError::new(Kind::Unavailable, reason))?;
+    let mut fields = Fields::new(sink.out());
+    fields.text("name", &name);
+    fields.end();
+    Ok(Remarks::default())
+}
+
 /// `tombstones`.
 pub(in super::super) fn list(call: &Call, sink: &mut Sink) -> Answered {
     let rows = enabled(call)?.list(&call.tenant);
@@ -90,7 +107,7 @@ pub(in super::super) fn undo(call: &Call, _: &mut Sink) -> Answered {
     Ok(Remarks::default())
 }
 
-fn write(out: &mut Vec<u8>, row: &DeleteRow) {
+pub(super) fn write(out: &mut Vec<u8>, row: &DeleteRow) {
     let mut fields = Fields::new(out);
     fields.text("id", &row.id);
     fields.text("selector", &row.selector);
@@ -103,5 +120,11 @@ fn write(out: &mut Vec<u8>, row: &DeleteRow) {
         fields.text(name, &time.0.to_string());
     }
     fields.flag("begun", row.begun);
+    for (name, count) in [
+        ("partitionsDone", row.partitions_done),
+        ("partitions", row.partitions),
+    ] {
+        fields.number(name, u64::try_from(count).unwrap_or(u64::MAX));
+    }
     fields.end();
 }

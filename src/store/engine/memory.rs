@@ -176,6 +176,12 @@ impl Engine for MemoryEngine {
         Ok(table.map(|table| table as Arc<dyn Table>))
     }
 
+    fn checkpoint(&self, _: &Path) -> Result<(), Error> {
+        Err(Error::Unavailable(
+            "an engine in memory has no files to be kept".to_owned(),
+        ))
+    }
+
     fn block_files(&self) -> Result<Vec<BlockFile>, Error> {
         let state = self.state.lock();
         state

@@ -17,7 +17,7 @@ mod memory;
 mod rocks;
 mod sst;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Error;
@@ -177,6 +177,13 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails or holds damage.
     fn table(&self, id: BlockId) -> Result<Option<Arc<dyn Table>>, Error>;
+
+    /// Puts everything that is there now into a new directory, from which an engine can be opened;
+    /// files that never change are shared with it as links.
+    ///
+    /// # Errors
+    /// When the directory is there already, the disk fails, or the engine has no disk.
+    fn checkpoint(&self, to: &Path) -> Result<(), Error>;
 
     /// The files of all blocks that are there, in order of their ids.
     ///

@@ -11,6 +11,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ChecksumType, ColumnFamily, ColumnFamilyDescriptor, DB,
     DBCompressionType, DBRecoveryMode, ErrorKind, IngestExternalFileOptions, LogLevel, Options,
@@ -170,6 +171,12 @@ impl Engine for RocksEngine {
                 db: Arc::clone(&self.db),
             }) as Arc<dyn Table>
         }))
+    }
+
+    fn checkpoint(&self, to: &Path) -> Result<(), Error> {
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(to))
+            .map_err(|error| failed("make a checkpoint of its database", error))
     }
 
     fn block_files(&self) -> Result<Vec<BlockFile>, Error> {

@@ -6,6 +6,7 @@
 //! head, nor who reads it back; [`payload`](self) functions turn samples into record bodies.
 
 mod commit;
+mod copy;
 mod disk;
 mod mark;
 mod open;

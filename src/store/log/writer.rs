@@ -12,7 +12,8 @@ use super::commit::{Counters, Pending, Progress, Shared, Writer};
 use super::disk::LogDisk;
 use super::mark::{Mark, Marks};
 use super::open::{Replayed, first_file, open};
-use super::record::{self, PAYLOAD_MAX, RECORDS_AT, RecordHeader, RecordKind};
+use super::record::{self, PAYLOAD_MAX, RECORDS_AT, RecordHeader, RecordKind, SegmentHeader};
+use super::segment::Segment;
 use super::settings::WriteLogSettings;
 use crate::model::{RingArc, Window};
 use crate::runtime::{Clock, NamedThread};
@@ -350,6 +351,21 @@ impl Log {
     #[must_use]
     pub(crate) fn first_position(&self) -> u64 {
         self.shared.segments.lock().durable_first
+    }
+
+    /// The segments that hold something still needed, and the headers that they began with but for
+    /// the oldest generation; the one being written last.
+    pub(super) fn live(&self) -> Vec<(String, SegmentHeader)> {
+        let segments = self.shared.segments.lock();
+        let of = |segment: &Segment| {
+            let header = SegmentHeader {
+                generation: segment.generation,
+                oldest: segment.generation,
+                first_position: segment.first_position,
+            };
+            (segment.name.clone(), header)
+        };
+        segments.live.iter().map(of).collect()
     }
 
     /// What it has done and holds.

@@ -83,6 +83,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("series", "how many series"),
     ("service", "the id of a service in Consul"),
     (
+        "snapshot",
+        "the name of a snapshot, a folder in `snapshots`",
+    ),
+    (
         "start",
         "the beginning of a range of time, in milliseconds since 1970",
     ),

@@ -1,5 +1,5 @@
 // The cluster, where there is more than one node: who is there and what each holds, what moves,
-// which partitions lack a replica, and what is wrong in words.
+// which partitions lack a replica, and what is wrong in words. And deletes, on any node.
 
 import * as api from "./api.js";
 import { byId, el } from "./dom.js";
@@ -16,6 +16,8 @@ let shown = "";
 /// page; empty for a node that is alone.
 export async function refresh(signal) {
   const { data: cluster } = await api.get("status/cluster", {}, signal);
+  byId("deletes-card").hidden = cluster.deletes.length === 0;
+  list("deletes", "Deletes", cluster.deletes, deleteItem);
   const several = cluster.nodes.length > 1;
   byId("cluster").hidden = !several;
   if (!several) return { name: "", line: "", alarm: "" };
@@ -93,6 +95,12 @@ function moveItem(move) {
     parts.push(el("progress", { max: Math.max(1, all), value: all - missing, "aria-label": `${key}: ${left}` }), el("span", { class: "aside" }, left));
   }
   return el("li", {}, ...parts);
+}
+
+function deleteItem({ selector, begun, undoUntil, partitions, partitionsDone }) {
+  const undo = new Date(Number(undoUntil)).toISOString().slice(0, 16).replace("T", " ");
+  const state = begun ? `being removed: ${partitionsDone} of ${partitions} partitions done` : `hidden, and can be undone until ${undo} UTC`;
+  return el("li", {}, `${selector}: ${state}`);
 }
 
 function partitionItem({ arc, members, live, available }, wanted) {
