@@ -25,6 +25,7 @@ mod cluster;
 mod compare;
 mod crash;
 mod damage;
+mod deletes;
 mod discovery;
 mod history;
 mod operations;

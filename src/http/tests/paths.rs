@@ -39,6 +39,8 @@ async fn status_and_what_is_not_there() {
     let deletes = server.get("/api/v1/admin/tsdb/tombstones").await;
     let off = StatusCode::SERVICE_UNAVAILABLE;
     assert_eq!(deletes.status, off, "deletes are off unless enabled");
+    let snapshot = server.post("/api/v1/admin/tsdb/snapshot", "").await;
+    assert_eq!(snapshot.status, off, "and so are snapshots");
     let build = server.get("/api/v1/status/buildinfo").await;
     assert!(
         build.text().contains(r#""version":"3."#),
