@@ -4,4 +4,5 @@ mod rig;
 mod test_parts;
 mod test_random;
 mod test_ring;
+mod test_send;
 mod test_writes;
