@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::seeds;
 use super::three::{DAY, Three, eventually};
-use super::world::{Key, START, World, context, drain, tenant};
+use super::world::{Key, START, World, context, drain, series, tenant};
 use crate::cluster::control::TOMBSTONE_LEVEL;
 use crate::cluster::deletes::DeleteRow;
 use crate::cluster::merging::Pace;
@@ -334,6 +334,21 @@ fn every_read_is_that_of_the_model_without_what_is_deleted() {
         one.world.open();
         one.world.check_all();
     }
+}
+
+/// Two samples of a series, of which the newer is deleted.
+#[test]
+fn where_the_newest_is_deleted_the_one_before_it_is_seen() {
+    let mut one = Deleting::new(9);
+    let at = START - 7_200_000;
+    let (owner, labels) = series(0);
+    one.world.floats(0, &[(at, 1.0), (at + 1000, 2.0)]);
+    let newer = TimeRange::new(TimestampMs(at + 1000), TimestampMs(at + 1000));
+    let of_metric = named(labels.metric_name().unwrap());
+    one.delete(&owner, of_metric, newer);
+    one.check_all();
+    one.world.flush();
+    one.check_all();
 }
 
 /// Would catch a delete that begins too early, one that can be undone too late, and space that does

@@ -13,7 +13,7 @@ use crate::archive::{BucketFault, Traffic};
 use crate::cluster::tiering::Tiering;
 use crate::model::*;
 use crate::runtime::{ByteSize, CancelToken, Clock};
-use crate::source::{Partial, ReadContext, Selection, SeriesStream, Source};
+use crate::source::{Moments, Partial, ReadContext, Selection, SeriesStream, Source};
 use crate::store::RetentionSettings;
 
 /// Blocks older than an hour leave.
@@ -146,6 +146,40 @@ fn a_small_disk_loses_nothing() {
     tiering(&world, small).round(&CancelToken::new());
     assert!(files_here(&world) < here && files_here(&world) > 0);
     world.check_all();
+}
+
+/// Would catch a series of which the newest is read, that turns out to hold histograms, and that
+/// cannot be read again as a whole.
+#[test]
+fn the_newest_samples_are_read_elsewhere_as_here() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = all_gone(68, bucket.path());
+    forget_cache(&mut world);
+    let moments = Moments {
+        first: TimestampMs::MAX,
+        step_ms: 1,
+        count: 1,
+    };
+    let (mut mixed, mut plain) = (0, 0);
+    for owner in 0..2 {
+        let selection = selection(owner, Vec::new());
+        let store = world.member().store();
+        let newest = store.select_newest(&selection, moments, &context());
+        let newest = drain(newest.unwrap().as_mut());
+        let all = world.read(&selection.tenant, Vec::new(), selection.range);
+        assert!(newest.keys().eq(all.keys()));
+        for (labels, samples) in all {
+            let found = &newest[&labels];
+            if samples.histograms.is_empty() {
+                plain += 1;
+                assert_eq!(found.timestamps.last(), samples.timestamps.last());
+            } else {
+                mixed += 1;
+                assert_eq!(*found, samples);
+            }
+        }
+    }
+    assert!(mixed > 0 && plain > 0, "{mixed} {plain}");
 }
 
 /// A reader that holds a file keeps it; one that comes later reads the bucket.

@@ -1,5 +1,8 @@
 //! Reads that leave out what is the newest sample at no moment.
 
+use std::collections::BTreeMap;
+
+use super::rig::Key;
 use super::*;
 use crate::source::{Moments, Source};
 
@@ -23,6 +26,62 @@ fn same(one: &Samples, other: &Samples, moments: Moments) -> bool {
     })
 }
 
+/// Seals what a node holds of a partition and window, if anything.
+fn seal(node: &Node, arc: RingArc, window: Window, blocks: &mut BTreeMap<BlockId, BlockEntry>) {
+    let range = window.range();
+    let cut = node.store.cut(arc, range).unwrap();
+    let order = BuildOrder {
+        arc,
+        range,
+        round: 0,
+    };
+    let built = node.store.build(&cut, &order, &CancelToken::new());
+    let Some(entry) = built.unwrap() else {
+        return;
+    };
+    let id = entry.id;
+    blocks.insert(id, entry);
+    let named = Catalog {
+        version: blocks.len() as u64,
+        blocks,
+    };
+    node.store.apply(arc, &named, Some((cut, id))).unwrap();
+}
+
+/// Two targets in one block, scraped at other times. Would catch rows that were picked for the one
+/// and are read of the other.
+#[test]
+fn each_target_has_newest_rows_of_its_own() {
+    let node = Node::new(8);
+    let (one, arc) = (series(0), arc_of(&series(0)));
+    let is_beside = |other: &Key| {
+        let instance = other.1.get("instance") != one.1.get("instance");
+        other.0 == one.0 && instance && arc_of(other) == arc
+    };
+    let other = (1..).map(series).find(is_beside).unwrap();
+    let writes: Vec<Write> = [(&one, 0), (&one, 2000), (&one, 5000), (&one, 9000)]
+        .into_iter()
+        .chain([(&other, 1000), (&other, 6000)])
+        .map(|(key, at)| float(key, at, at as f64))
+        .collect();
+    node.write(&writes);
+    seal(&node, arc, Window(0), &mut BTreeMap::new());
+    let moments = Moments {
+        first: TimestampMs(3000),
+        step_ms: 4000,
+        count: 2,
+    };
+    let range = TimeRange::new(TimestampMs(0), TimestampMs(7000));
+    let found = rig::read_with(range, |selection| {
+        let context = rig::context();
+        node.store
+            .select_newest(selection, moments, &context)
+            .unwrap()
+    });
+    assert_eq!(found[&one].timestamps, [2000, 5000]);
+    assert_eq!(found[&other].timestamps, [1000, 6000]);
+}
+
 /// Catches a sample that is left out and would have been looked at: of late ones, conflicts and
 /// stale markers, in blocks and the head, and of series that hold histograms, of which all stay.
 #[test]
@@ -33,22 +92,14 @@ fn what_is_left_out_would_not_have_been_looked_at() {
     proptest!(ProptestConfig::with_cases(48), |((first, second, moments, start, some) in strategy)| {
         let node = Node::new(7);
         node.write(&first);
-        let mut catalogs = std::collections::BTreeMap::new();
+        let mut catalogs = BTreeMap::new();
         for (number, arc) in RingArc::all(FOUNDING_DEPTH).enumerate() {
-            let blocks: &mut std::collections::BTreeMap<_, _> = catalogs.entry(arc).or_default();
+            let blocks: &mut BTreeMap<_, _> = catalogs.entry(arc).or_default();
             for window in rig::windows() {
                 if (number + usize::try_from(window.0 + 1).unwrap()) % 8 < usize::from(some) {
                     continue;
                 }
-                let cut = node.store.cut(arc, window.range()).unwrap();
-                let order = BuildOrder { arc, range: window.range(), round: 0 };
-                let Some(entry) = node.store.build(&cut, &order, &CancelToken::new()).unwrap() else {
-                    continue;
-                };
-                let id = entry.id;
-                blocks.insert(id, entry);
-                let named = Catalog { version: blocks.len() as u64, blocks };
-                node.store.apply(arc, &named, Some((cut, id))).unwrap();
+                seal(&node, arc, window, blocks);
             }
         }
         node.write(&second);

@@ -50,4 +50,12 @@ fn whoever_is_not_alone_asks_the_others() {
     give(&mut shared, arc_of(&other), 2);
     check(shared, 2.0, 1);
     check(ring(&[2], 1, None), 1.0, 1);
+    // Without partitions nobody is a member of anything.
+    let nothing = ControlState {
+        partitions: std::collections::BTreeMap::new(),
+        ..ring(&[1], 1, None)
+    };
+    nodes.node(1).ring.0.store(Arc::new(nothing));
+    let found = newest(&nodes, 1);
+    assert!(found.is_err(), "{found:?}");
 }
