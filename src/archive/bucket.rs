@@ -21,6 +21,7 @@ use super::error::Error;
 #[cfg(test)]
 use super::faults::{BucketFault, BucketFaults};
 use super::metrics::{ArchiveMetrics, Traffic};
+use super::retry_budget::Budgeted;
 use super::settings::{ArchiveKind, ArchiveSettings};
 use crate::model::TimestampMs;
 use crate::runtime::Clock;
@@ -92,7 +93,8 @@ impl Bucket {
             }
             ArchiveKind::S3 => {
                 let watching = Watching::new(Arc::clone(clock), off.clone());
-                let store = s3(&settings.s3, watching)?;
+                let connector = Budgeted::new(watching, metrics.clone());
+                let store = s3(&settings.s3, connector)?;
                 (Place::S3(store), show_s3(&settings.s3))
             }
         };

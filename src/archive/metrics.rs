@@ -59,6 +59,8 @@ pub struct ArchiveMetrics {
     unuploaded_blocks: Gauge,
     unuploaded_bytes: Gauge,
     unuploaded_seconds: Gauge,
+    failed_attempts: Counter,
+    not_repeated: Counter,
     swept_objects: Counter,
     swept_bytes: Counter,
     leftover_objects: Gauge,
@@ -76,6 +78,8 @@ impl Default for ArchiveMetrics {
             unuploaded_blocks: Gauge::default(),
             unuploaded_bytes: Gauge::default(),
             unuploaded_seconds: Gauge::default(),
+            failed_attempts: Counter::default(),
+            not_repeated: Counter::default(),
             swept_objects: Counter::default(),
             swept_bytes: Counter::default(),
             leftover_objects: Gauge::default(),
@@ -143,8 +147,32 @@ impl ArchiveMetrics {
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
         }
+        metrics.register_attempts(registry);
         metrics.register_sweeper(registry);
         metrics
+    }
+
+    fn register_attempts(&self, registry: &mut Registry) {
+        registry.register(
+            "cairn_archive_failed_attempts",
+            "Attempts of requests to S3-compatible storage that failed: each repetition is one more",
+            self.failed_attempts.clone(),
+        );
+        registry.register(
+            "cairn_archive_retries_throttled",
+            "Failed attempts that were not repeated because most requests failed: the budget of repetitions was used up",
+            self.not_repeated.clone(),
+        );
+    }
+
+    /// An attempt has failed.
+    pub(super) fn attempt_failed(&self) {
+        self.failed_attempts.inc();
+    }
+
+    /// One is not repeated.
+    pub(super) fn not_repeated(&self) {
+        self.not_repeated.inc();
     }
 
     fn register_sweeper(&self, registry: &mut Registry) {

@@ -19,6 +19,7 @@ mod metrics;
 mod name;
 mod pack;
 mod record;
+mod retry_budget;
 mod settings;
 mod upload;
 

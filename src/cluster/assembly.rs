@@ -55,6 +55,7 @@ pub(super) fn new_merger(
     parts: &BuildParts<'_>,
     shared: &Shared<'_>,
     historian: &Arc<Historian>,
+    deletion_clock: DeletionClock,
     metrics: MergeMetrics,
 ) -> Merger {
     Merger::new(MergerParts {
@@ -63,7 +64,8 @@ pub(super) fn new_merger(
         clock: Arc::clone(&parts.world.clock),
         me: parts.me,
         grace: parts.settings.seal.grace,
-        retention: parts.settings.retention.total,
+        retention: parts.settings.retention.clone(),
+        deletion_clock,
         metrics,
         follower: Arc::clone(shared.follower),
         peers: shared.peers.cloned(),

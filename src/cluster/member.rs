@@ -259,8 +259,8 @@ impl LocalMember {
             busy: &busy,
         };
         let historian = Arc::new(new_historian(&parts, &shared, metrics_of_history));
-        let merger = new_merger(&parts, &shared, &historian, merges);
         let clock = deletion_clock(world, me, together.as_ref());
+        let merger = new_merger(&parts, &shared, &historian, clock.clone(), merges);
         let deletes = Deletes::new(&control, &store, clock.clone(), world);
         let flushes = Arc::<Flushes>::default();
         let upkeep = Upkeep::new(&parts, &shared, clock, &flushes, registry);

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -31,6 +32,8 @@ pub(super) struct Tiering {
     me: Incarnation,
     settings: RetentionSettings,
     trouble: Mutex<Option<String>>,
+    /// From when on all tenants in a block let it go.
+    leaves: Mutex<BTreeMap<(RingArc, BlockId), TimestampMs>>,
 }
 
 impl Tiering {
@@ -50,6 +53,7 @@ impl Tiering {
             me,
             settings,
             trouble: Mutex::default(),
+            leaves: Mutex::default(),
         }
     }
 
@@ -106,11 +110,13 @@ impl Tiering {
         for (arc, entry) in self.store.blocks_here() {
             if let Some(uploaded) = named.get(&(arc, entry.id)).copied() {
                 let entry = BlockEntry { uploaded, ..entry };
-                if self.store.need_not_be_here(&entry) {
+                if self.store.need_not_be_here(&entry) || self.tenants_let_go(arc, &entry) {
                     going.entry(arc).or_default().push(entry);
                 }
             }
         }
+        let known = |key: &(RingArc, BlockId)| named.contains_key(key);
+        self.leaves.lock().retain(|key, _| known(key));
         let mut gone = 0;
         let mut failure = None;
         for (arc, mut entries) in going {
@@ -129,6 +135,33 @@ impl Tiering {
             gone += self.store.let_go(arc, &entries)?;
         }
         failure.map_or(Ok(gone), Err)
+    }
+
+    /// Whether all tenants that have something in a block let it leave, though others would not.
+    fn tenants_let_go(&self, arc: RingArc, entry: &BlockEntry) -> bool {
+        let Some(shortest) = self.settings.local_shortest() else {
+            return false;
+        };
+        let now = self.clock.now();
+        let after = |local: Duration| {
+            let ms = i64::try_from(local.as_millis()).unwrap_or(i64::MAX);
+            TimestampMs(entry.range.end.0.saturating_add(ms))
+        };
+        if !self.store.has_tier() || after(shortest) >= now {
+            return false;
+        }
+        let key = (arc, entry.id);
+        let known = self.leaves.lock().get(&key).copied();
+        let leaves = known.or_else(|| {
+            // One that cannot be read stays where it is.
+            let tenants = self.store.tenants_of_block(arc, entry.id).ok()??;
+            let locals = tenants.iter().map(|tenant| self.settings.local_of(tenant));
+            let leaves = locals.map(|local| local.map_or(TimestampMs::MAX, after));
+            let leaves = leaves.max().unwrap_or(TimestampMs::MAX);
+            self.leaves.lock().insert(key, leaves);
+            Some(leaves)
+        });
+        leaves.is_some_and(|leaves| leaves < now)
     }
 
     /// Blocks of the partitions that this node takes part in, of which the catalog says that they

@@ -7,7 +7,8 @@ use super::{LabelSet, Matcher, Samples, TenantId, TimeRange};
 pub struct Deletion {
     /// Whose series.
     pub tenant: TenantId,
-    /// All of these hold for a series that it is about; never empty.
+    /// All of these hold for a series that it is about; none: it is about all of the tenant's, whose
+    /// retention is over.
     pub matchers: Vec<Matcher>,
     /// The times of the samples, both ends among them.
     pub range: TimeRange,

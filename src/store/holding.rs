@@ -1,11 +1,12 @@
-//! Whether anything of a deletion is held here: what is deleted is gone when nobody holds any of it.
+//! What of whom is held here: what is deleted is gone when nobody holds any of it.
 
 use std::sync::Arc;
 
 use super::error::Error;
+use super::tier::Reading;
 use super::view::{ReadView, listed};
 use super::whole::Store;
-use crate::model::{BlockId, Deletion, RingArc, Samples};
+use crate::model::{BlockId, Deletion, RingArc, Samples, TenantId};
 use crate::runtime::{Budget, BudgetLimits, CancelToken};
 use crate::source::{ReadContext, Selection, SourceError};
 
@@ -33,6 +34,24 @@ impl Store {
             }
         };
         has_any(view, deletion, cancel)
+    }
+
+    /// The tenants that have something in a block of a partition, sorted; `None`: it is not applied
+    /// there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn tenants_of_block(
+        &self,
+        arc: RingArc,
+        id: BlockId,
+    ) -> Result<Option<Vec<TenantId>>, Error> {
+        let shown = self.view_of(arc);
+        let mut blocks = shown.blocks.iter();
+        let Some(block) = blocks.find(|block| block.entry().id == id) else {
+            return Ok(None);
+        };
+        block.reader(&Reading::background())?.tenants().map(Some)
     }
 
     /// Whether a block, as one partition shows it, has anything of a deletion; `None`: it is not

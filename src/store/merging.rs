@@ -95,7 +95,7 @@ impl Store {
         }
         let kept = TimeRange::new(order.keep_from.max(order.range.start), order.range.end);
         let content = MergedBlocks::open(&readers, order.arc, kept)?;
-        let mut content = content.without(&order.without);
+        let mut content = content.without(&order.without)?;
         let properties = BlockProperties {
             id: BlockId(self.chance.next_u128()),
             cluster_id: self.cluster_id,

@@ -18,7 +18,7 @@ use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 
 /// Before which time everything goes, if anything does.
 ///
-/// By age: what is older than `total`. By size: the oldest ranges, over all partitions, until the
+/// By age: what is older than anybody's `total`. By size: the oldest ranges, over all partitions, until the
 /// rest fits; the newest range always stays.
 #[must_use]
 pub fn expire_before(
@@ -26,7 +26,7 @@ pub fn expire_before(
     settings: &RetentionSettings,
     now: TimestampMs,
 ) -> Option<TimestampMs> {
-    let by_age = settings.total.map(|total| {
+    let by_age = settings.total_longest().map(|total| {
         let ms = i64::try_from(total.as_millis()).unwrap_or(i64::MAX);
         now.plus_ms(-ms)
     });
@@ -59,7 +59,7 @@ pub fn leave_before(
     settings: &RetentionSettings,
     now: TimestampMs,
 ) -> Option<TimestampMs> {
-    let by_age = settings.local.map(|local| {
+    let by_age = settings.local_longest().map(|local| {
         let ms = i64::try_from(local.as_millis()).unwrap_or(i64::MAX);
         now.plus_ms(-ms)
     });
@@ -216,6 +216,7 @@ mod tests {
                 total: Some(Duration::from_secs(1)),
                 local: local.map(Duration::from_millis),
                 local_size: size.map(ByteSize),
+                ..RetentionSettings::default()
             };
             let got = leave_before(&blocks(), &settings, TimestampMs(1_000_000_000));
             assert_eq!(got, want.map(TimestampMs));

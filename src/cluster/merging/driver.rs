@@ -10,8 +10,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::metrics::{MergeMetrics, MergeResult};
+use super::outlived::Outlived;
 use super::plan::{self, Job, Limits};
 use super::rewriting::Rewriting;
+use crate::cluster::clocks::DeletionClock;
 use crate::cluster::control::{
     Command, Compacted, Control, ControlState, MemberId, Outcome, Partition, Refusal,
 };
@@ -24,7 +26,7 @@ use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
 use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc};
 use crate::runtime::{CancelToken, Clock, Throttle};
-use crate::store::{self, MergedFile, Store};
+use crate::store::{self, MergedFile, RetentionSettings, Store};
 
 /// A merge is given so long, so that disk and processor see a trickle.
 const GENTLY: Duration = Duration::from_secs(600);
@@ -77,6 +79,7 @@ pub struct Merger {
     historian: Arc<Historian>,
     jobs: Mutex<BTreeMap<Vec<BlockId>, Seen>>,
     rewriting: Rewriting,
+    outlived: Outlived,
 }
 
 /// What is remembered of a merge that is due.
@@ -95,8 +98,10 @@ pub(in crate::cluster) struct MergerParts {
     pub(in crate::cluster) me: Incarnation,
     /// How long a window waits for its first seal.
     pub(in crate::cluster) grace: Duration,
-    /// How long anything is kept.
-    pub(in crate::cluster) retention: Option<Duration>,
+    /// How long what is kept.
+    pub(in crate::cluster) retention: RetentionSettings,
+    /// By which it is known to be over.
+    pub(in crate::cluster) deletion_clock: DeletionClock,
     pub(in crate::cluster) metrics: MergeMetrics,
     pub(in crate::cluster) follower: Arc<Follower>,
     pub(in crate::cluster) peers: Option<Arc<DataPeers>>,
@@ -113,6 +118,9 @@ enum End {
 impl Merger {
     pub(in crate::cluster) fn new(parts: MergerParts) -> Self {
         let rewriting = Rewriting::new(Arc::clone(&parts.store));
+        let total_longest = parts.retention.total_longest();
+        let store = Arc::clone(&parts.store);
+        let outlived = Outlived::new(store, parts.retention, parts.deletion_clock);
         Self {
             store: parts.store,
             control: parts.control,
@@ -120,7 +128,7 @@ impl Merger {
             me: parts.me,
             limits: Limits {
                 grace: parts.grace,
-                retention: parts.retention,
+                retention: total_longest,
             },
             metrics: parts.metrics,
             follower: parts.follower,
@@ -129,6 +137,7 @@ impl Merger {
             historian: parts.historian,
             jobs: Mutex::default(),
             rewriting,
+            outlived,
         }
     }
 
@@ -148,6 +157,13 @@ impl Merger {
             cancel,
         );
         jobs.extend(rewrites);
+        let outlived = self.outlived.due(
+            &state,
+            &jobs,
+            |arc, partition| self.list(arc, partition),
+            cancel,
+        );
+        jobs.extend(outlived);
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {

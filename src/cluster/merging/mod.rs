@@ -8,6 +8,7 @@
 
 mod driver;
 mod metrics;
+mod outlived;
 mod plan;
 mod rewriting;
 

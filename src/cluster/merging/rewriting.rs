@@ -123,7 +123,12 @@ impl Rewriting {
 
 /// The output stands where the input stood: its times and rounds are those of it. It is no block of
 /// a seal any more, which a restore would take for one that came after its catalog.
-fn rewrite(arc: RingArc, partition: &Partition, entry: &BlockEntry, without: Vec<Deletion>) -> Job {
+pub(super) fn rewrite(
+    arc: RingArc,
+    partition: &Partition,
+    entry: &BlockEntry,
+    without: Vec<Deletion>,
+) -> Job {
     Job {
         order: MergeOrder {
             arc,

@@ -11,6 +11,7 @@ mod scrub;
 mod splitting;
 mod sweep;
 mod sweep_rules;
+mod tenants;
 mod three;
 mod tiers;
 mod world;

@@ -87,13 +87,34 @@ impl MergedBlocks {
         })
     }
 
-    /// The same without some samples.
-    #[must_use]
-    pub fn without(self, deletions: &[Deletion]) -> Self {
-        Self {
-            without: deletions.to_vec(),
-            ..self
+    /// The same without some samples. Of a tenant that loses everything nothing is left, not even its
+    /// name; what it had is read here, so that it is counted.
+    ///
+    /// # Errors
+    /// When a block cannot be read or is damaged.
+    pub fn without(mut self, deletions: &[Deletion]) -> Result<Self, Error> {
+        self.without = deletions.to_vec();
+        let mut samples = Samples::default();
+        for index in 0..self.series.len() {
+            if self
+                .series
+                .get(index)
+                .is_some_and(|one| self.is_gone(&one.tenant))
+            {
+                self.read(index, &mut samples)?;
+            }
         }
+        let mut series = std::mem::take(&mut self.series);
+        series.retain(|one| !self.is_gone(&one.tenant));
+        self.series = series;
+        Ok(self)
+    }
+
+    /// Whether everything of a tenant is left out.
+    fn is_gone(&self, tenant: &TenantId) -> bool {
+        let all = |range: TimeRange| range.start <= self.range.start && range.end >= self.range.end;
+        let mut of_all = self.without.iter().filter(|one| one.matchers.is_empty());
+        of_all.any(|one| one.tenant == *tenant && all(one.range))
     }
 
     /// How many samples were left out of what was read so far because they are deleted.
@@ -162,6 +183,9 @@ impl BlockContent for MergedBlocks {
     fn metadata(&self) -> Result<Vec<(TenantId, FamilyMetadata)>, Error> {
         let mut all: BTreeMap<(TenantId, String), Vec<Metadata>> = BTreeMap::new();
         for reader in self.readers.iter().rev() {
+            if self.is_gone(reader.tenant()) {
+                continue;
+            }
             for (family, list) in reader.metadata(None)? {
                 let place = fingerprint_of_family(reader.tenant(), &family);
                 if !self.arc.contains(place) {
