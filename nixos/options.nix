@@ -247,6 +247,12 @@ with forms;
     leave the disk once the archive has them, and an eighth of this is for what queries
     fetched from there; without one, the oldest are deleted. Unset: no bound.
   '';
+  retention.tenants = key texts "" ''
+    Tenants of which more or less is kept than of all others, the same on all nodes:
+    `tenant=total`, `tenant=total/local`, or `tenant=/local`, such as `team-a=30d`,
+    `team-b=forever`, `team-c=2y/60d`. Blocks hold several tenants and are rewritten without
+    those whose time is over; one leaves a disk when all in it may.
+  '';
   disk.min_free = key size "256MiB" ''
     With less than this free, writes are answered with 503 and the reason, until space is
     free again. Reads go on.

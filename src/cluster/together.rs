@@ -1,8 +1,7 @@
 //! A node that has peers: what it is made of beside a node that is alone, opened in order.
 //!
-//! Identity and transport, control group, discovery; founding or joining; store; then everything
-//! that talks to other members: writes, reads, seals, moves. A node that belongs to a cluster
-//! already does not wait for anybody: it takes part as soon as its log is read.
+//! Identity and transport, control group, discovery; founding or joining; store; then writes, reads,
+//! seals, moves. A node that belongs to a cluster takes part as soon as its log is read.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -36,8 +36,7 @@ use crate::runtime::{
 use crate::source::{ReadContext, Selection, Source};
 use crate::store::{AppendBatch, BuildOrder, Catalog, FloatSample, OtherSample, RetentionSettings};
 
-/// Would catch a sample lost, doubled, hidden or changed by any mixture of appends, late data,
-/// duplicates, seals, rounds, retention, restarts and crashes.
+/// Would catch a sample lost, doubled, hidden or changed by any mixture of what can happen.
 #[test]
 fn every_read_agrees_with_the_model() {
     for seed in seeds(0..3) {
@@ -112,8 +111,7 @@ fn arc_of(key: &Key) -> RingArc {
     RingArc::of(fingerprint(&key.0, &key.1), FOUNDING_DEPTH)
 }
 
-/// The sealer dies after its commit; meanwhile more was appended, some of it as the block has it,
-/// some not. Applying must keep exactly what the block lacks, at every step it can die at.
+/// The sealer dies after its commit, at any step, and more was appended: what the block lacks stays.
 #[test]
 fn what_a_block_lacks_stays_in_head_and_log() {
     for step in 0..6 {
