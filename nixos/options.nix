@@ -229,6 +229,10 @@ with forms;
   query.default_evaluation_interval = key duration "1m" ''
     The step of subqueries that name none.
   '';
+  query.cache_results = key flag "true" ''
+    Whether answers to range queries are kept, as far as they are made from samples that can
+    no longer change, and used again while those are the same.
+  '';
   query.enable_feature = key texts "" ''
     What to switch on, by the names that Prometheus' `--enable-feature` has for it, such as
     `promql-experimental-functions`; `all` for everything.

@@ -148,6 +148,59 @@ impl Moments {
     }
 }
 
+/// What reads are made from at one moment, as far as it can be named: parts that never change, and
+/// times of which something may still change. Says whether an answer of before would be the same now.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    parts: Vec<(TimeRange, u128)>,
+    open: Vec<TimeRange>,
+    changes: u128,
+}
+
+impl Contents {
+    /// There is a part of some times whose name stands for what is in it, for ever.
+    pub fn add_part(&mut self, range: TimeRange, name: u128) {
+        self.parts.push((range, name));
+    }
+
+    /// What is held of some times may be another a moment later.
+    pub fn add_open(&mut self, range: TimeRange) {
+        self.open.push(range);
+    }
+
+    /// Counts something that changes whenever what reads are made from does, or may have done so
+    /// and back.
+    pub fn add_changes(&mut self, count: u64) {
+        self.changes = mixed(self.changes, u128::from(count));
+    }
+
+    /// The name of what a read of a range is made from: what was read under one name is read under
+    /// it whenever. `None`: it is of a moment only.
+    #[must_use]
+    pub fn name(&self, range: TimeRange) -> Option<u128> {
+        if self.open.iter().any(|open| open.overlaps(range)) {
+            return None;
+        }
+        let within = self.parts.iter().filter(|(of, _)| of.overlaps(range));
+        let mut names: Vec<u128> = within.map(|(_, name)| *name).collect();
+        names.sort_unstable();
+        Some(names.into_iter().fold(0, mixed))
+    }
+
+    /// Whether nothing has changed from one moment to another, not even for a while.
+    #[must_use]
+    pub const fn has_stood_still(&self, later: &Self) -> bool {
+        self.changes == later.changes
+    }
+}
+
+fn mixed(so_far: u128, next: u128) -> u128 {
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    hash.update(&so_far.to_le_bytes());
+    hash.update(&next.to_le_bytes());
+    hash.digest128()
+}
+
 /// Where samples come from.
 pub trait Source: Send + Sync + 'static {
     /// The series that match, with their samples.
@@ -173,6 +226,11 @@ pub trait Source: Send + Sync + 'static {
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
         self.select(selection, context)
+    }
+
+    /// What reads of a tenant's samples in a range are made from now. `None`: that cannot be said.
+    fn contents(&self, _tenant: &TenantId, _range: TimeRange) -> Option<Contents> {
+        None
     }
 
     /// The label sets of the series that match, sorted; at most `limit` of them (0: all).
@@ -268,6 +326,28 @@ mod tests {
             want.dedup();
             prop_assert_eq!(found, want);
         }
+    }
+
+    #[test]
+    fn contents_have_a_name_where_nothing_is_open() {
+        let range = |from, to| TimeRange::new(TimestampMs(from), TimestampMs(to));
+        let mut contents = Contents::default();
+        contents.add_part(range(0, 9), 1);
+        contents.add_part(range(5, 19), 2);
+        contents.add_open(range(15, 29));
+        let name = contents.name(range(0, 14)).unwrap();
+        assert_eq!(contents.name(range(9, 12)), Some(name));
+        assert_ne!(contents.name(range(0, 4)), Some(name));
+        assert_ne!(contents.name(range(0, 4)), contents.name(range(30, 40)));
+        assert_eq!(contents.name(range(9, 15)), None);
+        // In whatever order they come.
+        let mut other = Contents::default();
+        other.add_part(range(5, 19), 2);
+        other.add_part(range(0, 9), 1);
+        assert_eq!(other.name(range(0, 14)), Some(name));
+        assert!(contents.has_stood_still(&other));
+        other.add_changes(0);
+        assert!(!contents.has_stood_still(&other));
     }
 
     #[test]

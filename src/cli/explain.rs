@@ -10,6 +10,15 @@ pub(super) fn explain(data: &Value) -> String {
     let empty = Value::Null;
     let stats = data.get("stats").unwrap_or(&empty);
     let operators = list(stats, "operators");
+    let known = stats.pointer("/cache/knownSteps").and_then(Value::as_u64);
+    let known = known.filter(|known| *known > 0);
+    if operators.is_empty()
+        && let Some(known) = known
+    {
+        return format!(
+            "all {known} steps were known from answers that are kept: nothing was read"
+        );
+    }
     if operators.is_empty() {
         return "the server does not tell what its operators did: is it a Cairn of this version?"
             .to_owned();
@@ -34,8 +43,11 @@ pub(super) fn explain(data: &Value) -> String {
     ];
     let timings = stats.get("timings").unwrap_or(&empty);
     let samples = stats.get("samples").unwrap_or(&empty);
+    let known = known.map_or_else(String::new, |known| {
+        format!("; {known} steps were known from answers that are kept")
+    });
     format!(
-        "{}\n\nwaited {} ms, prepared {} ms, evaluated {} ms, sorted {} ms; {} samples read, at most {} held",
+        "{}\n\nwaited {} ms, prepared {} ms, evaluated {} ms, sorted {} ms; {} samples read, at most {} held{known}",
         table::render(&header, &rows),
         milliseconds(timings.get("execQueueTime")),
         milliseconds(timings.get("queryPreparationTime")),
@@ -76,6 +88,14 @@ mod tests {
             lines[4].starts_with("waited 1.000 ms, prepared 0.000 ms"),
             "{text}"
         );
+        assert!(!text.contains("kept"));
         assert!(super::explain(&json!({})).contains("does not tell"));
+        let mut cached = data;
+        cached["stats"]["cache"] = json!({"knownSteps": 7});
+        assert!(
+            super::explain(&cached).ends_with("; 7 steps were known from answers that are kept")
+        );
+        cached["stats"]["operators"] = json!([]);
+        assert!(super::explain(&cached).starts_with("all 7 steps were known"));
     }
 }

@@ -360,8 +360,7 @@ impl Joined {
             settings.clone(),
             metrics.clone(),
         );
-        let service = service.standing_back(parts.world.rush.clone(), &parts.world.clock);
-        service.enter(&self.services);
+        service.enter(&self.services, &parts.world.rush, &parts.world.clock);
         Arc::new(ClusterSource::new(ReadParts {
             transport: Arc::clone(&self.transport),
             runtime: parts.world.runtime.clone(),

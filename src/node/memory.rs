@@ -15,6 +15,8 @@ const REGISTRY_PERCENT: u64 = 20;
 const CACHE_PERCENT: u64 = 6;
 /// The share of decoded parts of blocks that queries have in common, in hundredths.
 const DECODED_PERCENT: u64 = 3;
+/// The share of answers that are kept, in hundredths.
+const RESULTS_PERCENT: u64 = 2;
 /// The share of indexes of blocks that are only in the bucket, in hundredths.
 const INDEXES_PERCENT: u64 = 2;
 /// The most that one query may take, in hundredths, whatever `query.max_memory` says.
@@ -31,6 +33,7 @@ const REGISTRY_BYTES_MIN: u64 = 32 << 20;
 const CACHE_BYTES_MIN: u64 = 4 << 20;
 const DECODED_BYTES_MIN: u64 = 2 << 20;
 const INDEXES_BYTES_MIN: u64 = 1 << 20;
+const RESULTS_BYTES_MIN: u64 = 1 << 20;
 const QUERY_BYTES_MIN: u64 = 32 << 20;
 const PEER_READS_BYTES_MIN: u64 = 32 << 20;
 const HINTS_BYTES_MIN: u64 = 4 << 20;
@@ -40,6 +43,8 @@ const HINTS_BYTES_MAX: u64 = 256 << 20;
 const CACHE_BYTES_MAX: u64 = 256 << 20;
 /// What a dashboard's queries have in common over a day of 5,000 series fits several times.
 const DECODED_BYTES_MAX: u64 = 32 << 20;
+/// Some hundred panels of a day have a place.
+const RESULTS_BYTES_MAX: u64 = 128 << 20;
 /// Those of some thousand blocks; of others the end is read again, from the disk's cache.
 const INDEXES_BYTES_MAX: u64 = 128 << 20;
 
@@ -58,6 +63,8 @@ pub(super) struct Shares {
     pub decoded: u64,
     /// Indexes of blocks in the bucket.
     pub indexes: u64,
+    /// Answers that are kept.
+    pub results: u64,
     /// One query.
     pub query: u64,
     /// All queries together.
@@ -84,6 +91,7 @@ impl Shares {
             cache: share(CACHE_PERCENT).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
             decoded: share(DECODED_PERCENT).clamp(DECODED_BYTES_MIN, DECODED_BYTES_MAX),
             indexes: share(INDEXES_PERCENT).clamp(INDEXES_BYTES_MIN, INDEXES_BYTES_MAX),
+            results: share(RESULTS_PERCENT).clamp(RESULTS_BYTES_MIN, RESULTS_BYTES_MAX),
             query: share(QUERY_PERCENT).max(QUERY_BYTES_MIN).min(query_max.0),
             queries: share(QUERIES_PERCENT).max(QUERY_BYTES_MIN),
             peer_reads: share(PEER_READS_PERCENT).max(PEER_READS_BYTES_MIN),
@@ -114,6 +122,10 @@ mod tests {
         assert_eq!((tiny.decoded, server.decoded), (2 << 20, 32 << 20));
         assert_eq!(
             (tiny.indexes, board.indexes >> 20, server.indexes),
+            (1 << 20, 20, 128 << 20)
+        );
+        assert_eq!(
+            (tiny.results, board.results >> 20, server.results),
             (1 << 20, 20, 128 << 20)
         );
         let mib = |shares: Shares| (shares.peer_reads >> 20, shares.hints >> 20);

@@ -136,6 +136,7 @@ impl Ground {
         )
         .with_memory(self.shares.queries)
         .with_rush(self.rush.clone())
+        .with_results(self.shares.results)
     }
 
     pub(super) fn receiver(&self, member: &LocalMember, registry: &mut Registry) -> Receiver {

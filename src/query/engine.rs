@@ -20,10 +20,12 @@ use super::output::{QueryOutput, QueryStats};
 use super::plan::{Node, NodeKind, plan};
 use super::profile::Profile;
 use super::question::{InstantQuery, Question, RangeQuery};
+use super::results::{Asked, Plan, Results};
 use super::settings::QuerySettings;
 use super::slow::{Slow, log_slow};
 use super::syntax::{ParseOptions, parse};
 use super::value::{Steps, ValueType};
+use super::watch::Watch;
 
 /// Answers queries.
 pub struct Engine {
@@ -32,6 +34,8 @@ pub struct Engine {
     habits: Habits,
     gate: Gate,
     lanes: Lanes,
+    /// Answers that are kept, where any are.
+    results: Option<Results>,
     /// Of all queries together; without it each has its own bound alone.
     memory: Option<SharedBudget>,
     register: Register,
@@ -62,6 +66,7 @@ impl Engine {
             },
             gate: Gate::new(settings.max_concurrency),
             lanes: Lanes::new(Arc::clone(&clock), cores(), Rush::new(cores())),
+            results: None,
             memory: None,
             register: Register::new(Arc::clone(&clock)),
             settings,
@@ -74,6 +79,15 @@ impl Engine {
     #[must_use]
     pub fn with_memory(mut self, bytes: u64) -> Self {
         self.memory = Some(SharedBudget::new(bytes));
+        self
+    }
+
+    /// Keeps answers in so much memory, unless the settings say otherwise.
+    #[must_use]
+    pub fn with_results(mut self, bytes: u64) -> Self {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let keep = || Results::new(bytes, self.metrics.clone());
+        self.results = self.settings.cache_results.then(keep);
         self
     }
 
@@ -175,6 +189,7 @@ impl Engine {
             lookback: query.lookback,
             limit: query.limit,
             profiled,
+            fresh: true,
         };
         self.counted(source, &question, context)
     }
@@ -211,6 +226,7 @@ impl Engine {
             lookback: query.lookback,
             limit: query.limit,
             profiled,
+            fresh: query.fresh,
         };
         self.counted(source, &question, context)
     }
@@ -280,11 +296,27 @@ impl Engine {
         let profile = question
             .profiled
             .then(|| Arc::new(Profile::new(Arc::clone(&self.clock))));
+        let results = self.results.as_ref().filter(|_| !question.fresh);
+        let plan = results.and_then(|results| {
+            results.plan(Asked {
+                question,
+                node: &node,
+                source,
+                context,
+                lookback_ms: habits.lookback_ms,
+            })
+        });
+        let watch = plan.is_some().then(Watch::default);
         let run = Run::new(source, question.tenant.clone(), context, habits)
             .with_profile(profile.clone())
+            .watched(watch.clone())
             .in_turn(&turn);
         let planned = self.clock.elapsed();
-        let raw = evaluate(&node, question, &run);
+        let known_steps = plan.as_ref().map_or(0, Plan::known_steps);
+        let raw = match (plan, &watch) {
+            (Some(plan), Some(watch)) => in_pieces(plan, &node, &run, watch),
+            _ => evaluate(&node, question, &run),
+        };
         self.metrics.rested(turn.rested());
         let raw = raw?;
         let evaluated = self.clock.elapsed();
@@ -302,6 +334,7 @@ impl Engine {
             samples_read,
             peak_samples: context.budget.peak_samples(),
             bucket_bytes: context.budget.bytes_fetched(),
+            known_steps,
         };
         log_slow(&Slow {
             tenant: question.tenant,
@@ -334,6 +367,18 @@ impl Engine {
         }
         Ok(node)
     }
+}
+
+/// With what is known from before.
+fn in_pieces(
+    plan: Plan<'_>,
+    node: &Node,
+    run: &Run<'_>,
+    watch: &Watch,
+) -> Result<Evaluated, Error> {
+    let evaluate = |steps: Steps| gather(assemble(node, steps, run.habits)?, run);
+    let said = || (run.is_silent(), run.counts().0);
+    plan.answer(evaluate, said, watch).map(Evaluated::Series)
 }
 
 fn evaluate(node: &Node, question: &Question<'_>, run: &Run<'_>) -> Result<Evaluated, Error> {

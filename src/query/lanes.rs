@@ -18,8 +18,8 @@ use crate::runtime::{CancelToken, Clock, Pace, Rush};
 /// What takes longer than this is no panel of a dashboard that is usable.
 const LONG_TIME: Duration = Duration::from_millis(500);
 
-/// The same while writes want the processors: panels take some ten milliseconds.
-const LONG_TIME_PRESSED: Duration = Duration::from_millis(100);
+/// The same while writes want the processors: most panels take some ten milliseconds.
+const LONG_TIME_PRESSED: Duration = Duration::from_millis(50);
 
 /// A turn in a lane: long against what changing over costs, short against a person's patience.
 const SLICE: Duration = Duration::from_millis(200);

@@ -27,6 +27,54 @@ pub struct QueryMetrics {
     samples_read: Counter,
     running: Gauge,
     rested: Counter<f64, AtomicU64>,
+    kept: KeptMetrics,
+}
+
+/// Of answers that are kept.
+#[derive(Clone, Debug, Default)]
+struct KeptMetrics {
+    known: Counter,
+    evaluated: Counter,
+    outdated: Counter,
+    evicted: Counter,
+    bytes: Gauge,
+    pieces: Gauge,
+}
+
+impl KeptMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "cairn_query_cache_known_steps",
+            "Steps of range queries that were answered from what was kept",
+            self.known.clone(),
+        );
+        registry.register(
+            "cairn_query_cache_evaluated_steps",
+            "Steps of range queries that were evaluated though answers to them may be kept",
+            self.evaluated.clone(),
+        );
+        registry.register(
+            "cairn_query_cache_outdated",
+            "Pieces of kept answers that were of no use because their samples had changed",
+            self.outdated.clone(),
+        );
+        registry.register(
+            "cairn_query_cache_evicted",
+            "Pieces of kept answers that had to go because memory was full",
+            self.evicted.clone(),
+        );
+        registry.register_with_unit(
+            "cairn_query_cache",
+            "Memory that kept answers take",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
+        registry.register(
+            "cairn_query_cache_pieces",
+            "Pieces of answers that are kept",
+            self.pieces.clone(),
+        );
+    }
 }
 
 impl Default for QueryMetrics {
@@ -38,6 +86,7 @@ impl Default for QueryMetrics {
             samples_read: Counter::default(),
             running: Gauge::default(),
             rested: Counter::default(),
+            kept: KeptMetrics::default(),
         }
     }
 }
@@ -79,6 +128,7 @@ impl QueryMetrics {
             Unit::Seconds,
             metrics.rested.clone(),
         );
+        metrics.kept.register(registry);
         metrics
     }
 
@@ -90,6 +140,26 @@ impl QueryMetrics {
     /// A query has stood back for so long.
     pub(super) fn rested(&self, rested: Duration) {
         self.rested.inc_by(rested.as_secs_f64());
+    }
+
+    /// Of a query whose answer may be kept, so many steps were known.
+    pub(super) fn steps(&self, known: usize, all: usize) {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.kept.known.inc_by(wide(known));
+        self.kept.evaluated.inc_by(wide(all.saturating_sub(known)));
+    }
+
+    /// A piece of an answer was made from samples that are not the same any more.
+    pub(super) fn outdated(&self) {
+        self.kept.outdated.inc();
+    }
+
+    /// So many bytes and pieces of answers are kept; some had to go for that.
+    pub(super) fn kept(&self, (bytes, pieces): (usize, usize), gone: u64) {
+        let narrow = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.kept.bytes.set(narrow(bytes));
+        self.kept.pieces.set(narrow(pieces));
+        self.kept.evicted.inc_by(gone);
     }
 
     /// A query has ended well, having looked at and read so many samples.

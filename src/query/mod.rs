@@ -20,11 +20,13 @@ mod output;
 mod plan;
 mod profile;
 mod question;
+mod results;
 mod settings;
 mod slow;
 mod sum;
 pub mod syntax;
 pub mod value;
+mod watch;
 
 /// The stack of a thread that parses, executes or drops queries: operators call each other, and so
 /// does what walks a tree of [`syntax::LEVELS_MAX`] levels. 16 MiB are

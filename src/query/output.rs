@@ -106,4 +106,6 @@ pub struct QueryStats {
     pub peak_samples: u64,
     /// Bytes of blocks that were fetched from the bucket.
     pub bucket_bytes: u64,
+    /// Steps that were known from answers that are kept.
+    pub known_steps: usize,
 }

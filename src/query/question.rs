@@ -38,6 +38,8 @@ pub struct RangeQuery {
     pub lookback: Option<Duration>,
     /// At most so many series are answered; 0: all.
     pub limit: usize,
+    /// No kept answer is used, and this one is not kept.
+    pub fresh: bool,
 }
 
 /// What is asked, in one form.
@@ -49,4 +51,5 @@ pub(super) struct Question<'a> {
     pub(super) lookback: Option<Duration>,
     pub(super) limit: usize,
     pub(super) profiled: bool,
+    pub(super) fresh: bool,
 }

@@ -21,6 +21,9 @@ crate::settings! {
         lookback_delta: Duration = Duration::from_secs(300),
         /// The step of subqueries that name none.
         default_evaluation_interval: Duration = Duration::from_secs(60),
+        /// Whether answers to range queries are kept, as far as they are made from samples that can
+        /// no longer change, and used again while those are the same.
+        cache_results: bool = true,
         /// What to switch on, by the names that Prometheus' `--enable-feature` has for it, such as
         /// `promql-experimental-functions`; `all` for everything.
         enable_feature: Vec<String> = Vec::new(),

@@ -2,8 +2,8 @@
 //!
 //! Whoever does the first kind says so for as long as it wants a processor, not while it waits for
 //! a disk or a peer: [`Rush::enter`]. Whoever does the second kind has a [`Pace`], looks at it
-//! between two pieces of work, and rests while there is a rush: four times as long as it has worked,
-//! so that it takes at most a fifth of one processor. It goes on when the rush is over, and always
+//! between two pieces of work, and rests while there is a rush: five times as long as it has worked,
+//! so that it takes at most a sixth of one processor. It goes on when the rush is over, and always
 //! goes on.
 //!
 //! There is a rush where half of the processors are wanted: the other half is for everything else.
@@ -22,7 +22,7 @@ const PIECE: Duration = Duration::from_millis(5);
 /// What a piece counts for at most, however long it was: bounds a rest.
 const PIECE_MAX: Duration = Duration::from_millis(25);
 /// Rest for each part of work.
-const REST: u32 = 4;
+const REST: u32 = 5;
 /// How often one that rests looks.
 const GLANCE: Duration = Duration::from_millis(1);
 /// A rush is over when there was none for so many looks: requests of busy senders come a moment
@@ -172,10 +172,10 @@ mod tests {
         // No rest before there was work; then a bounded one, however long that was.
         assert_eq!(rested(&pace, &cancel), 0);
         manual.advance(Duration::from_millis(10));
-        assert_eq!(rested(&pace, &cancel), 40);
+        assert_eq!(rested(&pace, &cancel), 50);
         assert_eq!(rested(&pace, &cancel), 0);
         manual.advance(Duration::from_secs(10));
-        assert_eq!(rested(&pace, &cancel), 100);
+        assert_eq!(rested(&pace, &cancel), 125);
         // What came and went is seen once.
         drop((one, other));
         assert!(!pace.is_pressed());

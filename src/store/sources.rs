@@ -5,8 +5,8 @@ use super::pinned::Pinned;
 use super::whole::Store;
 use crate::model::{LabelSet, TenantId, TimeRange, TimestampMs};
 use crate::source::{
-    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
-    Source, SourceError,
+    Contents, FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars,
+    SeriesStream, Source, SourceError,
 };
 
 /// No block overlaps it that has samples of today: only the head is meant.
@@ -33,6 +33,10 @@ macro_rules! source_of_views {
             ) -> Result<Box<dyn SeriesStream>, SourceError> {
                 let view = self.read_view(selection.range);
                 view.select(selection, Some(moments), context)
+            }
+
+            fn contents(&self, _: &TenantId, range: TimeRange) -> Option<Contents> {
+                Some(self.read_view(range).contents(range))
             }
 
             fn series(

@@ -17,6 +17,7 @@ use super::head::HeadView;
 use super::remembered::Remembered;
 use super::tier::{Reading, RemoteBlock, Tier};
 use crate::model::{BlockEntry, BlockId, RingArc, TenantId, TimeRange};
+use crate::source::Contents;
 
 /// A block that is applied here; opened when it is first read.
 pub(super) struct AppliedBlock {
@@ -244,6 +245,28 @@ impl ReadView {
         seen.partition(|seen| seen.block.is_here())
     }
 }
+
+impl ReadView {
+    /// What reads of a range are made from: blocks, each as it is seen here, and heads.
+    pub(super) fn contents(&self, range: TimeRange) -> Contents {
+        let mut contents = Contents::default();
+        for (arc, block) in &self.blocks {
+            let entry = block.entry();
+            let place = (u128::from(arc.depth()) << 32) | u128::from(arc.prefix());
+            let name = entry.id.0.wrapping_add(place.wrapping_mul(PLACE_FACTOR));
+            contents.add_part(entry.range, name);
+        }
+        for window in self.head.windows_held(range) {
+            contents.add_open(window.range());
+        }
+        contents.add_changes(self.head.removals());
+        contents
+    }
+}
+
+/// Spreads the places of arcs, so that a block listed by one arc is not named as another listed by
+/// another.
+const PLACE_FACTOR: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 /// How much of the ring some arcs are that do not meet, in parts of 2^28.
 fn width(arcs: &[RingArc]) -> u64 {

@@ -36,6 +36,7 @@ pub(crate) fn instant(text: &str, at_ms: i64) -> InstantQuery {
 
 pub(crate) fn range(text: &str, start_ms: i64, end_ms: i64, step_ms: i64) -> RangeQuery {
     RangeQuery {
+        fresh: false,
         tenant: TenantId::anonymous(),
         text: text.to_owned(),
         start: TimestampMs(start_ms),

@@ -28,6 +28,7 @@ mod damage;
 mod deletes;
 mod discovery;
 mod history;
+mod kept_answers;
 mod operations;
 mod peers;
 mod prometheus;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use crate::cluster::control::{Control, Hidden};
 use crate::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs};
 use crate::source::{
-    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
-    Source, SourceError,
+    Contents, FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars,
+    SeriesStream, Source, SourceError,
 };
 
 /// Hides what is deleted.
@@ -185,6 +185,23 @@ impl Source for Hiding {
             return self.held.select_newest(selection, moments, context);
         }
         self.select(selection, context)
+    }
+
+    /// Deletions are parts of what reads are made from. They are looked at first, as in a read; that
+    /// one came and was taken back meanwhile shows in the control log's position.
+    fn contents(&self, tenant: &TenantId, range: TimeRange) -> Option<Contents> {
+        let state = self.control.state();
+        let mut contents = self.held.contents(tenant, range)?;
+        let standing = state.tombstones.iter();
+        for (id, one) in standing {
+            let deletion = &one.tombstone.deletion;
+            if deletion.concerns(tenant, range) {
+                contents.add_part(deletion.range, id.0);
+            }
+        }
+        contents.add_changes(state.generation);
+        contents.add_changes(state.applied);
+        Some(contents)
     }
 
     fn series(

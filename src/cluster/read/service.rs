@@ -109,16 +109,10 @@ impl ReadService {
         }
     }
 
-    /// The same; long reads stand back while writes want the processors.
-    #[must_use]
-    pub fn standing_back(mut self, rush: Rush, clock: &Arc<dyn Clock>) -> Self {
-        self.rush = rush;
+    /// Enters a service into the table of a node. Long reads stand back while there is a rush.
+    pub fn enter(mut self, services: &Services, rush: &Rush, clock: &Arc<dyn Clock>) {
+        self.rush = rush.clone();
         self.clock = Arc::clone(clock);
-        self
-    }
-
-    /// Enters a service into the table of a node.
-    pub fn enter(self, services: &Services) {
         let service: Arc<dyn Service> = Arc::new(self);
         services.enter(
             &[Method::ReadState, Method::Select, Method::Names],

@@ -20,8 +20,8 @@ use crate::cluster::quorum::Sets;
 use crate::model::{Incarnation, LabelSet, TenantId, TimeRange};
 use crate::runtime::Clock;
 use crate::source::{
-    FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
-    Source, SourceError,
+    Contents, FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars,
+    SeriesStream, Source, SourceError,
 };
 use crate::store::Store;
 
@@ -139,6 +139,11 @@ impl Source for ClusterSource {
             Some(alone) => alone.select_newest(selection, moments, context),
             None => self.select(selection, context),
         }
+    }
+
+    /// Known only to a node that is alone: what the others hold changes unseen.
+    fn contents(&self, tenant: &TenantId, range: TimeRange) -> Option<Contents> {
+        self.alone()?.contents(tenant, range)
     }
 
     fn series(

@@ -16,8 +16,8 @@ use crate::runtime::{CancelToken, Chance, Clock};
 use crate::source::{Moments, Selection};
 
 /// A world, and what is deleted in it.
-struct Deleting {
-    world: World,
+pub(super) struct Deleting {
+    pub(super) world: World,
     /// By their names.
     standing: Vec<(String, Deletion)>,
     /// Something has gone since the start: the head lists names of its series until it forgets them.
@@ -33,7 +33,7 @@ fn named(name: &str) -> Vec<Matcher> {
 }
 
 impl Deleting {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let world = World::new(seed);
         assert!(world.member().control_state().feature_level >= TOMBSTONE_LEVEL);
         Self {
@@ -266,7 +266,7 @@ impl Deleting {
         self.world.append(&samples);
     }
 
-    fn any_step(&mut self) {
+    pub(super) fn any_step(&mut self) {
         match self.world.chance.below(24) {
             0..=8 => self.any_write(),
             9 | 10 => self.any_delete(),

@@ -1,7 +1,9 @@
 //! Scenarios over the real store: whatever happens in whatever order, every read agrees with a
 //! model bit for bit. A failure names its seed; `CAIRN_SEED=n cargo test scenario` repeats it.
 
+mod around;
 mod bucket;
+mod contents;
 mod deletes;
 mod history;
 mod merging;
@@ -20,6 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use around::world_of;
 use prometheus_client::registry::Registry;
 use world::{Key, START, World, context, drain, series, tenant};
 
@@ -31,7 +34,7 @@ use crate::model::{
     TimestampMs, Value, Window, fingerprint,
 };
 use crate::runtime::{
-    Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
+    Budget, BudgetLimits, ByteSize, CancelToken, Clock, ManualClock, SeededChance,
 };
 use crate::source::{ReadContext, Selection, Source};
 use crate::store::{AppendBatch, BuildOrder, Catalog, FloatSample, OtherSample, RetentionSettings};
@@ -326,30 +329,6 @@ fn seeds(default: std::ops::Range<u64>) -> Vec<u64> {
     }
 }
 
-/// What a member without peers is handed of the world.
-fn world_of(clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> crate::cluster::World {
-    crate::cluster::World {
-        clock,
-        chance,
-        runtime: idle_runtime(),
-        cancel: CancelToken::new(),
-        starting: crate::cluster::Starting::default(),
-        rush: crate::runtime::Rush::new(2),
-    }
-}
-
-/// A runtime on which nothing but requests to a bucket runs: nobody else is talked to.
-fn idle_runtime() -> tokio::runtime::Handle {
-    static IDLE: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
-    let runtime = IDLE.get_or_init(|| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap()
-    });
-    runtime.handle().clone()
-}
 /// The whole member on RocksDB, with its worker: what `cairn serve` opens. Would catch a part that
 /// only works on the test engine, and a close that loses what was acknowledged.
 #[tokio::test]

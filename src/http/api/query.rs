@@ -60,6 +60,7 @@ pub(in super::super) fn range(call: &Call, sink: &mut Sink) -> Answered {
         step_ms,
         lookback: lookback(call)?,
         limit,
+        fresh: is_fresh(call),
     };
     let engine = &call.state.engine;
     let source = call.state.source.as_ref();
@@ -70,6 +71,11 @@ pub(in super::super) fn range(call: &Call, sink: &mut Sink) -> Answered {
 /// Whether it is wanted what each operator does.
 fn profiled(call: &Call) -> bool {
     call.params.get("stats") == "all"
+}
+
+/// Whether nothing that is kept may be used: as `VictoriaMetrics` is asked.
+fn is_fresh(call: &Call) -> bool {
+    matches!(call.params.get("nocache"), "1" | "true")
 }
 
 fn lookback(call: &Call) -> Result<Option<Duration>, ApiError> {
@@ -262,6 +268,9 @@ fn write_stats(out: &mut Vec<u8>, stats: &QueryStats, operators: &[OperatorStats
     let mut bucket = Fields::new(fields.field("bucket"));
     bucket.number("bytesRead", stats.bucket_bytes);
     bucket.end();
+    let mut cache = Fields::new(fields.field("cache"));
+    cache.number("knownSteps", stats.known_steps as u64);
+    cache.end();
     if !operators.is_empty() {
         json::list(fields.field("operators"), operators, write_operator);
     }

@@ -15,6 +15,7 @@ use crate::query::lanes::Turn;
 use crate::query::plan::matchers_text;
 use crate::query::profile::{Counted, Profile};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
+use crate::query::watch::Watch;
 use crate::runtime::Reservation;
 use crate::source::{Moments, ReadContext, Selection, SeriesStream, Source};
 
@@ -58,6 +59,7 @@ pub(in crate::query) struct Run<'a> {
     spare: RefCell<Vec<Vec<f64>>>,
     profile: Option<Arc<Profile>>,
     turn: Option<&'a Turn<'a>>,
+    watch: Option<Watch>,
 }
 
 impl<'a> Run<'a> {
@@ -79,12 +81,19 @@ impl<'a> Run<'a> {
             spare: RefCell::default(),
             profile: None,
             turn: None,
+            watch: None,
         }
     }
 
     /// Waits when it is another's turn.
     pub(in crate::query) fn in_turn(mut self, turn: &'a Turn<'a>) -> Self {
         self.turn = Some(turn);
+        self
+    }
+
+    /// Says what it reads.
+    pub(in crate::query) fn watched(mut self, watch: Option<Watch>) -> Self {
+        self.watch = watch;
         self
     }
 
@@ -135,12 +144,16 @@ impl<'a> Run<'a> {
             Some(moments) => self.source.select_newest(&selection, moments, self.read),
             None => self.source.select(&selection, self.read),
         };
-        Ok(match &self.profile {
+        let stream = match &self.profile {
             Some(profile) => {
                 let what = format!("read {}", matchers_text(matchers));
                 Counted::open(profile, &what, open)?
             }
             None => open()?,
+        };
+        Ok(match &self.watch {
+            Some(watch) => watch.over(range, stream),
+            None => stream,
         })
     }
 
@@ -219,6 +232,11 @@ impl<'a> Run<'a> {
     /// The samples counted so far: looked at, and read.
     pub(in crate::query) fn counts(&self) -> (u64, u64) {
         (self.touched.get(), self.fresh.get())
+    }
+
+    /// Whether nothing was said so far.
+    pub(in crate::query) fn is_silent(&self) -> bool {
+        self.annotations.borrow().is_empty()
     }
 
     /// What was said so far.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
@@ -33,6 +33,8 @@ pub(super) struct Core {
     /// The arcs of layers. Swapped under the locks of all shards.
     arcs: ArcSwap<ArcTable>,
     pub registered: AtomicUsize,
+    /// How often layers were given up: raised before they are.
+    pub removals: AtomicU64,
     /// What the rosters say they take.
     registry_bytes: AtomicUsize,
     views: Mutex<Views>,
@@ -90,6 +92,7 @@ impl Core {
             arcs: ArcSwap::from_pointee(ArcTable::even(settings.depth)),
             settings,
             registered: AtomicUsize::new(0),
+            removals: AtomicU64::new(0),
             registry_bytes: AtomicUsize::new(0),
             views: Mutex::default(),
         }
@@ -319,6 +322,7 @@ impl Core {
 
     /// Removes frozen layers, and lets go of the series that have nothing else.
     pub(super) fn remove(&self, number: usize, window: Window, layers: &[Arc<Layer>]) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
         let Some(shard) = self.shards.get(number) else {
             return;
         };

@@ -84,6 +84,10 @@ impl Bits {
         *word != before
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..).zip(&self.0).flat_map(|(at, word)| {
             (0..64u32)

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use roaring::RoaringBitmap;
 
@@ -29,6 +30,7 @@ pub struct HeadView {
     layers: Vec<Arc<[Arc<Layer>]>>,
     /// The arcs whose series are seen; `None`: all.
     only: Option<BTreeSet<RingArc>>,
+    removals: u64,
 }
 
 impl HeadView {
@@ -41,6 +43,8 @@ impl HeadView {
             .iter()
             .map(|shard| shard.state.lock().listed())
             .collect();
+        // After the layers: whatever is missing from them has been counted.
+        let removals = core.removals.load(Ordering::Acquire);
         let only: Option<BTreeSet<RingArc>> = only.map(|arcs| arcs.iter().copied().collect());
         let all = |seen: &BTreeSet<RingArc>| seen.iter().copied().eq(arcs.all());
         let only = only.filter(|seen| !all(seen));
@@ -50,6 +54,7 @@ impl HeadView {
             arcs,
             layers,
             only,
+            removals,
         }
     }
 
@@ -64,6 +69,25 @@ impl HeadView {
             .collect()
     }
 
+    /// How often the head had given something up when this view was taken.
+    #[must_use]
+    pub(in crate::store) const fn removals(&self) -> u64 {
+        self.removals
+    }
+
+    /// The windows overlapping a range in which something is held, whoever's it is.
+    #[must_use]
+    pub(in crate::store) fn windows_held(&self, range: TimeRange) -> BTreeSet<Window> {
+        let mut held = BTreeSet::new();
+        for layer in self.layers.iter().flat_map(|layers| layers.iter()) {
+            let is_new = layer.window.range().overlaps(range) && !held.contains(&layer.window);
+            if is_new && self.sees_arc(layer.arc) && !layer.lock().present.is_empty() {
+                held.insert(layer.window);
+            }
+        }
+        held
+    }
+
     /// The same view of fewer arcs.
     #[must_use]
     pub(in crate::store) fn only(&self, arcs: &[RingArc]) -> Self {
@@ -74,6 +98,7 @@ impl HeadView {
             arcs: Arc::clone(&self.arcs),
             layers: self.layers.clone(),
             only: Some(seen.collect()),
+            removals: self.removals,
         }
     }
 
