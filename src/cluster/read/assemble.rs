@@ -23,12 +23,14 @@ use super::view::member_of;
 use crate::cluster::control::MemberId;
 use crate::cluster::peer::Method;
 use crate::model::{Incarnation, RingArc};
-use crate::source::{ReadContext, Selection, SeriesStream, Source, SourceError};
+use crate::source::{Moments, ReadContext, Selection, SeriesStream, Source, SourceError};
 
 /// A select that is being put together.
 pub(super) struct Assembly<'a> {
     core: &'a Arc<Core>,
     selection: &'a Selection,
+    /// Only the newest samples at these moments are looked at.
+    newest: Option<Moments>,
     context: &'a ReadContext,
     streams: VecDeque<Box<dyn SeriesStream>>,
     beyond: Beyond,
@@ -50,12 +52,19 @@ impl<'a> Assembly<'a> {
         Self {
             core,
             selection,
+            newest: None,
             context,
             streams: VecDeque::new(),
             beyond: Beyond::default(),
             trouble: BTreeMap::new(),
             resumes_left: RESUMES_MAX,
         }
+    }
+
+    /// For a reader who looks only at the newest samples at some moments.
+    pub(super) fn newest(mut self, moments: Option<Moments>) -> Self {
+        self.newest = moments;
+        self
     }
 
     /// All partitions, or some.
@@ -237,6 +246,12 @@ impl<'a> Assembly<'a> {
         let groups = self.open(round, groups, &mut again)?;
         let groups = judge(round, groups, &mut again);
         let failed = self.fetch(round, &groups)?;
+        if self.newest.is_some() && self.beyond.has_histograms() {
+            // They say something about their neighbours, of which these views left some out.
+            self.newest = None;
+            again.extend(groups.into_iter().flat_map(|group| group.data.into_keys()));
+            return Ok(again);
+        }
         for group in groups {
             if group.data.keys().any(|arc| failed.contains(arc)) {
                 again.extend(group.data.into_keys());
@@ -308,6 +323,7 @@ impl<'a> Assembly<'a> {
             partitions,
             heads_only,
             partial: self.context.partial.is_some(),
+            newest: self.newest.filter(|_| !heads_only),
         };
         request.encode()
     }
@@ -408,6 +424,7 @@ impl<'a> Assembly<'a> {
         };
         let core = Arc::clone(self.core);
         let (selection, context) = (self.selection.clone(), self.context.clone());
+        let newest = self.newest;
         let again: Again = Box::new(move |reason, arcs| {
             tracing::warn!(
                 peer = %peer,
@@ -416,7 +433,7 @@ impl<'a> Assembly<'a> {
             );
             core.metrics.partitions(Completion::Again, arcs.len());
             core.book.failed(peer, core.clock.elapsed());
-            let mut rest = Assembly::new(&core, &selection, &context);
+            let mut rest = Assembly::new(&core, &selection, &context).newest(newest);
             rest.resumes_left = resumes_left;
             rest.run(Some(arcs.clone()))
         });
@@ -435,7 +452,11 @@ impl<'a> Assembly<'a> {
             (Some(opened), _) => Box::new(self.remote(peer, opened)),
             (None, Some(local)) => {
                 let pinned = local.pinned.only(&arcs);
-                match pinned.select(self.selection, self.context) {
+                let stream = match self.newest {
+                    Some(moments) => pinned.select_newest(self.selection, moments, self.context),
+                    None => pinned.select(self.selection, self.context),
+                };
+                match stream {
                     Err(error @ (SourceError::Corrupt(_) | SourceError::Unavailable(_))) => {
                         // This node's blocks are damaged or not to be had: the others have them.
                         self.is_wrong(peer, &error);

@@ -18,6 +18,11 @@ pub(super) struct Beyond {
 }
 
 impl Beyond {
+    /// Whether there are histograms among it.
+    pub(super) fn has_histograms(&self) -> bool {
+        self.series.values().any(|one| !one.histograms.is_empty())
+    }
+
     /// Takes all series of a stream.
     pub(super) fn take(
         &mut self,

@@ -12,7 +12,7 @@ use crate::cluster::control::MemberId;
 use crate::model::{
     Epoch, Incarnation, MatchOp, Matcher, RingArc, TenantId, TimeRange, TimestampMs, Window,
 };
-use crate::source::Selection;
+use crate::source::{Moments, Selection};
 use crate::store::ContentSum;
 
 /// What the compiler of `proto/` writes.
@@ -115,6 +115,8 @@ pub(super) struct SelectRequest {
     pub(super) heads_only: bool,
     /// The answer may lack what cannot be had now.
     pub(super) partial: bool,
+    /// Only the newest samples at these moments are looked at.
+    pub(super) newest: Option<Moments>,
 }
 
 /// What is asked of names.
@@ -251,6 +253,26 @@ fn take_selection(selection: Option<wire::Selection>) -> Result<Selection, Unrea
     })
 }
 
+fn put_moments(moments: Moments) -> wire::Moments {
+    wire::Moments {
+        first: moments.first.0,
+        step_ms: moments.step_ms,
+        count: moments.count as u64,
+    }
+}
+
+fn take_moments(moments: wire::Moments) -> Result<Moments, Unreadable> {
+    let count = usize::try_from(moments.count).unwrap_or(0);
+    if moments.step_ms < 1 || count < 1 {
+        return Err(unreadable("there are no moments"));
+    }
+    Ok(Moments {
+        first: TimestampMs(moments.first),
+        step_ms: moments.step_ms,
+        count,
+    })
+}
+
 impl StateRequest {
     pub(super) fn encode(&self) -> Bytes {
         let message = wire::StateRequest {
@@ -278,6 +300,7 @@ impl SelectRequest {
             partitions: put_asked(&self.partitions),
             heads_only: self.heads_only,
             partial: self.partial,
+            newest: self.newest.map(put_moments),
         };
         Bytes::from(message.encode_to_vec())
     }
@@ -289,6 +312,7 @@ impl SelectRequest {
             partitions: take_asked(message.partitions)?,
             heads_only: message.heads_only,
             partial: message.partial,
+            newest: message.newest.map(take_moments).transpose()?,
         })
     }
 }

@@ -290,7 +290,10 @@ fn begin_select(
         viewed.select_leaves(&leaves, selection, context)?
     } else {
         // The view has no other partitions than those.
-        viewed.pinned.select(selection, context)?
+        match request.newest {
+            Some(moments) => viewed.pinned.select_newest(selection, moments, context)?,
+            None => viewed.pinned.select(selection, context)?,
+        }
     };
     Ok(Reading {
         stream,

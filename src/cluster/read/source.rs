@@ -137,7 +137,9 @@ impl Source for ClusterSource {
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
         match self.alone() {
             Some(alone) => alone.select_newest(selection, moments, context),
-            None => self.select(selection, context),
+            None => Assembly::new(&self.0, selection, context)
+                .newest(Some(moments))
+                .run(None),
         }
     }
 

@@ -177,6 +177,7 @@ fn seeds_are_read() {
         partitions: partitions.clone(),
         heads_only: true,
         partial: false,
+        newest: None,
     };
     let names = NamesRequest {
         kind: NamesKind::LabelValues("job".to_owned()),
@@ -225,6 +226,11 @@ proptest! {
             partitions: partitions.clone(),
             heads_only,
             partial: heads_only,
+            newest: (limit > 4).then_some(Moments {
+                first: selection.range.start,
+                step_ms: 1 + selection.range.end.0.rem_euclid(9),
+                count: limit,
+            }),
         };
         prop_assert_eq!(SelectRequest::decode(ask.encode()), Ok(ask.clone()));
         let ask = NamesRequest { kind, selection, partitions, limit };

@@ -6,6 +6,7 @@ mod disturbed;
 mod encoded;
 mod names;
 mod newest;
+mod newest_of_all;
 mod rig;
 mod split;
 
