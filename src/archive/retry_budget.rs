@@ -167,6 +167,18 @@ mod tests {
     use crate::model::TimestampMs;
     use crate::runtime::{Clock, ManualClock};
 
+    /// Reads a request without a body.
+    fn read_head(from: &mut impl Read) {
+        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"\r\n\r\n") {
+            match from.read(&mut piece) {
+                Ok(0) | Err(_) => return,
+                Ok(len) => request.extend_from_slice(&piece[..len]),
+            }
+        }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "it ends with the test's process")]
     /// A storage that answers everything with one status, and how often it was asked.
     fn storage(status: Arc<Mutex<&'static str>>) -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -176,15 +188,7 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut request = Vec::new();
-                let mut piece = [0; 4096];
-                while !request.ends_with(b"\r\n\r\n") {
-                    let len = stream.read(&mut piece).unwrap_or(0);
-                    if len == 0 {
-                        break;
-                    }
-                    request.extend_from_slice(&piece[..len]);
-                }
+                read_head(&mut stream);
                 count.fetch_add(1, Ordering::SeqCst);
                 let answer = format!(
                     "HTTP/1.1 {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",

@@ -199,6 +199,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    type Change = fn(&mut Value);
+
     fn data(change: impl FnOnce(&mut Value)) -> Value {
         let node = |name: &str| {
             json!({"node": name, "stage": "done", "bytes": 2048, "bytesAll": 2048, "blocks": 3,
@@ -223,7 +225,7 @@ mod tests {
             text.contains("board-2: 2.0 KiB read, 3 blocks on its disk, 2 in the bucket"),
             "{text}"
         );
-        let faults: [(&str, fn(&mut Value)); 5] = [
+        let faults: [(&str, Change); 5] = [
             (
                 "board-1: its copies were not looked at: it is down",
                 |data| {

@@ -233,7 +233,6 @@ impl LocalMember {
         joined.as_ref().map_or(Ok(()), |it| it.check_log(&store))?;
         let gate = Arc::new(Gate::closed("the node is starting: try again in a moment"));
         let register = Register::new(Arc::clone(&world.clock));
-        let verifications = Orders::new(&world.clock);
         let parts = BuildParts {
             store: &store,
             gate: &gate,
@@ -243,7 +242,7 @@ impl LocalMember {
             world,
             archive: archive.as_ref(),
             register: &register,
-            verifications: &verifications,
+            verifications: &Orders::new(&world.clock),
         };
         let (together, follower, peers) = among_others(joined, &parts, registry);
         let metrics = ClusterMetrics::register(registry);
