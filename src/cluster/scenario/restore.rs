@@ -344,3 +344,23 @@ fn check_nothing_invented(world: &World, model: &Model) {
         }
     }
 }
+
+/// Would catch a restored cluster that takes the blocks of its ancestor for damaged when it merges
+/// them, and so keeps them as they are for ever.
+#[test]
+fn a_restored_cluster_merges_what_it_took_over() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(60, bucket.path());
+    world.open();
+    write(&mut world);
+    world.flush();
+    upload_all(&world);
+    let mut next = super::bucket::world(61, bucket.path());
+    restore(&next, usize::MAX).unwrap();
+    next.model = std::mem::take(&mut world.model);
+    next.open();
+    next.clock.advance(Duration::from_secs(40 * 3600));
+    let before = entries(&next).len();
+    assert!(next.merge() > 0 && entries(&next).len() < before);
+    next.check_all();
+}
