@@ -3,7 +3,7 @@
 //! It runs on the leader of the control group alone, and on nobody's word but a majority's: before
 //! every batch leadership is confirmed, the state is read anew, and `cluster.json` is looked at; a
 //! cluster that was restored elsewhere removes nothing more. It touches only blocks and packs below its
-//! own cluster's name that are a day old by the bucket's clock, that were leftovers ([`Known`]) for a
+//! own cluster's name, and a week after a restore those of the cluster that it was restored from, that are a day old by the bucket's clock, that were leftovers ([`Known`]) for a
 //! whole [`DELETE_DELAY`], so that queries under way are over, and without which the newest copy of
 //! the catalog can be restored. Whose clock is wrong removes nothing. A
 //! pack goes when none of the blocks in it is needed; what is in one that nobody names is asked of its
@@ -19,8 +19,8 @@ use super::archive::Archive;
 use super::known::{Known, manifest};
 use crate::archive::{
     self, CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, LEFTOVERS_MAX, Leftover, Leftovers,
-    Listed, Named, NamedBlock, NamedPack, PackDirectory, Standing, blocks_prefix, catalog_prefix,
-    packs_prefix, parse_name,
+    Listed, Named, NamedBlock, NamedPack, PackDirectory, RECORD_NAME, Standing, blocks_prefix,
+    catalog_prefix, packs_prefix, parse_name,
 };
 use crate::cluster::control::{Confirmed, Control, ControlState};
 use crate::cluster::error::Error;
@@ -39,6 +39,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(6 * 60 * 60);
 const BATCH: usize = 1000;
 /// Packs that nobody names whose directories one sweep reads; each costs a request or two.
 const PACKS_MAX: usize = 1000;
+/// What lies below an ancestor's name is left alone for so long after the restore: whoever finds that
+/// the cluster was not lost after all, or that something is missing, has a week.
+const HEIRS_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A bucket whose clock is further away refuses requests, or is not to be believed.
 const CLOCKS_MAX_MS: i64 = 15 * 60 * 1000;
 /// After a failure the next attempt is so far away, twice as far after each further one.
@@ -82,6 +85,29 @@ struct Candidate {
 
 /// An object, and the blocks in it.
 type Holder = (Vec<NamedBlock>, Listed);
+
+/// Below whose names this cluster may remove.
+struct Realm {
+    cluster: u128,
+    /// Those that it was restored from.
+    ancestors: BTreeSet<u128>,
+    /// When it was, by the bucket's clock. What came later below their names was never looked at.
+    restored: TimestampMs,
+}
+
+impl Realm {
+    fn has(&self, home: u128, listed: &Listed) -> bool {
+        let inherited = self.ancestors.contains(&home) && listed.modified < self.restored;
+        home == self.cluster || inherited
+    }
+
+    /// Below which names blocks and packs lie.
+    fn prefixes(&self) -> Vec<String> {
+        let homes = std::iter::once(&self.cluster).chain(&self.ancestors);
+        let below = |home: &u128| [blocks_prefix(*home), packs_prefix(*home)];
+        homes.flat_map(below).collect()
+    }
+}
 
 /// What the catalog's copies are asked about.
 type Candidates = Vec<Candidate>;
@@ -158,7 +184,8 @@ impl Sweeper {
         }
         let there = archive.wait(cancel, known.put(&archive.bucket, cluster))?;
         self.check_clock(now, there)?;
-        let (mut leftovers, due) = self.find(&known, confirmed, cluster, there, cancel)?;
+        let realm = self.realm(cluster, there, cancel)?;
+        let (mut leftovers, due) = self.find(&known, confirmed, &realm, there, cancel)?;
         let removed = self.remove(cluster, &due, cancel);
         for name in removed.as_ref().unwrap_or(&Vec::new()) {
             leftovers.0.remove(name);
@@ -178,6 +205,24 @@ impl Sweeper {
             ClusterRecord::standing(record, cluster),
             Standing::Own(_)
         ))
+    }
+
+    /// Its own name, and those of its ancestors once the restore is long ago.
+    fn realm(&self, cluster: u128, now: TimestampMs, cancel: &CancelToken) -> Result<Realm, Error> {
+        let archive = &self.parts.archive;
+        let record = archive.wait(cancel, ClusterRecord::read(&archive.bucket))?;
+        let put = archive.wait(cancel, archive.bucket.look(RECORD_NAME))?;
+        let mut realm = Realm {
+            cluster,
+            ancestors: BTreeSet::new(),
+            restored: put.map_or(now, |put| put.modified),
+        };
+        if let Standing::Own(record) = ClusterRecord::standing(record, cluster)
+            && is_older(realm.restored, now, HEIRS_WAIT)
+        {
+            realm.ancestors = record.ancestors.into_iter().collect();
+        }
+        Ok(realm)
     }
 
     /// What an earlier sweep found. A list that cannot be read is made anew: all wait once more.
@@ -211,12 +256,12 @@ impl Sweeper {
         )))
     }
 
-    /// Lists the cluster's blocks: the leftovers, and those of them whose time has come.
+    /// Lists the blocks of a realm: the leftovers, and those of them whose time has come.
     fn find(
         &self,
         before: &Leftovers,
         confirmed: Confirmed,
-        cluster: u128,
+        realm: &Realm,
         now: TimestampMs,
         cancel: &CancelToken,
     ) -> Result<(Leftovers, Candidates), Error> {
@@ -226,19 +271,19 @@ impl Sweeper {
         let mut strangers = 0;
         let visit = |listed: Listed| match parse_name(&listed.name) {
             Some(Named::Block(block)) if found.len() < LEFTOVERS_MAX => {
-                if block.cluster == cluster && known.is_leftover(&block) {
+                if realm.has(block.cluster, &listed) && known.is_leftover(&block) {
                     found.push((vec![block], listed));
                 }
             }
             Some(Named::Pack(pack)) if packs.len() < PACKS_MAX => {
-                if pack.cluster == cluster && !known.names_pack(pack.digest) {
+                if realm.has(pack.cluster, &listed) && !known.names_pack(pack.digest) {
                     packs.push((pack, listed));
                 }
             }
             Some(Named::Block(_) | Named::Pack(_)) => {}
             _ => strangers += 1,
         };
-        let prefixes = [blocks_prefix(cluster), packs_prefix(cluster)];
+        let prefixes = realm.prefixes();
         archive.wait(cancel, archive.bucket.list_all(&prefixes, visit))?;
         let (packs, unreadable) = self.read_packs(packs, cancel)?;
         let no_more = |blocks: &[NamedBlock]| blocks.iter().all(|one| known.is_leftover(one));
@@ -256,7 +301,7 @@ impl Sweeper {
         let metrics = archive.bucket.metrics();
         metrics.found(leftovers.0.len() as u64, strangers + unreadable);
         if !due.is_empty() {
-            self.keep_restorable(&known, cluster, &mut due, cancel)?;
+            self.keep_restorable(&known, realm.cluster, &mut due, cancel)?;
         }
         Ok((leftovers, due))
     }

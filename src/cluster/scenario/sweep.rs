@@ -299,3 +299,84 @@ fn a_forged_list_removes_nothing_that_is_needed() {
     sweep_for(&world, hours(40));
     assert_eq!(there(bucket.path()), named(&world));
 }
+
+/// A cluster that was restored removes what lies below its ancestor's name, once it has been for a
+/// week and nothing refers to it. Would catch an object that is still needed, one that came after the
+/// restore, and anything that goes within the week.
+#[test]
+fn an_heir_removes_what_its_ancestor_left_and_nobody_needs() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(39, bucket.path());
+    world.open();
+    write(&mut world);
+    world.flush();
+    upload_all(&world);
+    let ancestor = world.member().control_state().cluster.unwrap().0;
+    let mut next = super::bucket::world(40, bucket.path());
+    next.clock.advance(hours(1));
+    let restored = restore(&next, usize::MAX).unwrap();
+    assert_eq!(restored.complaints, Vec::<String>::new());
+    next.model = std::mem::take(&mut world.model);
+    next.open();
+    // An old node that had not heard of it puts something afterwards.
+    let (arc, entry) = entries(&next).remove(0);
+    let late = BlockEntry {
+        digest: Digest([7; 32]),
+        ..entry
+    };
+    let late = bucket.path().join(block_name(ancestor, arc, &late));
+    fs::create_dir_all(late.parent().unwrap()).unwrap();
+    fs::write(&late, "x").unwrap();
+    let file = fs::File::options().write(true).open(&late).unwrap();
+    let since = Duration::from_millis(u64::try_from(next.clock.now().0 + HOUR).unwrap());
+    file.set_modified(std::time::UNIX_EPOCH + since).unwrap();
+    let before = inherited(bucket.path(), ancestor);
+    assert!(before.len() > 3);
+    next.clock.advance(hours(40));
+    assert!(next.merge() > 0);
+    upload_all(&next);
+    let needed = needed_of(&next, bucket.path(), ancestor);
+    // Five days: what is its own may go, the ancestor's not.
+    assert_eq!(sweep(&next), None);
+    sweep_for(&next, hours(80));
+    assert_eq!(inherited(bucket.path(), ancestor), before);
+    sweep_for(&next, hours(100));
+    let mut left = needed;
+    left.insert(late);
+    assert_eq!(inherited(bucket.path(), ancestor), left);
+    next.check_all();
+    // And what is left is enough for another.
+    let mut heir = super::bucket::world(41, bucket.path());
+    let ahead = u64::try_from(next.clock.now().0 - START).unwrap();
+    heir.clock.advance(Duration::from_millis(ahead));
+    restore(&heir, usize::MAX).unwrap();
+    heir.model = std::mem::take(&mut next.model);
+    heir.open();
+    heir.check_all();
+}
+
+/// The objects with blocks below a cluster's name.
+fn inherited(bucket: &Path, cluster: u128) -> BTreeSet<PathBuf> {
+    let below = bucket.join(format!("{cluster:032x}"));
+    let folders = ["blocks", "packs"].map(|folder| below.join(folder));
+    let there = folders.iter().filter(|folder| folder.exists());
+    there.flat_map(|folder| files(folder)).collect()
+}
+
+/// Those of them in which the catalog has something.
+fn needed_of(world: &World, bucket: &Path, cluster: u128) -> BTreeSet<PathBuf> {
+    let named = named(world);
+    let all = inherited(bucket, cluster).into_iter();
+    all.filter(|path| {
+        let name = path.strip_prefix(bucket).unwrap().to_str().unwrap();
+        match parse_name(name) {
+            Some(Named::Block(block)) => named.contains(&block.digest),
+            Some(Named::Pack(_)) => {
+                let directory = directory_of(&fs::read(path).unwrap()).unwrap();
+                directory.named().any(|block| named.contains(&block.digest))
+            }
+            _ => false,
+        }
+    })
+    .collect()
+}
