@@ -80,3 +80,21 @@ pub struct BlockEntry {
     /// Where the bucket has it.
     pub uploaded: Uploaded,
 }
+
+#[cfg(test)]
+impl BlockEntry {
+    /// A test's block: sealed in the first round, and hardly anything in it.
+    pub(crate) const fn of(id: u128, range: TimeRange) -> Self {
+        Self {
+            id: BlockId(id),
+            range,
+            level: Level(0),
+            round: 1,
+            size: 1,
+            samples: 1,
+            content_sum: 1,
+            digest: Digest([0; 32]),
+            uploaded: Uploaded::None,
+        }
+    }
+}

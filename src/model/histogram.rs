@@ -154,6 +154,27 @@ impl Histogram {
         }
     }
 
+    /// A test's histogram: one bucket, and so many observations in it.
+    #[cfg(test)]
+    pub(crate) fn counting(count: u32) -> Self {
+        Self {
+            schema: 1,
+            zero_threshold: 0.001,
+            sum: 3.5,
+            buckets: Buckets::Integer {
+                count: count.into(),
+                zero_count: 0,
+                positive: vec![count.into()],
+                negative: Vec::new(),
+            },
+            positive_spans: vec![Span {
+                offset: 0,
+                length: 1,
+            }],
+            ..Self::stale()
+        }
+    }
+
     /// Whether this is a stale marker in a histogram's clothes.
     #[must_use]
     pub fn is_stale(&self) -> bool {

@@ -135,6 +135,16 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// A test's floats.
+    #[cfg(test)]
+    pub(crate) fn of_floats(pairs: &[(i64, f64)]) -> Self {
+        let mut samples = Self::default();
+        for (at, value) in pairs {
+            samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
+        }
+        samples
+    }
+
     /// How many samples there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -379,14 +389,6 @@ mod tests {
     use super::*;
     use crate::model::stale_nan;
 
-    fn floats(pairs: &[(i64, f64)]) -> Samples {
-        let mut samples = Samples::default();
-        for (at, value) in pairs {
-            samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
-        }
-        samples
-    }
-
     #[test]
     fn a_real_value_wins_over_a_stale_marker_and_the_larger_bits_win() {
         let none = TimestampMs(0);
@@ -405,14 +407,17 @@ mod tests {
     #[test]
     fn a_union_is_commutative_and_counts_conflicts() {
         let (a, b) = (
-            floats(&[(1, 1.0), (3, 3.0)]),
-            floats(&[(2, 2.0), (3, 4.0), (5, 5.0)]),
+            Samples::of_floats(&[(1, 1.0), (3, 3.0)]),
+            Samples::of_floats(&[(2, 2.0), (3, 4.0), (5, 5.0)]),
         );
         let (mut left, mut right) = (a.clone(), b.clone());
         assert_eq!(left.merge(&b), 1);
         assert_eq!(right.merge(&a), 1);
         assert_eq!(left, right);
-        assert_eq!(left, floats(&[(1, 1.0), (2, 2.0), (3, 4.0), (5, 5.0)]));
+        assert_eq!(
+            left,
+            Samples::of_floats(&[(1, 1.0), (2, 2.0), (3, 4.0), (5, 5.0)])
+        );
     }
 
     proptest::proptest! {
@@ -425,7 +430,7 @@ mod tests {
             let bits = [crate::model::STALE_NAN_BITS, f64::NAN.to_bits(), 1.0f64.to_bits()];
             let of = |map: &std::collections::BTreeMap<i64, u64>| {
                 let pairs = map.iter().map(|(at, which)| (*at, f64::from_bits(bits[*which as usize])));
-                floats(&pairs.collect::<Vec<_>>())
+                Samples::of_floats(&pairs.collect::<Vec<_>>())
             };
             let (one, other) = (of(&one), of(&other));
             let (mut single, mut conflicts) = (one.clone(), 0);
@@ -454,14 +459,14 @@ mod tests {
 
     #[test]
     fn clipping_keeps_both_ends() {
-        let mut samples = floats(&[(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]);
+        let mut samples = Samples::of_floats(&[(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]);
         samples.clip(TimeRange::new(TimestampMs(2), TimestampMs(3)));
-        assert_eq!(samples, floats(&[(2, 2.0), (3, 3.0)]));
+        assert_eq!(samples, Samples::of_floats(&[(2, 2.0), (3, 3.0)]));
     }
 
     #[test]
     fn start_timestamps_appear_when_the_first_one_does() {
-        let mut samples = floats(&[(1, 1.0)]);
+        let mut samples = Samples::of_floats(&[(1, 1.0)]);
         assert!(samples.starts.is_empty());
         samples.push(TimestampMs(2), Value::Float(2.0), TimestampMs(1));
         assert_eq!(samples.starts, [0, 1]);

@@ -263,20 +263,12 @@ mod tests {
     use super::*;
     use crate::model::{TimestampMs, Value, stale_nan};
 
-    fn floats(pairs: &[(i64, f64)]) -> Samples {
-        let mut samples = Samples::default();
-        for (at, value) in pairs {
-            samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
-        }
-        samples
-    }
-
     #[test]
     fn only_what_is_held_or_has_lost_is_taken_away() {
         let check = |of: &[(i64, f64)], held: &[(i64, f64)], want: &[(i64, f64)]| {
-            let mut samples = floats(of);
-            subtract(&mut samples, &floats(held));
-            assert_eq!(samples, floats(want));
+            let mut samples = Samples::of_floats(of);
+            subtract(&mut samples, &Samples::of_floats(held));
+            assert_eq!(samples, Samples::of_floats(want));
         };
         check(&[(1, 1.0), (2, 2.0)], &[], &[(1, 1.0), (2, 2.0)]);
         check(&[(1, 1.0), (2, 2.0)], &[(2, 2.0)], &[(1, 1.0)]);

@@ -309,14 +309,6 @@ mod tests {
     use super::*;
     use crate::model::Samples;
 
-    fn floats(pairs: &[(i64, f64)]) -> Samples {
-        in_order(
-            pairs
-                .iter()
-                .map(|(at, value)| (TimestampMs(*at), Value::Float(*value))),
-        )
-    }
-
     #[test]
     fn lines_are_read_with_all_their_bits() {
         let line = r#" {"metric":{"__name__":"up","job":"a \"b\" \u00e9"},
@@ -334,7 +326,7 @@ mod tests {
             (7, -0.0),
             (1_700_000_000_000, 1e300),
         ];
-        assert_eq!(piece.samples, floats(&want));
+        assert_eq!(piece.samples, Samples::of_floats(&want));
         // And back to the same bits.
         let mut out = Vec::new();
         let mut sink = VictoriaSink::new(&mut out);
@@ -347,7 +339,7 @@ mod tests {
     fn samples_out_of_order_and_twice_are_settled() {
         let line = r#"{"metric":{"a":"b"},"values":[3,1,2,9],"timestamps":[3,1,2,1]}"#;
         let samples = parse_line(line.as_bytes()).unwrap().samples;
-        assert_eq!(samples, floats(&[(1, 9.0), (2, 2.0), (3, 3.0)]));
+        assert_eq!(samples, Samples::of_floats(&[(1, 9.0), (2, 2.0), (3, 3.0)]));
     }
 
     #[test]

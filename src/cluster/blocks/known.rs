@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::control::{History, RangeKey};
-    use crate::model::{BlockId, Epoch, TimeRange, TimestampMs, Window};
+    use crate::model::{Epoch, TimeRange, TimestampMs, Window};
 
     fn arc(prefix: u32, depth: u8) -> RingArc {
         RingArc::new(prefix << 28, depth).unwrap()
@@ -222,15 +222,9 @@ mod tests {
 
     fn entry(id: u128, range: TimeRange, uploaded: Uploaded) -> BlockEntry {
         BlockEntry {
-            id: BlockId(id),
-            range,
-            level: Level(0),
-            round: 1,
-            size: 1,
-            samples: 1,
-            content_sum: 0,
             digest: Digest([u8::try_from(id).unwrap(); 32]),
             uploaded,
+            ..BlockEntry::of(id, range)
         }
     }
 

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use crate::cluster::ClusterId;
     use crate::cluster::control::{Command, Found, MemberId, NodeUp, SealCommit};
-    use crate::model::{BlockId, Digest, Level, TimeRange, Uploaded};
+    use crate::model::{Digest, TimeRange};
 
     const GRACE: Duration = Duration::from_secs(600);
     const MINUTE: i64 = 60_000;
@@ -165,15 +165,9 @@ mod tests {
 
     fn entry(id: u128, range: TimeRange, size: u64) -> BlockEntry {
         BlockEntry {
-            id: BlockId(id),
-            range,
-            level: Level(0),
-            round: 1,
             size,
-            samples: 1,
-            content_sum: 0,
             digest: Digest([u8::try_from(id).unwrap(); 32]),
-            uploaded: Uploaded::None,
+            ..BlockEntry::of(id, range)
         }
     }
 

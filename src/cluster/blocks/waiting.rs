@@ -132,21 +132,14 @@ pub(super) fn bytes_of(waiting: &[Waiting]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Digest, Level, Window};
+    use crate::model::Window;
 
     fn waiting(id: u128) -> Waiting {
         Waiting {
             arc: RingArc::all(0).next().unwrap(),
             entry: BlockEntry {
-                id: BlockId(id),
-                range: Window(1).range(),
-                level: Level(0),
-                round: 1,
                 size: 10,
-                samples: 1,
-                content_sum: 0,
-                digest: Digest([0; 32]),
-                uploaded: Uploaded::None,
+                ..BlockEntry::of(id, Window(1).range())
             },
             of_manifest: false,
         }

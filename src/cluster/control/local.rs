@@ -225,8 +225,8 @@ mod tests {
     use super::super::founding::{Introduction, join_or_found};
     use super::*;
     use crate::cluster::control::{Liveness, Refusal, SealCommit};
-    use crate::model::{BlockEntry, BlockId, Digest, Epoch, FOUNDING_DEPTH, Level};
-    use crate::model::{RingArc, Uploaded, Window};
+    use crate::model::{BlockEntry, Epoch, FOUNDING_DEPTH};
+    use crate::model::{RingArc, Window};
     use crate::runtime::SeededChance;
     use crate::store::MemoryEngine;
 
@@ -254,17 +254,7 @@ mod tests {
             epoch: Epoch(1),
             range,
             round: 1,
-            entry: BlockEntry {
-                id: BlockId(number.unsigned_abs().into()),
-                range,
-                level: Level(0),
-                round: 1,
-                size: 1,
-                samples: 1,
-                content_sum: 1,
-                digest: Digest([0; 32]),
-                uploaded: Uploaded::None,
-            },
+            entry: BlockEntry::of(number.unsigned_abs().into(), range),
         })
     }
 

@@ -71,19 +71,14 @@ pub(in crate::cluster) fn restored_state(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BlockId, Digest, Uploaded, Window};
+    use crate::model::{Digest, Uploaded, Window};
 
     fn entry(id: u128, round: u32) -> BlockEntry {
         BlockEntry {
-            id: BlockId(id),
-            range: Window(3).range(),
-            level: Level(0),
             round,
-            size: 1,
-            samples: 1,
-            content_sum: 1,
             digest: Digest([u8::try_from(id).unwrap(); 32]),
             uploaded: Uploaded::Object,
+            ..BlockEntry::of(id, Window(3).range())
         }
     }
 

@@ -131,21 +131,14 @@ pub(super) fn bring_back(
 mod tests {
     use super::*;
     use crate::cluster::control::MemberId;
-    use crate::model::{Digest, Epoch, Incarnation, Level, Window};
+    use crate::model::{Epoch, Incarnation, Window};
 
     const NOW: Window = Window(100_000);
 
     fn entry(id: u128, ago: i64, uploaded: Uploaded) -> BlockEntry {
         BlockEntry {
-            id: BlockId(id),
-            range: Window(NOW.0 - ago).range(),
-            level: Level(0),
-            round: 1,
-            size: 1,
-            samples: 1,
-            content_sum: 1,
-            digest: Digest([3; 32]),
             uploaded,
+            ..BlockEntry::of(id, Window(NOW.0 - ago).range())
         }
     }
 

@@ -116,21 +116,11 @@ mod tests {
 
     use super::*;
     use crate::cluster::control::{History, MemberId};
-    use crate::model::{Digest, Epoch, Level, Uploaded, Window};
+    use crate::model::{Epoch, Uploaded, Window};
     use crate::store::MemoryEngine;
 
     fn entry(id: u128, window: i64) -> BlockEntry {
-        BlockEntry {
-            id: BlockId(id),
-            range: Window(window).range(),
-            level: Level(0),
-            round: 1,
-            size: 1,
-            samples: 1,
-            content_sum: 1,
-            digest: Digest([3; 32]),
-            uploaded: Uploaded::None,
-        }
+        BlockEntry::of(id, Window(window).range())
     }
 
     /// Would catch a catalog that loses its older blocks, and one that is taken for whole although

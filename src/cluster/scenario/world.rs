@@ -106,24 +106,7 @@ pub(super) fn series(number: u64) -> Key {
 }
 
 pub(super) fn histogram(count: u64) -> Histogram {
-    Histogram {
-        schema: 1,
-        zero_threshold: 0.001,
-        sum: 3.5,
-        buckets: Buckets::Integer {
-            count,
-            zero_count: 0,
-            positive: vec![i64::try_from(count).unwrap()],
-            negative: Vec::new(),
-        },
-        positive_spans: vec![Span {
-            offset: 0,
-            length: 1,
-        }],
-        negative_spans: Vec::new(),
-        custom_values: Vec::new(),
-        reset_hint: ResetHint::Unknown,
-    }
+    Histogram::counting(u32::try_from(count).unwrap())
 }
 
 impl World {

@@ -115,19 +115,12 @@ fn round_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Digest, FOUNDING_DEPTH, Level, Uploaded, Window};
+    use crate::model::{FOUNDING_DEPTH, Window};
 
     fn blocks(count: u128) -> Vec<Located> {
         let entry = |id: u128| BlockEntry {
-            id: BlockId(id),
-            range: Window(0).range(),
-            level: Level(0),
-            round: 1,
             size: 10,
-            samples: 1,
-            content_sum: 0,
-            digest: Digest([0; 32]),
-            uploaded: Uploaded::None,
+            ..BlockEntry::of(id, Window(0).range())
         };
         let arcs = RingArc::all(FOUNDING_DEPTH);
         let of_arc = |arc| (0..count).map(move |id| (arc, entry(id)));

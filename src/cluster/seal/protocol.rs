@@ -225,7 +225,7 @@ fn union(sets: &[Vec<MemberId>]) -> Vec<MemberId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BlockId, Digest, FOUNDING_DEPTH, Incarnation, Level, Uploaded, Window};
+    use crate::model::{FOUNDING_DEPTH, Incarnation, Window};
 
     fn member(number: u128) -> MemberId {
         MemberId {
@@ -250,15 +250,8 @@ mod tests {
 
     fn entry() -> BlockEntry {
         BlockEntry {
-            id: BlockId(5),
-            range: Window(9).range(),
-            level: Level(0),
             round: 2,
-            size: 1,
-            samples: 1,
-            content_sum: 1,
-            digest: Digest([0; 32]),
-            uploaded: Uploaded::None,
+            ..BlockEntry::of(5, Window(9).range())
         }
     }
 

@@ -11,6 +11,8 @@ use crate::source::{ReadContext, Selection, SeriesStream, Source};
 use crate::store::*;
 
 pub(super) const CLUSTER: u128 = 77;
+/// Of which cluster the stores are, and when it is.
+const HERE: (u128, TimestampMs) = (CLUSTER, TimestampMs(1_000_000_000));
 
 pub(super) type Key = (TenantId, LabelSet);
 
@@ -48,24 +50,7 @@ pub(super) fn windows() -> impl Iterator<Item = Window> {
 }
 
 fn histogram(count: u64) -> Value {
-    Value::Histogram(Arc::new(Histogram {
-        schema: 1,
-        zero_threshold: 0.001,
-        sum: 3.5,
-        buckets: Buckets::Integer {
-            count,
-            zero_count: 0,
-            positive: vec![i64::try_from(count).unwrap()],
-            negative: Vec::new(),
-        },
-        positive_spans: vec![Span {
-            offset: 0,
-            length: 1,
-        }],
-        negative_spans: Vec::new(),
-        custom_values: Vec::new(),
-        reset_hint: ResetHint::Unknown,
-    }))
+    Value::Histogram(Arc::new(Histogram::counting(u32::try_from(count).unwrap())))
 }
 
 /// Samples with many repeats, late ones and conflicts.
@@ -134,7 +119,7 @@ impl Node {
         std::fs::create_dir(&blocks).unwrap();
         let engine = Arc::new(MemoryEngine::new(&blocks));
         Self {
-            store: open(root.path(), &engine, seed),
+            store: Store::of_test(root.path(), &engine, HERE, seed),
             engine,
             root,
             seed,
@@ -149,9 +134,9 @@ impl Node {
         // The old one lets go of its directory before the new one takes it.
         drop(std::mem::replace(
             &mut self.store,
-            open(elsewhere.path(), &none, 0),
+            Store::of_test(elsewhere.path(), &none, HERE, 0),
         ));
-        self.store = open(self.root.path(), &self.engine, self.seed);
+        self.store = Store::of_test(self.root.path(), &self.engine, HERE, self.seed);
     }
 
     pub(super) fn write(&self, writes: &[Write]) {
@@ -239,26 +224,34 @@ impl Node {
     }
 }
 
-fn open(path: &std::path::Path, engine: &Arc<MemoryEngine>, seed: u64) -> Store {
-    let chance = Arc::new(SeededChance::new(seed));
-    let directory = DataDir::open(&path.join("node"), chance.as_ref()).unwrap();
-    Store::open(StoreParts {
-        directory,
-        engine: Arc::clone(engine) as Arc<dyn Engine>,
-        cluster_id: CLUSTER,
-        log: WriteLogSettings {
-            segment_size: ByteSize(1),
-            sync: SyncMode::Os,
-            ..WriteLogSettings::default()
-        },
-        head: HeadSettings {
-            shards: 2,
-            ..HeadSettings::default()
-        },
-        head_bytes_max: 0,
-        decoded_bytes_max: 1 << 20,
-        clock: Arc::new(ManualClock::at(TimestampMs(1_000_000_000))),
-        chance,
-    })
-    .unwrap()
+impl Store {
+    /// A test's store below `path`: small, in memory but for its log, at a time that stands still.
+    pub(crate) fn of_test(
+        path: &std::path::Path,
+        engine: &Arc<MemoryEngine>,
+        (cluster_id, at): (u128, TimestampMs),
+        seed: u64,
+    ) -> Self {
+        let chance = Arc::new(SeededChance::new(seed));
+        let directory = DataDir::open(&path.join("node"), chance.as_ref()).unwrap();
+        Self::open(StoreParts {
+            directory,
+            engine: Arc::clone(engine) as Arc<dyn Engine>,
+            cluster_id,
+            log: WriteLogSettings {
+                segment_size: ByteSize(1),
+                sync: SyncMode::Os,
+                ..WriteLogSettings::default()
+            },
+            head: HeadSettings {
+                shards: 2,
+                ..HeadSettings::default()
+            },
+            head_bytes_max: 0,
+            decoded_bytes_max: 1 << 20,
+            clock: Arc::new(ManualClock::at(at)),
+            chance,
+        })
+        .unwrap()
+    }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::control::MemberId;
-use crate::model::{Digest, Epoch, FOUNDING_DEPTH, Uploaded, Window};
+use crate::model::{Epoch, FOUNDING_DEPTH, Window};
 
 const HOUR: i64 = 60 * 60 * 1000;
 const MIB: u64 = 1 << 20;
@@ -21,15 +21,11 @@ fn limits() -> Limits {
 
 fn entry(id: u128, range: TimeRange, level: u8, size: u64) -> BlockEntry {
     BlockEntry {
-        id: BlockId(id),
-        range,
         level: Level(level),
-        round: 1,
         size,
         samples: size,
         content_sum: u128::from(size),
-        digest: Digest([0; 32]),
-        uploaded: Uploaded::None,
+        ..BlockEntry::of(id, range)
     }
 }
 

@@ -16,8 +16,7 @@ use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
 use crate::cluster::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
 use crate::model::*;
 use crate::runtime::{
-    Budget, BudgetLimits, ByteSize, CancelToken, Chance, Clock, ManualClock, SeededChance,
-    SystemClock,
+    Budget, BudgetLimits, CancelToken, Chance, Clock, ManualClock, SeededChance, SystemClock,
 };
 use crate::source::{Partial, ReadContext, Selection, SeriesStream, Source, SourceError};
 use crate::store::*;
@@ -121,30 +120,6 @@ pub(super) fn ring(members: &[usize], epoch: u64, moving: Option<Move>) -> Contr
     }
 }
 
-fn open_store(path: &std::path::Path, engine: &Arc<MemoryEngine>, seed: u64) -> Store {
-    let chance = Arc::new(SeededChance::new(seed));
-    let directory = DataDir::open(&path.join("node"), chance.as_ref()).unwrap();
-    Store::open(StoreParts {
-        directory,
-        engine: Arc::clone(engine) as Arc<dyn Engine>,
-        cluster_id: CLUSTER,
-        log: WriteLogSettings {
-            segment_size: ByteSize(1),
-            sync: SyncMode::Os,
-            ..WriteLogSettings::default()
-        },
-        head: HeadSettings {
-            shards: 2,
-            ..HeadSettings::default()
-        },
-        head_bytes_max: 0,
-        decoded_bytes_max: 1 << 20,
-        clock: Arc::new(ManualClock::at(TimestampMs(START))),
-        chance,
-    })
-    .unwrap()
-}
-
 impl Nodes {
     /// So many nodes, numbered from 1; all know the same ring.
     pub(super) fn new(count: usize, state: &ControlState, settings: &ReadSettings) -> Self {
@@ -172,7 +147,12 @@ impl Nodes {
         let blocks = root.path().join("blocks");
         std::fs::create_dir(&blocks).unwrap();
         let engine = Arc::new(MemoryEngine::new(&blocks));
-        let store = Arc::new(open_store(root.path(), &engine, number as u64));
+        let store = Arc::new(Store::of_test(
+            root.path(),
+            &engine,
+            (CLUSTER, TimestampMs(START)),
+            number as u64,
+        ));
         let ring = Arc::new(Ring(ArcSwap::from_pointee(state.clone())));
         let me = id(number).incarnation;
         let metrics = ReadMetrics::default();

@@ -60,24 +60,9 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
 }
 
 fn histogram(count: u64) -> Value {
-    Value::Histogram(std::sync::Arc::new(Histogram {
-        schema: 1,
-        zero_threshold: 0.001,
-        sum: 3.5,
-        buckets: Buckets::Integer {
-            count,
-            zero_count: 0,
-            positive: vec![i64::try_from(count).unwrap()],
-            negative: Vec::new(),
-        },
-        positive_spans: vec![Span {
-            offset: 0,
-            length: 1,
-        }],
-        negative_spans: Vec::new(),
-        custom_values: Vec::new(),
-        reset_hint: ResetHint::Unknown,
-    }))
+    Value::Histogram(std::sync::Arc::new(Histogram::counting(
+        u32::try_from(count).unwrap(),
+    )))
 }
 
 fn exemplar(at: i64) -> Exemplar {

@@ -131,7 +131,10 @@ fn a_cut_is_frozen_and_what_is_given_up_stays_readable_in_old_views_only() {
     for cut in cuts {
         head.give_up(cut);
     }
-    let want = vec![(new.clone(), samples(&[(500, 4.0), (WINDOW_MS, 3.0)]))];
+    let want = vec![(
+        new.clone(),
+        Samples::of_floats(&[(500, 4.0), (WINDOW_MS, 3.0)]),
+    )];
     assert_eq!(content(&head), want);
     // The view before it all still has everything it pinned.
     let mut seen = 0;

@@ -36,7 +36,7 @@ fn a_window_of_late_samples_comes_back_however_they_lie() {
             let mut last = 0;
             let mut write = |set: &LabelSet, at: i64, value: f64| {
                 let own = expected.entry(set.clone()).or_default();
-                own.merge(&samples(&[(at, value)]));
+                own.merge(&Samples::of_floats(&[(at, value)]));
                 last = float(&head, set, at, value);
             };
             for step in 0..240 {

@@ -71,31 +71,6 @@ pub(super) fn float(head: &Head, set: &LabelSet, at: i64, value: f64) -> u64 {
     appended.position
 }
 
-pub(super) fn samples(list: &[(i64, f64)]) -> Samples {
-    let mut samples = Samples::default();
-    for (at, value) in list {
-        samples.push(TimestampMs(*at), Value::Float(*value), TimestampMs(0));
-    }
-    samples
-}
-
 pub(super) fn histogram(count: u64) -> Value {
-    Value::Histogram(Arc::new(Histogram {
-        schema: 0,
-        zero_threshold: 0.0,
-        sum: 1.0,
-        buckets: Buckets::Integer {
-            count,
-            zero_count: 0,
-            positive: vec![i64::try_from(count).unwrap()],
-            negative: vec![],
-        },
-        positive_spans: vec![Span {
-            offset: 0,
-            length: 1,
-        }],
-        negative_spans: vec![],
-        custom_values: vec![],
-        reset_hint: ResetHint::Unknown,
-    }))
+    Value::Histogram(Arc::new(Histogram::counting(u32::try_from(count).unwrap())))
 }

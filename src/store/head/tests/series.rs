@@ -34,7 +34,7 @@ fn a_forgotten_series_is_recognised_and_its_place_used_again() {
     let last = append(other);
     assert!(last.stale_floats.is_empty());
     head.wait_durable(last.position).unwrap();
-    let want = [(labels("come", "1"), samples(&[(1, 1.0)]))];
+    let want = [(labels("come", "1"), Samples::of_floats(&[(1, 1.0)]))];
     assert_eq!(content(&head), want);
     drop(head);
     assert_eq!(content(&open(&disk.after_kill(), &[])), want);

@@ -34,15 +34,9 @@ pub(super) fn arc(number: u32) -> RingArc {
 
 pub(super) fn entry(id: u128, range: TimeRange, round: u32) -> BlockEntry {
     BlockEntry {
-        id: BlockId(id),
-        range,
-        level: Level(0),
         round,
-        size: 10,
-        samples: 5,
-        content_sum: 99,
         digest: Digest([3; 32]),
-        uploaded: Uploaded::None,
+        ..BlockEntry::of(id, range)
     }
 }
 

@@ -7,8 +7,8 @@ use super::super::RaftControl;
 use super::rig::{Way, World, harmless, is_same, runtime, three};
 use crate::cluster::control::Control;
 use crate::cluster::control::command::{Command, Outcome, SealCommit};
-use crate::model::{BlockEntry, BlockId, Digest, Epoch, FOUNDING_DEPTH, Incarnation, Level};
-use crate::model::{RingArc, Uploaded, Window};
+use crate::model::{BlockEntry, BlockId, Epoch, FOUNDING_DEPTH, Incarnation};
+use crate::model::{RingArc, Window};
 use crate::runtime::{Chance, SeededChance};
 
 fn seal(number: u64) -> Command {
@@ -18,17 +18,7 @@ fn seal(number: u64) -> Command {
         epoch: Epoch(1),
         range,
         round: 1,
-        entry: BlockEntry {
-            id: BlockId(number.into()),
-            range,
-            level: Level(0),
-            round: 1,
-            size: 1,
-            samples: 1,
-            content_sum: 1,
-            digest: Digest([0; 32]),
-            uploaded: Uploaded::None,
-        },
+        entry: BlockEntry::of(number.into(), range),
     })
 }
 
