@@ -83,7 +83,7 @@ fn a_peer_is_sent_what_is_in_its_parts() {
         attempt.part_of(place_of(print)).unwrap()
     };
     for count in [1, 3, parts / 2, parts] {
-        let is_wanted = |part: usize| part % (parts / count) == 0;
+        let is_wanted = |part: usize| part.is_multiple_of(parts / count);
         let wanted = Wanted::new(&attempt, (0..parts).filter(|part| is_wanted(*part)));
         let mut encoder = Encoder::default();
         encoder.begin(1);
