@@ -270,7 +270,7 @@ impl Samples {
         let (mut ours, mut theirs) = (ours.peekable(), theirs.peekable());
         loop {
             let next = match (ours.peek(), theirs.peek()) {
-                (Some(a), Some(b)) => match a.0.cmp(&b.0) {
+                (Some(a), Some(b)) => match a.0.cmp(b.0) {
                     Ordering::Less => ours.next(),
                     Ordering::Greater => theirs.next(),
                     Ordering::Equal => {

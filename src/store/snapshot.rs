@@ -251,6 +251,20 @@ mod tests {
         }
     }
 
+    /// Seals what there is of all windows, again and again.
+    fn seal_on(store: &Store, acknowledged: &AtomicU64, over: &AtomicBool) {
+        let mut versions = Versions::new();
+        let (mut number, mut round) = (0, 1);
+        while !over.load(Ordering::SeqCst) {
+            seal(store, Window(number), round, &mut versions);
+            let last = acknowledged.load(Ordering::SeqCst).cast_signed();
+            number += 1;
+            if number > Window::of(TimestampMs(last * STEP_MS)).0 {
+                (number, round) = (0, round + 1);
+            }
+        }
+    }
+
     /// Would catch an acknowledged sample that is in no part of a snapshot, a snapshot that cannot be
     /// opened, and one that goes on changing.
     #[test]
@@ -275,19 +289,7 @@ mod tests {
                     row += 1;
                 }
             });
-            scope.spawn(move || {
-                let mut versions = Versions::new();
-                for round in 1.. {
-                    let last = acknowledged.load(Ordering::SeqCst);
-                    let last = Window::of(TimestampMs(last as i64 * STEP_MS));
-                    for number in 0..=last.0 {
-                        seal(store, Window(number), round, &mut versions);
-                        if over.load(Ordering::SeqCst) {
-                            return;
-                        }
-                    }
-                }
-            });
+            scope.spawn(move || seal_on(store, acknowledged, over));
             for _ in 0..SNAPSHOTS_MAX {
                 let before = acknowledged.load(Ordering::SeqCst);
                 made.push((store.snapshot().unwrap(), before));
@@ -313,7 +315,7 @@ mod tests {
             drop(offline);
             let again = open(&copy, 4).unwrap();
             let found = rows(&again);
-            let expected: Vec<i64> = (0..=before as i64).collect();
+            let expected: Vec<i64> = (0..=before.cast_signed()).collect();
             assert_eq!(found[..expected.len()], expected, "{name}");
             // And it goes on.
             let last = found.last().unwrap() + WINDOW_MS / STEP_MS;

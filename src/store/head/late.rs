@@ -86,16 +86,26 @@ impl Run {
         samples
     }
 
-    /// The samples of a series, if one of them may lie between two offsets.
-    pub(super) fn read_between(&self, local: u32, first_ms: u32, last_ms: u32) -> Samples {
-        let mut samples = Samples::default();
-        if let Some(entry) = self.find(local)
-            && entry.first_ms <= last_ms
-            && first_ms <= entry.last_ms
-        {
-            self.decode(entry, &mut samples);
+    /// What it has of a series at the times of some samples.
+    pub(super) fn read_at(&self, window: Window, local: u32, wanted: &Samples) -> Samples {
+        let mut found = Samples::default();
+        let offset = |at: Option<&i64>| at.and_then(|at| window.offset_of(TimestampMs(*at)));
+        let first_ms = offset(wanted.timestamps.first()).unwrap_or(0);
+        let last_ms = offset(wanted.timestamps.last()).unwrap_or(u32::MAX);
+        let meets = |entry: &&OfSeries| entry.first_ms <= last_ms && first_ms <= entry.last_ms;
+        let Some(entry) = self.find(local).filter(meets) else {
+            return found;
+        };
+        let (mut own, mut passed) = (Samples::default(), 0);
+        self.decode(entry, &mut own);
+        for at in &wanted.timestamps {
+            let rest = own.timestamps.get(passed..).unwrap_or_default();
+            passed += rest.partition_point(|one| one < at);
+            if let Some((at, value, start)) = own.get(passed).filter(|one| one.0.0 == *at) {
+                found.push(at, value, start);
+            }
         }
-        samples
+        found
     }
 
     /// Whether it has anything of a series.
@@ -323,18 +333,24 @@ mod tests {
 
     /// Would catch samples that are passed over because a run seems to end before or begin after.
     #[test]
-    fn a_run_is_looked_into_where_it_may_have_something() {
-        let mut samples = Samples::default();
-        for offset_ms in [5, 9] {
-            samples.push(
-                time_in(WINDOW, offset_ms),
-                Value::Float(1.0),
-                TimestampMs(0),
-            );
-        }
-        let run = run_of(&[(3, samples)]);
-        let len = |first, last| run.read_between(3, first, last).len();
-        assert_eq!([len(0, 4), len(0, 5), len(9, 9), len(10, 20)], [0, 2, 2, 0]);
-        assert_eq!(run.read_between(2, 0, 20).len(), 0);
+    fn a_run_says_what_it_has_at_some_times() {
+        let at = |offsets: &[u32]| {
+            let mut samples = Samples::default();
+            for offset_ms in offsets {
+                let value = Value::Float(f64::from(*offset_ms));
+                samples.push(time_in(WINDOW, *offset_ms), value, TimestampMs(0));
+            }
+            samples
+        };
+        let run = run_of(&[(3, at(&[5, 7, 9]))]);
+        let check = |wanted: &[u32], found: &[u32]| {
+            assert_eq!(run.read_at(WINDOW, 3, &at(wanted)), at(found), "{wanted:?}");
+        };
+        check(&[4], &[]);
+        check(&[4, 5, 6], &[5]);
+        check(&[0, 5, 7, 8, 9, 11], &[5, 7, 9]);
+        check(&[9], &[9]);
+        check(&[10, 20], &[]);
+        assert_eq!(run.read_at(WINDOW, 2, &at(&[5])), Samples::default());
     }
 }

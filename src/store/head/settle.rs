@@ -152,10 +152,9 @@ impl Layer {
         }
         let (mut tree, mut samples) = (DigestTree::default(), Samples::default());
         for group in data.late.chunk_by(|a, b| a.local == b.local) {
-            let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            let Some((local, from_ms)) = group.first().map(|one| (one.local, one.offset_ms)) else {
                 continue;
             };
-            let (local, from_ms, to_ms) = (first.local, first.offset_ms, last.offset_ms);
             let Some(named) = names.of(self.arc, local) else {
                 continue;
             };
@@ -164,7 +163,7 @@ impl Layer {
             let kept = data.kept.as_deref();
             if kept.is_some_and(|kept| kept.runs_may_have(local, from_ms)) {
                 data.runs.iter().for_each(|run| {
-                    known.merge(&run.read_between(local, from_ms, to_ms));
+                    known.merge(&run.read_at(self.window, local, &samples));
                 });
             }
             let counter = Counter::new(names.hasher, self.arc, self.window, named.fingerprint);
@@ -214,12 +213,11 @@ impl Layer {
         }
         // A late sample of this time may be there: rare, and looked up.
         kept.forget_late();
-        let mut known = Samples::default();
-        for run in &data.runs {
-            known.merge(&run.read_between(local, offset_ms, offset_ms));
-        }
-        let mut own = Samples::default();
+        let (mut own, mut known) = (Samples::default(), Samples::default());
         own.push(at, Value::Float(f64::from_bits(bits)), TimestampMs(0));
+        for run in &data.runs {
+            known.merge(&run.read_at(self.window, local, &own));
+        }
         counter.add_over(&mut kept.tree, &own, &known);
     }
 

@@ -7,3 +7,4 @@ mod moves;
 mod random;
 mod recovery;
 mod rig;
+mod tombstones;
