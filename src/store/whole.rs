@@ -111,6 +111,14 @@ impl fmt::Debug for Store {
     }
 }
 
+/// Makes the staging directory, and removes what a crash left of a snapshot.
+fn prepared(directory: &DataDir) -> Result<PathBuf, Error> {
+    let staging = directory.path().join("staged");
+    fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
+    remove_unfinished(&directory.path().join(SNAPSHOTS))?;
+    Ok(staging)
+}
+
 impl Store {
     /// Opens the store: reads what is applied, and replays the log.
     ///
@@ -125,9 +133,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_tiered(parts: StoreParts, tier: Option<TierParts>) -> Result<Self, Error> {
-        let staging = parts.directory.path().join("staged");
-        fs::create_dir_all(&staging).map_err(Error::io("make", &staging))?;
-        remove_unfinished(&parts.directory.path().join(SNAPSHOTS))?;
+        let staging = prepared(&parts.directory)?;
         let (applied, marks) = applied::read(parts.engine.as_ref())?;
         end_replacing(parts.engine.as_ref(), &staging, &applied)?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
