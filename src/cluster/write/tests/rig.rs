@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub(super) use super::samples::{NOW, labels, samples};
 use crate::cluster::control::{ControlState, Liveness, Member, MemberId, Move, Partition, Session};
 use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
 use crate::cluster::write::replica::{Durable, Replica};
@@ -23,8 +24,6 @@ use crate::store::{
     SeriesId, Store, StoreParts, WriteLogSettings,
 };
 
-/// 2023-11-14, at the start of a window.
-pub(super) const NOW: i64 = 1_699_999_200_000;
 const DEPTH: u8 = 3;
 
 /// A store that can be made to forget, to lose its disk, or to sleep.
@@ -470,16 +469,6 @@ fn context() -> ReadContext {
     }
 }
 
-pub(super) fn labels(series: u32) -> LabelSet {
-    LabelSet::from_pairs(&[
-        ("__name__", format!("metric_{}", series % 40).as_str()),
-        ("instance", format!("host-{}", series % 5).as_str()),
-        ("job", "node"),
-        ("n", series.to_string().as_str()),
-    ])
-    .unwrap()
-}
-
 impl Node {
     pub(super) fn id(&self, series: u32) -> SeriesId {
         let mut ids = self.ids.lock();
@@ -488,19 +477,6 @@ impl Node {
             self.writer.register(&tenant, &labels(series)).unwrap()
         })
     }
-}
-
-/// One sample of each of some series.
-pub(super) fn samples(series: std::ops::Range<u32>, round: i64) -> Vec<(u32, i64, f64)> {
-    series
-        .map(|series| {
-            (
-                series,
-                NOW + round * 15_000,
-                f64::from(series) + round as f64,
-            )
-        })
-        .collect()
 }
 
 pub(super) fn any(chance: &SeededChance, below: u64) -> u32 {

@@ -5,4 +5,4 @@ mod content;
 mod late;
 mod rig;
 mod segments;
-mod series;
+mod test_series;
