@@ -315,7 +315,7 @@ impl Reader {
         if let Some((predictor, _)) = entry.header.errors {
             values::restore(predictor, self.part(&entry.errors), rows, &mut errors)?;
         }
-        values::rebuild(entry.header.shape, &path, &errors, rows, &mut out.values)?;
+        some_rows::rebuild_run(entry.header.shape, &path, &errors, 0..rows, &mut out.values)?;
         exceptions::apply(self.part(&entry.exceptions), &mut out.values)?;
         if !entry.histograms.is_empty() {
             out.histograms = histogram_column::decode(self.part(&entry.histograms), rows)?;

@@ -27,45 +27,16 @@ pub(super) fn rebuild(
     shape: Shape,
     path: &[i64],
     errors: &[i64],
-    rows: impl ExactSizeIterator<Item = usize>,
+    rows: impl ExactSizeIterator<Item = usize> + Clone,
     out: &mut Vec<f64>,
 ) -> Result<(), Error> {
-    let (start, wanted) = (out.len(), rows.len());
-    match shape {
-        Shape::Constant(value) => out.resize(start + wanted, value),
-        Shape::Varying {
-            form,
-            origin,
-            scale,
-        } => {
-            let number = |row: usize| {
-                let at = row
-                    .checked_sub(1)
-                    .map_or(Some(0), |at| path.get(at).copied());
-                at.map(|at| origin.wrapping_add(at.wrapping_mul(scale)))
-            };
-            match form {
-                Form::Decimal(exponent) => {
-                    let power = decimal::power(exponent).unwrap_or(1.0);
-                    out.extend(rows.map_while(|row| Some(decimal::float(number(row)?, power))));
-                }
-                Form::NearDecimal(exponent) => {
-                    let power = decimal::power(exponent).unwrap_or(1.0);
-                    out.extend(rows.map_while(|row| {
-                        let near = decimal::ordered(decimal::float(number(row)?, power));
-                        Some(decimal::unordered(near.wrapping_add(*errors.get(row)?)))
-                    }));
-                }
-                Form::Ordered => {
-                    out.extend(rows.map_while(|row| Some(decimal::unordered(number(row)?))));
-                }
-            }
-        }
-    }
-    if out.len() - start == wanted {
-        return Ok(());
-    }
-    Err(Error::invalid(WHAT, (out.len() - start) as u64))
+    let (wanted, errors_of) = (rows.len(), rows.clone());
+    let steps = rows.map_while(|row| match row.checked_sub(1) {
+        None => Some(0),
+        Some(at) => path.get(at).copied(),
+    });
+    let errors = errors_of.map_while(|row| errors.get(row).copied());
+    put(shape, steps, errors, wanted, out)
 }
 
 /// The same for a run of rows.
@@ -76,42 +47,50 @@ pub(super) fn rebuild_run(
     rows: Range<usize>,
     out: &mut Vec<f64>,
 ) -> Result<(), Error> {
-    let Shape::Varying {
-        form,
-        origin,
-        scale,
-    } = shape
-    else {
-        return rebuild(shape, path, errors, rows, out);
-    };
-    // The first row is not in the path.
-    let (first, rest) = (
-        rows.start..rows.end.min(rows.start.max(1)),
-        rows.start.max(1)..rows.end,
-    );
-    rebuild(shape, path, errors, first, out)?;
-    if rest.is_empty() {
+    // The first row is not in the path. What is cut short here is noticed by its number.
+    let behind = rows.start.saturating_sub(1)..rows.end.saturating_sub(1);
+    let behind = behind.start.min(path.len())..behind.end.min(path.len());
+    let first = (rows.start == 0 && !rows.is_empty()).then_some(0);
+    let steps = path.get(behind).unwrap_or_default().iter().copied();
+    let errors = errors.get(rows.clone()).unwrap_or_default().iter().copied();
+    put(shape, first.into_iter().chain(steps), errors, rows.len(), out)
+}
+
+/// Appends so many values, which are at these steps of a path and off by these errors.
+fn put(
+    shape: Shape,
+    steps: impl Iterator<Item = i64>,
+    errors: impl Iterator<Item = i64>,
+    wanted: usize,
+    out: &mut Vec<f64>,
+) -> Result<(), Error> {
+    let start = out.len();
+    match shape {
+        Shape::Constant(value) => out.resize(start + wanted, value),
+        Shape::Varying {
+            form,
+            origin,
+            scale,
+        } => {
+            let numbers = steps.map(|at| origin.wrapping_add(at.wrapping_mul(scale)));
+            match form {
+                Form::Decimal(exponent) => {
+                    let power = decimal::power(exponent).unwrap_or(1.0);
+                    out.extend(numbers.map(|number| decimal::float(number, power)));
+                }
+                Form::NearDecimal(exponent) => {
+                    let power = decimal::power(exponent).unwrap_or(1.0);
+                    out.extend(numbers.zip(errors).map(|(number, error)| {
+                        let near = decimal::ordered(decimal::float(number, power));
+                        decimal::unordered(near.wrapping_add(error))
+                    }));
+                }
+                Form::Ordered => out.extend(numbers.map(decimal::unordered)),
+            }
+        }
+    }
+    if out.len() - start == wanted {
         return Ok(());
     }
-    let wrong = || Error::invalid(WHAT, rest.end as u64);
-    let path = path.get(rest.start - 1..rest.end - 1).ok_or_else(wrong)?;
-    let numbers = path
-        .iter()
-        .map(|at| origin.wrapping_add(at.wrapping_mul(scale)));
-    match form {
-        Form::Decimal(exponent) => {
-            let power = decimal::power(exponent).unwrap_or(1.0);
-            out.extend(numbers.map(|number| decimal::float(number, power)));
-        }
-        Form::NearDecimal(exponent) => {
-            let power = decimal::power(exponent).unwrap_or(1.0);
-            let errors = errors.get(rest.clone()).ok_or_else(wrong)?;
-            out.extend(numbers.zip(errors).map(|(number, error)| {
-                let near = decimal::ordered(decimal::float(number, power));
-                decimal::unordered(near.wrapping_add(*error))
-            }));
-        }
-        Form::Ordered => out.extend(numbers.map(decimal::unordered)),
-    }
-    Ok(())
+    Err(Error::invalid(WHAT, (out.len() - start) as u64))
 }

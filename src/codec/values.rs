@@ -29,7 +29,7 @@ use super::histogram::put_bits;
 use super::predict::{self, Kind, Predictor};
 use super::residuals;
 use super::varint::{put_i64, put_len, take_exact, take_f64, take_i64, take_len, take_u8};
-use super::{Error, ROWS_MAX, choose, exceptions};
+use super::{Error, ROWS_MAX, choose, exceptions, some_rows};
 
 const WHAT: &str = "a value column";
 
@@ -402,47 +402,6 @@ fn take_constant(input: &mut &[u8]) -> Result<f64, Error> {
     Ok(decimal::float(take_i64(input)?, power))
 }
 
-/// Appends the `rows` values of a column: `path` and `errors` are restored, `path` without its 0.
-pub(super) fn rebuild(
-    shape: Shape,
-    path: &[i64],
-    errors: &[i64],
-    rows: usize,
-    out: &mut Vec<f64>,
-) -> Result<(), Error> {
-    let start = out.len();
-    match shape {
-        Shape::Constant(value) => out.resize(start + rows, value),
-        Shape::Varying {
-            form,
-            origin,
-            scale,
-        } => {
-            let numbers = std::iter::once(0)
-                .chain(path.iter().copied())
-                .map(|at| origin.wrapping_add(at.wrapping_mul(scale)));
-            match form {
-                Form::Decimal(exponent) => {
-                    let power = decimal::power(exponent).unwrap_or(1.0);
-                    out.extend(numbers.map(|number| decimal::float(number, power)));
-                }
-                Form::NearDecimal(exponent) => {
-                    let power = decimal::power(exponent).unwrap_or(1.0);
-                    out.extend(numbers.zip(errors).map(|(number, error)| {
-                        let near = decimal::ordered(decimal::float(number, power));
-                        decimal::unordered(near.wrapping_add(*error))
-                    }));
-                }
-                Form::Ordered => out.extend(numbers.map(decimal::unordered)),
-            }
-        }
-    }
-    if out.len() - start == rows {
-        return Ok(());
-    }
-    Err(Error::invalid(WHAT, (out.len() - start) as u64))
-}
-
 /// Restores a path from its bytes.
 pub(super) fn restore(
     predictor: Predictor,
@@ -490,7 +449,7 @@ pub(super) fn decode(input: &mut &[u8], rows: usize) -> Result<Vec<f64>, Error> 
         restore(predictor, take_exact(input, len, WHAT)?, rows, &mut errors)?;
     }
     let mut out = Vec::new();
-    rebuild(header.shape, &path, &errors, rows, &mut out)?;
+    some_rows::rebuild_run(header.shape, &path, &errors, 0..rows, &mut out)?;
     exceptions::apply(taken_out, &mut out)?;
     Ok(out)
 }
