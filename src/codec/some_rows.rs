@@ -53,7 +53,13 @@ pub(super) fn rebuild_run(
     let first = (rows.start == 0 && !rows.is_empty()).then_some(0);
     let steps = path.get(behind).unwrap_or_default().iter().copied();
     let errors = errors.get(rows.clone()).unwrap_or_default().iter().copied();
-    put(shape, first.into_iter().chain(steps), errors, rows.len(), out)
+    put(
+        shape,
+        first.into_iter().chain(steps),
+        errors,
+        rows.len(),
+        out,
+    )
 }
 
 /// Appends so many values, which are at these steps of a path and off by these errors.

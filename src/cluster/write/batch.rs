@@ -3,14 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
+
 use super::error::WriteError;
 use super::frame::place_of_family;
 use super::routes::{Route, Routes};
 use super::routing::Place;
-use crate::model::{Exemplar, Metadata, TenantId, TimestampMs};
-use crate::store::{AppendBatch, Appended, OtherSample, SeriesId};
+use crate::model::{Exemplar, Metadata, TenantId};
+use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId};
 
-/// A float on its way.
+/// Where a float goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RoutedFloat {
     pub(super) route: Route,
@@ -18,8 +20,6 @@ pub(super) struct RoutedFloat {
     /// Which part of its attempt it is, once there is one; [`NO_PART`] before, and for ever when it
     /// goes nowhere.
     pub(super) part: u32,
-    pub(super) at: TimestampMs,
-    pub(super) value: f64,
 }
 
 /// No part of an attempt.
@@ -40,6 +40,8 @@ pub(super) type Family = (TenantId, String, Metadata);
 #[derive(Debug)]
 pub(super) struct RoutedBatch {
     pub(super) floats: Vec<RoutedFloat>,
+    /// What they are, in the same order, under their ids in the local head.
+    pub(super) samples: Vec<FloatSample>,
     pub(super) others: Vec<Routed<OtherSample>>,
     pub(super) exemplars: Vec<Routed<Exemplar>>,
     pub(super) metadata: Vec<(Place, Family)>,
@@ -88,10 +90,10 @@ impl ByPart {
     }
 }
 
-/// The local ids of a batch's series, in its order; a foreign id where a series is not here.
+/// The local ids of the series of a batch's other things, in its order; a foreign id where a series
+/// is not here.
 #[derive(Debug, Default)]
 pub(super) struct Locals {
-    pub(super) floats: Vec<SeriesId>,
     pub(super) others: Vec<SeriesId>,
     pub(super) exemplars: Vec<SeriesId>,
 }
@@ -101,13 +103,44 @@ pub(super) struct Locals {
 pub(super) struct Memory {
     used: AtomicUsize,
     most: usize,
+    /// Lists of batches that are over: a list for thousands of samples costs an allocator more
+    /// than filling it does.
+    spare: Mutex<Vec<Lists>>,
 }
+
+type Lists = (Vec<RoutedFloat>, Vec<FloatSample>);
+
+/// Lists that are kept for the next batches, and floats of each, at most: 1.3 MB together.
+const SPARE_MAX: usize = 4;
+const SPARE_FLOATS_MAX: usize = 8 << 10;
 
 impl Memory {
     pub(super) const fn new(most: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),
             most,
+            spare: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Empty lists for so many floats.
+    fn lists(&self, floats: usize) -> Lists {
+        let spare = self.spare.lock().pop();
+        let (mut routed, mut samples) = spare.unwrap_or_default();
+        routed.reserve(floats);
+        samples.reserve(floats);
+        (routed, samples)
+    }
+
+    fn give_back(&self, (mut routed, mut samples): Lists) {
+        if routed.capacity() == 0 || routed.capacity() > SPARE_FLOATS_MAX {
+            return;
+        }
+        routed.clear();
+        samples.clear();
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_MAX {
+            spare.push((routed, samples));
         }
     }
 
@@ -150,7 +183,7 @@ impl Drop for Room {
 const OTHER_BYTES: usize = 512;
 
 fn bytes_of(floats: usize, others: usize) -> usize {
-    floats * size_of::<RoutedFloat>() + others * OTHER_BYTES
+    floats * (size_of::<RoutedFloat>() + size_of::<FloatSample>()) + others * OTHER_BYTES
 }
 
 const NOBODY: Route = Route {
@@ -167,17 +200,19 @@ impl RoutedBatch {
         memory: &Arc<Memory>,
     ) -> Result<(Self, Locals, Appended), WriteError> {
         let others = batch.others.len() + batch.metadata.len() + batch.exemplars.len();
+        let memory = memory.take(bytes_of(batch.floats.len(), others))?;
+        let (floats, samples) = memory.memory.lists(batch.floats.len());
         let mut routed = Self {
-            floats: Vec::with_capacity(batch.floats.len()),
+            floats,
+            samples,
             others: Vec::with_capacity(batch.others.len()),
             exemplars: Vec::with_capacity(batch.exemplars.len()),
             metadata: Vec::with_capacity(batch.metadata.len()),
             by_part: OnceLock::new(),
-            memory: memory.take(bytes_of(batch.floats.len(), others))?,
+            memory,
         };
         let mut locals = Locals::default();
         let mut stale = Appended::default();
-        locals.floats.reserve(batch.floats.len());
         let mut samples = (0u32..).zip(batch.floats);
         routes.find_all(batch.floats.iter().map(|s| s.series), |found| {
             let Some((at, sample)) = samples.next() else {
@@ -195,10 +230,11 @@ impl RoutedBatch {
                 route,
                 place,
                 part: NO_PART,
-                at: sample.at,
-                value: sample.value,
             });
-            locals.floats.push(local);
+            routed.samples.push(FloatSample {
+                series: local,
+                ..*sample
+            });
         });
         let mut samples = (0u32..).zip(batch.others);
         routes.find_all(batch.others.iter().map(|s| s.series), |found| {
@@ -232,16 +268,18 @@ impl RoutedBatch {
         wanted: impl Fn(Place) -> bool,
     ) -> Result<(Self, Locals), WriteError> {
         let is_wanted = |route: Route, place: Place| route != NOBODY && wanted(place);
-        let floats = self.floats.iter();
-        let floats = floats.filter(|s| is_wanted(s.route, s.place)).copied();
+        let floats = self.floats.iter().zip(&self.samples);
+        let floats = floats.filter(|(s, _)| is_wanted(s.route, s.place));
         let others = self.others.iter();
         let others = others.filter(|s| is_wanted(s.route, s.place)).cloned();
         let exemplars = self.exemplars.iter();
         let exemplars = exemplars.filter(|s| is_wanted(s.route, s.place)).cloned();
         let metadata = self.metadata.iter();
         let metadata = metadata.filter(|(place, _)| wanted(*place)).cloned();
+        let (floats, samples) = floats.unzip();
         let mut part = Self {
-            floats: floats.collect(),
+            floats,
+            samples,
             others: others.collect(),
             exemplars: exemplars.collect(),
             metadata: metadata.collect(),
@@ -258,8 +296,11 @@ impl RoutedBatch {
             });
             all
         };
+        let series = local(&mut part.floats.iter().map(|s| s.route.id()));
+        for (sample, series) in part.samples.iter_mut().zip(series) {
+            sample.series = series;
+        }
         let locals = Locals {
-            floats: local(&mut part.floats.iter().map(|s| s.route.id())),
             others: local(&mut part.others.iter().map(|s| s.route.id())),
             exemplars: local(&mut part.exemplars.iter().map(|s| s.route.id())),
         };
@@ -300,11 +341,17 @@ impl RoutedBatch {
         all.map(|(_, place)| place).chain(metadata)
     }
 
+    /// All floats with their positions, in the order of the request.
+    pub(super) fn positioned(&self) -> impl Iterator<Item = Positioned<'_>> {
+        let floats = (0u32..).zip(&self.floats).zip(&self.samples);
+        floats.map(|((at, float), sample)| (at, float, sample))
+    }
+
     /// The floats of some parts with their positions, part by part: for who needs few of many.
     pub(super) fn floats_of(
         &self,
         parts: impl Iterator<Item = usize>,
-    ) -> impl Iterator<Item = (u32, &RoutedFloat)> {
+    ) -> impl Iterator<Item = Positioned<'_>> {
         let by_part = self.by_part.get_or_init(|| ByPart::of(&self.floats));
         let range = |part: usize| {
             let before = part.checked_sub(1);
@@ -313,7 +360,16 @@ impl RoutedBatch {
             by_part.positions.get(*begin as usize..*end as usize)
         };
         let positions = parts.filter_map(range).flatten();
-        positions.filter_map(|at| Some((*at, self.floats.get(*at as usize)?)))
+        positions.filter_map(|at| {
+            let float = self.floats.get(*at as usize)?;
+            Some((*at, float, self.samples.get(*at as usize)?))
+        })
+    }
+
+    /// How many things that are no floats it has of one kind at most.
+    pub(super) fn others_len(&self) -> usize {
+        let others = self.others.len().max(self.exemplars.len());
+        others.max(self.metadata.len())
     }
 
     /// Bytes that it counts.
@@ -321,6 +377,19 @@ impl RoutedBatch {
         self.memory.bytes
     }
 }
+
+impl Drop for RoutedBatch {
+    fn drop(&mut self) {
+        let lists = (
+            std::mem::take(&mut self.floats),
+            std::mem::take(&mut self.samples),
+        );
+        self.memory.memory.give_back(lists);
+    }
+}
+
+/// A float: its position in the batch, where it goes, what it is.
+pub(super) type Positioned<'a> = (u32, &'a RoutedFloat, &'a FloatSample);
 
 type Place2 = (Route, Place);
 
@@ -346,6 +415,7 @@ const fn with<T>((route, place): Place2, what: T) -> Routed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TimestampMs;
     use crate::runtime::{Chance, SeededChance};
 
     /// Would catch a float that is left out, given twice, out of order, or given to whoever asked
@@ -364,11 +434,15 @@ mod tests {
                     0 => NO_PART,
                     part => u32::try_from(part).unwrap() - 1,
                 },
+            };
+            let sample = |at: u32| FloatSample {
+                series: NOT_HERE,
                 at: TimestampMs(i64::from(at)),
                 value: 0.0,
             };
             let batch = RoutedBatch {
                 floats: (0..300).map(float).collect(),
+                samples: (0..300).map(sample).collect(),
                 others: Vec::new(),
                 exemplars: Vec::new(),
                 metadata: Vec::new(),
@@ -378,7 +452,12 @@ mod tests {
             let odd = (0..parts).filter(|part| part % 2 == 1);
             let asked: Vec<u32> = odd.chain([parts, parts + 9]).collect();
             let found = batch.floats_of(asked.iter().map(|part| *part as usize));
-            let found: Vec<u32> = found.map(|(at, _)| at).collect();
+            let found: Vec<u32> = found
+                .map(|(at, float, sample)| {
+                    assert_eq!((float.route.slot, sample.at.0), (at, i64::from(at)));
+                    at
+                })
+                .collect();
             let of = |part: u32| {
                 let floats = (0u32..).zip(&batch.floats);
                 floats.filter_map(move |(at, float)| (float.part == part).then_some(at))

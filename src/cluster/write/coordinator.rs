@@ -16,12 +16,13 @@ use super::batch::{Locals, Memory, RoutedBatch};
 use super::error::WriteError;
 use super::gate::{Gate, Refusing};
 use super::hints::Hints;
-use super::link::{Job, Link};
+use super::link::Link;
 use super::local::{LocalCopy, append_here};
 use super::majority::Said;
 use super::parts::{Ground, WriterParts};
 use super::routes::Routes;
 use super::routing::{Place, RoutingTable, place_of};
+use super::stream::Job;
 use crate::cluster::control::ControlState;
 use crate::model::{Incarnation, LabelSet, RingArc, TenantId, fingerprint};
 use crate::runtime::{Pool, jittered};
@@ -207,10 +208,10 @@ impl Coordinator {
         let mine = attempt.mine();
         let is_mine = |part: u32| mine.get(part as usize).copied().unwrap_or(false);
         let mut missing = Appended::default();
-        for ((at, sample), local) in (0u32..).zip(&routed.floats).zip(&locals.floats) {
-            if local.as_foreign().is_some()
-                && is_mine(sample.part)
-                && !RoutedBatch::is_stale(sample.route)
+        for (at, float, sample) in routed.positioned() {
+            if sample.series.as_foreign().is_some()
+                && is_mine(float.part)
+                && !RoutedBatch::is_stale(float.route)
             {
                 missing.stale_floats.push(at);
             }

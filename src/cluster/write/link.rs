@@ -1,27 +1,27 @@
 //! The coordinator's connection to one peer: a stream that is opened when it is needed, kept, and
 //! opened again.
 //!
-//! Whoever writes encodes for the stream under the link's lock and leaves the bytes in its queue;
-//! a task carries them and takes the answers. While the stream is being opened requests wait as
+//! Whoever writes encodes for the stream under the link's lock (`stream.rs`); a task takes the
+//! answers. While the stream is being opened requests wait as
 //! they are; while the peer is away they fail at once, so that nobody waits for it who has a
 //! majority without it. Everything that waits is bounded.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use super::attempt::{Attempt, deserves_hint};
 use super::batch::RoutedBatch;
-use super::frame::{Answer, Encoder, Named, Purpose, Request, decode_answer, pieces};
+use super::frame::{decode_answer, pieces};
 use super::hints::Hints;
 use super::majority::Said;
 use super::parts::Ground;
-use super::send::{Sent, Wanted, encode, labels_of};
+use super::send::{Sent, labels_of};
+use super::stream::{Behind, Job, Outbox, Stream};
 use crate::cluster::peer::{Duplex, Incoming, Method};
 use crate::model::{Incarnation, RingArc};
 use crate::runtime::Backoff;
@@ -33,40 +33,6 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(5);
 const PAUSE_WANTED: Duration = Duration::from_millis(200);
 /// How often is looked whether answers still come, and whether there are hints.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// A batch for one peer.
-#[derive(Clone, Debug)]
-pub(super) struct Job {
-    pub(super) attempt: Arc<Attempt>,
-    pub(super) batch: Arc<RoutedBatch>,
-    /// Which parts of the attempt, and the peer's bit in each.
-    pub(super) parts: Vec<(usize, u8)>,
-}
-
-impl Job {
-    fn all(&self, said: Said) -> impl Iterator<Item = (usize, u8, Said)> {
-        self.parts
-            .iter()
-            .map(move |(part, bit)| (*part, *bit, said))
-    }
-}
-
-/// A request that waits for its answer.
-struct Waiting {
-    job: Job,
-    bytes: usize,
-}
-
-/// An open stream.
-struct Stream {
-    encoder: Encoder,
-    queue: mpsc::UnboundedSender<Bytes>,
-    next: u64,
-    waiting: HashMap<u64, Waiting>,
-    bytes: usize,
-    /// Answers so far: a stream that never answered was none.
-    answers: u64,
-}
 
 enum Stage {
     /// It is being opened, or will be when somebody wants it.
@@ -114,12 +80,12 @@ impl Link {
                 None
             }
             Stage::Open(stream) => {
-                if stream.bytes > self.ground.settings.peer_bytes_max {
+                if stream.bytes() > self.ground.settings.peer_bytes_max {
                     drop(stage);
                     self.fail(&job, Said::Slow);
                     return None;
                 }
-                Some(self.put(stream, job, is_told))
+                Some(stream.put(&self.ground, job, is_told))
             }
             Stage::Away => {
                 drop(stage);
@@ -128,59 +94,6 @@ impl Link {
                 None
             }
         }
-    }
-
-    /// Encodes a batch into the stream.
-    fn put(&self, stream: &mut Stream, job: Job, is_told: bool) -> Sent {
-        let ground = &self.ground;
-        let wanted = Wanted::new(&job.attempt, job.parts.iter().map(|(part, _)| *part));
-        let labels = |route| labels_of(&ground.routes, ground.replica.as_ref(), route);
-        let minute = ground.clock.elapsed().as_secs() / 60;
-        stream.encoder.begin(minute);
-        let sent = encode(
-            &mut stream.encoder,
-            &job.batch,
-            &job.attempt,
-            &wanted,
-            &labels,
-        );
-        let columns = stream.encoder.finish();
-        let positions = job.attempt.ring_positions();
-        let partitions = job.parts.iter().filter_map(|(part, _)| {
-            let partition = job.attempt.table.get(*positions.get(*part)?)?;
-            Some(Named {
-                arc: partition.arc,
-                epoch: partition.epoch,
-            })
-        });
-        stream.next += 1;
-        ground.metrics.sent_samples.inc_by(sent.items);
-        let definitions = columns.definitions_len() as u64;
-        ground.metrics.sent_definitions.inc_by(definitions);
-        let messages = pieces(Request {
-            number: stream.next,
-            purpose: Purpose::CLIENT,
-            partitions: partitions.collect(),
-            columns,
-        });
-        let bytes = messages.iter().map(Bytes::len).sum::<usize>();
-        ground.metrics.sent_bytes.inc_by(bytes as u64);
-        // The batch is held until the answer, and for less of it than all the same.
-        let held = bytes + job.batch.bytes();
-        stream.bytes += held;
-        if !is_told && !sent.undefined.is_empty() {
-            let parts = job.parts.iter();
-            let lost = parts.filter(|(part, _)| sent.undefined.binary_search(part).is_ok());
-            let lost = lost.map(|(part, bit)| (*part, *bit, Said::Undefined));
-            job.attempt.note(lost);
-        }
-        let waiting = Waiting { job, bytes: held };
-        stream.waiting.insert(stream.next, waiting);
-        for message in messages {
-            // Nobody takes it: the stream is over, and what waits will be told.
-            let _ = stream.queue.send(message);
-        }
-        sent
     }
 
     /// Says something in the peer's place.
@@ -219,8 +132,8 @@ impl Link {
             let patience = self.ground.settings.connect_patience;
             let why = match tokio::time::timeout(patience, opening).await {
                 Ok(Ok(duplex)) => {
-                    let queue = self.opened();
-                    let why = self.carry(duplex, queue).await;
+                    let behind = self.opened(&duplex);
+                    let why = self.carry(duplex, behind).await;
                     self.ground.metrics.streams.dec();
                     if self.closed() {
                         backoff.reset();
@@ -259,26 +172,19 @@ impl Link {
     }
 
     /// The stream is open: what waited goes into it.
-    fn opened(&self) -> mpsc::UnboundedReceiver<Bytes> {
-        let (queue, queued) = mpsc::unbounded_channel();
-        let mut stream = Stream {
-            encoder: Encoder::default(),
-            queue,
-            next: 0,
-            waiting: HashMap::new(),
-            bytes: 0,
-            answers: 0,
-        };
+    fn opened(&self, duplex: &Duplex) -> Behind {
+        let (outbox, behind) = Outbox::new(duplex.messages.clone());
+        let mut stream = Stream::new(outbox);
         let mut stage = self.stage.lock();
         if let Stage::Opening(jobs, _) = &mut *stage {
             for job in std::mem::take(jobs) {
-                self.put(&mut stream, job, false);
+                stream.put(&self.ground, job, false);
             }
         }
         *stage = Stage::Open(Box::new(stream));
         self.ground.metrics.connects.inc();
         self.ground.metrics.streams.inc();
-        queued
+        behind
     }
 
     /// The stream is over: whoever waits is told. Whether it has ever answered; then it is opened
@@ -291,12 +197,11 @@ impl Link {
         let Stage::Open(stream) = stream else {
             return false;
         };
-        let mut numbers: Vec<u64> = stream.waiting.keys().copied().collect();
-        numbers.sort_unstable();
-        for waiting in numbers.iter().filter_map(|n| stream.waiting.get(n)) {
-            self.fail(&waiting.job, Said::Lost);
+        let has_answered = stream.answers() > 0;
+        for job in stream.into_unanswered() {
+            self.fail(&job, Said::Lost);
         }
-        stream.answers > 0
+        has_answered
     }
 
     fn away(&self) {
@@ -312,18 +217,13 @@ impl Link {
     }
 
     /// Carries requests there and answers back; why it has ended.
-    async fn carry(&self, duplex: Duplex, mut queued: mpsc::UnboundedReceiver<Bytes>) -> String {
+    async fn carry(&self, duplex: Duplex, behind: Behind) -> String {
         let Duplex {
             messages,
             mut answers,
         } = duplex;
         let there = async {
-            while let Some(message) = queued.recv().await {
-                if messages.send(message).await.is_err() {
-                    // The answers say why.
-                    break;
-                }
-            }
+            behind.carry(messages).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -364,36 +264,33 @@ impl Link {
     }
 
     fn is_waiting(&self) -> bool {
-        matches!(&*self.stage.lock(), Stage::Open(stream) if !stream.waiting.is_empty())
+        matches!(&*self.stage.lock(), Stage::Open(stream) if stream.is_waiting())
     }
 
     fn answered(&self, answer: Bytes) -> Result<(), String> {
         let answer = decode_answer(answer).map_err(|error| error.to_string())?;
-        let waiting = {
+        let together = {
             let mut stage = self.stage.lock();
             let Stage::Open(stream) = &mut *stage else {
                 return Ok(());
             };
-            stream.answers += 1;
-            stream.encoder.undefined(&answer.undefined);
-            let waiting = stream.waiting.remove(&answer.number);
-            let waiting = waiting.ok_or("an answer to nothing that was asked")?;
-            stream.bytes = stream.bytes.saturating_sub(waiting.bytes);
-            waiting
+            stream.answered(&self.ground, &answer)?
         };
-        self.told(&waiting.job, &answer);
+        for job in &together.jobs {
+            self.told(job, &together.said_of(job, &answer));
+        }
         Ok(())
     }
 
-    fn told(&self, job: &Job, answer: &Answer) {
-        let said = |at: usize| answer.outcomes.get(at).copied().unwrap_or(Said::Garbled);
-        let all = job.parts.iter().enumerate();
-        let all = all.map(|(at, (part, bit))| (*part, *bit, said(at)));
+    fn told(&self, job: &Job, said: &[Said]) {
+        let all = job.parts.iter().zip(said);
+        let all = all.map(|((part, bit), said)| (*part, *bit, *said));
         for (_, _, said) in all.clone() {
             self.ground.metrics.said(said, 1);
         }
         if job.attempt.note(all) {
-            let arcs = self.arcs(job, |at| deserves_hint(said(at)));
+            let deserves = |at: usize| said.get(at).copied().is_some_and(deserves_hint);
+            let arcs = self.arcs(job, deserves);
             if !arcs.is_empty() {
                 self.hint(&job.attempt, &job.batch, &arcs);
             }

@@ -1,7 +1,9 @@
 //! The coordinator's own copy: what of a batch goes into the local head, through the gate.
 
+use std::borrow::Cow;
+
 use super::attempt::Attempt;
-use super::batch::{Family, Locals, RoutedBatch};
+use super::batch::{Family, Locals, RoutedBatch, RoutedFloat};
 use super::gate::{Gate, Refusing, Verdict};
 use super::majority::Said;
 use super::replica::Replica;
@@ -86,8 +88,9 @@ pub(super) fn append_here(
 }
 
 /// What of a batch goes into the local head.
-struct ChosenHere {
-    floats: Vec<FloatSample>,
+struct ChosenHere<'a> {
+    floats: Cow<'a, [FloatSample]>,
+    /// Where they are in the batch, unless they are all of it.
     float_positions: Vec<u32>,
     others: Vec<OtherSample>,
     other_positions: Vec<u32>,
@@ -96,34 +99,23 @@ struct ChosenHere {
     metadata: Vec<Family>,
 }
 
-impl ChosenHere {
+impl<'a> ChosenHere<'a> {
     fn of(
-        routed: &RoutedBatch,
+        routed: &'a RoutedBatch,
         locals: &Locals,
         takes: &[bool],
         goes: impl Fn(Place) -> bool,
     ) -> Self {
+        let (floats, float_positions) = chosen_floats(routed, takes);
         let mut chosen = Self {
-            floats: Vec::with_capacity(routed.floats.len()),
-            float_positions: Vec::with_capacity(routed.floats.len()),
+            floats,
+            float_positions,
             others: Vec::new(),
             other_positions: Vec::new(),
             exemplars: Vec::new(),
             exemplar_positions: Vec::new(),
             metadata: Vec::new(),
         };
-        // In the order of the request, which is that of the head's numbers: the log has them in runs.
-        for ((at, sample), series) in (0u32..).zip(&routed.floats).zip(&locals.floats) {
-            let is_taken = takes.get(sample.part as usize).copied().unwrap_or(false);
-            if is_taken && !RoutedBatch::is_stale(sample.route) {
-                chosen.float_positions.push(at);
-                chosen.floats.push(FloatSample {
-                    series: *series,
-                    at: sample.at,
-                    value: sample.value,
-                });
-            }
-        }
         for ((at, sample), series) in (0u32..).zip(&routed.others).zip(&locals.others) {
             if !RoutedBatch::is_stale(sample.route) && goes(sample.place) {
                 chosen.other_positions.push(at);
@@ -161,9 +153,30 @@ impl ChosenHere {
         };
         Appended {
             position: appended.position,
-            stale_floats: of(&appended.stale_floats, &self.float_positions),
+            stale_floats: match &self.floats {
+                Cow::Borrowed(_) => appended.stale_floats.clone(),
+                Cow::Owned(_) => of(&appended.stale_floats, &self.float_positions),
+            },
             stale_others: of(&appended.stale_others, &self.other_positions),
             stale_exemplars: of(&appended.stale_exemplars, &self.exemplar_positions),
         }
     }
+}
+
+/// The floats that go into the local head, in the order of the request, which is that of the head's
+/// numbers: the log has them in runs. All of them as they are, when nothing stays out.
+fn chosen_floats<'a>(
+    routed: &'a RoutedBatch,
+    takes: &[bool],
+) -> (Cow<'a, [FloatSample]>, Vec<u32>) {
+    let is_taken = |float: &RoutedFloat| {
+        let is_taken = takes.get(float.part as usize).copied().unwrap_or(false);
+        is_taken && !RoutedBatch::is_stale(float.route)
+    };
+    if routed.floats.iter().all(is_taken) {
+        return (Cow::Borrowed(&routed.samples), Vec::new());
+    }
+    let chosen = routed.positioned().filter(|(_, float, _)| is_taken(float));
+    let (floats, positions) = chosen.map(|(at, _, sample)| (*sample, at)).unzip();
+    (Cow::Owned(floats), positions)
 }

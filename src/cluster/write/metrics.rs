@@ -19,6 +19,7 @@ pub struct WriteMetrics {
     answers: Family<ResultLabel, Counter>,
     pub(super) retries: Counter,
     pub(super) sent_samples: Counter,
+    pub(super) sent_requests: Counter,
     pub(super) sent_bytes: Counter,
     pub(super) sent_definitions: Counter,
     pub(super) received_samples: Counter,
@@ -64,6 +65,11 @@ impl WriteMetrics {
             "cairn_append_sent_samples",
             "Samples sent to other replicas",
             &self.sent_samples,
+        );
+        counter(
+            "cairn_append_sent_requests",
+            "Requests sent to other replicas; batches that came together share one",
+            &self.sent_requests,
         );
         counter(
             "cairn_append_sent_bytes",

@@ -10,7 +10,7 @@
 //! * `routes.rs`, `routing.rs`: where a series goes;
 //! * `attempt.rs`, `majority.rs`: who has it, and when that is enough;
 //! * `local.rs`: the local copy;
-//! * `link.rs`, `send.rs`, `hints.rs`: to one peer;
+//! * `link.rs`, `stream.rs`, `send.rs`, `hints.rs`: to one peer;
 //! * `frame/`: the bytes between peers;
 //! * [`AppendService`], [`Gate`]: as a replica.
 
@@ -32,6 +32,7 @@ mod routing;
 mod send;
 mod service;
 mod settings;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::attempt::Attempt;
-use super::batch::{RoutedBatch, RoutedFloat};
+use super::batch::{Positioned, RoutedBatch};
 use super::frame::{Encoder, LabelsOf};
 use super::routes::{Labels, Route, Routes};
 use super::routing::Place;
@@ -102,22 +102,22 @@ pub(super) fn encode(
     let goes =
         |route: Route, place: Place| !RoutedBatch::is_stale(route) && wanted.has(attempt, place);
     let mut lost: Vec<Place> = Vec::new();
-    let mut float = |(at, sample): (u32, &RoutedFloat)| {
-        if RoutedBatch::is_stale(sample.route) {
+    let mut float = |(at, float, sample): Positioned<'_>| {
+        if RoutedBatch::is_stale(float.route) {
             return;
         }
-        if encoder.float(sample.route, sample.at, sample.value, labels) {
+        if encoder.float(float.route, sample.at, sample.value, labels) {
             sent.items += 1;
         } else {
             sent.stale_floats.push(at);
-            lost.push(sample.place);
+            lost.push(float.place);
         }
     };
     if wanted.is_all {
-        (0u32..).zip(&batch.floats).for_each(float);
+        batch.positioned().for_each(float);
     } else if wanted.is_most() {
-        let floats = (0u32..).zip(&batch.floats);
-        let floats = floats.filter(|(_, sample)| wanted.has_part(sample.part));
+        let floats = batch.positioned();
+        let floats = floats.filter(|(_, float, _)| wanted.has_part(float.part));
         floats.for_each(&mut float);
     } else {
         batch.floats_of(wanted.numbers()).for_each(&mut float);
@@ -134,7 +134,6 @@ pub(super) fn encode(
             lost.push(other.place);
         }
     }
-    encoder.end_others();
     for (at, exemplar) in (0u32..).zip(&batch.exemplars) {
         if !goes(exemplar.route, exemplar.place) {
             continue;

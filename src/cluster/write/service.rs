@@ -28,10 +28,10 @@ use crate::store::{AppendBatch, SeriesId};
 /// Requests of all streams that may wait for a thread. Each stream has one there at most.
 const WAITING_MAX: usize = 4096;
 
-/// What a request may be at most that is appended without handing it to another thread: about a
-/// millisecond's work.
-const QUICK_BYTES_MAX: usize = 32 << 10;
-const QUICK_FLOATS_MAX: usize = 8192;
+/// What a request may be at most that is appended without handing it to another thread: about two
+/// milliseconds' work, and what a coordinator sends together when its senders bring 5,000 samples.
+const QUICK_BYTES_MAX: usize = 64 << 10;
+const QUICK_FLOATS_MAX: usize = 16 << 10;
 
 /// What an id stands for whose series could not be registered.
 const NOBODY: SeriesId = SeriesId::foreign(u32::MAX, 0);

@@ -67,6 +67,8 @@ struct Floats {
 struct Column {
     count: usize,
     bytes: Vec<u8>,
+    /// The series of the last of them; each column begins at 0.
+    before: u32,
 }
 
 impl Column {
@@ -77,9 +79,16 @@ impl Column {
         let mut out = Vec::with_capacity(self.bytes.len() + 4);
         varint::put_len(&mut out, self.count);
         out.extend_from_slice(&self.bytes);
-        self.count = 0;
+        (self.count, self.before) = (0, 0);
         self.bytes.clear();
         Bytes::from(out)
+    }
+
+    /// Begins the next one with its series, as the distance to that of the one before.
+    fn put_series(&mut self, id: u32) {
+        let before = std::mem::replace(&mut self.before, id);
+        self.count += 1;
+        varint::put_i64(&mut self.bytes, i64::from(id) - i64::from(before));
     }
 }
 
@@ -89,6 +98,9 @@ pub(in super::super) struct Encoder {
     entries: Vec<Entry>,
     ids: HashTable<u32>,
     free: Vec<u32>,
+    /// Ids that are nobody's from the next request on: in the one at hand they still mean the
+    /// series whose samples it may have already.
+    leaving: Vec<u32>,
     /// What the next request tells the other end to forget.
     forget: Vec<u32>,
     reset: bool,
@@ -98,8 +110,6 @@ pub(in super::super) struct Encoder {
     others: Column,
     metadata: Column,
     exemplars: Column,
-    /// The series of the last of `others` and `exemplars`.
-    before: u32,
 }
 
 /// Fibonacci hashing: slots are small numbers in order.
@@ -119,6 +129,7 @@ impl Encoder {
                 ..Self::default()
             };
         }
+        self.free.append(&mut self.leaving);
         if minute == self.minute {
             return;
         }
@@ -145,7 +156,7 @@ impl Encoder {
         if let Ok(found) = self.ids.find_entry(hash(slot), |other| *other == id) {
             found.remove();
         }
-        self.free.push(id);
+        self.leaving.push(id);
     }
 
     /// The other end says that these ids mean nothing there any more.
@@ -267,13 +278,11 @@ impl Encoder {
         if self.others.count >= OTHERS_MAX {
             return false;
         }
-        let Some(id) = self.id_of(self.before, route, labels) else {
+        let Some(id) = self.id_of(self.others.before, route, labels) else {
             return false;
         };
-        let before = self.follow(id);
+        self.others.put_series(id);
         let out = &mut self.others.bytes;
-        self.others.count += 1;
-        varint::put_i64(out, i64::from(id) - before);
         varint::put_i64(out, at.0);
         let flag = if start.0 == 0 { 0 } else { START };
         match value {
@@ -302,13 +311,11 @@ impl Encoder {
         if self.exemplars.count >= OTHERS_MAX {
             return false;
         }
-        let Some(id) = self.id_of(self.before, route, labels) else {
+        let Some(id) = self.id_of(self.exemplars.before, route, labels) else {
             return false;
         };
-        let before = self.follow(id);
+        self.exemplars.put_series(id);
         let out = &mut self.exemplars.bytes;
-        self.exemplars.count += 1;
-        varint::put_i64(out, i64::from(id) - before);
         varint::put_i64(out, exemplar.timestamp.0);
         out.extend_from_slice(&exemplar.value.to_bits().to_le_bytes());
         varint::put_len(out, exemplar.labels.len());
@@ -317,13 +324,6 @@ impl Encoder {
             varint::put_bytes(out, value.as_bytes());
         }
         true
-    }
-
-    /// Notes the series that comes now; the one before.
-    fn follow(&mut self, id: u32) -> i64 {
-        let before = self.before;
-        self.before = id;
-        i64::from(before)
     }
 
     /// Adds metadata of a metric family. `false`: the request is full.
@@ -347,8 +347,6 @@ impl Encoder {
 
     /// The columns of the request.
     pub(in super::super) fn finish(&mut self) -> Columns {
-        // Others and exemplars are read apart, each from 0.
-        self.before = 0;
         Columns {
             reset: std::mem::take(&mut self.reset),
             forget: std::mem::take(&mut self.forget),
@@ -360,15 +358,10 @@ impl Encoder {
         }
     }
 
-    /// Ends the column of `others`: exemplars come next.
-    pub(in super::super) const fn end_others(&mut self) {
-        self.before = 0;
-    }
-
     /// Series defined, and bytes of memory.
     pub(in super::super) fn size(&self) -> (usize, usize) {
         let entries = self.entries.capacity() * size_of::<Entry>();
-        let rest = self.ids.capacity() * 5 + self.free.capacity() * 4;
+        let rest = self.ids.capacity() * 5 + (self.free.capacity() + self.leaving.capacity()) * 4;
         (self.ids.len(), entries + rest)
     }
 }

@@ -96,8 +96,14 @@ fn sent(items: &[Item]) -> Vec<String> {
 }
 
 fn encode(encoder: &mut Encoder, minute: u64, items: &[Item]) -> Columns {
-    let of = |route: Route| Some(labels(route.slot));
     encoder.begin(minute);
+    put(encoder, items);
+    encoder.finish()
+}
+
+/// Adds a batch to the request at hand.
+fn put(encoder: &mut Encoder, items: &[Item]) {
+    let of = |route: Route| Some(labels(route.slot));
     for item in items {
         if let Item::Float(slot, at, bits) = item {
             let value = f64::from_bits(*bits);
@@ -110,7 +116,6 @@ fn encode(encoder: &mut Encoder, minute: u64, items: &[Item]) -> Columns {
             assert!(encoder.other(route(*slot), TimestampMs(*at), value, &of));
         }
     }
-    encoder.end_others();
     for item in items {
         match item {
             Item::Exemplar(slot, at) => {
@@ -124,7 +129,6 @@ fn encode(encoder: &mut Encoder, minute: u64, items: &[Item]) -> Columns {
             _ => {}
         }
     }
-    encoder.finish()
 }
 
 /// A replica's registry.
@@ -195,14 +199,14 @@ fn a_series_of_a_stream_costs_what_is_said() {
 
 proptest! {
     /// Would catch ends of a stream that disagree: in ids, in what followed what, in last values,
-    /// in what is forgotten.
+    /// in what is forgotten, between requests or between the batches of one.
     #[test]
     fn whatever_goes_in_comes_out(
         requests in prop::collection::vec((items(), 0u64..40, 0u8..12), 1..12),
     ) {
         let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
         let (mut registry, mut minute) = (Registry::default(), 0);
-        for (items, minutes, event) in requests {
+        for (mut items, minutes, event) in requests {
             minute += minutes;
             match event {
                 // The connection breaks.
@@ -211,7 +215,16 @@ proptest! {
                 1 => encoder.undefined(&[0, 3, 5, 1000]),
                 _ => {}
             }
-            let columns = through_bytes(minute, encode(&mut encoder, minute, &items));
+            encoder.begin(minute);
+            put(&mut encoder, &items);
+            if event % 3 == 1 {
+                // An answer to the request before comes, and then another batch.
+                encoder.undefined(&[0, 1, 2, 4, 1000]);
+                let more = items.iter().rev().cloned().collect::<Vec<_>>();
+                put(&mut encoder, &more);
+                items.extend(more);
+            }
+            let columns = through_bytes(minute, encoder.finish());
             let decoded = decoder
                 .decode(&columns, |_, labels| registry.register(labels))
                 .unwrap();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub(super) struct Fickle {
     pub(super) store: Arc<Store>,
     /// So many appends say that all their floats are of series that were forgotten.
     pub(super) forgets: Mutex<u32>,
+    /// How often something was appended.
+    pub(super) appends: AtomicU32,
     /// Nothing becomes durable while this is held.
     pub(super) stuck: tokio::sync::RwLock<()>,
 }
@@ -45,6 +48,7 @@ impl Replica for Fickle {
     }
 
     fn append(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
+        self.appends.fetch_add(1, Ordering::SeqCst);
         let mut forgets = self.forgets.lock();
         if *forgets > 0 {
             *forgets -= 1;
@@ -142,6 +146,7 @@ fn node(network: &Arc<MemoryNetwork>, number: u128, settings: WriteSettings) -> 
     let replica = Arc::new(Fickle {
         store: Arc::new(store(directory.path(), number)),
         forgets: Mutex::new(0),
+        appends: AtomicU32::new(0),
         stuck: tokio::sync::RwLock::new(()),
     });
     let gate = Arc::new(Gate::default());
@@ -439,7 +444,7 @@ impl World {
     /// Waits until a node holds so many samples.
     pub(super) async fn until_held(&self, number: u128, samples: usize) {
         // However loaded the machine: this waits, it does not measure.
-        for _ in 0..600 {
+        for _ in 0..1200 {
             if self.held(number).len() >= samples {
                 return;
             }

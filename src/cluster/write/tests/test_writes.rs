@@ -1,6 +1,7 @@
 //! Majorities, nodes that are away and come back, links cut one way, duplicates.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -128,6 +129,53 @@ async fn a_link_that_is_cut_one_way_hurts_only_that_way() {
     world.cut(1, 3, false);
     world.until_held(2, 80).await;
     world.until_held(3, 80).await;
+}
+
+/// Would catch batches that go each by itself to a member that has not answered the one before,
+/// one that is never sent, and answers that are taken for those of another batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_a_member_has_not_answered_goes_to_it_as_one_request() {
+    // The stream must not be given up for its silence, however slow the machine.
+    let settings = WriteSettings {
+        answer_patience: Duration::from_secs(600),
+        ..settings()
+    };
+    let world = World::with(3, 3, settings);
+    let appends = |node: u128| world.nodes[&node].replica.appends.load(Ordering::SeqCst);
+    world.write(1, &samples(0..50, 0)).await.unwrap();
+    world.until_held(3, 50).await;
+    let stuck = world.nodes[&3].replica.stuck.write().await;
+    let before = appends(3);
+    for round in 1..20 {
+        // Of other series each, so that each batch has partitions and definitions of its own.
+        let few = u32::try_from(round).unwrap() * 7;
+        world.write(1, &samples(few..few + 5, round)).await.unwrap();
+    }
+    drop(stuck);
+    world.until_held(3, 50 + 19 * 5).await;
+    assert_eq!(world.held(1), world.held(3));
+    // The first, and all others; or all of them, behind the one that was there before.
+    assert!(appends(3) - before <= 2, "{}", appends(3) - before);
+}
+
+/// Would catch a large batch that waits for others, so that a member that answers slowly is sent
+/// less than it could take.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_large_waits_for_no_answer() {
+    let settings = WriteSettings {
+        answer_patience: Duration::from_secs(600),
+        ..settings()
+    };
+    let world = World::with(3, 3, settings);
+    world.write(1, &samples(0..50, 0)).await.unwrap();
+    world.until_held(3, 50).await;
+    let stuck = world.nodes[&3].replica.stuck.write().await;
+    for round in 1..4 {
+        world.write(1, &samples(0..9000, round)).await.unwrap();
+    }
+    world.until_held(3, 50 + 3 * 9000).await;
+    drop(stuck);
+    assert_eq!(world.held(1), world.held(3));
 }
 
 /// Would catch a member whose stuck disk holds up the others, or whose queue grows for ever.
