@@ -23,6 +23,7 @@ mod histogram;
 mod histogram_column;
 mod predict;
 mod residuals;
+mod shape;
 mod some_rows;
 mod starts;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::predict::{self, Predictor};
-use super::values::{Form, Shape};
+use super::shape::{Form, Shape};
 use super::{Error, decimal, residuals};
 
 const WHAT: &str = "a value column";

@@ -28,6 +28,7 @@ use super::decimal;
 use super::histogram::put_bits;
 use super::predict::{self, Kind, Predictor};
 use super::residuals;
+use super::shape::{Form, Shape};
 use super::varint::{put_i64, put_len, take_exact, take_f64, take_i64, take_len, take_u8};
 use super::{Error, ROWS_MAX, choose, exceptions, some_rows};
 
@@ -38,26 +39,6 @@ pub(super) const HAS_EXCEPTIONS: u8 = 1 << 2;
 pub(super) const IS_REFERENCE: u8 = 1 << 3;
 const HAS_CENTRE: u8 = 1 << 3;
 const RAW_CONSTANT: u8 = 255;
-
-/// What whole numbers stand for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Form {
-    /// Mantissas of this power of ten.
-    Decimal(u8),
-    /// Mantissas, and how many floats each is off.
-    NearDecimal(u8),
-    /// Ordered bits.
-    Ordered,
-}
-
-/// A column's values but for the path.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Shape {
-    /// One value everywhere.
-    Constant(f64),
-    /// `origin + scale * path`.
-    Varying { form: Form, origin: i64, scale: i64 },
-}
 
 /// A path as its predictor missed it.
 #[derive(Clone, PartialEq, Eq, Debug, Hash)]
