@@ -144,7 +144,9 @@ fn report_late(series: usize) {
             let mut fleet = Fleet::register(&head, series);
             let even = (0..WINDOW_SCRAPES / 2).map(|at| BEGIN_MS + at * 2 * STEP_MS);
             let first = fleet.batches_at(TimestampMs(BEGIN_MS));
-            first.iter().for_each(|batch| drop(append(&head, batch)));
+            for batch in &first {
+                append(&head, batch);
+            }
             if digests {
                 trees(&head);
             }
@@ -165,7 +167,7 @@ fn report_late(series: usize) {
             "scattered",
             &mut odd.map(|at| {
                 let scrape = (at - BEGIN_MS) / STEP_MS;
-                BEGIN_MS + (scrape * 97 % WINDOW_SCRAPES | 1) * STEP_MS
+                BEGIN_MS + ((scrape * 97 % WINDOW_SCRAPES) | 1) * STEP_MS
             }),
         );
         let again = (0..WINDOW_SCRAPES / 2 - 1).map(|at| BEGIN_MS + at * 2 * STEP_MS);

@@ -424,12 +424,12 @@ mod tests {
         /// Floats alone are merged by themselves: against one sample after the other.
         #[test]
         fn floats_are_merged_as_single_samples_are(
-            one in proptest::collection::btree_map(0i64..30, 0u64..3, 0..20),
-            other in proptest::collection::btree_map(0i64..30, 0u64..3, 0..20),
+            one in proptest::collection::btree_map(0i64..30, 0usize..3, 0..20),
+            other in proptest::collection::btree_map(0i64..30, 0usize..3, 0..20),
         ) {
             let bits = [crate::model::STALE_NAN_BITS, f64::NAN.to_bits(), 1.0f64.to_bits()];
-            let of = |map: &std::collections::BTreeMap<i64, u64>| {
-                let pairs = map.iter().map(|(at, which)| (*at, f64::from_bits(bits[*which as usize])));
+            let of = |map: &std::collections::BTreeMap<i64, usize>| {
+                let pairs = map.iter().map(|(at, which)| (*at, f64::from_bits(bits[*which])));
                 Samples::of_floats(&pairs.collect::<Vec<_>>())
             };
             let (one, other) = (of(&one), of(&other));

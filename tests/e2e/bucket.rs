@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cluster::{Lab, libfaketime};
 use super::remote_write::{body, now_ms, send, series};
-use super::servers::{Cairn, Garage, Server, eventually, free_port, get, skip};
+use super::servers::{Answer, Cairn, Garage, Server, eventually, free_port, get, skip};
 
 const SERIES: usize = 30;
 const STEP_MS: i64 = 60_000;
@@ -177,6 +177,35 @@ fn metric(node: &Cairn, name: &str) -> f64 {
     value.unwrap_or(-1.0)
 }
 
+/// Asks for everything, of what is here alone where that is allowed.
+fn all(node: &Cairn, partial: &str) -> Answer {
+    let form = [("query", "bucket_story[3d]"), ("partial_response", partial)];
+    node.api("query", &form)
+}
+
+/// What a node says that needs its bucket and does not reach it.
+fn without_its_bucket(node: &Cairn, written: &Written) {
+    let answer = all(node, "false");
+    assert!(answer.status >= 500, "{}", answer.text());
+    assert!(
+        answer.text().contains("only in the bucket"),
+        "{}",
+        answer.text()
+    );
+    let answer = all(node, "true");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let warnings = answer.json()["warnings"].to_string();
+    assert!(warnings.contains("only in the bucket"), "{warnings}");
+    let some = of_answer(&answer.json()["data"]["result"]);
+    assert!(count(&some) > 0 && count(&some) < count(written));
+    let recent = node.query("count_over_time(bucket_story[1h])");
+    assert_eq!(
+        recent.as_array().map(Vec::len),
+        Some(SERIES),
+        "what is here"
+    );
+}
+
 /// Blocks past local retention leave the disk, and queries answer from Garage as before; without
 /// Garage they say what they need, and with it they answer again. Would catch history that is lost
 /// with its local copy, or an answer that lacks it and does not say so.
@@ -218,32 +247,10 @@ fn what_has_left_the_disk_is_read_from_garage() {
     fs::remove_dir_all(data_dir.join("cache")).unwrap();
     garage.kill();
     let node = start(folder.path(), &data_dir, &settings);
-    let ask = |partial: &str| {
-        let form = [("query", "bucket_story[3d]"), ("partial_response", partial)];
-        node.api("query", &form)
-    };
-    let answer = ask("false");
-    assert!(answer.status >= 500, "{}", answer.text());
-    assert!(
-        answer.text().contains("only in the bucket"),
-        "{}",
-        answer.text()
-    );
-    let answer = ask("true");
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    let warnings = answer.json()["warnings"].to_string();
-    assert!(warnings.contains("only in the bucket"), "{warnings}");
-    let some = of_answer(&answer.json()["data"]["result"]);
-    assert!(count(&some) > 0 && count(&some) < count(&written));
-    let recent = node.query("count_over_time(bucket_story[1h])");
-    assert_eq!(
-        recent.as_array().map(Vec::len),
-        Some(SERIES),
-        "what is here"
-    );
+    without_its_bucket(&node, &written);
     garage.restart();
     eventually("the bucket is read again", Duration::from_secs(120), || {
-        let answer = ask("false");
+        let answer = all(&node, "false");
         match answer.status {
             200 => Ok(()),
             _ => Err(answer.text()),

@@ -57,6 +57,79 @@ fn a_start_from_a_snapshot(cairn: &Cairn, settings: &[&str], agree: impl Fn(&Cai
     agree(&copied);
 }
 
+/// The same deleted from both over HTTP, and what is said to writes meanwhile.
+fn over_http(prometheus: &Prometheus, cairn: &Cairn, from: i64, agree: impl Fn(&Cairn) -> usize) {
+    let (start, stop) = (seconds(from + 10 * MINUTE), seconds(from + 20 * MINUTE));
+    let middle = [
+        ("match[]", "up{job=\"a\"}"),
+        ("start", &start),
+        ("end", &stop),
+    ];
+    let rooms = [("match[]", "temp{room=~\"b.*\"}"), ("match[]", "none")];
+    for form in [&middle[..], &rooms[..]] {
+        for url in [prometheus.url(), cairn.url()] {
+            let answer = admin(&url, "delete_series", form);
+            assert_eq!(answer.status, 204, "{url}: {}", answer.text());
+        }
+        agree(cairn);
+    }
+    for url in [prometheus.url(), cairn.url()] {
+        assert_eq!(admin(&url, "delete_series", &[]).status, 400, "{url}");
+    }
+    let rooms = get(&format!("{}/api/v1/label/room/values?start=0", cairn.url())).unwrap();
+    assert_eq!(rooms.json()["data"], serde_json::json!(["attic"]));
+    // What is being deleted is not written meanwhile, and what lies beside it is.
+    let refused = send(&cairn.url(), &in_the_middle(from)).unwrap();
+    let said = refused.text();
+    assert_eq!(refused.status, 400, "{said}");
+    assert!(said.contains("being deleted"), "{said}");
+}
+
+/// A sample in the middle of what is deleted.
+fn in_the_middle(from: i64) -> Vec<u8> {
+    let sample = [(from + 15 * MINUTE + 1, 7.0)];
+    body(vec![series(&[("__name__", "up"), ("job", "a")], &sample)])
+}
+
+/// The command: it counts, deletes and undoes.
+fn by_the_command(cairn: &Cairn, end: i64, agree: impl Fn(&Cairn) -> usize) {
+    let url = cairn.url();
+    let say = |more: &[&str]| {
+        let (done, said) = Cairn::run(&[&["delete", "--url", &url], more].concat());
+        assert!(done, "{more:?}: {said}");
+        said
+    };
+    let would = say(&["--match", "up{job=\"b\"}"]);
+    assert!(would.starts_with("160 samples of 1 series"), "{would}");
+    agree(cairn);
+    say(&["--match", "up{job=\"b\"}", "--yes"]);
+    assert_eq!(raw(&url, end)["result"].as_array().unwrap().len(), 2);
+    let list: serde_json::Value = serde_json::from_str(&say(&["--list", "--json"])).unwrap();
+    let undone = list.as_array().unwrap().iter();
+    let mut undone = undone.filter(|one| one["selector"].as_str().unwrap().contains("\"b\""));
+    say(&["--undo", undone.next().unwrap()["id"].as_str().unwrap()]);
+    agree(cairn);
+}
+
+/// Samples in blocks.
+fn sealed(cairn: &Cairn) -> u64 {
+    let blocks = get(&format!("{}/api/v1/status/tsdb/blocks", cairn.url()));
+    let blocks = blocks.unwrap().json();
+    let blocks = blocks["data"]["blocks"].as_array().unwrap().iter();
+    let samples = blocks.map(|block| block["stats"]["numSamples"].as_u64().unwrap());
+    samples.sum()
+}
+
+fn until_nothing_is_being_deleted(cairn: &Cairn) {
+    let patience = Duration::from_secs(300);
+    eventually("nothing is left of the deletes", patience, || {
+        let list = format!("{}/api/v1/admin/tsdb/tombstones", cairn.url());
+        let list = get(&list)?.json();
+        let none = list["data"].as_array().is_some_and(Vec::is_empty);
+        if none { Ok(()) } else { Err(list.to_string()) }
+    });
+}
+
 #[test]
 fn what_is_deleted_is_what_prometheus_deletes() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,74 +157,16 @@ fn what_is_deleted_is_what_prometheus_deletes() {
         want["result"].as_array().unwrap().len()
     };
     assert_eq!(agree(&cairn), 4);
-    let (start, stop) = (seconds(from + 10 * MINUTE), seconds(from + 20 * MINUTE));
-    let middle = [
-        ("match[]", "up{job=\"a\"}"),
-        ("start", &start),
-        ("end", &stop),
-    ];
-    let rooms = [("match[]", "temp{room=~\"b.*\"}"), ("match[]", "none")];
-    for form in [&middle[..], &rooms[..]] {
-        for url in [prometheus.url(), cairn.url()] {
-            let answer = admin(&url, "delete_series", form);
-            assert_eq!(answer.status, 204, "{url}: {}", answer.text());
-        }
-        agree(&cairn);
-    }
-    for url in [prometheus.url(), cairn.url()] {
-        assert_eq!(admin(&url, "delete_series", &[]).status, 400, "{url}");
-    }
-    let rooms = get(&format!("{}/api/v1/label/room/values?start=0", cairn.url())).unwrap();
-    assert_eq!(rooms.json()["data"], serde_json::json!(["attic"]));
-    // What is being deleted is not written meanwhile, and what lies beside it is.
-    let up = |at: i64| {
-        body(vec![series(
-            &[("__name__", "up"), ("job", "a")],
-            &[(at, 7.0)],
-        )])
-    };
-    let refused = send(&cairn.url(), &up(from + 15 * MINUTE + 1)).unwrap();
-    assert_eq!(refused.status, 400, "{}", refused.text());
-    assert!(
-        refused.text().contains("being deleted"),
-        "{}",
-        refused.text()
-    );
-
-    // The command: it counts, deletes and undoes.
-    let url = cairn.url();
-    let say = |more: &[&str]| {
-        let (done, said) = Cairn::run(&[&["delete", "--url", &url], more].concat());
-        assert!(done, "{more:?}: {said}");
-        said
-    };
-    let would = say(&["--match", "up{job=\"b\"}"]);
-    assert!(would.starts_with("160 samples of 1 series"), "{would}");
-    agree(&cairn);
-    say(&["--match", "up{job=\"b\"}", "--yes"]);
-    assert_eq!(raw(&url, end)["result"].as_array().unwrap().len(), 2);
-    let list: serde_json::Value = serde_json::from_str(&say(&["--list", "--json"])).unwrap();
-    let undone = list.as_array().unwrap().iter();
-    let mut undone = undone.filter(|one| one["selector"].as_str().unwrap().contains("\"b\""));
-    say(&["--undo", undone.next().unwrap()["id"].as_str().unwrap()]);
-    agree(&cairn);
+    over_http(&prometheus, &cairn, from, agree);
+    by_the_command(&cairn, end, agree);
 
     // It is sealed, forgotten by nobody, and goes.
-    let (done, said) = Cairn::run(&["flush", "--url", &url]);
+    let (done, said) = Cairn::run(&["flush", "--url", &cairn.url()]);
     assert!(done, "{said}");
     agree(&cairn);
     let cairn = cairn.crash_and_restart();
     agree(&cairn);
-    let samples = |cairn: &Cairn| -> u64 {
-        let blocks = get(&format!("{}/api/v1/status/tsdb/blocks", cairn.url()))
-            .unwrap()
-            .json();
-        let blocks = blocks["data"]["blocks"].as_array().unwrap().iter();
-        blocks
-            .map(|block| block["stats"]["numSamples"].as_u64().unwrap())
-            .sum()
-    };
-    assert_eq!(samples(&cairn), 4 * 160);
+    assert_eq!(sealed(&cairn), 4 * 160);
     let later = [(from + 161 * 15_000, 1.5)];
     let later = body(vec![series(&[("__name__", "up"), ("job", "b")], &later)]);
     for url in [prometheus.url(), cairn.url()] {
@@ -161,25 +176,12 @@ fn what_is_deleted_is_what_prometheus_deletes() {
     for url in [prometheus.url(), cairn.url()] {
         assert_eq!(admin(&url, "clean_tombstones", &[]).status, 204, "{url}");
     }
-    eventually(
-        "nothing is left of the deletes",
-        Duration::from_secs(300),
-        || {
-            let list = format!("{}/api/v1/admin/tsdb/tombstones", cairn.url());
-            let list = get(&list)?.json();
-            let none = list["data"].as_array().is_some_and(Vec::is_empty);
-            if none { Ok(()) } else { Err(list.to_string()) }
-        },
-    );
-    assert_eq!(samples(&cairn), 4 * 160 - 160 - 41);
+    until_nothing_is_being_deleted(&cairn);
+    assert_eq!(sealed(&cairn), 4 * 160 - 160 - 41);
     assert_eq!(agree(&cairn), 3);
     // Now that time is written as any other.
-    assert_eq!(
-        send(&cairn.url(), &up(from + 15 * MINUTE + 1))
-            .unwrap()
-            .status,
-        204
-    );
+    let taken = send(&cairn.url(), &in_the_middle(from)).unwrap();
+    assert_eq!(taken.status, 204, "{}", taken.text());
     let cairn = cairn.crash_and_restart();
     assert_eq!(
         raw(&cairn.url(), end)["result"].as_array().unwrap().len(),

@@ -16,6 +16,17 @@ fn flush(node: &Cairn) {
     assert!(done, "{said}");
 }
 
+/// The command says that steps were known.
+fn explained(node: &Cairn, start: &str, end: &str) {
+    let url = node.url();
+    let range = ["--start", start, "--end", end, "--step", "60s"];
+    let asked = ["query", "--url", &url, "--explain"];
+    let query = ["sum(sum_over_time(level[20m]))"];
+    let (done, said) = Cairn::run(&[&asked[..], &range, &query].concat());
+    let is_said = said.contains("steps were known from answers");
+    assert!(done && is_said, "{said}");
+}
+
 #[test]
 fn answers_are_kept_and_never_old() {
     let folder = tempfile::tempdir().unwrap();
@@ -85,21 +96,5 @@ fn answers_are_kept_and_never_old() {
         metrics.contains("\ncairn_query_cache_pieces 2\n"),
         "{metrics}"
     );
-    let (done, said) = Cairn::run(&[
-        "query",
-        "--url",
-        &node.url(),
-        "--explain",
-        "--start",
-        &start,
-        "--end",
-        &end,
-        "--step",
-        "60s",
-        "sum(sum_over_time(level[20m]))",
-    ]);
-    assert!(
-        done && said.contains("steps were known from answers"),
-        "{said}"
-    );
+    explained(&node, &start, &end);
 }

@@ -1,5 +1,5 @@
 //! Answers that are kept: of range queries, in pieces of some hours, for as long as what they were
-//! made from is the same (decision 26).
+//! made from is the same (decision 25).
 //!
 //! A piece is the values of a question at the steps of two hours. It is kept only if every sample
 //! that those may depend on lies in parts of the source that never change, and used only while the
