@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::apart::run_apart;
 use super::super::script::{MINUTE, between, deaf, hold, only};
 use super::super::world::World;
-use super::{HIDDEN, LOST, weigh};
+use super::{HIDDEN, LOST, weigh, weigh_at};
 use crate::cluster::peer::{Hold, Method};
 use crate::runtime::Rule;
 
@@ -50,7 +50,9 @@ fn stayers_gather() {
 /// A newcomer hears of one member only: the one that lacks what the two others acknowledged.
 #[test]
 fn sources_are_enough() {
-    weigh(
+    // With others a reader notices it before whoever looks at what is there.
+    weigh_at(
+        3,
         ("moves", "sources_are_enough"),
         Rule::SourcesAreEnough,
         LOST,

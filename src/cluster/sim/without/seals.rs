@@ -113,7 +113,7 @@ impl World {
 #[test]
 fn seals_are_of_one_epoch() {
     weigh_at(
-        4,
+        3,
         ("seals", "seals_are_of_one_epoch"),
         Rule::SealsAreOfOneEpoch,
         NOWHERE,
