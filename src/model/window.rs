@@ -44,9 +44,10 @@ impl Window {
     /// Milliseconds from the window's start to `at`, when `at` is in the window.
     #[must_use]
     pub fn offset_of(self, at: TimestampMs) -> Option<u32> {
-        (Self::of(at) == self)
-            .then(|| u32::try_from(at.0.rem_euclid(WINDOW_MS)).ok())
-            .flatten()
+        // The first and the last window reach beyond what 64 bits can say.
+        let since = i128::from(at.0) - i128::from(self.0) * i128::from(WINDOW_MS);
+        let offset = u32::try_from(since).ok()?;
+        (i64::from(offset) < WINDOW_MS).then_some(offset)
     }
 }
 

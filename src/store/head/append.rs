@@ -14,35 +14,17 @@ use super::layer::{LayerData, Live};
 use super::roster::Roster;
 use super::shard::{OpenLayers, Shard, State};
 use super::types::{AppendBatch, Appended, SeriesId};
-use crate::model::{RingArc, TimestampMs, Value, Window};
+use super::work::{Place, Spare, Work};
+use crate::model::{TimestampMs, Value, Window};
 use crate::store::digest::ContentHasher;
 use crate::store::error::Error;
 use crate::store::log::{
-    DefineWriter, Log, LoggedFloat, LoggedOther, OthersWriter, RECORD_SAMPLES_MAX, Record,
-    RecordKind, encode_exemplar, encode_floats,
+    Log, LoggedFloat, LoggedOther, OthersWriter, RECORD_SAMPLES_MAX, Record, RecordKind,
+    encode_exemplar,
 };
 
 /// Definitions and other samples go into records of about this size.
 const RECORD_BYTES: usize = 256 << 10;
-
-/// Where a sample goes.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    local: u32,
-    target: u32,
-    arc: u32,
-}
-
-/// Buffers of one append, used for every shard and window in turn.
-#[derive(Debug, Default)]
-struct Work {
-    places: Vec<Place>,
-    floats: Vec<LoggedFloat>,
-    /// Arcs that occur, in the order of their first sample.
-    arcs: Vec<RingArc>,
-    defines: DefineWriter,
-    payloads: Vec<(RecordKind, Vec<u8>)>,
-}
 
 /// What surrounds an append.
 pub(super) struct Appending<'a> {
@@ -52,6 +34,7 @@ pub(super) struct Appending<'a> {
     pub now: TimestampMs,
     pub exemplars_max: usize,
     pub hasher: &'a ContentHasher,
+    pub spare: &'a Spare,
     /// `None` while the log is being replayed.
     pub log: Option<&'a Log>,
 }
@@ -59,8 +42,14 @@ pub(super) struct Appending<'a> {
 impl Appending<'_> {
     /// Appends a batch, but for its metadata.
     pub(super) fn run(&self, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
+        let mut work = self.spare.take();
+        let appended = self.run_with(&mut work, batch)?;
+        self.spare.give_back(work);
+        Ok(appended)
+    }
+
+    fn run_with(&self, work: &mut Work, batch: &AppendBatch<'_>) -> Result<Appended, Error> {
         let mut appended = Appended::default();
-        let mut work = Work::default();
         let shards = self.shards_of(batch);
         for (number, shard) in self.shards.iter().enumerate() {
             if shards >> number & 1 == 0 {
@@ -75,7 +64,7 @@ impl Appending<'_> {
                 number,
                 state: &mut state,
                 roster: &roster,
-                work: &mut work,
+                work,
                 appended: &mut appended,
             };
             one.floats(batch)?;
@@ -118,42 +107,29 @@ struct OneShard<'a, 'b> {
     appended: &'b mut Appended,
 }
 
-/// What an id means here.
-enum Found {
-    /// Another shard's.
-    Elsewhere,
-    /// Nobody's any more.
-    Stale,
-    Here(Place),
-}
-
 impl<'a: 'b, 'b> OneShard<'a, 'b> {
+    /// Whether an id is for this shard to look up; ids of shards that do not exist are the
+    /// first's, which finds them stale.
     #[inline]
-    fn find(&mut self, series: SeriesId) -> Found {
+    const fn is_here(&self, series: SeriesId) -> bool {
+        let shard = series.shard();
+        shard == self.number || (self.number == 0 && shard >= self.appending.shards.len())
+    }
+
+    /// Where the samples of a series go; `None`: it has been forgotten.
+    #[inline]
+    fn find(&mut self, series: SeriesId) -> Option<Place> {
         if series.shard() != self.number {
-            let lost = series.shard() >= self.appending.shards.len() && self.number == 0;
-            return if lost { Found::Stale } else { Found::Elsewhere };
+            return None;
         }
-        let Some(entry) = self
-            .roster
-            .entry(series.slot)
-            .filter(|entry| entry.generation == series.generation())
-        else {
-            return Found::Stale;
-        };
-        let arc = self.arcs.of(entry.fingerprint);
-        let arcs = &mut self.work.arcs;
-        let at = match arcs.iter().position(|known| *known == arc) {
-            Some(at) => at,
-            None => {
-                arcs.push(arc);
-                arcs.len() - 1
-            }
-        };
-        Found::Here(Place {
+        let entry = self.roster.entry(series.slot)?;
+        if entry.generation != series.generation() {
+            return None;
+        }
+        Some(Place {
             local: entry.local,
             target: entry.target,
-            arc: u32::try_from(at).unwrap_or(0),
+            arc: self.work.position_of(self.arcs.of(entry.fingerprint)),
         })
     }
 
@@ -168,6 +144,9 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         let mut current: Option<Window> = None;
         self.begin();
         for (at, sample) in (0u32..).zip(batch.floats) {
+            if !self.is_here(sample.series) {
+                continue;
+            }
             let offset_ms = match current.and_then(|window| window.offset_of(sample.at)) {
                 Some(offset_ms) if self.work.floats.len() < RECORD_SAMPLES_MAX => offset_ms,
                 _ => {
@@ -178,9 +157,8 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
                 }
             };
             match self.find(sample.series) {
-                Found::Elsewhere => {}
-                Found::Stale => self.appended.stale_floats.push(at),
-                Found::Here(place) => {
+                None => self.appended.stale_floats.push(at),
+                Some(place) => {
                     self.work.places.push(place);
                     self.work.floats.push(LoggedFloat {
                         series: sample.series.slot,
@@ -209,7 +187,12 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         self.hold(&fresh);
         if self.appending.log.is_some() {
             let mut payload = Vec::new();
-            encode_floats(&self.work.floats, &mut payload);
+            let Work {
+                floats,
+                floats_writer,
+                ..
+            } = &mut *self.work;
+            floats_writer.put(floats, &mut payload);
             self.work.payloads.push((RecordKind::Floats, payload));
         }
         self.push(window)?;
@@ -336,18 +319,17 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         let mut current: Option<Window> = None;
         self.begin();
         for (at, sample) in (0u32..).zip(batch.others) {
+            if !self.is_here(sample.series) {
+                continue;
+            }
             let window = Window::of(sample.at);
             if current != Some(window) || writer.len() >= RECORD_BYTES {
                 self.flush_others(current, &mut writer)?;
                 current = Some(window);
             }
-            let place = match self.find(sample.series) {
-                Found::Elsewhere => continue,
-                Found::Stale => {
-                    self.appended.stale_others.push(at);
-                    continue;
-                }
-                Found::Here(place) => place,
+            let Some(place) = self.find(sample.series) else {
+                self.appended.stale_others.push(at);
+                continue;
             };
             let logged = LoggedOther {
                 series: sample.series.slot,
@@ -416,14 +398,13 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
             .exemplars_max
             .div_ceil(self.appending.shards.len().max(1));
         for (at, (series, exemplar)) in (0u32..).zip(batch.exemplars) {
+            if !self.is_here(*series) {
+                continue;
+            }
             self.begin();
-            let place = match self.find(*series) {
-                Found::Elsewhere => continue,
-                Found::Stale => {
-                    self.appended.stale_exemplars.push(at);
-                    continue;
-                }
-                Found::Here(place) => place,
+            let Some(place) = self.find(*series) else {
+                self.appended.stale_exemplars.push(at);
+                continue;
             };
             let new = self.state.exemplars.push(*series, exemplar, max);
             let Some(log) = self.appending.log else {

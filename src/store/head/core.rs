@@ -13,6 +13,7 @@ use super::layer::Layer;
 use super::settings::HeadSettings;
 use super::shard::Shard;
 use super::types::{AppendBatch, Appended, SHARDS_MAX, SeriesId};
+use super::work::Spare;
 use crate::model::{
     Buckets, LabelSet, Metadata, RingArc, TenantId, TimestampMs, Value, Window, fingerprint,
 };
@@ -40,6 +41,7 @@ pub(super) struct Core {
     views: Mutex<Views>,
     /// Of the cluster whose id the settings have.
     pub hasher: ContentHasher,
+    spare: Spare,
 }
 
 /// While it lives, no series is forgotten that a layer names which was there when it began.
@@ -88,6 +90,7 @@ impl Core {
         };
         Self {
             hasher: ContentHasher::new(settings.cluster_id),
+            spare: Spare::default(),
             shards: (0..settings.shards).map(|_| Shard::default()).collect(),
             arcs: ArcSwap::from_pointee(ArcTable::even(settings.depth)),
             settings,
@@ -244,6 +247,7 @@ impl Core {
             now,
             exemplars_max: self.settings.exemplars_max,
             hasher: &self.hasher,
+            spare: &self.spare,
             log,
         };
         let mut appended = appending.run(batch)?;

@@ -31,6 +31,7 @@ mod symbols;
 mod types;
 mod view;
 mod whole;
+mod work;
 
 #[cfg(test)]
 mod tests;

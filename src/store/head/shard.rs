@@ -184,31 +184,27 @@ impl State {
     }
 }
 
-/// The open layers of the arcs of an append, each locked at its first use.
+/// The open layers of the arcs of an append, locked.
 pub(super) struct OpenLayers<'a> {
-    layers: Vec<(&'a Arc<Layer>, Option<MutexGuard<'a, LayerData>>)>,
-    now: TimestampMs,
+    layers: Vec<(&'a Arc<Layer>, MutexGuard<'a, LayerData>)>,
 }
 
 impl<'a> OpenLayers<'a> {
     pub(super) fn of(state: &'a WindowState, arcs: &[RingArc], now: TimestampMs) -> Self {
-        let layers = arcs
-            .iter()
-            .filter_map(|arc| state.open.get(arc))
-            .map(|layer| (layer, None))
-            .collect();
-        Self { layers, now }
+        let layers = arcs.iter().filter_map(|arc| state.open.get(arc));
+        let layers = layers.map(|layer| {
+            let mut data = layer.lock();
+            data.appended = now;
+            (layer, data)
+        });
+        Self {
+            layers: layers.collect(),
+        }
     }
 
     #[inline]
     pub(super) fn get(&mut self, arc: u32) -> Option<(&'a Arc<Layer>, &mut LayerData)> {
-        let now = self.now;
-        let (layer, guard) = self.layers.get_mut(arc as usize)?;
-        let data = guard.get_or_insert_with(|| {
-            let mut data = layer.lock();
-            data.appended = now;
-            data
-        });
+        let (layer, data) = self.layers.get_mut(arc as usize)?;
         Some((layer, data))
     }
 }

@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+
 use super::record::PAYLOAD_MAX;
 use crate::codec::{Error, histograms, varint};
 use crate::model::{
@@ -49,19 +51,43 @@ pub(crate) struct LoggedOther {
     pub start: TimestampMs,
 }
 
-/// Appends `body` as a payload, compressed where that pays.
-fn wrap(body: &[u8], out: &mut Vec<u8>) {
-    if body.len() >= LZ4_FROM {
-        let packed = lz4_flex::block::compress(body);
-        if packed.len() + 8 < body.len() {
+/// Compresses payloads, with buffers that stay.
+#[derive(Default)]
+struct Packer {
+    table: CompressTable,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// Appends `body` as a payload, compressed where that pays.
+    fn wrap(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        if let Some(packed) = self.pack(body) {
             out.push(LZ4);
             varint::put_len(out, body.len());
-            out.extend_from_slice(&packed);
+            out.extend_from_slice(packed);
             return;
         }
+        out.push(PLAIN);
+        out.extend_from_slice(body);
     }
-    out.push(PLAIN);
-    out.extend_from_slice(body);
+
+    fn pack(&mut self, body: &[u8]) -> Option<&[u8]> {
+        if body.len() < LZ4_FROM {
+            return None;
+        }
+        let room = get_maximum_output_size(body.len());
+        if self.packed.len() < room {
+            self.packed.resize(room, 0);
+        }
+        let packed = compress_into_with_table(body, &mut self.packed, &mut self.table).ok()?;
+        let packed = self.packed.get(..packed)?;
+        (packed.len() + 8 < body.len()).then_some(packed)
+    }
+}
+
+/// Appends `body` as a payload, compressed where that pays.
+fn wrap(body: &[u8], out: &mut Vec<u8>) {
+    Packer::default().wrap(body, out);
 }
 
 /// The body of a payload; `scratch` holds it where it has to be expanded.
@@ -182,28 +208,45 @@ fn take_symbol<'a>(body: &mut &'a [u8], symbols: &mut Vec<&'a str>) -> Result<&'
         .ok_or(invalid(WHAT, number))
 }
 
-/// Appends the payload of float samples, at most [`RECORD_SAMPLES_MAX`] of them: runs of
-/// consecutive numbers with one timestamp, then the values' bytes by significance, so that the
-/// bytes that hardly differ stand together.
-pub(crate) fn encode_floats(samples: &[LoggedFloat], out: &mut Vec<u8>) {
-    let mut body = Vec::with_capacity(samples.len() * 9 + 16);
-    varint::put_len(&mut body, samples.len());
-    let (mut expected, mut offset_ms, mut rest) = (0u32, 0u32, samples);
-    while let Some(first) = rest.first() {
-        let run = run_length(rest);
-        varint::put_i64(&mut body, i64::from(first.series) - i64::from(expected));
-        varint::put_i64(&mut body, i64::from(first.offset_ms) - i64::from(offset_ms));
-        varint::put_len(&mut body, run);
-        expected = first
-            .series
-            .wrapping_add(u32::try_from(run).unwrap_or(u32::MAX));
-        offset_ms = first.offset_ms;
-        rest = rest.get(run..).unwrap_or_default();
+/// Makes payloads of float samples, with buffers that stay.
+#[derive(Default)]
+pub(crate) struct FloatsWriter {
+    body: Vec<u8>,
+    packer: Packer,
+}
+
+impl std::fmt::Debug for FloatsWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FloatsWriter")
     }
-    for shift in (0..64).step_by(8) {
-        body.extend(samples.iter().map(|sample| low_byte(sample.bits >> shift)));
+}
+
+impl FloatsWriter {
+    /// Appends the payload of float samples, at most [`RECORD_SAMPLES_MAX`] of them: runs of
+    /// consecutive numbers with one timestamp, then the values' bytes by significance, so that the
+    /// bytes that hardly differ stand together.
+    pub(crate) fn put(&mut self, samples: &[LoggedFloat], out: &mut Vec<u8>) {
+        let body = &mut self.body;
+        body.clear();
+        body.reserve(samples.len() * 9 + 16);
+        varint::put_len(body, samples.len());
+        let (mut expected, mut offset_ms, mut rest) = (0u32, 0u32, samples);
+        while let Some(first) = rest.first() {
+            let run = run_length(rest);
+            varint::put_i64(body, i64::from(first.series) - i64::from(expected));
+            varint::put_i64(body, i64::from(first.offset_ms) - i64::from(offset_ms));
+            varint::put_len(body, run);
+            expected = first
+                .series
+                .wrapping_add(u32::try_from(run).unwrap_or(u32::MAX));
+            offset_ms = first.offset_ms;
+            rest = rest.get(run..).unwrap_or_default();
+        }
+        for shift in (0..64).step_by(8) {
+            body.extend(samples.iter().map(|sample| low_byte(sample.bits >> shift)));
+        }
+        self.packer.wrap(body, out);
     }
-    wrap(&body, out);
 }
 
 #[allow(
