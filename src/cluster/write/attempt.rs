@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::batch::{NO_PART, RoutedBatch};
 use super::error::WriteError;
 use super::majority::{Said, Standing, Tally};
-use super::routing::{Place, Routed, RoutingTable};
+use super::routing::{Place, RoutingTable};
 use crate::model::{Incarnation, RingArc};
 
 /// A partition of an attempt.
@@ -108,13 +108,6 @@ impl Attempt {
     /// The positions in the ring of the parts, in their order.
     pub(super) fn ring_positions(&self) -> &[usize] {
         &self.ring_positions
-    }
-
-    /// Whether the node itself is a member, part by part.
-    pub(super) fn mine(&self) -> Vec<bool> {
-        let partitions = self.ring_positions.iter().map(|at| self.table.get(*at));
-        let is_mine = |p: Option<&Routed>| p.is_some_and(|p| p.me.is_some());
-        partitions.map(is_mine).collect()
     }
 
     /// The part in which a place lies.

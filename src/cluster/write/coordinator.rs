@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::attempt::Attempt;
-use super::batch::{Locals, Memory, RoutedBatch};
+use super::batch::{Memory, RoutedBatch};
 use super::error::WriteError;
 use super::gate::{Gate, Refusing};
 use super::hints::Hints;
@@ -157,7 +157,8 @@ impl Coordinator {
         self.show_sizes();
         let table = ground.table.load_full();
         let attempt = Arc::new(Attempt::new(table, &mut routed)?);
-        self.leave_out_unregistered(&mut routed, &locals, &attempt, &mut stale);
+        // Series of partitions that this node has become a member of are not in its head yet: it
+        // names them, and they are registered again.
         let (local, forgotten) = append_here(
             (self.ground.replica.as_ref(), &self.gate),
             (&routed, &locals),
@@ -190,44 +191,6 @@ impl Coordinator {
         let gauge = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         metrics.waiting_bytes.set(gauge(self.memory.used()));
         metrics.routes.set(gauge(self.ground.routes.size().0));
-    }
-
-    /// Series of partitions that this node has become a member of are not in its head yet: they
-    /// have to be registered again.
-    fn leave_out_unregistered(
-        &self,
-        routed: &mut RoutedBatch,
-        locals: &Locals,
-        attempt: &Attempt,
-        stale: &mut Appended,
-    ) {
-        let table = &attempt.table;
-        let is_missing = |place: Place, local: &SeriesId| {
-            local.as_foreign().is_some() && table.find(place).is_some_and(|(_, p)| p.me.is_some())
-        };
-        let mine = attempt.mine();
-        let is_mine = |part: u32| mine.get(part as usize).copied().unwrap_or(false);
-        let mut missing = Appended::default();
-        for (at, float, sample) in routed.positioned() {
-            if sample.series.as_foreign().is_some()
-                && is_mine(float.part)
-                && !RoutedBatch::is_stale(float.route)
-            {
-                missing.stale_floats.push(at);
-            }
-        }
-        for ((at, sample), local) in (0u32..).zip(&routed.others).zip(&locals.others) {
-            if is_missing(sample.place, local) && !RoutedBatch::is_stale(sample.route) {
-                missing.stale_others.push(at);
-            }
-        }
-        for ((at, one), local) in (0u32..).zip(&routed.exemplars).zip(&locals.exemplars) {
-            if is_missing(one.place, local) && !RoutedBatch::is_stale(one.route) {
-                missing.stale_exemplars.push(at);
-            }
-        }
-        routed.leave_out(&missing);
-        join(stale, missing);
     }
 
     /// Sends a batch to all other members. What could not be defined there is stale; without
