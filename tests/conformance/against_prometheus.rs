@@ -2,7 +2,8 @@
 //! 1e-12, warnings, error texts. What was found to differ is fixed and kept in `cases/`.
 //!
 //! `CAIRN_RANDOM_QUERIES` asks for another number of them, `CAIRN_RANDOM_SEED` for others; a failure
-//! prints the seed of each query that differs.
+//! prints the seed of each query that differs. `CAIRN_RANDOM_TEXT` asks a query of one's own at the
+//! seed's times and prints Prometheus' answer: for making what differs smaller.
 
 use std::process::Command;
 use std::time::Duration;
@@ -196,8 +197,13 @@ fn differences(features: &[&str], count: u64, native: bool) -> Option<Vec<String
         } else {
             query(seed)
         };
+        let mine = std::env::var("CAIRN_RANDOM_TEXT").ok();
+        let text = mine.clone().unwrap_or(text);
         let times = times(&mut Dice(seed ^ 0x5eed));
         let want = ask(&server.url, &text, times);
+        if mine.is_some() {
+            println!("{text} at {times:?}\n{want:#?}");
+        }
         let context = engine.context(None);
         let result = if times.2 == 0 {
             engine.instant(&source, &instant(&text, times.0), &context)

@@ -112,6 +112,7 @@ impl Answer {
                 .annotations
                 .texts(severity, query, 10)
                 .into_iter()
+                .map(|text| without_count(&text))
                 .collect()
         };
         Self::Result {
@@ -163,7 +164,7 @@ impl Answer {
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(text_of)
+                .map(|text| without_count(text.as_str().unwrap_or_default()))
                 .collect()
         };
         Self::Result {
@@ -174,6 +175,19 @@ impl Answer {
             infos: said("infos"),
         }
     }
+}
+
+/// How often counts had to be made rising is left out: Prometheus hands the notes of all steps so far
+/// to each step, and so doubles the number with every step of a range query.
+fn without_count(text: &str) -> String {
+    let is_it = text.contains("needed to be fixed for monotonicity");
+    let counted = text.split_once(", over ").filter(|_| is_it);
+    let rest =
+        counted.and_then(|(before, rest)| Some((before, rest.split_once(" samples from ")?)));
+    rest.map_or_else(
+        || text.to_owned(),
+        |(before, (_, after))| format!("{before}, over samples from {after}"),
+    )
 }
 
 fn time(pair: &Value) -> i64 {

@@ -143,10 +143,12 @@ impl Scan {
         let mut chooser = Chooser::new(&self.samples, reader, neighbour.as_deref());
         let (values, histograms) = (&mut series.values, &mut series.histograms);
         let steps = self.steps.count;
-        let mut step_of = 0;
+        let mut times = moments.clone().enumerate();
         choose(moments, &self.samples, lookback_ms, |found| {
-            let step = step_of;
-            step_of += 1;
+            let Some((step, moment)) = times.next() else {
+                return;
+            };
+            chooser.go_to(moment, lookback_ms);
             let Some((at, _)) = found else {
                 return;
             };

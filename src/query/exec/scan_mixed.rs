@@ -19,6 +19,10 @@ pub(super) struct Chooser<'a> {
     no_buckets: bool,
     neighbour: Option<&'a Histogram>,
     last: Option<Chosen>,
+    /// From when on Prometheus has read one sample after the other, and the time of the last that
+    /// it has read.
+    read_from: i64,
+    reached: i64,
 }
 
 /// What was chosen last.
@@ -44,7 +48,33 @@ impl<'a> Chooser<'a> {
             no_buckets,
             neighbour,
             last: None,
+            read_from: i64::MIN,
+            reached: i64::MIN,
         }
+    }
+
+    /// Goes on to a moment. Prometheus reads on from sample to sample, unless there is none within the
+    /// lookback: then it jumps. Where nobody looks at buckets it compares what it has read one after the
+    /// other, so it matters where it jumped to (`MemoizedSeriesIterator`, `HistogramStatsIterator`).
+    pub(super) fn go_to(&mut self, moment: i64, lookback_ms: i64) {
+        if !self.no_buckets {
+            return;
+        }
+        let from = moment.saturating_sub(lookback_ms).saturating_add(1);
+        if from > self.reached {
+            self.read_from = from;
+        }
+        let timestamps = &self.samples.timestamps;
+        let at = timestamps.partition_point(|at| *at < moment);
+        self.reached = timestamps.get(at).copied().unwrap_or(i64::MAX);
+    }
+
+    /// The last histogram before one that has been read, whatever is in between.
+    fn earlier(&mut self, entry: usize) -> Option<FloatHistogram> {
+        let before = self.samples.histograms.get(..entry)?;
+        let (position, stored) = before.iter().rfind(|(_, stored)| !stored.is_stale())?;
+        let at = self.samples.timestamps.get(*position as usize)?;
+        (*at >= self.read_from).then(|| self.reader.read(stored))
     }
 
     /// The histogram at a position, if there is one and no float.
@@ -73,7 +103,15 @@ impl<'a> Chooser<'a> {
             .map(|(stored, float)| (*stored, float.as_ref()));
         let whole = Arc::new(self.reader.read_after(stored, before));
         let shown = if self.no_buckets {
-            Arc::new(whole.without_buckets(before.map(|(_, float)| float)))
+            let right_before = position.checked_sub(1);
+            let at = right_before.and_then(|at| self.samples.timestamps.get(at as usize));
+            let is_read = at.is_some_and(|at| *at >= self.read_from);
+            let earlier = match before {
+                Some(_) if is_read => None,
+                _ => self.earlier(entry),
+            };
+            let compared = before.filter(|_| is_read).map(|(_, float)| float);
+            Arc::new(whole.without_buckets(compared.or(earlier.as_ref())))
         } else {
             Arc::clone(&whole)
         };

@@ -91,6 +91,9 @@ impl RangeSamples {
         // The position after it comes first.
         let mut before: Option<(u32, &Histogram, Arc<FloatHistogram>)> =
             neighbour.map(|stored| (0, stored, Arc::new(reader.read(stored))));
+        // Where nobody looks at buckets Prometheus compares what it reads one after the other,
+        // whatever is in between.
+        let mut earlier: Option<Arc<FloatHistogram>> = None;
         for (position, stored) in &found {
             let at = usize::try_from(*position).unwrap_or(usize::MAX);
             // Marked as what goes with the stale markers.
@@ -109,10 +112,11 @@ impl RangeSamples {
             let timestamp = self.floats.timestamps.get(at).copied().unwrap_or(0);
             let start = self.floats.starts.get(at).copied();
             let shown = if no_buckets {
-                Arc::new(histogram.without_buckets(neighbour.map(|(_, float)| float)))
+                Arc::new(histogram.without_buckets(earlier.as_deref()))
             } else {
                 Arc::clone(&histogram)
             };
+            earlier = Some(Arc::clone(&histogram));
             before = Some((position.saturating_add(1), stored, histogram));
             self.histograms.push(timestamp, start, shown);
         }

@@ -255,7 +255,7 @@ impl Builder {
                     | Special::HistogramQuantiles
                     | Special::HistogramFraction
             )
-        );
+        ) || matches!(function.name, "histogram_stddev" | "histogram_stdvar");
         self.counting += usize::from(counts);
         self.in_buckets += usize::from(looks);
         let mut parts = Vec::with_capacity(call.args.len());
