@@ -16,12 +16,14 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 
 use super::client::{s3, show_s3};
-use super::clock_watch::{ClockOff, OFF_S_MAX, Watching};
+use super::clock_watch::{ClockWatch, OFF_S_MAX};
 use super::error::Error;
 #[cfg(test)]
 use super::faults::{BucketFault, BucketFaults};
+use super::judged::Judges;
 use super::metrics::{ArchiveMetrics, Traffic};
-use super::retry_budget::Budgeted;
+use super::read_only::ReadOnly;
+use super::retry_budget::RetryBudget;
 use super::settings::{ArchiveKind, ArchiveSettings};
 use crate::model::TimestampMs;
 use crate::runtime::Clock;
@@ -39,8 +41,10 @@ enum Place {
 /// The bucket.
 pub struct Bucket {
     place: Place,
+    /// Whether nothing may be changed.
+    read_only: bool,
     shown: String,
-    off: ClockOff,
+    watch: ClockWatch,
     clock: Arc<dyn Clock>,
     metrics: ArchiveMetrics,
     #[cfg(test)]
@@ -80,7 +84,7 @@ impl Bucket {
         clock: &Arc<dyn Clock>,
         metrics: ArchiveMetrics,
     ) -> Result<Option<Self>, Error> {
-        let off = ClockOff::default();
+        let watch = ClockWatch::new(clock);
         let (place, shown) = match settings.main.kind {
             ArchiveKind::None => return Ok(None),
             ArchiveKind::Local => {
@@ -92,16 +96,19 @@ impl Bucket {
                 (Place::Directory(path), shown)
             }
             ArchiveKind::S3 => {
-                let watching = Watching::new(Arc::clone(clock), off.clone());
-                let connector = Budgeted::new(watching, metrics.clone());
-                let store = s3(&settings.s3, connector)?;
+                let judges = Judges {
+                    clock: watch.clone(),
+                    budget: RetryBudget::new(metrics.clone()),
+                };
+                let store = s3(&settings.s3, judges)?;
                 (Place::S3(store), show_s3(&settings.s3))
             }
         };
         Ok(Some(Self {
             place,
+            read_only: settings.read_only,
             shown,
-            off,
+            watch,
             clock: Arc::clone(clock),
             metrics,
             #[cfg(test)]
@@ -118,7 +125,7 @@ impl Bucket {
     /// What is wrong with the clocks, also where the storage does not mind (Garage allows a day).
     #[must_use]
     pub fn clock_trouble(&self) -> Option<String> {
-        let off_s = self.off.seconds();
+        let off_s = self.watch.seconds();
         (off_s.abs() > OFF_S_MAX).then(|| {
             format!(
                 "the clocks of this node and of {self} differ by {off_s} s (bound {OFF_S_MAX} s): set the one that is wrong"
@@ -334,7 +341,15 @@ impl Bucket {
         self.ask(Traffic::Delete, gone).await
     }
 
+    /// What every request goes through.
     fn store(&self) -> Result<Arc<dyn ObjectStore>, Error> {
+        match self.whole_store()? {
+            store if self.read_only => Ok(Arc::new(ReadOnly::new(store))),
+            store => Ok(store),
+        }
+    }
+
+    fn whole_store(&self) -> Result<Arc<dyn ObjectStore>, Error> {
         match &self.place {
             Place::S3(store) => Ok(Arc::clone(store)),
             Place::Directory(path) if !path.is_dir() => Err(Error::NoBucket {
@@ -371,7 +386,7 @@ impl Bucket {
     fn meaning(&self, operation: Traffic, error: &object_store::Error) -> Error {
         let text = whole_text(error);
         let bucket = self.shown.clone();
-        let off_s = self.off.seconds();
+        let off_s = self.watch.seconds();
         let refused = matches!(
             error,
             object_store::Error::PermissionDenied { .. }

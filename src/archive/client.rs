@@ -13,9 +13,8 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ObjectStore, RetryConfig};
 use tokio_rustls::rustls::crypto::ring;
 
-use super::clock_watch::Watching;
 use super::error::Error;
-use super::retry_budget::Budgeted;
+use super::judged::Judges;
 use super::settings::S3Settings;
 
 /// A request is repeated so often, with pauses from a tenth of a second to five seconds, as long as
@@ -40,10 +39,7 @@ pub(super) fn show_s3(settings: &S3Settings) -> String {
 }
 
 /// The storage that settings name.
-pub(super) fn s3(
-    settings: &S3Settings,
-    connector: Budgeted<Watching>,
-) -> Result<Arc<dyn ObjectStore>, Error> {
+pub(super) fn s3(settings: &S3Settings, judges: Judges) -> Result<Arc<dyn ObjectStore>, Error> {
     // Both this and peers' TLS need one; whoever comes second finds it there.
     let _ = ring::default_provider().install_default();
     if settings.bucket.is_empty() {
@@ -88,7 +84,7 @@ pub(super) fn s3(
         .with_conditional_put(S3ConditionalPut::Disabled)
         .with_allow_http(true)
         .with_client_options(options)
-        .with_http_connector(connector)
+        .with_http_connector(judges)
         .with_retry(retry);
     if let Some(endpoint) = &settings.endpoint {
         builder = builder.with_endpoint(endpoint);

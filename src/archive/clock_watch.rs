@@ -2,91 +2,44 @@
 //! signed with the time and refused when it is more than a quarter of an hour off, and what the
 //! storage says then does not always say so.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use object_store::ClientOptions;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
-};
+use object_store::client::HttpResponse;
 
 use crate::runtime::Clock;
 
 /// Storages refuse requests beyond this.
 pub(super) const OFF_S_MAX: i64 = 15 * 60;
 
-/// How far this node's clock was ahead of the storage's at its last answer.
-#[derive(Clone, Default, Debug)]
-pub(super) struct ClockOff(Arc<AtomicI64>);
+/// How far this node's clock was ahead of the storage's at its last answer. Clones are the same.
+#[derive(Clone)]
+pub(super) struct ClockWatch {
+    clock: Arc<dyn Clock>,
+    off_s: Arc<AtomicI64>,
+}
 
-impl ClockOff {
+impl ClockWatch {
+    pub(super) fn new(clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            clock: Arc::clone(clock),
+            off_s: Arc::default(),
+        }
+    }
+
     /// In seconds; negative: behind.
     pub(super) fn seconds(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+        self.off_s.load(Ordering::Relaxed)
     }
-}
 
-/// Makes clients that look at the clock of whoever answers.
-pub(super) struct Watching {
-    clock: Arc<dyn Clock>,
-    off: ClockOff,
-}
-
-impl Watching {
-    pub(super) const fn new(clock: Arc<dyn Clock>, off: ClockOff) -> Self {
-        Self { clock, off }
-    }
-}
-
-impl fmt::Debug for Watching {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watching")
-    }
-}
-
-impl HttpConnector for Watching {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Watched {
-            client: ReqwestConnector::default().connect(options)?,
-            clock: Arc::clone(&self.clock),
-            off: self.off.clone(),
-        }))
-    }
-}
-
-struct Watched {
-    client: HttpClient,
-    clock: Arc<dyn Clock>,
-    off: ClockOff,
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Watched")
-    }
-}
-
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
-
-impl HttpService for Watched {
-    fn call<'a, 'b>(&'a self, request: HttpRequest) -> Answer<'b>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(async move {
-            let response = self.client.execute(request).await?;
-            let date = response.headers().get("date");
-            let theirs = date.and_then(|date| date.to_str().ok()).and_then(unix_s);
-            if let Some(theirs) = theirs {
-                let mine = self.clock.now().0.div_euclid(1000);
-                self.off.0.store(mine - theirs, Ordering::Relaxed);
-            }
-            Ok(response)
-        })
+    /// Takes notice of an answer.
+    pub(super) fn look(&self, response: &HttpResponse) {
+        let date = response.headers().get("date");
+        let theirs = date.and_then(|date| date.to_str().ok()).and_then(unix_s);
+        if let Some(theirs) = theirs {
+            let mine = self.clock.now().0.div_euclid(1000);
+            self.off_s.store(mine - theirs, Ordering::Relaxed);
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! | `cluster.json` | which cluster lives below this prefix |
 //! | `<cluster>/blocks/<arc>/<level>/<start>-<end>/<round>-<digest>` | a block |
 //! | `<cluster>/catalog/<arc>/<version>-<digest>` | a partition's catalog at a version |
+//! | `<cluster>/deletes/<generation>-<index>-<digest>` | what is deleted, as of a position of the control log |
 //! | `<cluster>/leftovers.json` | what the sweeper will remove |
 //! | `<cluster>/manifests/<arc>/<digest>` | the list of a partition's older blocks |
 //! | `<cluster>/packs/<start>-<end>/<digest>` | small blocks of one range |
@@ -40,6 +41,8 @@ pub enum Named {
         /// The digest of the object's bytes.
         digest: Digest,
     },
+    /// What is deleted.
+    Deletes(NamedDeletes),
     /// A partition's manifest of older blocks.
     Manifest {
         /// Whose.
@@ -51,6 +54,17 @@ pub enum Named {
     },
     /// Small blocks of one range.
     Pack(NamedPack),
+}
+
+/// What the name of a copy of deletes says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NamedDeletes {
+    /// Whose.
+    pub cluster: u128,
+    /// The generation of the control group and the index of its last command: the later, the newer.
+    pub position: (u64, u64),
+    /// The digest of the object's bytes.
+    pub digest: Digest,
 }
 
 /// What a pack's name says.
@@ -136,6 +150,19 @@ pub fn catalog_name(cluster: u128, arc: RingArc, version: u64, digest: Digest) -
     format!("{}/{arc}/{version:020}-{digest}", catalog_prefix(cluster))
 }
 
+/// Below which all copies of a cluster's deletes lie.
+#[must_use]
+pub fn deletes_prefix(cluster: u128) -> String {
+    format!("{cluster:032x}/deletes")
+}
+
+/// The name of a copy of a cluster's deletes.
+#[must_use]
+pub fn deletes_name(cluster: u128, (generation, index): (u64, u64), digest: Digest) -> String {
+    let prefix = deletes_prefix(cluster);
+    format!("{prefix}/{generation:020}-{index:020}-{digest}")
+}
+
 /// The name of the list of what the sweeper will remove.
 #[must_use]
 pub fn leftovers_name(cluster: u128) -> String {
@@ -168,6 +195,10 @@ pub fn parse_name(name: &str) -> Option<Named> {
         return (kind == LEFTOVERS && spell(&named) == name).then_some(named);
     };
     let rest: Vec<&str> = parts.collect();
+    if let ("deletes", []) = (kind, rest.as_slice()) {
+        let named = Named::Deletes(deletes_of(cluster, arc)?);
+        return (spell(&named) == name).then_some(named);
+    }
     if let ("packs", [digest]) = (kind, rest.as_slice()) {
         let named = Named::Pack(NamedPack {
             cluster,
@@ -209,6 +240,16 @@ pub fn parse_name(name: &str) -> Option<Named> {
     (spell(&named) == name).then_some(named)
 }
 
+fn deletes_of(cluster: u128, last: &str) -> Option<NamedDeletes> {
+    let (generation, rest) = last.split_once('-')?;
+    let (index, digest) = rest.split_once('-')?;
+    Some(NamedDeletes {
+        cluster,
+        position: (generation.parse().ok()?, index.parse().ok()?),
+        digest: Digest(hex(digest)?),
+    })
+}
+
 fn spell(named: &Named) -> String {
     match named {
         Named::Record => RECORD_NAME.to_owned(),
@@ -229,6 +270,7 @@ fn spell(named: &Named) -> String {
             version,
             digest,
         } => catalog_name(*cluster, *arc, *version, *digest),
+        Named::Deletes(one) => deletes_name(one.cluster, one.position, one.digest),
         Named::Manifest {
             cluster,
             arc,
@@ -303,6 +345,13 @@ mod tests {
             digest: entry.digest,
         };
         assert_eq!(parse_name(&name), Some(manifest));
+        let deletes = NamedDeletes {
+            cluster: 0xc0,
+            position: (1, u64::MAX),
+            digest: entry.digest,
+        };
+        let name = deletes_name(0xc0, (1, u64::MAX), entry.digest);
+        assert_eq!(parse_name(&name), Some(Named::Deletes(deletes)));
         let pack = NamedPack {
             cluster: 0xc0,
             range: entry.range,
@@ -372,6 +421,8 @@ mod tests {
             &good[..good.len() - 1],
             &format!("{good}/x"),
             &good.replace("/2/", "/02/"),
+            "000000000000000000000000000000c0/deletes/1-2",
+            &deletes_name(0xc0, (1, 2), Digest([7; 32])).replace("/000", "/00"),
             "000000000000000000000000000000c0/packs/1-2",
             "000000000000000000000000000000c0/packs/1-2/ab",
             &good.replace("/2/", "/+2/"),

@@ -6,15 +6,9 @@
 //! more than half of the tokens are there. Pauses between repetitions are the client's, pauses before the
 //! next request those of whoever asks.
 
-use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use object_store::ClientOptions;
-use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-};
+use object_store::client::{HttpError, HttpErrorKind, HttpResponse};
 use parking_lot::Mutex;
 
 use super::metrics::ArchiveMetrics;
@@ -47,72 +41,21 @@ impl Tokens {
     }
 }
 
-/// Makes clients whose failures are repeated only within the budget.
-pub(super) struct Budgeted<C> {
-    inner: C,
-    budget: Budget,
-}
-
+/// What all requests to a bucket may be repeated.
 #[derive(Clone)]
-struct Budget {
+pub(super) struct RetryBudget {
     tokens: Arc<Mutex<Tokens>>,
     metrics: ArchiveMetrics,
 }
 
-impl<C> Budgeted<C> {
-    pub(super) fn new(inner: C, metrics: ArchiveMetrics) -> Self {
+impl RetryBudget {
+    pub(super) fn new(metrics: ArchiveMetrics) -> Self {
         let tokens = Arc::new(Mutex::new(Tokens::full()));
-        Self {
-            inner,
-            budget: Budget { tokens, metrics },
-        }
+        Self { tokens, metrics }
     }
-}
 
-impl<C> fmt::Debug for Budgeted<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Budgeted")
-    }
-}
-
-impl<C: HttpConnector> HttpConnector for Budgeted<C> {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(Limited {
-            client: self.inner.connect(options)?,
-            budget: self.budget.clone(),
-        }))
-    }
-}
-
-struct Limited {
-    client: HttpClient,
-    budget: Budget,
-}
-
-impl fmt::Debug for Limited {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Limited")
-    }
-}
-
-type Answer<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
-
-impl HttpService for Limited {
-    fn call<'a, 'b>(&'a self, request: HttpRequest) -> Answer<'b>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(async move {
-            let answer = self.client.execute(request).await;
-            self.budget.judge(answer).await
-        })
-    }
-}
-
-impl Budget {
     /// What the client shall see: a failure beyond the budget as one that it does not repeat.
-    async fn judge(
+    pub(super) async fn judge(
         &self,
         answer: Result<HttpResponse, HttpError>,
     ) -> Result<HttpResponse, HttpError> {

@@ -93,4 +93,6 @@ pub struct ArchiveSettings {
     pub local: LocalSettings,
     /// The storage.
     pub s3: S3Settings,
+    /// Whether whatever would change it is refused. No key: `cairn serve --read-only` says so.
+    pub read_only: bool,
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{ConfigArgs, EXIT_USAGE, complain, print};
+use super::{ConfigArgs, EXIT_USAGE, complain, print, warn};
 use crate::http::check_listen;
 use crate::runtime::check_level;
 
@@ -39,6 +39,9 @@ impl CheckConfig {
             complain(&error);
             return ExitCode::from(EXIT_USAGE);
         }
+        for warning in unreadable_files(settings.shown().into_iter()) {
+            warn(&warning);
+        }
         if self.json {
             let all: serde_json::Map<String, serde_json::Value> = settings
                 .shown()
@@ -55,6 +58,21 @@ impl CheckConfig {
         print("\n# This configuration can be used.");
         ExitCode::SUCCESS
     }
+}
+
+/// What is wrong with the files that settings name (their keys end in `_file`). No error: a check
+/// may run before credentials are put in their place, or as somebody who must not read them.
+fn unreadable_files(
+    shown: impl Iterator<Item = (impl AsRef<str>, String)>,
+) -> impl Iterator<Item = String> {
+    let files = shown.filter(|(key, file)| key.as_ref().ends_with("_file") && !file.is_empty());
+    files.filter_map(|(key, file)| {
+        let error = std::fs::File::open(&file).err()?;
+        let key = key.as_ref();
+        Some(format!(
+            "{key}: {file} cannot be read now ({error}): a node that needs it does not start"
+        ))
+    })
 }
 
 /// A setting as it would stand in a configuration file.
@@ -74,7 +92,7 @@ fn line(key: &str, value: &str, default: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::line;
+    use super::{line, unreadable_files};
     use crate::config::{Overrides, Settings, load};
 
     /// What is printed can be used as a configuration file, and means the same.
@@ -105,5 +123,20 @@ mod tests {
         std::fs::write(file.path(), lines.join("\n")).unwrap();
         let again = load(Some(file.path()), &Overrides::default()).unwrap();
         assert_eq!(again, settings);
+    }
+    /// Would catch a missing key or token that is only noticed when the node starts.
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        let here = tempfile::NamedTempFile::new().unwrap();
+        let here = here.path().display().to_string();
+        let shown = [
+            ("peer.tls.key_file", "/nowhere/peer.key".to_owned()),
+            ("peer.tls.cert_file", here),
+            ("peer.tls.ca_file", String::new()),
+            ("data_dir", "/nowhere/data".to_owned()),
+        ];
+        let warnings: Vec<String> = unreadable_files(shown.into_iter()).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("peer.tls.key_file: /nowhere/peer.key cannot be read"));
     }
 }

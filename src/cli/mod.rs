@@ -54,7 +54,7 @@ Examples:
 
 /// A Prometheus-compatible metrics store for small machines.
 #[derive(Parser, Debug)]
-#[command(name = "cairn", version, after_help = EXAMPLES)]
+#[command(name = "cairn", version = version(), after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -197,10 +197,24 @@ fn conclude(answer: Result<String, String>) -> ExitCode {
     }
 }
 
+/// The version, and the commit where whoever built the program said so (`CAIRN_REVISION`).
+fn version() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match crate::node::REVISION {
+        "" => version.to_owned(),
+        revision => format!("{version} ({revision})"),
+    }
+}
+
 /// Says on standard error what went wrong.
 fn complain(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "error: {text}");
+}
+
+fn warn(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
 }
 
 /// The help of every command as Markdown: `docs/reference/cli.md`, which a test holds to it.

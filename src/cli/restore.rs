@@ -77,6 +77,7 @@ fn shown(restored: &Restored, json: bool) -> String {
         return serde_json::json!({
             "cluster": restored.cluster, "from": restored.from, "blocks": restored.blocks,
             "bytes": restored.bytes, "samples": restored.samples, "adopted": restored.adopted,
+            "deletes": restored.deletes,
             "complaints": restored.complaints,
         })
         .to_string();
@@ -93,6 +94,12 @@ fn shown(restored: &Restored, json: bool) -> String {
         text += &format!(
             "\n{} blocks were not in a catalog yet and were taken as they are",
             restored.adopted
+        );
+    }
+    if restored.deletes > 0 {
+        text += &format!(
+            "\n{} deletes that had not ended are in force (cairn delete --list)",
+            restored.deletes
         );
     }
     for complaint in &restored.complaints {
@@ -114,6 +121,7 @@ mod tests {
             bytes: 2048,
             samples: 1000,
             adopted: 1,
+            deletes: 2,
             complaints: vec!["an object is damaged".to_owned()],
         };
         let text = shown(&restored, false);

@@ -29,6 +29,7 @@ mod peer;
 mod queries;
 mod quorum;
 mod read;
+mod read_only;
 mod recover;
 mod retention;
 mod ring;
@@ -61,13 +62,14 @@ pub use crate::store::{AppendBatch, Appended, FloatSample, OtherSample, SeriesId
 pub use blocks::{ArchiveStatus, RestoreExtent, RestoreProgress, Restored, restore};
 pub use control::{
     BlockUploaded, ClusterId, Command, Compacted, Control, ControlError, ControlGeneration,
-    ControlMetrics, ControlState, DAY_MS, Drain, Ending, Expired, Found, FoundingLeave, Greeting,
-    GroupParts, Hidden, History, HistoryLeft, Introduction, Liveness, LocalControl,
-    MANIFEST_BYTES_MAX, MANIFEST_LEVEL, MATCHERS_BYTES_MAX, MOVED_MAX, Manifest, ManifestChanged,
-    Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Partition, Position,
-    RaftControl, RangeKey, Recovered, Refusal, Removal, SealCommit, Session, Split, Standing,
-    Survivor, TOMBSTONE_LEVEL, TOMBSTONES_MAX, Timings, Tombstone, TombstoneDone, TombstoneId,
-    WireError, begin_session, is_sealable, join_or_found, utc_day,
+    ControlMetrics, ControlState, DAY_MS, DELETES_BYTES_MAX, DeletesCopy, Drain, Ended, Ending,
+    Expired, Found, FoundingLeave, Greeting, GroupParts, Hidden, History, HistoryLeft,
+    Introduction, Liveness, LocalControl, MANIFEST_BYTES_MAX, MANIFEST_LEVEL, MATCHERS_BYTES_MAX,
+    MOVED_MAX, Manifest, ManifestChanged, Member, MemberId, Move, MoveAbort, MoveBegin, MoveFinish,
+    NodeUp, Outcome, Partition, Position, RaftControl, RangeKey, Recovered, Refusal, Removal,
+    SealCommit, Session, Split, Standing, Survivor, TOMBSTONE_LEVEL, TOMBSTONES_MAX, Timings,
+    Tombstone, TombstoneDone, TombstoneId, WireError, begin_session, is_sealable, join_or_found,
+    utc_day,
 };
 pub use data::{
     Content, ContentWriter, CutAnswer, CutHeld, CutRequest, DataError, FetchAnswer, FetchRequest,
@@ -102,6 +104,7 @@ pub use read::{
     ClusterSource, Completion, ReadMetrics, ReadParts, ReadService, ReadSettings,
     reread as reread_message,
 };
+pub use read_only::{ReadOnlyMetrics, ReadOnlyNode, ReadOnlyStatus};
 pub use recover::recover_control;
 pub use ring::{DesiredMove, Holding, Plan, Share, Why, Wish, plan};
 pub use scrub::ScrubStatus;
@@ -126,5 +129,6 @@ pub fn register_peer_metrics(registry: &mut Registry) {
     drop(ControlMetrics::register(registry));
     drop(WriteMetrics::register(registry));
     drop(ReadMetrics::register(registry));
+    drop(ReadOnlyMetrics::register(registry));
     drop(TierMetrics::register(registry));
 }

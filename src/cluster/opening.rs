@@ -78,10 +78,13 @@ pub struct MemberSettings {
 /// Block files that are open at a time; each costs a few KiB of memory and a descriptor.
 const OPEN_FILES_MAX: i32 = 512;
 
+/// Where in a data directory the engine is: whoever has it is a node of a cluster.
+pub(super) const ENGINE_FOLDER: &str = "engine";
+
 /// The engine of a data directory.
 pub(super) fn open_engine(directory: &Path, cache_bytes: u64) -> Result<Arc<dyn Engine>, Error> {
     let cache = usize::try_from(cache_bytes).unwrap_or(usize::MAX);
-    let engine = RocksEngine::open(&directory.join("engine"), cache, OPEN_FILES_MAX)?;
+    let engine = RocksEngine::open(&directory.join(ENGINE_FOLDER), cache, OPEN_FILES_MAX)?;
     Ok(Arc::new(engine))
 }
 

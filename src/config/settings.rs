@@ -138,6 +138,16 @@ macro_rules! sections {
 }
 
 impl Settings {
+    /// Every key that has a value, a line each.
+    #[must_use]
+    pub fn shown_as_text(&self) -> String {
+        let lines = self.shown().into_iter();
+        lines
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| format!("{key} = {value:?}\n"))
+            .collect()
+    }
+
     /// All sections of discovery together.
     #[must_use]
     pub fn all_discovery(&self) -> DiscoverySettings {
@@ -156,6 +166,7 @@ impl Settings {
             main: self.archive.clone(),
             local: self.archive_local.clone(),
             s3: self.archive_s3.clone(),
+            read_only: false,
         }
     }
 }

@@ -13,9 +13,11 @@ pub(super) async fn healthy() -> Response {
     plain(StatusCode::OK, "Cairn is healthy.")
 }
 
-/// `/-/ready`: 503 with the reason until it can serve.
+/// `/-/ready`: 503 with the reason until it can serve, and once it will take no writes any more: whoever
+/// shares requests out is to turn to others.
 pub(super) async fn ready(Handed(state): Handed<State>) -> Response {
-    match state.status.ready() {
+    let status = &state.status;
+    match status.ready().and_then(|()| status.takes_writes()) {
         Ok(()) => plain(StatusCode::OK, "Cairn is ready."),
         Err(reason) => plain(StatusCode::SERVICE_UNAVAILABLE, reason),
     }

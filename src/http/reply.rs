@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Unavailable,
     /// No tenant was named.
     Unauthorized,
+    /// This node changes nothing.
+    ReadOnly,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
             Self::Unauthorized => "unauthorized",
+            Self::ReadOnly => "read_only",
         }
     }
 
@@ -53,6 +56,7 @@ impl Kind {
             Self::Timeout | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 }

@@ -33,7 +33,7 @@ use super::ui;
 const PREFIXES: [&str; 2] = ["/api/v1", "/prometheus/api/v1"];
 
 /// Where samples are taken, and given to other stores.
-const WRITE_PREFIXES: [&str; 2] = ["", "/prometheus"];
+pub(super) const WRITE_PREFIXES: [&str; 2] = ["", "/prometheus"];
 
 /// Which methods an endpoint takes.
 #[derive(Clone, Copy)]
@@ -163,7 +163,7 @@ const API: &[ApiRoute] = &[
 #[rustfmt::skip]
 const PLAIN: &[PlainRoute] = &[
     plain_route("/-/healthy", "GET", || get(health::healthy), "200 while the process lives"),
-    plain_route("/-/ready", "GET", || get(health::ready), "200 when it can serve, 503 with the reason until then"),
+    plain_route("/-/ready", "GET", || get(health::ready), "200 when it can serve, 503 with the reason until then, and once its write log has failed"),
     plain_route("/-/reload", "POST PUT", || on(RELOAD, health::reload), "reads the configuration again"),
     plain_route("/health", "GET", || get(health::healthy), "as `/-/healthy`"),
     plain_route("/ready", "GET", || get(health::ready), "as `/-/ready`"),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 
 use crate::cluster::{
-    CancelQueries, ClusterStatus, Deletes, FlushStatus, Loss, NodeQueries, Verified, VerifyOrder,
+    CancelQueries, ClusterStatus, Deletes, FlushStatus, Loss, NodeQueries, ReadOnlyStatus,
+    Verified, VerifyOrder,
 };
 use crate::model::{BlockEntry, LabelSet, RingArc, TenantId, TimestampMs};
 use crate::query::Engine;
@@ -48,6 +49,15 @@ pub trait StatusProvider: Send + Sync + 'static {
     /// # Errors
     /// The reason, for a person.
     fn ready(&self) -> Result<(), String>;
+
+    /// Whether writes can be taken before the process is started again; if not, why. Queries are answered
+    /// all the same. A node that is to take none is not asked.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    fn takes_writes(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     /// How the process runs.
     fn runtime(&self) -> RuntimeStatus;
@@ -162,6 +172,8 @@ pub struct RuntimeStatus {
     pub revision: String,
     /// Why writes are refused now, if they are.
     pub refusing_writes: Option<String>,
+    /// What a node that only looks at a bucket shows; `None`: it is none.
+    pub read_only: Option<ReadOnlyStatus>,
 }
 
 /// What a head holds.

@@ -9,6 +9,7 @@ mod error;
 mod memory;
 mod parts;
 mod process;
+mod read_only;
 mod reload;
 mod restore;
 mod run;
@@ -18,12 +19,13 @@ mod status;
 pub use bucket::{BucketSeen, look_at_bucket};
 pub use error::Error;
 pub use parts::metrics_registry;
+pub use read_only::run_read_only;
 pub use reload::ReadSettings;
 pub use restore::restore;
 pub use run::run;
 
 /// The commit that this program was built from, if whoever built it said so.
-const REVISION: &str = match option_env!("CAIRN_REVISION") {
+pub const REVISION: &str = match option_env!("CAIRN_REVISION") {
     Some(revision) => revision,
     None => "",
 };

@@ -1,5 +1,6 @@
 //! The parts of a node, made from settings: what the layers' constructors want.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -9,11 +10,12 @@ use tokio::runtime::Handle;
 
 use crate::cluster::{Introduction, LocalMember, MemberSettings, PeerMemory, Starting, World};
 use crate::config::Settings;
-use crate::http::{self, Front, HttpMetrics, State};
+use crate::http::{self, Front, HttpMetrics, State, StatusProvider};
 use crate::ingest::{Exposed, Receiver, SelfScrape};
 use crate::model::{FOUNDING_DEPTH, TenantId, TimestampMs};
 use crate::query::{Engine, QueryMetrics, QuerySettings};
 use crate::runtime::{ByteSize, CancelToken, Chance, Clock, Pool, Rush, cores, host_name};
+use crate::source::Source;
 use crate::store::HeadSettings;
 
 use super::memory::Shares;
@@ -178,24 +180,39 @@ impl Ground {
         status: Arc<NodeStatus>,
         metrics: HttpMetrics,
     ) {
-        let running = self.settings.query.max_concurrency.max(1) + LOOKUPS;
         let state = State {
-            engine: Arc::new(made.engine),
-            source: member.source(),
-            status,
-            registry: made.registry,
-            metrics,
-            pool: Pool::new("query", running, WAITING_MAX),
-            read_timeout: self.settings.http.read_timeout,
-            clock: Arc::clone(&self.clock),
-            tenancy: self.settings.main.multitenancy_enabled,
             admin: self
                 .settings
                 .http
                 .enable_admin_api
                 .then(|| member.deletes()),
+            ..self.state(made.engine, member.source(), status, made.registry, metrics)
         };
         front.show(http::router(state, made.receiver));
+    }
+
+    /// What handlers are handed, where nothing may be deleted.
+    pub(super) fn state(
+        &self,
+        engine: Engine,
+        source: Arc<dyn Source>,
+        status: Arc<dyn StatusProvider>,
+        registry: Arc<Registry>,
+        metrics: HttpMetrics,
+    ) -> State {
+        let running = self.settings.query.max_concurrency.max(1) + LOOKUPS;
+        State {
+            engine: Arc::new(engine),
+            source,
+            status,
+            registry,
+            metrics,
+            pool: Pool::new("query", running, WAITING_MAX),
+            read_timeout: self.settings.http.read_timeout,
+            clock: Arc::clone(&self.clock),
+            tenancy: self.settings.main.multitenancy_enabled,
+            admin: None,
+        }
     }
 
     /// What stores the node's own metrics. They belong to the tenant of those who name none.
@@ -235,9 +252,9 @@ pub(super) struct Made {
 }
 
 /// A registry with what the process and its server count.
-pub(super) fn registry(started: TimestampMs) -> (Registry, HttpMetrics) {
+pub(super) fn registry(started: TimestampMs, data_dir: &Path) -> (Registry, HttpMetrics) {
     let mut registry = Registry::default();
-    process::register(&mut registry, started);
+    process::register(&mut registry, started, data_dir);
     let http = HttpMetrics::register(&mut registry);
     (registry, http)
 }
@@ -252,7 +269,7 @@ pub fn metrics_registry(
     chance: Arc<dyn Chance>,
 ) -> Result<Registry, super::Error> {
     let ground = Ground::new(settings, clock, chance);
-    let (mut registry, _) = registry(ground.started);
+    let (mut registry, _) = registry(ground.started, &ground.settings.main.data_dir);
     let runtime = tokio::runtime::Runtime::new().map_err(|source| super::Error::System {
         what: "threads",
         source,

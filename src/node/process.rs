@@ -1,5 +1,7 @@
 //! What the process is: the metrics that every Prometheus client exposes, read when asked for.
 
+use std::path::{Path, PathBuf};
+
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -9,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::cluster::Build;
 use crate::model::TimestampMs;
-use crate::runtime::{cpu_seconds, open_files, resident_memory, written_bytes};
+use crate::runtime::{cpu_seconds, device_writes, open_files, resident_memory, written_bytes};
 
 /// Which program this process is: the one that was built. A debug build, which nobody is given, can
 /// be told by a test to be a later version (`TEST_ONLY_CAIRN_BUILD="0.2.0 1.1 3"`: its name, its
@@ -25,10 +27,11 @@ pub(super) fn build() -> Build {
     Build::default()
 }
 
-/// Reads `/proc/self` when metrics are asked for.
+/// Reads `/proc/self`, and what the kernel counts of a device, when metrics are asked for.
 #[derive(Debug)]
 struct Process {
     started: TimestampMs,
+    data_dir: PathBuf,
 }
 
 impl Collector for Process {
@@ -51,14 +54,36 @@ impl Collector for Process {
             Some(&Unit::Seconds),
             start.metric_type(),
         )?)?;
-        let written = ConstCounter::new(written_bytes());
-        let help = "What this process had written to block devices, the file system's journal not included";
-        written.encode(encoder.encode_descriptor(
-            "cairn_device_written",
-            help,
-            Some(&Unit::Bytes),
-            written.metric_type(),
-        )?)?;
+        let device = device_writes(&self.data_dir).unwrap_or_default();
+        for (name, help, unit, value) in [
+            (
+                "cairn_device_written",
+                "What this process had written to block devices, the file system's journal not included",
+                Some(&Unit::Bytes),
+                written_bytes(),
+            ),
+            (
+                "cairn_disk_written",
+                "What everybody had written to the device of the data directory since the machine started, the file \
+                 system's journal included; 0 where the kernel tells of no such device (ZFS, Btrfs)",
+                Some(&Unit::Bytes),
+                device.bytes,
+            ),
+            (
+                "cairn_disk_flushes",
+                "Flush requests to that device, by everybody: what commits and the file system's journal come to",
+                None,
+                device.flushes,
+            ),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                unit,
+                counter.metric_type(),
+            )?)?;
+        }
         for (name, help, unit, value) in [
             (
                 "process_resident_memory",
@@ -81,8 +106,9 @@ impl Collector for Process {
 }
 
 /// Registers them, and what was built.
-pub(super) fn register(registry: &mut Registry, started: TimestampMs) {
-    registry.register_collector(Box::new(Process { started }));
+pub(super) fn register(registry: &mut Registry, started: TimestampMs, data_dir: &Path) {
+    let data_dir = data_dir.to_owned();
+    registry.register_collector(Box::new(Process { started, data_dir }));
     let build = Info::new(vec![
         ("version", env!("CARGO_PKG_VERSION")),
         ("revision", super::REVISION),

@@ -1,5 +1,8 @@
 //! A node from its start to its end.
 
+use std::cell::Cell;
+use std::future::Future;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::cluster::LocalMember;
 use crate::config::Settings;
-use crate::http::{Front, Server};
+use crate::http::{Front, HttpMetrics, Server};
 use crate::runtime::{SystemChance, SystemClock, cores, start_logging};
 
 use super::Error;
@@ -28,7 +31,15 @@ const BLOCKING_THREADS_MAX: usize = 96;
 /// A node that is told to stop while it opens what it holds waits so long for it to be open, so
 /// that it can be closed; after that it just ends, which costs nothing but another reading.
 const OPENING_TIME: Duration = Duration::from_secs(3);
-const LEFT_BEHIND_TIME: Duration = Duration::from_secs(1);
+pub(super) const LEFT_BEHIND_TIME: Duration = Duration::from_secs(1);
+
+/// The exit code of a node that was told to stop twice: it did not end in order.
+const STOPPED_TWICE: i32 = 1;
+
+/// What a node that is stopping has still to do.
+const UNDER_WAY: &str = "requests under way were not answered, the log was not closed, and other nodes were not told: the next start is one after a crash";
+const NOT_CLOSED: &str =
+    "the log was not closed, and other nodes were not told: the next start is one after a crash";
 
 /// Runs a node until it is told to stop. `read` reads the settings again, for a reload.
 ///
@@ -46,9 +57,17 @@ pub fn run(settings: Settings, read: ReadSettings) -> Result<(), Error> {
     result
 }
 
+/// Threads for what waits: requests, peers, timers. What computes has pools of its own, so a thread
+/// for each core would mostly be woken to find that another has taken the work already: half as
+/// many need a quarter less switches a request (docs/performance.md, "Threads"). Two at least, so that
+/// one that is held up, by a lock or a disk, holds up nobody else.
+fn io_threads(cores: usize) -> usize {
+    (cores / 2).max(2)
+}
+
 pub(super) fn runtime() -> Result<Runtime, Error> {
     let built = Builder::new_multi_thread()
-        .worker_threads(cores().max(2))
+        .worker_threads(io_threads(cores()))
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_stack_size(crate::query::STACK_BYTES)
         .thread_name("cairn")
@@ -60,12 +79,38 @@ pub(super) fn runtime() -> Result<Runtime, Error> {
     })
 }
 
-async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
-    let mut signals = Signals::listen().map_err(|source| Error::System {
+/// The server, while what it is to show is not there yet.
+pub(super) struct Listening {
+    pub(super) signals: Signals,
+    pub(super) registry: Registry,
+    pub(super) http: HttpMetrics,
+    pub(super) front: Front,
+    pub(super) serving: Serving,
+}
+
+/// The server's task, and how it is told to end.
+pub(super) struct Serving {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Ends it once the requests under way have their answers.
+    pub(super) async fn stop(self) -> Result<(), Error> {
+        // The server may have ended by itself.
+        let _ = self.stop.send(());
+        let ended = self.task.await;
+        ended.map_err(|_| Error::Lost { what: "the server" })
+    }
+}
+
+/// Takes the port, and answers there that the node is starting.
+pub(super) async fn listen(ground: &Ground) -> Result<Listening, Error> {
+    let signals = Signals::listen().map_err(|source| Error::System {
         what: "signals",
         source,
     })?;
-    let (registry, http) = registry(ground.started);
+    let (registry, http) = registry(ground.started, &ground.settings.main.data_dir);
     let server = Server::bind(ground.settings.http.clone(), http.clone()).await?;
     let address = server.local_addr().map_err(|source| Error::System {
         what: "listening address",
@@ -73,13 +118,30 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
     })?;
     let starting = ground.starting.clone();
     let front = Front::starting(move || starting.reason());
-    let (stop_server, stopped) = oneshot::channel::<()>();
-    let serving = tokio::spawn(server.run(front.clone(), async {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(server.run(front.clone(), async {
         // A sender that is gone means the same.
         let _ = stopped.await;
     }));
     let data_dir = ground.settings.main.data_dir.display().to_string();
     tracing::info!(%address, %data_dir, version = env!("CARGO_PKG_VERSION"), "cairn is starting");
+    Ok(Listening {
+        signals,
+        registry,
+        http,
+        front,
+        serving: Serving { stop, task },
+    })
+}
+
+async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
+    let Listening {
+        mut signals,
+        registry,
+        http,
+        front,
+        serving,
+    } = listen(&ground).await?;
     let opened = open_unless_stopped(&ground, registry, &mut signals).await?;
     let Some((member, mut registry)) = opened else {
         return Ok(());
@@ -100,7 +162,9 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
     let scraping = tokio::spawn(scrape.run());
     tell_ready(&ground, &member);
     let ended = until_stopped(&mut signals, &reload, &member).await;
-    stop(&member, &status, stop_server, serving, scraping).await?;
+    let left = Cell::new(UNDER_WAY);
+    let stopping = stop(&member, &status, &left, serving, scraping);
+    unless_told_again(stopping, &mut signals, &left).await?;
     ended.map_or(Ok(()), |reason| Err(Error::Ended { reason }))
 }
 
@@ -134,16 +198,47 @@ async fn open_unless_stopped(
     }
     tracing::info!("cairn is stopping before it was ready");
     ground.stop_opening.cancel();
-    if let Ok(Ok((member, _))) = timeout(OPENING_TIME, opening).await {
-        let closed = spawn_blocking(move || member.close()).await;
-        closed.map_err(|_| Error::Lost {
-            what: "closing the data directory",
-        })??;
-    }
-    Ok(None)
+    let closing = async {
+        if let Ok(Ok((member, _))) = timeout(OPENING_TIME, opening).await {
+            close(Arc::new(member)).await?;
+        }
+        Ok(None)
+    };
+    unless_told_again(closing, signals, &Cell::new(NOT_CLOSED)).await
 }
 
-async fn told_to_stop(signals: &mut Signals) {
+async fn close(member: Arc<LocalMember>) -> Result<(), Error> {
+    let closed = spawn_blocking(move || member.close()).await;
+    let closed = closed.map_err(|_| Error::Lost {
+        what: "closing the data directory",
+    })?;
+    Ok(closed?)
+}
+
+/// Stops in order; told to stop once more, the process ends at once. What was acknowledged is on the disk as
+/// far as `log.sync` says, as after a crash.
+async fn unless_told_again<T>(
+    stopping: impl Future<Output = T>,
+    signals: &mut Signals,
+    left: &Cell<&'static str>,
+) -> T {
+    tokio::pin!(stopping);
+    loop {
+        tokio::select! {
+            biased;
+            stopped = &mut stopping => return stopped,
+            asked = signals.next() => {
+                if asked == Asked::Stop {
+                    let reason = left.get();
+                    tracing::error!(reason, "cairn was told to stop a second time and ends at once");
+                    process::exit(STOPPED_TWICE);
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn told_to_stop(signals: &mut Signals) {
     while signals.next().await == Asked::Reload {
         tracing::info!(
             "the configuration was read a moment ago: it is not read again while the node starts"
@@ -207,23 +302,16 @@ async fn until_stopped(
 async fn stop(
     member: &Arc<LocalMember>,
     status: &NodeStatus,
-    stop_server: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
+    left: &Cell<&'static str>,
+    serving: Serving,
     scraping: JoinHandle<()>,
 ) -> Result<(), Error> {
     tracing::info!("cairn is stopping");
     status.stopping.store(true, Ordering::Release);
     scraping.abort();
-    // The server may have ended by itself.
-    let _ = stop_server.send(());
-    if serving.await.is_err() {
-        return Err(Error::Lost { what: "the server" });
-    }
-    let member = Arc::clone(member);
-    let closed = spawn_blocking(move || member.close()).await;
-    closed.map_err(|_| Error::Lost {
-        what: "closing the data directory",
-    })??;
+    serving.stop().await?;
+    left.set(NOT_CLOSED);
+    close(Arc::clone(member)).await?;
     tracing::info!("cairn has stopped: everything is on disk");
     Ok(())
 }

@@ -64,6 +64,14 @@ impl StatusProvider for NodeStatus {
         Ok(())
     }
 
+    fn takes_writes(&self) -> Result<(), String> {
+        // A full disk or full memory ends by itself; this does not.
+        match self.member.store().log_failure() {
+            Some(reason) => Err(format!("{reason}; queries are still answered")),
+            None => Ok(()),
+        }
+    }
+
     fn runtime(&self) -> RuntimeStatus {
         let directory = std::env::current_dir().unwrap_or_default();
         let head = self.member.store().head_stats();
@@ -81,6 +89,7 @@ impl StatusProvider for NodeStatus {
             retention: self.retention(),
             revision: REVISION.to_owned(),
             refusing_writes: self.member.refusing(),
+            read_only: None,
         }
     }
 
@@ -89,11 +98,7 @@ impl StatusProvider for NodeStatus {
     }
 
     fn config(&self) -> String {
-        let lines = self.settings.shown().into_iter();
-        lines
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(key, value)| format!("{key} = {value:?}\n"))
-            .collect()
+        self.settings.shown_as_text()
     }
 
     fn head(

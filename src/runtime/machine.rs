@@ -84,6 +84,44 @@ pub fn written_bytes() -> u64 {
         .unwrap_or(0)
 }
 
+/// What the device below a path was given to write since the machine started, by everybody.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DeviceWrites {
+    /// Bytes, the file system's journal included.
+    pub bytes: u64,
+    /// Requests to make durable what was written before them.
+    pub flushes: u64,
+}
+
+/// What was written to the device of a path: the whole device, of which the path's partition is a part,
+/// since it is the device that wears. `None`: the file system is on no one device that the kernel
+/// tells of, as with ZFS, Btrfs and tmpfs.
+#[must_use]
+pub fn device_writes(path: &Path) -> Option<DeviceWrites> {
+    let device = rustix::fs::stat(path).ok()?.st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let folder = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    let whole = match folder.parent() {
+        Some(whole) if folder.join("partition").exists() => whole,
+        _ => &folder,
+    };
+    device_stat(&fs::read_to_string(whole.join("stat")).ok()?)
+}
+
+/// The fields of a device's `stat` that we want, as Linux' Documentation/block/stat.rst has them.
+fn device_stat(text: &str) -> Option<DeviceWrites> {
+    /// A sector of that file, whatever the device's is.
+    const SECTOR: u64 = 512;
+    let mut fields = text.split_whitespace();
+    let sectors: u64 = fields.nth(6)?.parse().ok()?;
+    // Kernels before 5.5 do not count them.
+    let flushes = fields.nth(8).and_then(|field| field.parse().ok());
+    Some(DeviceWrites {
+        bytes: sectors.saturating_mul(SECTOR),
+        flushes: flushes.unwrap_or(0),
+    })
+}
+
 /// Threads of this process.
 #[must_use]
 pub fn threads() -> u64 {
@@ -226,6 +264,28 @@ mod tests {
         assert_eq!(kind("/var/lib/cairn"), "xfs");
         assert_eq!(kind("/var/lib/my data/a"), "nfs4");
         assert_eq!(kind("/var/library"), "tmpfs");
+    }
+
+    #[test]
+    fn what_a_device_has_written_is_read_from_its_fields() {
+        let stat = "9919276 335187 679269954 37467526 16429971 1900711 2378640720 14340952 0 3554836 53513722 2893387 993 3269931936 593595 5335763 1111647\n";
+        let want = DeviceWrites {
+            bytes: 2_378_640_720 * 512,
+            flushes: 5_335_763,
+        };
+        assert_eq!(device_stat(stat), Some(want));
+        let old = "1 2 3 4 5 6 7 8 9 10 11";
+        let want = DeviceWrites {
+            bytes: 7 * 512,
+            flushes: 0,
+        };
+        assert_eq!(device_stat(old), Some(want));
+        assert_eq!(device_stat(""), None);
+        assert_eq!(
+            device_writes(Path::new("/proc")),
+            None,
+            "there is no device"
+        );
     }
 
     #[test]

@@ -28,8 +28,9 @@ pub use cancel::{CancelToken, Cancelled};
 pub use chance::{Chance, SeededChance, SystemChance};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use machine::{
-    boot_id, cores, cpu_seconds, file_system, host_name, memory_total, open_files, open_files_max,
-    outward_address, page_bytes, resident_memory, threads, written_bytes,
+    DeviceWrites, boot_id, cores, cpu_seconds, device_writes, file_system, host_name, memory_total,
+    open_files, open_files_max, outward_address, page_bytes, resident_memory, threads,
+    written_bytes,
 };
 pub use pool::{Pool, PoolError};
 pub use register::{Register, Registered, Underway};

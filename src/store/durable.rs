@@ -25,6 +25,12 @@ impl Store {
         self.head.durable_position()
     }
 
+    /// Why this node will acknowledge no sample until it has restarted, if its log has failed.
+    #[must_use]
+    pub fn log_failure(&self) -> Option<String> {
+        self.head.log_failure()
+    }
+
     /// Waits until everything up to a log position is durable.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ mod block;
 mod cardinality;
 mod digest;
 mod durable;
+mod elsewhere;
 mod engine;
 mod error;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use block::{
 };
 pub use cardinality::Cardinality;
 pub use digest::{ContentHasher, ContentSum};
+pub use elsewhere::{Elsewhere, ListedPartition};
 pub use engine::{
     Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,
     SCAN_BYTES_MAX, SCAN_PAIRS_MAX, Space, SstTable, Table, TableSink, block_key, block_of_key,

@@ -1,6 +1,7 @@
-//! A store and a pin of it as sources: each read has a view of its own.
+//! A store, a pin of it, and blocks that all lie elsewhere as sources: each read has a view of its own.
 
 use super::cardinality::label_pairs;
+use super::elsewhere::Elsewhere;
 use super::pinned::Pinned;
 use super::whole::Store;
 use crate::model::{LabelSet, TenantId, TimeRange, TimestampMs};
@@ -102,3 +103,4 @@ macro_rules! source_of_views {
 
 source_of_views!(Store);
 source_of_views!(Pinned);
+source_of_views!(Elsewhere);

@@ -16,6 +16,7 @@ mod tables;
 mod writes;
 
 use cairn::archive::{CatalogCopy, ClusterRecord, PackDirectory, parse_name};
+use cairn::cluster::DeletesCopy;
 use cairn::codec::crc32c;
 use cairn::codec::prometheus::read_chunk;
 use cairn::codec::{bits, histograms, page, postings, series_entry, symbols, timestamps, varint};
@@ -146,6 +147,14 @@ pub(super) fn bucket(bytes: &[u8]) {
                 if let Ok(directory) = PackDirectory::decode(bytes, 1 << 40) {
                     assert_eq!(directory.encode(), bytes);
                     assert!(directory.end_of_blocks() <= 1 << 40);
+                }
+            }
+        }
+        4 => {
+            let whole = [b"CAIRNDEL\x01".as_slice(), body].concat();
+            for bytes in [body, &whole] {
+                if let Ok(copy) = DeletesCopy::decode(bytes) {
+                    assert_eq!(copy.encode(), bytes);
                 }
             }
         }

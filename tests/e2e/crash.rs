@@ -2,6 +2,9 @@
 //! acknowledged comes back bit for bit.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -157,4 +160,99 @@ fn a_clean_stop_takes_seconds_and_loses_nothing() {
         get(&format!("{}/-/healthy", node.url())).unwrap().status,
         200
     );
+}
+
+/// A sender that never ends its request holds a stop up for as long as requests may take. Would catch a second
+/// signal that is not listened to, and one that ends the first stop without a word.
+#[test]
+fn a_second_signal_ends_a_stop_that_waits() {
+    for (first, second) in [("TERM", "INT"), ("INT", "TERM")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut node = Cairn::start(folder.path(), &[]);
+        let one = body(vec![series(&[("__name__", "kept")], &[(now_ms(), 42.5)])]);
+        assert_eq!(send(&node.url(), &one).unwrap().status, 204);
+        let mut slow = TcpStream::connect(("127.0.0.1", node.port)).unwrap();
+        let head = [
+            "POST /api/v1/write HTTP/1.1",
+            "Host: cairn",
+            "Content-Type: application/x-protobuf",
+            "Content-Encoding: snappy",
+            "X-Prometheus-Remote-Write-Version: 0.1.0",
+            "Content-Length: 100",
+            "Expect: 100-continue",
+            "\r\n",
+        ];
+        slow.write_all(head.join("\r\n").as_bytes()).unwrap();
+        // This answer comes when somebody waits for the body.
+        let mut answer = [0; 12];
+        slow.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 100");
+        node.server.signal(first);
+        node.server.signal(second);
+        let code = node.server.wait_for_end(Duration::from_secs(60));
+        let output = node.server.output();
+        assert_eq!(code, Some(1), "{output}");
+        for part in ["requests under way were not answered", "a second time"] {
+            assert!(output.contains(part), "{output}");
+        }
+        let node = node.crash_and_restart();
+        let result = node.query("kept[1h]");
+        assert_eq!(result[0]["values"][0][1], "42.5", "{result}");
+    }
+}
+
+/// Files may not grow beyond a size any more, which only the log has reached. Would catch a node that goes on being
+/// offered to senders whose writes it can never take.
+#[test]
+fn a_node_whose_log_has_failed_is_not_ready_and_answers_queries() {
+    let folder = tempfile::tempdir().unwrap();
+    // The signal that comes with it would end the process; a real disk sends none.
+    let node = Cairn::start_ignoring(folder.path(), "XFSZ");
+    let base = now_ms() - 60_000;
+    let mut sent = 0;
+    let mut write = || {
+        sent += 1;
+        let names: Vec<String> = (0..500).map(|n| format!("kept_{sent}_{n}")).collect();
+        let all = names
+            .iter()
+            .map(|name| series(&[("__name__", name.as_str())], &[(base + sent, 1.0)]));
+        send(&node.url(), &body(all.collect())).unwrap()
+    };
+    for _ in 0..20 {
+        assert_eq!(write().status, 204);
+    }
+    let ready = || get(&format!("{}/-/ready", node.url())).unwrap();
+    assert_eq!(ready().status, 200);
+    let pid = node.server.pid().to_string();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=65536"])
+        .status();
+    assert!(limited.unwrap().success());
+    let refusal = eventually("the log fails", Duration::from_secs(60), || {
+        let answer = write();
+        if answer.status == 204 {
+            Err(answer.text())
+        } else {
+            Ok(answer)
+        }
+    });
+    assert_eq!(refusal.status, 503, "{}", refusal.text());
+    let answer = ready();
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    for part in ["the log failed", "restarted", "queries are still answered"] {
+        assert!(answer.text().contains(part), "{}", answer.text());
+    }
+    let kept = |node: &Cairn| {
+        let result = node.query("count(last_over_time({__name__=~\"kept_.+\"}[1h]))");
+        let count = result[0]["value"][1]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        count.parse::<u64>().unwrap_or_else(|_| panic!("{result}"))
+    };
+    assert!(kept(&node) >= 10_000);
+    let healthy = get(&format!("{}/-/healthy", node.url())).unwrap();
+    assert_eq!(healthy.status, 200);
+    let node = node.crash_and_restart();
+    assert!(kept(&node) >= 10_000);
 }

@@ -41,6 +41,7 @@ mod random_data;
 mod random_native;
 #[path = "../conformance/random_query.rs"]
 mod random_query;
+mod read_only;
 mod remote_write;
 mod senders;
 mod servers;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::compare::compare;
-use super::queries::QUERIES;
+use super::queries::{COLLECTORS, QUERIES};
 use super::remote_write::now_ms;
 use super::servers::{
     Cairn, NodeExporter, Prometheus, PrometheusKind, eventually, post_form, skip,
@@ -43,7 +43,7 @@ fn wait_for(cairn: &Cairn, jobs: usize, ms: i64) {
 /// Asks both every question, at and up to a time that both hold.
 fn agree(cairn: &Cairn, prometheus: &Prometheus, end: i64) -> Vec<String> {
     let mut differences = Vec::new();
-    for query in QUERIES {
+    for query in QUERIES.iter().chain(COLLECTORS) {
         let instant = [("query", *query), ("time", &seconds(end))];
         let range = [
             ("query", *query),
@@ -106,7 +106,7 @@ fn story() -> Result<(), &'static str> {
         differences.is_empty(),
         "{} of {} answers differ:\n{}",
         differences.len(),
-        QUERIES.len() * 2,
+        (QUERIES.len() + COLLECTORS.len()) * 2,
         differences.join("\n")
     );
 
@@ -119,7 +119,7 @@ fn story() -> Result<(), &'static str> {
     let samples = same_samples(&cairn, &prometheus, end, &length);
     println!(
         "{} queries agree; {samples} samples are the same after kill -9",
-        QUERIES.len() * 2
+        (QUERIES.len() + COLLECTORS.len()) * 2
     );
     assert!(samples > 20_000, "only {samples} samples were compared");
     Ok(())

@@ -78,3 +78,89 @@ pub const QUERIES: &[&str] = &[
     "avg(node_scrape_collector_duration_seconds) by (collector)",
     "min(node_scrape_collector_success) without (collector)",
 ];
+
+/// What the well-known dashboards ask of each of node_exporter's collectors, in our own words: rates of what
+/// counts, shares of what is a part of something, sums over devices. Those that this machine lacks are empty
+/// in both, and compared all the same.
+pub const COLLECTORS: &[&str] = &[
+    // arp, conntrack, entropy, filefd
+    "sum by (device) (node_arp_entries)",
+    "100 * node_nf_conntrack_entries / node_nf_conntrack_entries_limit",
+    "node_entropy_available_bits / node_entropy_pool_size_bits",
+    "100 * node_filefd_allocated / node_filefd_maximum",
+    // cpu, cpufreq, schedstat
+    "sum by (instance, mode) (irate(node_cpu_seconds_total[10s])) / on (instance) group_left count by (instance) (count by (instance, cpu) (node_cpu_seconds_total)) * 100",
+    "avg by (cpu) (node_cpu_scaling_frequency_hertz)",
+    "rate(node_schedstat_waiting_seconds_total[10s]) / (rate(node_schedstat_running_seconds_total[10s]) > 0)",
+    "count(node_cpu_seconds_total{mode=\"system\"})",
+    // diskstats
+    "rate(node_disk_reads_completed_total[10s])",
+    "rate(node_disk_written_bytes_total[10s])",
+    "rate(node_disk_write_time_seconds_total[20s]) / (rate(node_disk_writes_completed_total[20s]) > 0)",
+    "rate(node_disk_io_time_seconds_total{device=~\"[a-z]+\"}[10s])",
+    "rate(node_disk_io_time_weighted_seconds_total[10s])",
+    "rate(node_disk_flush_requests_total[20s])",
+    "sum by (instance) (rate(node_disk_discards_completed_total[20s]))",
+    // filesystem, xfs, zfs, btrfs, mdadm
+    "100 - ((node_filesystem_avail_bytes{fstype!~\"tmpfs|ramfs\"} * 100) / node_filesystem_size_bytes{fstype!~\"tmpfs|ramfs\"})",
+    "max by (device) (node_filesystem_files - node_filesystem_files_free)",
+    "predict_linear(node_filesystem_avail_bytes[20s], 24 * 3600) < 0",
+    "node_filesystem_device_error == 1",
+    "rate(node_xfs_read_calls_total[20s])",
+    "node_zfs_arc_hits / (node_zfs_arc_hits + node_zfs_arc_misses)",
+    "node_btrfs_device_unused_bytes",
+    "node_md_disks{state=\"failed\"} > 0",
+    // hwmon, thermal_zone, powersupplyclass, rapl, edac
+    "node_hwmon_temp_celsius * on (chip) group_left (chip_name) node_hwmon_chip_names",
+    "max by (zone, type) (node_thermal_zone_temp)",
+    "node_power_supply_online",
+    "rate(node_rapl_package_joules_total[20s])",
+    "increase(node_edac_correctable_errors_total[30s])",
+    // loadavg, stat, pressure, vmstat
+    "node_load5 / count without (cpu, mode) (node_cpu_seconds_total{mode=\"idle\"})",
+    "irate(node_intr_total[10s]) + irate(node_context_switches_total[10s])",
+    "node_procs_running + node_procs_blocked",
+    "rate(node_forks_total[10s])",
+    "time() - node_boot_time_seconds",
+    "rate(node_pressure_cpu_waiting_seconds_total[10s])",
+    "rate(node_pressure_io_stalled_seconds_total[10s]) + rate(node_pressure_memory_stalled_seconds_total[10s])",
+    "rate(node_vmstat_pgmajfault[10s])",
+    "irate(node_vmstat_pgpgin[10s]) * 1024",
+    "increase(node_vmstat_oom_kill[30s])",
+    // meminfo, meminfo_numa, slabinfo
+    "node_memory_MemTotal_bytes - node_memory_MemFree_bytes - (node_memory_Cached_bytes + node_memory_Buffers_bytes + node_memory_SReclaimable_bytes)",
+    "(1 - node_memory_SwapFree_bytes / node_memory_SwapTotal_bytes) * 100",
+    "node_memory_Committed_AS_bytes / node_memory_CommitLimit_bytes",
+    "{__name__=~\"node_memory_(Active|Inactive)_(anon|file)_bytes\"}",
+    "node_memory_HardwareCorrupted_bytes > 0",
+    // netclass, netdev, netstat, sockstat, softnet, udp_queues, bonding
+    "sum by (instance) (irate(node_network_receive_bytes_total{device!=\"lo\"}[10s]) * 8)",
+    "-irate(node_network_transmit_packets_total[10s])",
+    "rate(node_network_receive_drop_total[10s]) + rate(node_network_receive_errs_total[10s])",
+    "node_network_up == 1 and on (device) node_network_mtu_bytes > 1000",
+    "node_network_speed_bytes * 8",
+    "rate(node_netstat_Tcp_RetransSegs[20s]) / rate(node_netstat_Tcp_OutSegs[20s]) * 100",
+    "irate(node_netstat_Udp_InDatagrams[10s])",
+    "node_netstat_Tcp_CurrEstab / (node_netstat_Tcp_CurrEstab + node_sockstat_TCP_tw)",
+    "node_sockstat_TCP_mem_bytes + node_sockstat_UDP_mem_bytes",
+    "sum without (cpu) (rate(node_softnet_dropped_total[10s]))",
+    "sum by (ip, queue) (node_udp_queues)",
+    "node_bonding_slaves - node_bonding_active > 0",
+    // nfs, nfsd, ipvs
+    "sum by (method) (rate(node_nfs_requests_total[20s]))",
+    "rate(node_nfsd_requests_total[20s])",
+    "sum(node_ipvs_connections_total)",
+    // dmi, os, selinux, uname, time, timex, textfile, systemd, and the exporter itself
+    "node_uname_info * on (instance) group_left (pretty_name) node_os_info",
+    "node_dmi_info",
+    "node_selinux_enabled",
+    "abs(node_timex_offset_seconds) > 0.05 or node_timex_sync_status == 0",
+    "rate(node_timex_pps_error_total[20s])",
+    "node_time_seconds - timestamp(node_time_seconds)",
+    "time() - node_textfile_mtime_seconds",
+    "count by (state) (node_systemd_unit_state == 1)",
+    "node_scrape_collector_success == 0",
+    "topk(5, avg_over_time(node_scrape_collector_duration_seconds[20s]))",
+    "sum by (instance) (rate(promhttp_metric_handler_requests_total[10s]))",
+    "rate(process_cpu_seconds_total{job=\"node\"}[10s])",
+];

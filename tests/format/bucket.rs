@@ -5,10 +5,13 @@
 //! changed; a new case is added with the line that the failing test prints.
 
 use cairn::archive::{
-    CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, pack_name, parse_name,
+    CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, deletes_name, pack_name,
+    parse_name,
 };
+use cairn::cluster::{DeletesCopy, Ended, Standing, Tombstone, TombstoneId};
 use cairn::model::{
-    BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded, Window,
+    BlockEntry, BlockId, Deletion, Digest, Level, MatchOp, Matcher, RingArc, TenantId, TimeRange,
+    TimestampMs, Uploaded, Window,
 };
 
 const GOLDEN: &str = include_str!("golden/bucket.txt");
@@ -24,6 +27,30 @@ fn entry(id: u8, range: TimeRange, uploaded: Uploaded) -> BlockEntry {
         content_sum: 0xfedc_ba98_7654_3210_0123_4567_89ab_cdef,
         digest: Digest([id; 32]),
         uploaded,
+    }
+}
+
+fn deletes(cluster: u128, arc: RingArc) -> DeletesCopy {
+    let tombstone = |id: u128| Tombstone {
+        id: TombstoneId(id << 64),
+        deletion: Deletion {
+            tenant: TenantId::new("team-a").unwrap(),
+            matchers: vec![Matcher::new("job", MatchOp::NotRegex, "a.*").unwrap()],
+            range: TimeRange::new(TimestampMs::MIN, TimestampMs(2_000)),
+        },
+        at: TimestampMs(3_000),
+    };
+    let standing = |id, begun| (TombstoneId(id << 64), Standing::new(tombstone(id), begun));
+    let ended = Ended {
+        tombstone: tombstone(3),
+        at: TimestampMs(4_000),
+        versions: [(arc, 12)].into(),
+    };
+    DeletesCopy {
+        cluster,
+        position: (1, 77),
+        open: [standing(1, false), standing(2, true)].into(),
+        ended: [(ended.tombstone.id, ended)].into(),
     }
 }
 
@@ -55,7 +82,13 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         entry(2, block.range, pack),
     );
     let packed = PackDirectory::of(cluster, block.range, &[(arc, block.clone()), second]);
+    let deletes = deletes(cluster, arc);
     vec![
+        ("deletes", deletes.encode()),
+        (
+            "deletes_name",
+            deletes_name(cluster, deletes.position, Digest([5; 32])).into_bytes(),
+        ),
         ("pack", packed.encode()),
         (
             "pack_name",
@@ -88,6 +121,9 @@ fn what_was_put_into_a_bucket_is_read_for_ever() {
             ["pack"] => {
                 let read = PackDirectory::decode(&bytes, 2 * 1_234_567).unwrap();
                 assert_eq!(read.encode(), bytes);
+            }
+            ["deletes"] => {
+                assert_eq!(DeletesCopy::decode(&bytes).unwrap().encode(), bytes);
             }
             ["record"] => {
                 assert_eq!(ClusterRecord::decode(&bytes).unwrap().encode(), bytes);

@@ -89,7 +89,9 @@ impl Mirror {
             }
             let copy = copy_of(cluster, *arc, partition);
             let nothing = copy.entries.is_empty() && copy.history.is_none();
-            let empty = nothing && copy.expired_before == TimestampMs::MIN;
+            // Where there was something once, an older copy still names it.
+            let never = partition.version == 0;
+            let empty = nothing && never && copy.expired_before == TimestampMs::MIN;
             if !empty && known.copies.get(arc) != Some(&digest_of(&copy.encode())) {
                 copies.push((*arc, copy));
             }

@@ -4,6 +4,8 @@
 //! Not here: objects and their names (`archive`), files (`store`).
 
 mod archive;
+mod catalog_reader;
+mod deleted;
 mod fetch;
 mod founding;
 mod hurry;
@@ -21,6 +23,7 @@ mod uploader;
 mod waiting;
 
 pub(super) use archive::Archive;
+pub(super) use catalog_reader::{CatalogReader, FoundCatalog};
 pub(super) use founding::{ask_leave, may_found};
 pub(super) use hurry::Hurry;
 pub(super) use remote::BucketReads;

@@ -17,14 +17,19 @@ use crate::archive::{
     Part, blocks_prefix, catalog_prefix, manifests_prefix, packs_prefix, parse_name,
 };
 use crate::cluster::control::{MANIFEST_BYTES_MAX, Manifest};
+use crate::cluster::error::Error as ClusterError;
 use crate::model::{BlockEntry, Digest, Level, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
 
 /// A block that was put shortly before a catalog was copied may have missed it.
-const SLACK_MS: i64 = 15 * 60 * 1000;
+pub(super) const SLACK_MS: i64 = 15 * 60 * 1000;
 
 /// Directories of packs that are read at a time.
 const READS: usize = 16;
+
+/// The directories of packs that were read, by the names of their objects: whoever lists again reads
+/// those alone that are new.
+pub(super) type KnownPacks = BTreeMap<String, (Listed, PackDirectory)>;
 
 /// What lies in the bucket.
 #[derive(Default)]
@@ -41,6 +46,8 @@ pub(super) struct Inventory {
     pub(super) strangers: u64,
     /// What is wrong with packs, in words.
     complaints: Vec<String>,
+    /// A sum over all that was listed: equal ones are of equal listings.
+    pub(super) sum: u128,
 }
 
 /// A block in the bucket.
@@ -49,14 +56,18 @@ pub(super) struct Lying {
     pub(super) named: NamedBlock,
     pub(super) part: Part,
     pub(super) uploaded: Uploaded,
+    /// What a pack's directory says of it.
+    pub(super) entry: Option<BlockEntry>,
     /// When its object was put.
-    modified: TimestampMs,
+    pub(super) modified: TimestampMs,
 }
 
 /// One partition as it is restored.
 pub(super) struct PartitionPlan {
     /// Its catalog.
     pub(super) copy: CatalogCopy,
+    /// When that was put; `None`: there is none, and all there is are blocks.
+    pub(super) put: Option<TimestampMs>,
     /// Blocks that the catalog does not name, to be looked into.
     pub(super) strays: Vec<Lying>,
 }
@@ -68,35 +79,57 @@ pub(super) struct Plan {
     pub(super) complaints: Vec<String>,
 }
 
-/// Lists what the clusters of a record have put there.
+/// Lists what the clusters of a record have put there; reads the directories of packs that are not
+/// known yet.
 pub(super) fn list(
     archive: &Archive,
     record: &ClusterRecord,
+    known: &mut KnownPacks,
     cancel: &CancelToken,
 ) -> Result<Inventory, Error> {
     let mut inventory = Inventory::default();
     for home in record.homes() {
+        // Catalogs first: what one of a living cluster names was put before it, and is listed here.
         let prefixes = [
-            blocks_prefix(home),
-            packs_prefix(home),
             catalog_prefix(home),
             manifests_prefix(home),
+            blocks_prefix(home),
+            packs_prefix(home),
         ];
         let visit = |listed: Listed| inventory.add(listed);
         archive.wait(cancel, archive.bucket.list_all(&prefixes, visit))?;
     }
-    inventory.look_into_packs(archive, cancel)?;
+    inventory.look_into_packs(archive, known, cancel)?;
     Ok(inventory)
+}
+
+/// Which cluster lives in a bucket that is to be read.
+pub(super) fn record_of(
+    archive: &Archive,
+    cancel: &CancelToken,
+) -> Result<ClusterRecord, ClusterError> {
+    let record = archive.wait(cancel, ClusterRecord::read(&archive.bucket))?;
+    record.ok_or_else(|| {
+        ClusterError::Setting(format!(
+            "{archive} holds no cluster (there is no cluster.json): look at archive.s3.prefix, or at what is mounted"
+        ))
+    })
 }
 
 impl Inventory {
     fn add(&mut self, listed: Listed) {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(&listed.size.to_le_bytes());
+        hash.update(&listed.modified.0.to_le_bytes());
+        hash.update(listed.name.as_bytes());
+        self.sum = self.sum.wrapping_add(hash.digest128());
         match parse_name(&listed.name) {
             Some(Named::Block(named)) => {
                 let lying = Lying {
                     named,
                     part: Part::whole(listed.name, listed.size),
                     uploaded: Uploaded::Object,
+                    entry: None,
                     modified: listed.modified,
                 };
                 self.blocks.insert(named.digest, lying);
@@ -122,21 +155,36 @@ impl Inventory {
 
     /// Reads the directories of the packs, several at a time: what the catalogs do not name is found
     /// there.
-    fn look_into_packs(&mut self, archive: &Archive, cancel: &CancelToken) -> Result<(), Error> {
+    fn look_into_packs(
+        &mut self,
+        archive: &Archive,
+        known: &mut KnownPacks,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
         let bucket = &archive.bucket;
-        let packs: Vec<(Digest, Listed)> = self.packs.clone().into_iter().collect();
-        let reads = packs.into_iter().map(|(digest, listed)| async move {
+        let mut before = std::mem::take(known);
+        let (mut fresh, mut packs) = (Vec::new(), Vec::new());
+        for (digest, listed) in self.packs.clone() {
+            match before.remove(&listed.name) {
+                Some((as_it_was, directory)) if as_it_was == listed => {
+                    packs.push((digest, listed, Ok(directory)));
+                }
+                _ => fresh.push((digest, listed)),
+            }
+        }
+        let reads = fresh.into_iter().map(|(digest, listed)| async move {
             let read = PackDirectory::read(bucket, &listed.name, listed.size).await;
             (digest, listed, read)
         });
         let all = futures_util::stream::iter(reads).buffer_unordered(READS);
-        let all = archive.wait(cancel, async { Ok(all.collect::<Vec<_>>().await) })?;
-        for (digest, listed, read) in all {
+        packs.extend(archive.wait(cancel, async { Ok(all.collect::<Vec<_>>().await) })?);
+        for (digest, listed, read) in packs {
             let named = parse_name(&listed.name);
             match read {
                 Ok(directory) if matches!(&named, Some(Named::Pack(pack)) if directory.is_of(pack)) =>
                 {
                     self.add_packed(digest, &listed, &directory);
+                    known.insert(listed.name.clone(), (listed, directory));
                 }
                 Ok(_) => self.complain(&listed, "it is of another cluster or range"),
                 Err(error) if error.is_of_object() => self.complain(&listed, &error.to_string()),
@@ -155,17 +203,22 @@ impl Inventory {
 
     fn add_packed(&mut self, pack: Digest, listed: &Listed, directory: &PackDirectory) {
         for (named, block) in directory.named().zip(&directory.blocks) {
+            let uploaded = Uploaded::Pack {
+                pack,
+                offset: block.offset,
+            };
             let lying = Lying {
                 named,
+                entry: Some(BlockEntry {
+                    uploaded,
+                    ..block.entry.clone()
+                }),
                 part: Part {
                     name: listed.name.clone(),
                     from: block.offset,
                     size: block.entry.size,
                 },
-                uploaded: Uploaded::Pack {
-                    pack,
-                    offset: block.offset,
-                },
+                uploaded,
                 modified: listed.modified,
             };
             self.blocks.entry(named.digest).or_insert(lying);
@@ -213,6 +266,7 @@ impl Inventory {
         for arc in self.arcs() {
             let newest = self.newest(archive, record, arc, cancel, &mut plan.complaints)?;
             // Without its manifest a catalog says nothing of what came before it.
+            let put = newest.as_ref().map(|(_, put)| *put);
             let whole = newest.as_ref().filter(|(copy, _)| copy.history.is_none());
             let since = whole.map(|(_, modified)| *modified);
             let without_manifest = newest.is_some() && whole.is_none();
@@ -227,7 +281,7 @@ impl Inventory {
                     "{missing} blocks that the catalog of partition {arc} names are not in the bucket: what is in them is lost"
                 ));
             }
-            let partition = PartitionPlan { copy, strays };
+            let partition = PartitionPlan { copy, put, strays };
             plan.partitions.insert(arc, partition);
         }
         Ok(plan)

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::archive::Archive;
-use super::plan::{Inventory, Lying, PartitionPlan, list};
+use super::deleted::{self, Restoring, restoring};
+use super::plan::{Inventory, KnownPacks, Lying, PartitionPlan, list, record_of};
 use crate::archive::{ArchiveMetrics, ClusterRecord, Part};
 use crate::cluster::control::{
-    ClusterId, Control, ControlState, LocalControl, RestoredPartition, restored_state,
+    ClusterId, Control, ControlState, DeletesCopy, LocalControl, RestoredPartition, restored_state,
 };
 use crate::cluster::error::Error;
 use crate::cluster::opening::{MemberSettings, World, open_engine};
@@ -55,6 +56,8 @@ pub struct Restored {
     pub samples: u64,
     /// Blocks among them that no catalog named yet.
     pub adopted: u64,
+    /// Deletes that hide something of it from the first moment on.
+    pub deletes: u64,
     /// What could not be restored, in words.
     pub complaints: Vec<String>,
 }
@@ -103,14 +106,12 @@ pub(in crate::cluster) fn restore_on(
     forget_elsewhere(engine.as_ref())?;
     let cancel = &world.cancel;
     archive.wait(cancel, archive.bucket.probe())?;
-    let record = archive.wait(cancel, ClusterRecord::read(&archive.bucket))?;
-    let record = record.ok_or_else(|| {
-        Error::Setting(format!(
-            "{archive} holds no cluster (there is no cluster.json): look at archive.s3.prefix, or at what is mounted"
-        ))
-    })?;
-    let inventory = list(archive, &record, cancel)?;
-    let plan = inventory.plan(archive, &record, cancel)?;
+    let record = record_of(archive, cancel)?;
+    let inventory = list(archive, &record, &mut KnownPacks::default(), cancel)?;
+    let mut plan = inventory.plan(archive, &record, cancel)?;
+    let now = world.clock.now();
+    let (plans, complaints) = (&plan.partitions, &mut plan.complaints);
+    let deletes = restoring(archive, &record, plans, now, cancel, complaints)?;
     let me = directory.incarnation();
     let cluster = ClusterId(world.chance.next_u128());
     let store = empty_store(&engine, directory, cluster, settings, world)?;
@@ -129,7 +130,8 @@ pub(in crate::cluster) fn restore_on(
     let (progress, adopted) = (taking.progress, taking.adopted);
     let complaints = std::mem::take(&mut taking.complaints);
     store.close()?;
-    let state = restored_state(cluster, me, &partitions).map_err(Error::Setting)?;
+    let standing = deletes.standing.clone();
+    let state = restored_state(cluster, me, &partitions, standing).map_err(Error::Setting)?;
     if extent == RestoreExtent::Catalog {
         let mut all = Vec::new();
         for (arc, partition) in &state.partitions {
@@ -139,7 +141,7 @@ pub(in crate::cluster) fn restore_on(
         }
         begin_elsewhere(engine.as_ref(), all.into_iter())?;
     }
-    begin(&engine, archive, &record, &state, cancel)?;
+    begin(&engine, archive, &record, (&state, deletes), cancel)?;
     let entries = partitions.values().flat_map(|p| &p.entries);
     Ok(Restored {
         cluster: cluster.to_string(),
@@ -148,6 +150,7 @@ pub(in crate::cluster) fn restore_on(
         bytes: entries.clone().map(|entry| entry.size).sum(),
         samples: entries.map(|entry| entry.samples).sum(),
         adopted,
+        deletes: state.tombstones.len() as u64,
         complaints,
     })
 }
@@ -185,12 +188,13 @@ fn empty_store(
     })?)
 }
 
-/// The point of no return: the bucket's record, then the control state.
+/// The point of no return: the bucket's record, what is deleted as the new cluster's own, then the control
+/// state.
 fn begin(
     engine: &Arc<dyn Engine>,
     archive: &Archive,
     record: &ClusterRecord,
-    state: &ControlState,
+    (state, deletes): (&ControlState, Restoring),
     cancel: &CancelToken,
 ) -> Result<(), Error> {
     let heir = ClusterRecord {
@@ -198,6 +202,11 @@ fn begin(
         ancestors: record.homes().collect(),
     };
     archive.wait(cancel, heir.write(&archive.bucket))?;
+    if deletes.is_there {
+        // From now on its ancestors' copies say nothing any more.
+        let copy = DeletesCopy::of(state, deletes.ended);
+        deleted::put(archive, &copy, cancel)?;
+    }
     LocalControl::begin(engine.as_ref(), state)?;
     Ok(())
 }

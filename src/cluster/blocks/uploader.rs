@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::deleted::DeletesMirror;
 use super::known::Known;
 use super::mirror::{Mirror, When};
 use super::objects::Putting;
@@ -50,7 +51,7 @@ pub struct ArchiveStatus {
     pub waiting_bytes: u64,
     /// Since when the oldest of them waits, in seconds, as far as this process knows.
     pub waiting_seconds: u64,
-    /// Catalogs that this node has still to copy there.
+    /// Catalogs that this node has still to copy there; what is deleted counts as one.
     pub waiting_catalogs: u64,
     /// What is wrong, if anything.
     pub trouble: Option<String>,
@@ -60,6 +61,7 @@ pub struct ArchiveStatus {
 pub(in crate::cluster) struct Uploader {
     parts: UploaderParts,
     mirror: Mirror,
+    deletes: DeletesMirror,
     known: Mutex<Remembered>,
 }
 
@@ -67,6 +69,7 @@ impl Uploader {
     pub(in crate::cluster) fn new(parts: UploaderParts) -> Self {
         Self {
             mirror: Mirror::new(parts.archive.clone(), Arc::clone(&parts.manifests)),
+            deletes: DeletesMirror::new(parts.archive.clone()),
             parts,
             known: Mutex::new(Remembered {
                 since: BTreeMap::new(),
@@ -90,7 +93,9 @@ impl Uploader {
         let state = self.parts.control.state();
         let waiting = self.waiting(&state);
         let cluster = state.cluster.map_or(0, |cluster| cluster.0);
-        let waiting_catalogs = self.copies(&state, cluster, &waiting).len() as u64;
+        let copies = self.copies(&state, cluster, &waiting).len() as u64;
+        let (leads, now) = (self.parts.control.is_leader(), self.parts.clock.now());
+        let waiting_catalogs = copies + u64::from(self.deletes.waits(&state, leads, now));
         let (known, bucket) = (self.known.lock(), &self.parts.archive.bucket);
         ArchiveStatus {
             place: self.parts.archive.to_string(),
@@ -182,16 +187,21 @@ impl Uploader {
         };
         let mine = self.mine(state, waiting)?;
         let copies = self.copies(state, cluster, waiting);
-        if waiting.is_empty() && copies.is_empty() {
+        let (leads, time) = (self.parts.control.is_leader(), self.parts.clock.now());
+        let deletes = self.deletes.is_due(state, leads, time);
+        if waiting.is_empty() && copies.is_empty() && !deletes {
             self.parts.hurry.note_uploaded();
         }
         // The first look of all is made for its own sake: what is wrong with the bucket is said
         // before anything has to go there.
         let first = self.known.lock().owned.is_none();
-        if mine.is_empty() && copies.is_empty() && !first {
+        if mine.is_empty() && copies.is_empty() && !first && !deletes {
             return Ok(());
         }
         self.own(state, cluster, cancel)?;
+        if deletes {
+            self.deletes.put(state, cluster, time, cancel)?;
+        }
         let mine = self.bring(state, mine, cancel)?;
         let putting = Putting {
             parts: &self.parts,

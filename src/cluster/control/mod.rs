@@ -6,6 +6,7 @@
 
 mod apply;
 mod command;
+mod deletes_copy;
 mod error;
 mod founding;
 mod hidden;
@@ -35,6 +36,7 @@ pub use command::{BlockUploaded, ClusterId, Command, Compacted, ControlGeneratio
 pub use command::{Expired, Found, History, HistoryLeft, ManifestChanged, MemberId, Recovered};
 pub use command::{MoveAbort, MoveBegin, MoveFinish, NodeUp, Outcome, Refusal, SealCommit};
 pub use command::{Session, Split};
+pub use deletes_copy::{DELETES_BYTES_MAX, DeletesCopy, Ended};
 pub use error::ControlError;
 pub use founding::{Introduction, begin_session, join_or_found};
 pub use hidden::Hidden;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::command::{ClusterId, Command, Found, Outcome};
 use super::state::{ControlState, RangeKey, is_sealable};
+use super::tombstone::{Standing, TOMBSTONE_LEVEL, TombstoneId};
 use crate::model::{BlockEntry, FOUNDING_DEPTH, Incarnation, Level, RingArc, TimestampMs};
 
 /// A partition as it was found.
@@ -19,7 +20,7 @@ pub(in crate::cluster) struct RestoredPartition {
     pub(in crate::cluster) entries: Vec<BlockEntry>,
 }
 
-/// The state of a new cluster of one that holds some partitions' blocks.
+/// The state of a new cluster of one that holds some partitions' blocks, with what is `deleted` of them.
 ///
 /// # Errors
 /// When the partitions make no ring; the text says so.
@@ -27,6 +28,7 @@ pub(in crate::cluster) fn restored_state(
     cluster: ClusterId,
     me: Incarnation,
     partitions: &BTreeMap<RingArc, RestoredPartition>,
+    deleted: BTreeMap<TombstoneId, Standing>,
 ) -> Result<ControlState, String> {
     let depths = partitions.keys().map(|arc| arc.depth());
     let depth = depths.min().unwrap_or(FOUNDING_DEPTH);
@@ -65,6 +67,11 @@ pub(in crate::cluster) fn restored_state(
             }
         }
     }
+    if !deleted.is_empty() {
+        // Whoever does not know deletes would show them.
+        state.feature_level = state.feature_level.max(TOMBSTONE_LEVEL);
+        state.tombstones = Arc::new(deleted);
+    }
     Ok(state)
 }
 
@@ -91,7 +98,8 @@ mod tests {
             entries: vec![entry(1, 2), entry(2, 1)],
         };
         let partitions = BTreeMap::from([(arc, found)]);
-        let state = restored_state(ClusterId(9), Incarnation(4), &partitions).unwrap();
+        let state =
+            restored_state(ClusterId(9), Incarnation(4), &partitions, BTreeMap::new()).unwrap();
         assert_eq!(
             (state.cluster, state.partitions.len()),
             (Some(ClusterId(9)), 16)
@@ -103,12 +111,13 @@ mod tests {
         let mut mixed = partitions.clone();
         let deeper = RingArc::new(0x2800_0000, 6).unwrap();
         mixed.insert(deeper, partitions[&arc].clone());
-        let state = restored_state(ClusterId(9), Incarnation(4), &mixed).unwrap();
+        let state = restored_state(ClusterId(9), Incarnation(4), &mixed, BTreeMap::new()).unwrap();
         assert_eq!(state.partitions.len(), 18, "one of them is in three parts");
         assert_eq!(state.partition(deeper).unwrap().recent.len(), 2);
         assert_eq!(ControlState::decode(&state.encode()).unwrap(), state);
         mixed.insert(arc.halves().unwrap()[0], partitions[&arc].clone());
-        let error = restored_state(ClusterId(9), Incarnation(4), &mixed).unwrap_err();
+        let error =
+            restored_state(ClusterId(9), Incarnation(4), &mixed, BTreeMap::new()).unwrap_err();
         assert!(error.contains("no partition 3-4"), "{error}");
     }
 }

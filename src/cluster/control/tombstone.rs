@@ -64,6 +64,18 @@ pub struct Standing {
     pub arcs: BTreeMap<RingArc, Removal>,
 }
 
+impl Standing {
+    /// One with which no partition has begun.
+    #[must_use]
+    pub const fn new(tombstone: Tombstone, begun: bool) -> Self {
+        Self {
+            tombstone,
+            begun,
+            arcs: BTreeMap::new(),
+        }
+    }
+}
+
 /// How far a partition is with a tombstone.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Removal {

@@ -207,6 +207,15 @@ impl From<&Standing> for StandingMessage {
 }
 
 impl StandingMessage {
+    /// Without how far partitions are.
+    pub(super) fn without_arcs(standing: &Standing) -> Self {
+        Self {
+            tombstone: Some((&standing.tombstone).into()),
+            begun: standing.begun,
+            arcs: Vec::new(),
+        }
+    }
+
     pub(super) fn read(self) -> Result<(TombstoneId, Standing), WireError> {
         let tombstone = required(self.tombstone, "a tombstone")?.read()?;
         let arcs: Result<_, WireError> = self.arcs.into_iter().map(RemovalMessage::read).collect();

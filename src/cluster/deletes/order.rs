@@ -135,19 +135,16 @@ impl Deletes {
                 "deletes need feature level {TOMBSTONE_LEVEL} and the cluster is at {level}: upgrade all nodes first"
             )));
         }
-        let standing = Standing {
-            tombstone: Tombstone {
-                id: TombstoneId(self.chance.next_u128()),
-                deletion: Deletion {
-                    tenant: tenant.clone(),
-                    matchers,
-                    range,
-                },
-                at,
+        let tombstone = Tombstone {
+            id: TombstoneId(self.chance.next_u128()),
+            deletion: Deletion {
+                tenant: tenant.clone(),
+                matchers,
+                range,
             },
-            begun: false,
-            arcs: std::collections::BTreeMap::new(),
+            at,
         };
+        let standing = Standing::new(tombstone, false);
         let row = DeleteRow::of(&standing, &state);
         self.propose(&Command::Tombstone(standing.tombstone))?;
         tracing::info!(delete = %row.id, selector = %row.selector, start = range.start.0, end = range.end.0,

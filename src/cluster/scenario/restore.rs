@@ -21,7 +21,11 @@ pub(super) fn restore(world: &World, answered: usize) -> Result<Restored, Error>
     restore_to(world, answered, RestoreExtent::Blocks)
 }
 
-fn restore_to(world: &World, answered: usize, extent: RestoreExtent) -> Result<Restored, Error> {
+pub(super) fn restore_to(
+    world: &World,
+    answered: usize,
+    extent: RestoreExtent,
+) -> Result<Restored, Error> {
     let chance = Arc::new(SeededChance::new(world.chance.next_u64()));
     let directory = DataDir::open(&world.path().join("node"), chance.as_ref()).unwrap();
     let around = world_of(world.clock.clone(), chance);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::{BlockEntry, RingArc};
+use crate::cluster::ReadOnlyStatus;
+use crate::model::{BlockEntry, RingArc, TimestampMs};
 use crate::runtime::show_duration;
 
 use super::super::answer::{Remarks, Sink};
@@ -50,8 +51,32 @@ pub(in super::super) fn runtime(call: &Call, sink: &mut Sink) -> Answered {
     if let Some(reason) = &runtime.refusing_writes {
         fields.text("refusingWrites", reason);
     }
+    if let Some(read_only) = &runtime.read_only {
+        let now = call.state.clock.now();
+        write_read_only(fields.field("readOnly"), read_only, now);
+    }
     fields.end();
     Ok(Remarks::default())
+}
+
+/// What a node that only looks at a bucket shows, and how old that is.
+fn write_read_only(out: &mut Vec<u8>, shown: &ReadOnlyStatus, now: TimestampMs) {
+    let mut fields = Fields::new(out);
+    fields.text("place", &shown.place);
+    fields.text("cluster", &shown.cluster);
+    json::rfc3339(fields.field("catalogRead"), shown.read.0);
+    let age_ms = now.0.saturating_sub(shown.read.0).max(0).unsigned_abs();
+    fields.number("catalogAgeSeconds", age_ms / 1000);
+    for (name, time) in [("catalogPut", shown.put), ("newest", shown.newest)] {
+        if let Some(time) = time {
+            json::rfc3339(fields.field(name), time.0);
+        }
+    }
+    fields.number("blocks", shown.blocks);
+    fields.number("bytes", shown.bytes);
+    let trouble = shown.trouble.iter().map(String::as_str);
+    json::texts(fields.field("trouble"), trouble);
+    fields.end();
 }
 
 /// `status/flags`: the settings, all as texts.

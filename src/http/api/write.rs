@@ -90,7 +90,7 @@ const PASSED_OVER_BYTES: usize = 256 << 20;
 const PASSED_OVER_TIME: Duration = Duration::from_secs(5);
 
 /// Reads the rest of a body and keeps nothing of it.
-async fn pass_over(mut body: Body) {
+pub(in super::super) async fn pass_over(mut body: Body) {
     let rest = async {
         let mut passed = 0;
         while let Some(Ok(frame)) = body.frame().await {

@@ -141,6 +141,21 @@ impl SstIndex {
         Ok(None)
     }
 
+    /// The first key of all. `None`: there is none.
+    pub(in crate::store) fn first_key(
+        &self,
+        blocks: &dyn DataBlocks,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(IndexEntry { handle, .. }) = self.0.first() else {
+            return Ok(None);
+        };
+        let block = blocks.data_block(*handle)?;
+        let damage = |problem: String| blocks.damage(*handle, &problem);
+        let mut walk = Walk::new(&block).map_err(damage)?;
+        let first = walk.next().map_err(damage)?;
+        Ok(first.map(|(key, _)| key.to_vec()))
+    }
+
     /// The next pairs with a prefix, as [`Table::scan`](super::Table::scan).
     pub(in crate::store) fn scan(
         &self,

@@ -11,6 +11,7 @@ use super::arcs::ArcTable;
 use super::core::{Core, Pin};
 use super::extent::{Extent, ShardLayers};
 use super::layer::{Layer, add_unknown};
+use super::settings::HeadSettings;
 use super::types::HeadSeries;
 use super::types::SeriesId;
 use crate::model::{
@@ -56,6 +57,12 @@ impl HeadView {
             only,
             removals,
         }
+    }
+
+    /// A view of a head that holds nothing and never will.
+    #[must_use]
+    pub(in crate::store) fn empty() -> Self {
+        Self::new(&Arc::new(Core::new(HeadSettings::default())), None)
     }
 
     /// The digests of what is held of an arc, window by window; those of empty windows are left

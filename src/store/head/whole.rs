@@ -146,6 +146,13 @@ impl Head {
         self.log.durable_position()
     }
 
+    /// Why nothing will be acknowledged any more, if the log has failed: that is final until the process starts
+    /// again.
+    #[must_use]
+    pub fn log_failure(&self) -> Option<String> {
+        self.log.failure()
+    }
+
     /// Waits until everything up to a position may be acknowledged.
     ///
     /// # Errors

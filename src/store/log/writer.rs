@@ -305,6 +305,12 @@ impl Log {
         self.shared.progress.borrow().acknowledged
     }
 
+    /// Why nothing will be acknowledged any more, if it has failed.
+    #[must_use]
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.shared.check().err().map(|error| error.to_string())
+    }
+
     /// Waits until everything up to `position` may be acknowledged.
     ///
     /// # Errors

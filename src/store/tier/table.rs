@@ -7,9 +7,10 @@ use super::opened::Opened;
 use super::reading::Reading;
 use super::remote::RemoteBlock;
 use super::whole::Tier;
-use crate::store::block::BlockReader;
+use crate::model::BlockEntry;
+use crate::store::block::{BlockProperties, BlockReader};
 use crate::store::engine::{
-    DataBlocks, Handle, Pairs, SstIndex, TRAILER_LEN, Table, without_trailer,
+    DataBlocks, Handle, Pairs, SstIndex, TRAILER_LEN, Table, block_of_key, without_trailer,
 };
 use crate::store::error::Error;
 
@@ -63,6 +64,30 @@ impl Tier {
             block: Arc::clone(block),
             opened,
         })
+    }
+
+    /// What a block elsewhere is of which only its name is known: its arc, its range and its
+    /// entry, from its index, its properties and its totals.
+    pub(in crate::store) fn identify(
+        self: &Arc<Self>,
+        block: &Arc<RemoteBlock>,
+    ) -> Result<(BlockProperties, BlockEntry), Error> {
+        let table = Arc::new(self.table(&Reading::background(), block)?);
+        let first = table.opened.index.first_key(table.as_ref())?;
+        let no_block = || Error::corrupt(self.remote.describe(block), "it is no block");
+        let id = first.and_then(|key| block_of_key(&key));
+        let reader = BlockReader::open(table, id.ok_or_else(no_block)?)?;
+        let (properties, totals) = (reader.properties().clone(), reader.totals());
+        let entry = BlockEntry {
+            id: id.ok_or_else(no_block)?,
+            range: properties.range,
+            level: properties.level,
+            round: properties.round,
+            samples: totals.samples,
+            content_sum: totals.content_sum,
+            ..block.entry.clone()
+        };
+        Ok((properties, entry))
     }
 
     fn open_index(

@@ -14,11 +14,12 @@ use blocks::{of_block, tiny_block};
 use cairn::archive::{
     CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, pack_name,
 };
+use cairn::cluster::{DeletesCopy, Ended, Standing, Tombstone, TombstoneId};
 use cairn::codec::series_entry::{Place, SeriesEntries};
 use cairn::codec::{histograms, page, postings, symbols, timestamps, varint};
 use cairn::model::{
-    BlockEntry, BlockId, Digest, Exemplar, LabelSet, Level, Metadata, RingArc, Samples, TenantId,
-    TimestampMs, Uploaded, Value, Window,
+    BlockEntry, BlockId, Deletion, Digest, Exemplar, LabelSet, Level, MatchOp, Matcher, Metadata,
+    RingArc, Samples, TenantId, TimestampMs, Uploaded, Value, Window,
 };
 use cairn::store::{AppendBatch, FloatSample, LogDisk, OtherSample};
 use cairn::transfer::{BlockSink, Piece, Sink};
@@ -201,7 +202,33 @@ fn objects() -> Vec<Seed> {
         seed(2, "catalog-name", copied.as_bytes()),
         seed(2, "pack-name", packed.as_bytes()),
         seed(3, "pack", &directory[..directory.len() - 36]),
+        seed(4, "deletes", &deletes()),
     ]
+}
+
+/// A copy of deletes, one that stands and one that has ended.
+fn deletes() -> Vec<u8> {
+    let tombstone = |id| Tombstone {
+        id: TombstoneId(id),
+        deletion: Deletion {
+            tenant: TenantId::new("a").unwrap(),
+            matchers: vec![Matcher::new("job", MatchOp::Regex, "a|b").unwrap()],
+            range: Window(-1).range(),
+        },
+        at: TimestampMs(5),
+    };
+    let ended = Ended {
+        tombstone: tombstone(2),
+        at: TimestampMs(7),
+        versions: [(RingArc::new(0, 1).unwrap(), 9)].into(),
+    };
+    let copy = DeletesCopy {
+        cluster: 0xc0,
+        position: (1, 8),
+        open: [(TombstoneId(1), Standing::new(tombstone(1), true))].into(),
+        ended: [(TombstoneId(2), ended)].into(),
+    };
+    copy.encode()
 }
 
 /// A saved message in every encoding, the number of the encoding before it.

@@ -109,6 +109,35 @@ fn one_board_becomes_two_and_one_again() {
     });
 }
 
+/// Would catch a board that has to be emptied before it may have company: what it took while it was
+/// alone, as a node without any discovery, is on all boards afterwards.
+#[test]
+fn a_single_node_becomes_three_boards_with_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut lab) = lab("cluster::single_becomes_three", folder.path(), 3) else {
+        return;
+    };
+    lab.set("discovery.kind=none".to_owned());
+    lab.start(0);
+    lab.wait_ready(PATIENCE);
+    under_this_load(&mut lab, |lab, load| {
+        eventually("the single node has samples", PATIENCE, || {
+            let some = load.samples() > 1000;
+            some.then_some(())
+                .ok_or_else(|| format!("{} samples", load.samples()))
+        });
+        lab.set("discovery.kind=static".to_owned());
+        lab.set(lab.static_peers_of(3));
+        lab.boards[0].terminate();
+        lab.start(0);
+        lab.wait_ready(PATIENCE);
+        grow(lab, 3);
+        shared(lab, 3, 3);
+        load.read_back(&lab.boards);
+    });
+    agree(&lab);
+}
+
 /// The same up to six boards and back, and the number of copies by configuration.
 #[test]
 fn boards_and_copies_go_up_to_six_and_back() {

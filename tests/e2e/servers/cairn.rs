@@ -65,9 +65,40 @@ impl Cairn {
 
     /// Starts a node on a directory and port, with `--set` for each of `settings`.
     pub fn start_on(folder: &Path, data_dir: &Path, port: u16, settings: Vec<String>) -> Self {
-        let mut command = Self::command();
+        Self::start_as(&["serve"], folder, data_dir, port, settings)
+    }
+
+    /// The same by other words than `serve` alone.
+    pub fn start_as(
+        words: &[&str],
+        folder: &Path,
+        data_dir: &Path,
+        port: u16,
+        settings: Vec<String>,
+    ) -> Self {
+        Self::start_by(Self::command(), words, folder, data_dir, port, settings)
+    }
+
+    /// Starts a node below `folder` to which a signal means nothing.
+    pub fn start_ignoring(folder: &Path, signal: &str) -> Self {
+        let mut command = Command::new("sh");
+        Self::hide_test_variables(&mut command);
+        let script = format!("trap '' {signal}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(script).arg(Self::program());
+        let (data_dir, port) = (folder.join("cairn"), free_port());
+        Self::start_by(command, &["serve"], folder, &data_dir, port, Vec::new())
+    }
+
+    fn start_by(
+        mut command: Command,
+        words: &[&str],
+        folder: &Path,
+        data_dir: &Path,
+        port: u16,
+        settings: Vec<String>,
+    ) -> Self {
         command
-            .arg("serve")
+            .args(words)
             .arg("--data-dir")
             .arg(data_dir)
             .arg("--http-listen")

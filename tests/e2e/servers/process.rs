@@ -72,11 +72,17 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// A signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let (name, pid) = (format!("-{name}"), self.pid().to_string());
+        let sent = Command::new("kill").args([name, pid]).status().unwrap();
+        assert!(sent.success(), "{sent}");
+    }
+
     /// SIGTERM; gives the exit code and how long it took.
     pub fn terminate(&mut self, patience: Duration) -> (Option<i32>, Duration) {
         let begun = Instant::now();
-        let pid = self.pid().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        self.signal("TERM");
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status.code(), begun.elapsed());

@@ -3,7 +3,6 @@
 //! A partition is settled once all its members hold nothing of it, each by its own word: writes into
 //! the range are refused, so that nothing of it can come back by a seal or a move.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::cluster::control::command::Refusal;
@@ -39,11 +38,7 @@ pub(super) fn stand(state: &mut ControlState, tombstone: &Tombstone) -> Result<(
     if state.tombstones.len() >= TOMBSTONES_MAX {
         return Err(Refusal::TooManyTombstones);
     }
-    let standing = Standing {
-        tombstone: tombstone.clone(),
-        begun: false,
-        arcs: BTreeMap::new(),
-    };
+    let standing = Standing::new(tombstone.clone(), false);
     Arc::make_mut(&mut state.tombstones).insert(tombstone.id, standing);
     Ok(())
 }

@@ -20,7 +20,8 @@ export async function refresh(signal) {
   list("deletes", "Deletes", cluster.deletes, deleteItem);
   const several = cluster.nodes.length > 1;
   byId("cluster").hidden = !several;
-  if (!several) return { name: "", line: "", alarm: "" };
+  // A node that only looks at a bucket has no nodes around it, and may have trouble all the same.
+  if (!several) return { name: "", line: "", alarm: cluster.nodes.length === 0 ? cluster.trouble[0] ?? "" : "" };
   const text = JSON.stringify(cluster);
   if (text !== shown) show(cluster);
   shown = text;

@@ -10,6 +10,11 @@ const SPAN = 900;
 const STEP = 15;
 
 const bytes = (number) => format.bytes(number);
+/// When a card that endures 10 TB has taken them, with so many bytes a second.
+const years = (written) => {
+  const lasts = 10e12 / (written * 86400 * 365);
+  return lasts > 100 ? "100+ years" : `${lasts.toFixed(lasts < 10 ? 1 : 0)} years`;
+};
 const rate = ([figure, unit]) => [figure, `${unit}/s`];
 
 /// `query` gives one series; `show` gives figure and unit; `aside` a line below, from all figures.
@@ -33,16 +38,19 @@ const FIGURES = [
     title: "Blocks",
     query: "sum(cairn_block_bytes{OWN})",
     show: bytes,
-    aside: ({ count }) => (count === undefined ? "" : count === 0 ? "first after 2 hours" : `${format.value(count)} blocks`),
+    aside: ({ count, free }) => [
+      count === undefined ? "" : count === 0 ? "first after 2 hours" : `${format.value(count)} blocks`,
+      free > 0 ? `${bytes(free).join(" ")} free` : "",
+    ].filter(Boolean).join(", "),
   },
   {
     id: "written",
     title: "Written to disk",
     query: 'sum(rate(cairn_device_written_bytes_total{OWN}[1m]))',
     show: (number) => rate(bytes(number)),
-    aside: ({ free, commits }) => [
+    aside: ({ commits, wear }) => [
       commits === undefined ? "" : `${format.scaled(commits).join("")} commits/s`,
-      free > 0 ? `${bytes(free).join(" ")} free` : "",
+      wear > 0 ? `10 TB in ${years(wear)}` : "",
     ].filter(Boolean).join(", "),
   },
   {
@@ -67,6 +75,7 @@ const ASIDES = {
   unsealed: "sum(cairn_unsealed_samples{OWN})",
   count: "sum(cairn_blocks{OWN})",
   commits: "sum(rate(cairn_log_syncs_total{OWN}[1m]))",
+  wear: "sum(rate(cairn_device_written_bytes_total{OWN}[1h]))",
   free: "min(cairn_disk_free_bytes{OWN})",
   head: "sum(cairn_unsealed_bytes{OWN})",
   queries: "sum(rate(cairn_query_queries_total{OWN}[1m]))",

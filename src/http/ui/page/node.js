@@ -91,6 +91,12 @@ function state(name, text, reason) {
   say(notice, reason);
 }
 
+/// What a node that only looks at a bucket says of itself, and how old what it shows is.
+function readOnly({ readOnly: shown }) {
+  byId("connect").hidden = Boolean(shown);
+  return shown && `read-only: ${shown.blocks} blocks in ${shown.place}, catalog read ${format.lasting(shown.catalogAgeSeconds)} ago`;
+}
+
 function identify(runtime, { name, line, alarm }) {
   const called = name || runtime.hostname;
   const up = (Date.parse(runtime.serverTime) - Date.parse(runtime.startTime)) / 1000;
@@ -98,6 +104,7 @@ function identify(runtime, { name, line, alarm }) {
     build && `version ${build.cairnVersion}`,
     Number.isFinite(up) && `up ${format.lasting(Math.max(0, up))}`,
     runtime.storageRetention && `keeps ${runtime.storageRetention}`,
+    readOnly(runtime),
   ].filter(Boolean);
   const nodes = line ? [" · ", el("a", { href: "#cluster", "data-alarm": alarm !== "" }, line)] : [];
   byId("identity").replaceChildren(el("b", {}, called), ...nodes, ` · ${rest.join(" · ")}`);
