@@ -184,27 +184,31 @@ impl State {
     }
 }
 
-/// The open layers of the arcs of an append, locked.
+/// The open layers of the arcs of an append, each locked at its first use.
 pub(super) struct OpenLayers<'a> {
-    layers: Vec<(&'a Arc<Layer>, MutexGuard<'a, LayerData>)>,
+    layers: Vec<(&'a Arc<Layer>, Option<MutexGuard<'a, LayerData>>)>,
+    now: TimestampMs,
 }
 
 impl<'a> OpenLayers<'a> {
     pub(super) fn of(state: &'a WindowState, arcs: &[RingArc], now: TimestampMs) -> Self {
-        let layers = arcs.iter().filter_map(|arc| state.open.get(arc));
-        let layers = layers.map(|layer| {
-            let mut data = layer.lock();
-            data.appended = now;
-            (layer, data)
-        });
-        Self {
-            layers: layers.collect(),
-        }
+        let layers = arcs
+            .iter()
+            .filter_map(|arc| state.open.get(arc))
+            .map(|layer| (layer, None))
+            .collect();
+        Self { layers, now }
     }
 
     #[inline]
     pub(super) fn get(&mut self, arc: u32) -> Option<(&'a Arc<Layer>, &mut LayerData)> {
-        let (layer, data) = self.layers.get_mut(arc as usize)?;
+        let now = self.now;
+        let (layer, guard) = self.layers.get_mut(arc as usize)?;
+        let data = guard.get_or_insert_with(|| {
+            let mut data = layer.lock();
+            data.appended = now;
+            data
+        });
         Some((layer, data))
     }
 }
