@@ -69,6 +69,14 @@ mod tests {
         for at in [TimestampMs::MIN, TimestampMs::MAX] {
             let window = Window::of(at);
             assert!(window.start() <= window.end());
+            let offset = i128::from(at.0).rem_euclid(i128::from(WINDOW_MS));
+            assert_eq!(window.offset_of(at).map(i128::from), Some(offset));
         }
+        let last = Window::of(TimestampMs::MAX);
+        assert_eq!(last.offset_of(TimestampMs::MIN), None);
+        assert_eq!(
+            Window::of(TimestampMs::MIN).offset_of(TimestampMs::MAX),
+            None
+        );
     }
 }

@@ -80,10 +80,34 @@ impl Spare {
         self.0.lock().pop().unwrap_or_default()
     }
 
-    pub(super) fn give_back(&self, work: Work) {
+    /// Takes the buffers of an append that has ended; they hold nothing that the next one reads.
+    pub(super) fn give_back(&self, mut work: Work) {
+        work.defines = DefineWriter::default();
         let mut spare = self.0.lock();
         if spare.len() < SPARE_MAX && work.floats.capacity() <= SPARE_FLOATS_MAX {
             spare.push(work);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch an arc that is taken for another one with the same leading bits, and one that is remembered
+    /// from the append before.
+    #[test]
+    fn arcs_have_the_positions_of_their_first_samples() {
+        let mut work = Work::default();
+        let depth = ARC_BITS + 2;
+        let arc = |index: u32| RingArc::new(index << (32 - depth), u8::try_from(depth).unwrap());
+        let arcs: Vec<RingArc> = [5, 4, 900, 5, 6, 4, 901].map(|i| arc(i).unwrap()).to_vec();
+        for _ in 0..2 {
+            work.arcs.clear();
+            let positions: Vec<u32> = arcs.iter().map(|arc| work.position_of(*arc)).collect();
+            assert_eq!(positions, [0, 1, 2, 0, 3, 1, 4]);
+        }
+        work.arcs.clear();
+        assert_eq!(work.position_of(arcs[2]), 0);
     }
 }
