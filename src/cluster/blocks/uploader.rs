@@ -199,9 +199,12 @@ impl Uploader {
             return Ok(());
         }
         self.own(state, cluster, cancel)?;
-        if deletes {
-            self.deletes.put(state, cluster, time, cancel)?;
-        }
+        // Blocks do not wait for what is deleted: only a newer version may be able to read the copy there.
+        let deleted = if deletes {
+            self.deletes.put(state, cluster, time, cancel)
+        } else {
+            Ok(())
+        };
         let mine = self.bring(state, mine, cancel)?;
         let putting = Putting {
             parts: &self.parts,
@@ -217,7 +220,7 @@ impl Uploader {
             let now = self.parts.clock.elapsed();
             self.mirror.put(arc, &copy, now, cancel)?;
         }
-        Ok(())
+        deleted
     }
 
     /// What this node is to upload now, the oldest first.

@@ -210,6 +210,39 @@ fn whichever_request_fails_deletes_reach_the_bucket() {
     }
 }
 
+/// Puts a copy as a later version would write it.
+fn put_newer(world: &World, bucket: &Path, mut copy: Vec<u8>) {
+    copy[8] = 2;
+    let cluster = world.member().control_state().cluster.unwrap().0;
+    let digest = Digest(*blake3::hash(&copy).as_bytes());
+    let name = deletes_name(cluster, (7, 7), digest);
+    fs::write(bucket.join(name), &copy).unwrap();
+}
+
+/// Would catch uploads that stop for good because an older version leads, which cannot follow the copy of a newer
+/// one.
+#[test]
+fn blocks_do_not_wait_for_deletes_that_cannot_be_put() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = uploaded(110, bucket.path());
+    delete(&world, 0);
+    round(&world);
+    let newest = copies(bucket.path()).pop().unwrap();
+    put_newer(&world, bucket.path(), fs::read(newest).unwrap());
+    world.open();
+    let samples: Vec<(i64, f64)> = (1..20).map(|i| (START - i * HOUR - 1, 2.0)).collect();
+    world.floats(3, &samples);
+    world.flush();
+    for _ in 0..20 {
+        round(&world);
+        world.clock.advance(Duration::from_secs(61));
+    }
+    let archive = world.member().cluster_status().archive.unwrap();
+    assert_eq!(archive.waiting_blocks, 0);
+    let trouble = archive.trouble.unwrap();
+    assert!(trouble.contains("newer version"), "{trouble}");
+}
+
 /// Would catch a restore that goes on without what a newer version wrote, and a damaged copy that hides the
 /// one before it.
 #[test]
@@ -233,14 +266,8 @@ fn a_copy_that_cannot_be_read_is_not_passed_over_in_silence() {
     );
     assert_eq!(shown(&heir), BTreeSet::from([1, 2, 3]));
     assert!(!heir.member().cluster_status().deletes[0].begun);
-    // As a later version would write it.
     fs::write(bucket.path().join("cluster.json"), record).unwrap();
-    let mut newer = good;
-    newer[8] = 2;
-    let cluster = world.member().control_state().cluster.unwrap().0;
-    let digest = Digest(*blake3::hash(&newer).as_bytes());
-    let name = deletes_name(cluster, (7, 7), digest);
-    fs::write(bucket.path().join(name), &newer).unwrap();
+    put_newer(&world, bucket.path(), good);
     let next = self::world(102, bucket.path());
     let error = restore(&next, usize::MAX).unwrap_err().to_string();
     assert!(error.contains("newer version"), "{error}");
