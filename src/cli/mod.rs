@@ -212,6 +212,7 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "error: {text}");
 }
 
+/// Says on standard error what may go wrong later.
 fn warn(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "warning: {text}");

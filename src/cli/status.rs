@@ -137,12 +137,6 @@ impl Status {
             });
             return Ok(all.to_string());
         }
-        let text = |data: &Value, name: &str| {
-            let value = data.get(name).cloned().unwrap_or_default();
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
-        };
         let mut lines = vec![
             ("node", own_name(&cluster, runtime)),
             (
@@ -183,21 +177,7 @@ impl Status {
             .collect::<Vec<_>>()
             .join("\n"))
     }
-}
 
-/// What the node that answers is called in its cluster, or else its machine.
-fn own_name(cluster: &Value, runtime: &Value) -> String {
-    let in_cluster = || {
-        let incarnation = cluster.get("incarnation")?;
-        let mut nodes = cluster.get("nodes")?.as_array()?.iter();
-        let me = nodes.find(|node| node.get("incarnation") == Some(incarnation))?;
-        me.get("name")?.as_str()
-    };
-    let machine = || runtime.get("hostname").and_then(Value::as_str);
-    in_cluster().or_else(machine).unwrap_or_default().to_owned()
-}
-
-impl Status {
     /// A node that only looks at a bucket. Its own figures are not stored anywhere: those that a
     /// query would find are of the cluster's nodes.
     fn of_read_only(&self, build: &Value, runtime: &Value, shown: &Value) -> String {
@@ -219,6 +199,18 @@ impl Status {
         let trouble = trouble.map(|text| format!("{:16}! {text}", ""));
         lines.chain(trouble).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// What the node that answers is called in its cluster, or else its machine.
+fn own_name(cluster: &Value, runtime: &Value) -> String {
+    let in_cluster = || {
+        let incarnation = cluster.get("incarnation")?;
+        let mut nodes = cluster.get("nodes")?.as_array()?.iter();
+        let me = nodes.find(|node| node.get("incarnation") == Some(incarnation))?;
+        me.get("name")?.as_str()
+    };
+    let machine = || runtime.get("hostname").and_then(Value::as_str);
+    in_cluster().or_else(machine).unwrap_or_default().to_owned()
 }
 
 /// What a read-only node shows, and how old that is.
@@ -410,6 +402,18 @@ fn figure(node: &Node, query: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Would catch a node that is shown under its machine's name, by which no other node knows it.
+    #[test]
+    fn a_node_has_its_name_in_the_cluster() {
+        let runtime = json!({"hostname": "machine"});
+        let nodes = json!([{"incarnation": "1", "name": "a"}, {"incarnation": "2", "name": "b"}]);
+        let of = |me: &str| own_name(&json!({"incarnation": me, "nodes": nodes}), &runtime);
+        assert_eq!(of("2"), "b");
+        assert_eq!(of("3"), "machine");
+        assert_eq!(own_name(&Value::Null, &runtime), "machine");
+        assert_eq!(own_name(&Value::Null, &Value::Null), "");
+    }
 
     #[test]
     fn a_cluster_is_one_line_and_its_trouble() {

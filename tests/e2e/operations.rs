@@ -94,6 +94,13 @@ fn a_start_that_cannot_work_says_why() {
         &["serve", "--config", "/nowhere.toml"],
         &["/nowhere.toml"],
     );
+    // What may be put there later is no reason to refuse.
+    std::fs::write(config, "discovery.consul.token_file = \"/nowhere/token\"\n").unwrap();
+    let output = run(&["check-config", "--config", config]);
+    assert!(output.status.success(), "{}", complaint(&output));
+    for part in ["warning: ", "discovery.consul.token_file", "/nowhere/token"] {
+        assert!(complaint(&output).contains(part), "{}", complaint(&output));
+    }
 }
 
 #[test]
