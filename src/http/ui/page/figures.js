@@ -12,7 +12,7 @@ const STEP = 15;
 const bytes = (number) => format.bytes(number);
 /// When a card that endures 10 TB has taken them, with so many bytes a second.
 const years = (written) => {
-  const lasts = 10e12 / (written * 86400 * 365);
+  const lasts = 10e12 / (Math.max(written, 1) * 86400 * 365);
   return lasts > 100 ? "100+ years" : `${lasts.toFixed(lasts < 10 ? 1 : 0)} years`;
 };
 const rate = ([figure, unit]) => [figure, `${unit}/s`];
@@ -48,9 +48,11 @@ const FIGURES = [
     title: "Written to disk",
     query: 'sum(rate(cairn_device_written_bytes_total{OWN}[1m]))',
     show: (number) => rate(bytes(number)),
-    aside: ({ commits, wear }) => [
+    aside: ({ commits, wear, rarer }) => [
       commits === undefined ? "" : `${format.scaled(commits).join("")} commits/s`,
       wear > 0 ? `10 TB in ${years(wear)}` : "",
+      // Only where it would be worth a thought.
+      wear > 0 && rarer < 0.9 * wear ? `with a commit every 5 s ${years(rarer)}` : "",
     ].filter(Boolean).join(", "),
   },
   {
@@ -76,6 +78,8 @@ const ASIDES = {
   count: "sum(cairn_blocks{OWN})",
   commits: "sum(rate(cairn_log_syncs_total{OWN}[1m]))",
   wear: "sum(rate(cairn_device_written_bytes_total{OWN}[1h]))",
+  // Each commit writes at least one page of the log anew.
+  rarer: "clamp_min(sum(rate(cairn_device_written_bytes_total{OWN}[1h])) - 4096 * clamp_min(sum(rate(cairn_log_syncs_total{OWN}[1h])) - 1 / 5, 0), 0)",
   free: "min(cairn_disk_free_bytes{OWN})",
   head: "sum(cairn_unsealed_bytes{OWN})",
   queries: "sum(rate(cairn_query_queries_total{OWN}[1m]))",
