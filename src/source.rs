@@ -228,6 +228,25 @@ pub trait Source: Send + Sync + 'static {
         self.select(selection, context)
     }
 
+    /// What [`Source::select`] gives, or with moments [`Source::select_newest`], in one or more streams
+    /// that several threads may read at once. Read one after the other they give the same series in the
+    /// same order whenever they are asked for.
+    ///
+    /// # Errors
+    /// As [`Source::select`].
+    fn select_apart(
+        &self,
+        selection: &Selection,
+        moments: Option<Moments>,
+        context: &ReadContext,
+    ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
+        let whole = match moments {
+            Some(moments) => self.select_newest(selection, moments, context),
+            None => self.select(selection, context),
+        };
+        Ok(vec![whole?])
+    }
+
     /// What reads of a tenant's samples in a range are made from now. `None`: that cannot be said.
     fn contents(&self, _tenant: &TenantId, _range: TimeRange) -> Option<Contents> {
         None

@@ -10,6 +10,7 @@ use crate::runtime::{
 };
 use crate::source::{ReadContext, Source};
 
+use super::crew::Crew;
 use super::error::Error;
 use super::exec::{Habits, Run, assemble, gather, raw_samples};
 use super::form::{Evaluated, shape};
@@ -34,6 +35,7 @@ pub struct Engine {
     habits: Habits,
     gate: Gate,
     lanes: Lanes,
+    crew: Crew,
     /// Answers that are kept, where any are.
     results: Option<Results>,
     /// Of all queries together; without it each has its own bound alone.
@@ -63,9 +65,11 @@ impl Engine {
                 type_and_unit: settings.names("type-and-unit-labels"),
                 start_timestamps: settings.has("use-start-timestamps"),
                 profiled: false,
+                apart: false,
             },
             gate: Gate::new(settings.max_concurrency),
             lanes: Lanes::new(Arc::clone(&clock), cores(), Rush::new(cores())),
+            crew: Crew::new(Arc::clone(&clock), cores(), Rush::new(cores())),
             results: None,
             memory: None,
             register: Register::new(Arc::clone(&clock)),
@@ -101,7 +105,8 @@ impl Engine {
     /// Lets long queries stand back while there is a rush.
     #[must_use]
     pub fn with_rush(mut self, rush: Rush) -> Self {
-        self.lanes = Lanes::new(Arc::clone(&self.clock), cores(), rush);
+        self.lanes = Lanes::new(Arc::clone(&self.clock), cores(), rush.clone());
+        self.crew = Crew::new(Arc::clone(&self.clock), cores(), rush);
         self
     }
 
@@ -310,7 +315,8 @@ impl Engine {
         let run = Run::new(source, question.tenant.clone(), context, habits)
             .with_profile(profile.clone())
             .watched(watch.clone())
-            .in_turn(&turn);
+            .in_turn(&turn)
+            .helped(self.crew.begin());
         let planned = self.clock.elapsed();
         let known_steps = plan.as_ref().map_or(0, Plan::known_steps);
         let raw = match (plan, &watch) {

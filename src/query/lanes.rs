@@ -16,7 +16,7 @@ use super::error::Error;
 use crate::runtime::{CancelToken, Clock, Pace, Rush};
 
 /// What takes longer than this is no panel of a dashboard that is usable.
-const LONG_TIME: Duration = Duration::from_millis(500);
+pub(super) const LONG_TIME: Duration = Duration::from_millis(500);
 
 /// The same while writes want the processors: most panels take some ten milliseconds.
 const LONG_TIME_PRESSED: Duration = Duration::from_millis(50);

@@ -5,6 +5,7 @@
 //! `function`.
 
 mod annotations;
+mod crew;
 mod engine;
 mod error;
 mod exec;

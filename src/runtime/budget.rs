@@ -155,6 +155,12 @@ impl Budget {
         self.0.bytes_fetched.load(Ordering::Relaxed)
     }
 
+    /// The bytes held now.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.0.memory.now.load(Ordering::Relaxed)
+    }
+
     /// The most samples held at a time so far.
     #[must_use]
     pub fn peak_samples(&self) -> u64 {

@@ -66,6 +66,12 @@ impl Rush {
         }
         Hurrying(Arc::clone(state))
     }
+
+    /// Whether there is one now.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.under_way.load(Ordering::Relaxed) >= self.0.crowd
+    }
 }
 
 impl Drop for Hurrying {

@@ -267,6 +267,20 @@ impl ReadView {
         Ok(Box::new(Stream::new(found, selection, moments, context)))
     }
 
+    /// As [`Source::select_apart`], where about so many samples or more are to be read.
+    pub(super) fn select_apart(
+        self,
+        selection: &Selection,
+        moments: Option<Moments>,
+        least: u64,
+        context: &ReadContext,
+    ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
+        let found = find(self, selection, context)?;
+        let streams = Stream::new(found, selection, moments, context).apart(least);
+        let boxed = |stream| -> Box<dyn SeriesStream> { Box::new(stream) };
+        Ok(streams.into_iter().map(boxed).collect())
+    }
+
     /// As [`Source::series`].
     pub(super) fn series(
         self,

@@ -3,6 +3,7 @@
 use super::cardinality::label_pairs;
 use super::elsewhere::Elsewhere;
 use super::pinned::Pinned;
+use super::stream::APART_MIN;
 use super::whole::Store;
 use crate::model::{LabelSet, TenantId, TimeRange, TimestampMs};
 use crate::source::{
@@ -34,6 +35,16 @@ macro_rules! source_of_views {
             ) -> Result<Box<dyn SeriesStream>, SourceError> {
                 let view = self.read_view(selection.range);
                 view.select(selection, Some(moments), context)
+            }
+
+            fn select_apart(
+                &self,
+                selection: &Selection,
+                moments: Option<Moments>,
+                context: &ReadContext,
+            ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
+                let view = self.read_view(selection.range);
+                view.select_apart(selection, moments, APART_MIN, context)
             }
 
             fn contents(&self, _: &TenantId, range: TimeRange) -> Option<Contents> {

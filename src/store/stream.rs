@@ -6,6 +6,8 @@
 //! decoded: they are planned in groups of about [`AHEAD_BYTES`], of which one is in memory and one
 //! on its way. What a group needs of a block lies close together and comes in few ranges.
 
+mod apart;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use super::view::{ReadView, Seen};
 use crate::model::{BlockId, LabelSet, Samples, TenantId, TimeRange};
 use crate::runtime::Reservation;
 use crate::source::{Moments, ReadContext, Selection, SeriesStream, SourceError};
+
+pub(super) use apart::APART_MIN;
 
 /// A batch holds about so many samples (16 bytes each), and at most [`BATCH_SERIES`] series:
 /// those of a few targets in one partition.
@@ -49,7 +53,7 @@ struct Group {
 
 /// The samples of a selection's series.
 pub(super) struct Stream {
-    view: ReadView,
+    view: Arc<ReadView>,
     tenant: TenantId,
     range: TimeRange,
     /// Only the newest samples at these moments are wanted of series of floats.
@@ -73,7 +77,7 @@ pub(super) struct Stream {
     /// Memory for samples that is in use no more.
     spare: Vec<Samples>,
     /// For the list of series.
-    _found: Reservation,
+    found: Arc<Reservation>,
     /// For the batch.
     batch: Option<Reservation>,
 }
@@ -96,7 +100,7 @@ impl Stream {
             open: open.map(|(number, _)| number).collect(),
             newest,
             spare: Vec::new(),
-            view: found.view,
+            view: Arc::new(found.view),
             tenant: selection.tenant.clone(),
             range: selection.range,
             context: context.clone(),
@@ -108,9 +112,16 @@ impl Stream {
             groups: VecDeque::new(),
             given_up: HashSet::new(),
             ready: Vec::new(),
-            _found: found.reservation,
+            found: Arc::new(found.reservation),
             batch: None,
         }
+    }
+
+    /// As many samples of a block are wanted of a series, at most.
+    fn most(&self) -> u64 {
+        self.newest.map_or(u64::MAX, |moments| {
+            u64::try_from(moments.count).unwrap_or(u64::MAX)
+        })
     }
 
     /// How many series the next batch takes.
@@ -118,9 +129,7 @@ impl Stream {
         let mut samples = 0u64;
         let mut len = 0;
         for wanted in self.wanted.iter().rev().take(BATCH_SERIES) {
-            let most = self.newest.map_or(u64::MAX, |moments| {
-                u64::try_from(moments.count).unwrap_or(u64::MAX)
-            });
+            let most = self.most();
             let in_blocks: u64 = wanted
                 .places
                 .iter()

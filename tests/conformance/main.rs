@@ -17,6 +17,7 @@
 
 mod against_prometheus;
 mod answer;
+mod apart;
 mod depth;
 mod engine;
 mod memory;

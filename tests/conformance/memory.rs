@@ -12,6 +12,8 @@ use cairn::source::{
 #[derive(Clone, Default)]
 pub(crate) struct MemorySource {
     series: BTreeMap<LabelSet, Samples>,
+    /// A series that cannot be read.
+    pub(crate) broken: Option<LabelSet>,
 }
 
 /// The labels that a selector of equalities names.
@@ -57,45 +59,8 @@ impl MemorySource {
         found
     }
 
-    fn matching<'a>(
-        &'a self,
-        matchers: &'a [Matcher],
-    ) -> impl Iterator<Item = (&'a LabelSet, &'a Samples)> {
-        self.series.iter().filter(|(labels, _)| {
-            matchers
-                .iter()
-                .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
-        })
-    }
-}
-
-struct Stream(std::vec::IntoIter<(LabelSet, Samples)>);
-
-impl SeriesStream for Stream {
-    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
-        Ok(self.0.next().map(|(labels, found)| {
-            samples.clone_from(&found);
-            labels
-        }))
-    }
-}
-
-impl Source for MemorySource {
-    fn select(
-        &self,
-        selection: &Selection,
-        _: &ReadContext,
-    ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        Ok(Box::new(Stream(self.found(selection).into_iter())))
-    }
-
-    /// Leaves out all that may be left out: whoever asks for the newest samples must not look at others.
-    fn select_newest(
-        &self,
-        selection: &Selection,
-        moments: Moments,
-        _: &ReadContext,
-    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+    /// The same with the newest samples at some moments only.
+    fn newest(&self, selection: &Selection, moments: Moments) -> Vec<(LabelSet, Samples)> {
         let mut found = self.found(selection);
         let mut rows = Vec::new();
         for (_, samples) in &mut found {
@@ -110,7 +75,78 @@ impl Source for MemorySource {
             }
         }
         found.retain(|(_, samples)| !samples.is_empty());
-        Ok(Box::new(Stream(found.into_iter())))
+        found
+    }
+
+    fn stream(&self, found: Vec<(LabelSet, Samples)>) -> Box<dyn SeriesStream> {
+        Box::new(Stream {
+            found: found.into_iter(),
+            broken: self.broken.clone(),
+        })
+    }
+
+    fn matching<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+    ) -> impl Iterator<Item = (&'a LabelSet, &'a Samples)> {
+        self.series.iter().filter(|(labels, _)| {
+            matchers
+                .iter()
+                .all(|m| m.matches(labels.get(m.name()).unwrap_or_default()))
+        })
+    }
+}
+
+struct Stream {
+    found: std::vec::IntoIter<(LabelSet, Samples)>,
+    broken: Option<LabelSet>,
+}
+
+impl SeriesStream for Stream {
+    fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
+        let Some((labels, found)) = self.found.next() else {
+            return Ok(None);
+        };
+        if self.broken.as_ref() == Some(&labels) {
+            return Err(SourceError::Corrupt(format!("{labels} is broken")));
+        }
+        samples.clone_from(&found);
+        Ok(Some(labels))
+    }
+}
+
+impl Source for MemorySource {
+    fn select(
+        &self,
+        selection: &Selection,
+        _: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        Ok(self.stream(self.found(selection)))
+    }
+
+    /// Leaves out all that may be left out: whoever asks for the newest samples must not look at others.
+    fn select_newest(
+        &self,
+        selection: &Selection,
+        moments: Moments,
+        _: &ReadContext,
+    ) -> Result<Box<dyn SeriesStream>, SourceError> {
+        Ok(self.stream(self.newest(selection, moments)))
+    }
+
+    /// Each series by itself: nobody may rely on seeing another one's.
+    fn select_apart(
+        &self,
+        selection: &Selection,
+        moments: Option<Moments>,
+        _: &ReadContext,
+    ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
+        let found = match moments {
+            Some(moments) => self.newest(selection, moments),
+            None => self.found(selection),
+        };
+        let alone = |one| self.stream(vec![one]);
+        Ok(found.into_iter().map(alone).collect())
     }
 
     fn series(

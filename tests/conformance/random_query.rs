@@ -5,7 +5,7 @@
 //! and the order of equal values.
 
 #[path = "dice.rs"]
-mod dice;
+pub mod dice;
 #[path = "random_query_words.rs"]
 mod words;
 

@@ -187,6 +187,26 @@ impl Source for Hiding {
         self.select(selection, context)
     }
 
+    fn select_apart(
+        &self,
+        selection: &Selection,
+        moments: Option<Moments>,
+        context: &ReadContext,
+    ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
+        let hidden = self.hidden(selection);
+        // Where something is hidden, another sample may be the newest that is left.
+        let moments = moments.filter(|_| hidden.is_empty());
+        let held = self.held.select_apart(selection, moments, context)?;
+        if hidden.is_empty() {
+            return Ok(held);
+        }
+        let hiding = |held| -> Box<dyn SeriesStream> {
+            let hidden = hidden.clone();
+            Box::new(HidingStream { held, hidden })
+        };
+        Ok(held.into_iter().map(hiding).collect())
+    }
+
     /// Deletions are parts of what reads are made from. They are looked at first, as in a read; that
     /// one came and was taken back meanwhile shows in the control log's position.
     fn contents(&self, tenant: &TenantId, range: TimeRange) -> Option<Contents> {

@@ -143,6 +143,19 @@ impl Source for ClusterSource {
         }
     }
 
+    fn select_apart(
+        &self,
+        selection: &Selection,
+        moments: Option<Moments>,
+        context: &ReadContext,
+    ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
+        if let Some(alone) = self.alone() {
+            return alone.select_apart(selection, moments, context);
+        }
+        let assembly = Assembly::new(&self.0, selection, context).newest(moments);
+        Ok(vec![assembly.run(None)?])
+    }
+
     /// Known only to a node that is alone: what the others hold changes unseen.
     fn contents(&self, tenant: &TenantId, range: TimeRange) -> Option<Contents> {
         self.alone()?.contents(tenant, range)

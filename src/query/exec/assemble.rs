@@ -2,20 +2,21 @@
 
 use crate::model::TimestampMs;
 use crate::query::error::Error;
-use crate::query::function::{OverFloats, OverMixed, Reach};
+use crate::query::function::{Evaluate, OverFloats, OverMixed, Reach};
 use crate::query::plan::{
-    AggregateNode, BinaryNode, CallNode, Node, NodeKind, RangeInput, SubqueryNode,
+    AggregateNode, BinaryNode, CallNode, Node, NodeKind, RangeInput, Selector, SubqueryNode,
 };
 use crate::query::syntax::AggregateOp;
 use crate::query::value::{Steps, ValueType};
 
 use super::aggregate::Fold;
+use super::apart::Apart;
 use super::arithmetic::{Pairing, Scalars, WithScalar};
 use super::constant::{Empty, Formula, Negate, Once, Refuse, Scalar};
 use super::join::Join;
 use super::labels::{Distinct, LabelKey};
 use super::measured::Measured;
-use super::operator::{Habits, Input, Run};
+use super::operator::{Habits, Input, Reads, Run};
 use super::output::{Raw, collect};
 use super::pick::Pick;
 use super::range::{Computed, Nothing, Range, RangeCall, RangeSource, Stored};
@@ -61,6 +62,11 @@ impl Assembly {
             level: self.level + 1,
             ..self
         };
+        if self.habits.apart
+            && let Some(apart) = below.apart(node)
+        {
+            return Ok(Box::new(apart));
+        }
         let input = below.operator(node)?;
         if self.habits.profiled && self.level < WATCHED_LEVELS {
             return Ok(Box::new(Measured::new(input, node.describe())));
@@ -68,6 +74,40 @@ impl Assembly {
         Ok(input)
     }
 
+    /// What evaluates a node by several threads, if it reads one selector and nothing else.
+    fn apart(self, node: &Node) -> Option<Apart> {
+        let assembly = Self {
+            habits: Habits {
+                apart: false,
+                ..self.habits
+            },
+            ..self
+        };
+        let lookback_ms = self.habits.lookback_ms;
+        let (reads, distinct) = match &node.kind {
+            NodeKind::Instant(selector) => {
+                let scan = Scan::new(selector.clone(), self.steps, Wanted::Value);
+                (scan.reads(lookback_ms), None)
+            }
+            NodeKind::Call(call) => {
+                let (selector, range_ms) = stored_range(call)?;
+                let drops = !call.function.keeps_name && !self.habits.delayed_names;
+                let distinct = (drops && node.may_mix_names()).then(Distinct::strict);
+                let reads = Reads {
+                    matchers: selector.matchers.clone(),
+                    range: self.windows(selector, range_ms).span(lookback_ms),
+                    moments: None,
+                };
+                (reads, distinct)
+            }
+            _ => return None,
+        };
+        let node = node.clone();
+        let make = move || assembly.operator(&node);
+        Some(Apart::new(make, reads, distinct))
+    }
+
+    /// The operator of a node, evaluated by the thread that asks.
     fn operator(self, node: &Node) -> Result<Input, Error> {
         Ok(match &node.kind {
             NodeKind::Number(number) => Box::new(Scalar::new(Formula::Number(*number), self.steps)),
@@ -238,12 +278,7 @@ impl Assembly {
     ) -> Result<(Windows, Box<dyn RangeSource>, bool), Error> {
         match &node.kind {
             NodeKind::Range(RangeInput::Stored { selector, range_ms }) => {
-                let windows = Windows {
-                    moment: selector.moment,
-                    range_ms: *range_ms,
-                    reach: reach_of(selector.edges),
-                    steps: self.steps,
-                };
+                let windows = self.windows(selector, *range_ms);
                 let span = windows.span(self.habits.lookback_ms);
                 let stored = Stored::new(selector.clone(), span, neighbours);
                 Ok((windows, Box::new(stored), true))
@@ -261,6 +296,15 @@ impl Assembly {
         }
     }
 
+    const fn windows(self, selector: &Selector, range_ms: i64) -> Windows {
+        Windows {
+            moment: selector.moment,
+            range_ms,
+            reach: reach_of(selector.edges),
+            steps: self.steps,
+        }
+    }
+
     fn computed(self, subquery: &SubqueryNode) -> Result<Box<dyn RangeSource>, Error> {
         let Some(steps) = subquery.steps(&self.steps) else {
             return Ok(Box::new(Nothing));
@@ -269,6 +313,24 @@ impl Assembly {
         let pieces = subquery.expr.may_split();
         Ok(Box::new(Computed::new(input, steps, pieces)))
     }
+}
+
+/// The stored range that is all that a function of ranges reads.
+fn stored_range(call: &CallNode) -> Option<(&Selector, i64)> {
+    if !matches!(call.function.evaluate, Evaluate::Range(..)) {
+        return None;
+    }
+    let mut stored = None;
+    for arg in &call.args {
+        match &arg.kind {
+            NodeKind::Number(_) => {}
+            NodeKind::Range(RangeInput::Stored { selector, range_ms }) if stored.is_none() => {
+                stored = Some((selector, *range_ms));
+            }
+            _ => return None,
+        }
+    }
+    stored
 }
 
 fn grouping_key(grouping: &[String], without: bool) -> LabelKey {

@@ -5,6 +5,7 @@
 
 mod absent;
 mod aggregate;
+mod apart;
 mod arithmetic;
 mod assemble;
 mod assemble_call;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::model::{Matcher, TenantId, TimeRange};
 use crate::query::annotations::{Annotations, Note, Notes};
+use crate::query::crew::{Help, Hired};
 use crate::query::error::{Error, ErrorClass};
 use crate::query::lanes::Turn;
 use crate::query::plan::matchers_text;
@@ -44,6 +45,19 @@ pub(in crate::query) struct Habits {
     pub(in crate::query) start_timestamps: bool,
     /// What each operator does is kept.
     pub(in crate::query) profiled: bool,
+    /// Several threads may take part.
+    pub(in crate::query) apart: bool,
+}
+
+/// What is read of a selector.
+#[derive(Clone, Debug)]
+pub(super) struct Reads {
+    /// Which series.
+    pub(super) matchers: Vec<Matcher>,
+    /// Of which times.
+    pub(super) range: TimeRange,
+    /// The only moments that are looked at, if there are such.
+    pub(super) moments: Option<Moments>,
 }
 
 /// The execution of one query.
@@ -59,7 +73,33 @@ pub(in crate::query) struct Run<'a> {
     spare: RefCell<Vec<Vec<f64>>>,
     profile: Option<Arc<Profile>>,
     turn: Option<&'a Turn<'a>>,
+    help: Option<Help<'a>>,
     watch: Option<Watch>,
+    /// What the next read gets, instead of asking storage.
+    given: RefCell<Option<Box<dyn SeriesStream>>>,
+}
+
+/// What threads that evaluate parts of one query have in common.
+pub(super) struct Ground<'a> {
+    source: &'a dyn Source,
+    tenant: TenantId,
+    read: &'a ReadContext,
+    habits: Habits,
+    help: Option<Help<'a>>,
+    watch: Option<Watch>,
+}
+
+impl Ground<'_> {
+    /// The execution of a part, by the thread that asks.
+    pub(super) fn run(&self) -> Run<'_> {
+        let run = Run::new(self.source, self.tenant.clone(), self.read, self.habits);
+        run.watched(self.watch.clone())
+    }
+
+    /// Whether helpers may take one more piece.
+    pub(super) fn welcomes_help(&self) -> bool {
+        self.help.is_some_and(|help| help.is_welcome())
+    }
 }
 
 impl<'a> Run<'a> {
@@ -81,8 +121,39 @@ impl<'a> Run<'a> {
             spare: RefCell::default(),
             profile: None,
             turn: None,
+            help: None,
             watch: None,
+            given: RefCell::default(),
         }
+    }
+
+    /// Lets others help where that pays; what each operator does is told of one thread.
+    pub(in crate::query) fn helped(mut self, help: Help<'a>) -> Self {
+        self.habits.apart = !self.habits.profiled;
+        self.help = Some(help);
+        self
+    }
+
+    /// Helpers for a moment, at most so many.
+    pub(super) fn hire(&self, most: usize) -> Option<Hired<'a>> {
+        self.help.map(|help| help.hire(most))
+    }
+
+    /// What threads that evaluate parts of it have in common.
+    pub(super) fn ground(&self) -> Ground<'a> {
+        Ground {
+            source: self.source,
+            tenant: self.tenant.clone(),
+            read: self.read,
+            habits: self.habits,
+            help: self.help,
+            watch: self.watch.clone(),
+        }
+    }
+
+    /// Gives the next read its series.
+    pub(super) fn give(&self, stream: Box<dyn SeriesStream>) {
+        *self.given.borrow_mut() = Some(stream);
     }
 
     /// Waits when it is another's turn.
@@ -109,44 +180,34 @@ impl<'a> Run<'a> {
         self.profile.as_deref()
     }
 
-    /// Series and samples from storage.
+    /// Series and all of their samples in a range from storage.
     pub(super) fn select(
         &self,
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Box<dyn SeriesStream>, Error> {
-        self.read(matchers, range, None)
-    }
-
-    /// The same where only the newest samples at some moments are looked at.
-    pub(super) fn select_newest(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-        moments: Moments,
-    ) -> Result<Box<dyn SeriesStream>, Error> {
-        self.read(matchers, range, Some(moments))
-    }
-
-    fn read(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-        moments: Option<Moments>,
-    ) -> Result<Box<dyn SeriesStream>, Error> {
-        self.check()?;
-        let selection = Selection {
-            tenant: self.tenant.clone(),
+        self.read(Reads {
             matchers: matchers.to_vec(),
             range,
-        };
+            moments: None,
+        })
+    }
+
+    /// Series and samples from storage.
+    pub(super) fn read(&self, reads: Reads) -> Result<Box<dyn SeriesStream>, Error> {
+        self.check()?;
+        if let Some(given) = self.given.take() {
+            return Ok(given);
+        }
+        let (selection, moments) = self.selection(reads);
+        let range = selection.range;
         let open = || match moments {
             Some(moments) => self.source.select_newest(&selection, moments, self.read),
             None => self.source.select(&selection, self.read),
         };
         let stream = match &self.profile {
             Some(profile) => {
-                let what = format!("read {}", matchers_text(matchers));
+                let what = format!("read {}", matchers_text(&selection.matchers));
                 Counted::open(profile, &what, open)?
             }
             None => open()?,
@@ -155,6 +216,27 @@ impl<'a> Run<'a> {
             Some(watch) => watch.over(range, stream),
             None => stream,
         })
+    }
+
+    fn selection(&self, reads: Reads) -> (Selection, Option<Moments>) {
+        let selection = Selection {
+            tenant: self.tenant.clone(),
+            matchers: reads.matchers,
+            range: reads.range,
+        };
+        (selection, reads.moments)
+    }
+
+    /// Series and samples from storage, in streams that several threads may read.
+    pub(super) fn select_apart(&self, reads: Reads) -> Result<Vec<Box<dyn SeriesStream>>, Error> {
+        self.check()?;
+        let (selection, moments) = self.selection(reads);
+        let streams = self.source.select_apart(&selection, moments, self.read)?;
+        let watched = |stream| match &self.watch {
+            Some(watch) => watch.over(selection.range, stream),
+            None => stream,
+        };
+        Ok(streams.into_iter().map(watched).collect())
     }
 
     /// To be asked once a series and every few thousand steps.
@@ -229,6 +311,12 @@ impl<'a> Run<'a> {
         self.fresh.set(self.fresh.get() + wide(fresh));
     }
 
+    /// Counts what was counted elsewhere.
+    pub(super) fn add_counts(&self, (touched, fresh): (u64, u64)) {
+        self.touched.set(self.touched.get() + touched);
+        self.fresh.set(self.fresh.get() + fresh);
+    }
+
     /// The samples counted so far: looked at, and read.
     pub(in crate::query) fn counts(&self) -> (u64, u64) {
         (self.touched.get(), self.fresh.get())
@@ -288,6 +376,11 @@ impl Held {
             held.push(series)?;
         }
         Ok(held)
+    }
+
+    /// The series; they stay accounted for as long as this lives.
+    pub(super) fn take(&mut self) -> Vec<StepSeries> {
+        std::mem::take(&mut self.series)
     }
 
     /// One more.

@@ -12,7 +12,7 @@ use crate::query::value::{StepHistograms, StepSeries, Steps, is_absent};
 use crate::source::{Moments, SeriesStream};
 
 use super::neighbours::Neighbours;
-use super::operator::{Operator, Run};
+use super::operator::{Operator, Reads, Run};
 use super::scan_mixed::{Chooser, SmoothMixed};
 use super::times::{between, difference, reach, seconds};
 
@@ -64,11 +64,19 @@ impl Scan {
     }
 
     fn open(&self, run: &Run<'_>) -> Result<Box<dyn SeriesStream>, Error> {
-        let (matchers, reach) = (&self.selector.matchers, self.reach(run));
-        match self.selector.edges {
-            // What lies on both sides of a moment is looked at.
-            Edges::Smoothed => run.select(matchers, reach),
-            Edges::Plain | Edges::Anchored => run.select_newest(matchers, reach, self.moments()),
+        run.read(self.reads(run.habits.lookback_ms))
+    }
+
+    /// What it reads.
+    pub(super) fn reads(&self, lookback_ms: i64) -> Reads {
+        Reads {
+            matchers: self.selector.matchers.clone(),
+            range: self.reach(lookback_ms),
+            moments: match self.selector.edges {
+                // What lies on both sides of a moment is looked at.
+                Edges::Smoothed => None,
+                Edges::Plain | Edges::Anchored => Some(self.moments()),
+            },
         }
     }
 
@@ -84,10 +92,9 @@ impl Scan {
     }
 
     /// The times that are read.
-    fn reach(&self, run: &Run<'_>) -> TimeRange {
+    fn reach(&self, lookback: i64) -> TimeRange {
         let moment = self.selector.moment;
         let (first, last) = reach(moment, &self.steps);
-        let lookback = run.habits.lookback_ms;
         let after = match self.selector.edges {
             Edges::Smoothed => lookback,
             Edges::Plain | Edges::Anchored => 0,
@@ -134,7 +141,7 @@ impl Scan {
             });
         }
         let neighbour = if first_chosen {
-            let from = (&self.selector, self.reach(run).start.0);
+            let from = (&self.selector, self.reach(lookback_ms).start.0);
             self.neighbours.of(&series.labels, from, run)?
         } else {
             None

@@ -1,5 +1,6 @@
 //! Several stores of one cluster in one process: what replicas compare, exchange and apply.
 
+mod apart;
 mod newest;
 mod rig;
 mod split;

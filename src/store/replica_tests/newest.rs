@@ -27,7 +27,12 @@ fn same(one: &Samples, other: &Samples, moments: Moments) -> bool {
 }
 
 /// Seals what a node holds of a partition and window, if anything.
-fn seal(node: &Node, arc: RingArc, window: Window, blocks: &mut BTreeMap<BlockId, BlockEntry>) {
+pub(super) fn seal(
+    node: &Node,
+    arc: RingArc,
+    window: Window,
+    blocks: &mut BTreeMap<BlockId, BlockEntry>,
+) {
     let range = window.range();
     let cut = node.store.cut(arc, range).unwrap();
     let order = BuildOrder {
