@@ -12,7 +12,9 @@ use parking_lot::Mutex;
 use super::metrics::{MergeMetrics, MergeResult};
 use super::outlived::Outlived;
 use super::plan::{self, Job, Limits};
+use super::repacking::{Moment, Repacking};
 use super::rewriting::Rewriting;
+use crate::cluster::blocks::PackUse;
 use crate::cluster::clocks::DeletionClock;
 use crate::cluster::control::{
     Command, Compacted, Control, ControlState, MemberId, Outcome, Partition, Refusal,
@@ -80,6 +82,7 @@ pub struct Merger {
     jobs: Mutex<BTreeMap<Vec<BlockId>, Seen>>,
     rewriting: Rewriting,
     outlived: Outlived,
+    repacking: Repacking,
 }
 
 /// What is remembered of a merge that is due.
@@ -107,6 +110,8 @@ pub(in crate::cluster) struct MergerParts {
     pub(in crate::cluster) peers: Option<Arc<DataPeers>>,
     pub(in crate::cluster) busy: Busy,
     pub(in crate::cluster) historian: Arc<Historian>,
+    /// `None` where there is no bucket.
+    pub(in crate::cluster) packs: Option<Arc<PackUse>>,
 }
 
 /// How a merge went.
@@ -120,7 +125,10 @@ impl Merger {
         let rewriting = Rewriting::new(Arc::clone(&parts.store));
         let total_longest = parts.retention.total_longest();
         let store = Arc::clone(&parts.store);
-        let outlived = Outlived::new(store, parts.retention, parts.deletion_clock);
+        let retention = parts.retention.clone();
+        let outlived = Outlived::new(store, retention, parts.deletion_clock);
+        let store = Arc::clone(&parts.store);
+        let repacking = Repacking::new(store, parts.packs, parts.retention);
         Self {
             store: parts.store,
             control: parts.control,
@@ -138,32 +146,13 @@ impl Merger {
             jobs: Mutex::default(),
             rewriting,
             outlived,
+            repacking,
         }
     }
 
     /// Does what is due and this node's turn.
     pub fn pass(&self, pace: Pace, cancel: &CancelToken) -> Merges {
-        let state = self.control.state();
-        let mut jobs = plan::due(
-            &state,
-            |arc, partition| self.list(arc, partition),
-            &self.limits,
-            self.clock.now(),
-        );
-        let rewrites = self.rewriting.due(
-            &state,
-            &mut jobs,
-            |arc, partition| self.list(arc, partition),
-            cancel,
-        );
-        jobs.extend(rewrites);
-        let outlived = self.outlived.due(
-            &state,
-            &jobs,
-            |arc, partition| self.list(arc, partition),
-            cancel,
-        );
-        jobs.extend(outlived);
+        let jobs = self.due(&self.control.state(), cancel);
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {
@@ -185,6 +174,23 @@ impl Merger {
             self.note(job, end, took, &mut pass);
         }
         pass
+    }
+
+    /// All that is due, whoever's turn it is.
+    fn due(&self, state: &ControlState, cancel: &CancelToken) -> Vec<Job> {
+        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let mut jobs = plan::due(state, |arc, of| self.list(arc, of), &self.limits, now);
+        let rewriting = &self.rewriting;
+        let rewrites = rewriting.due(state, &mut jobs, |arc, of| self.list(arc, of), cancel);
+        jobs.extend(rewrites);
+        let outlived = &self.outlived;
+        let outlived = outlived.due(state, &jobs, |arc, of| self.list(arc, of), cancel);
+        jobs.extend(outlived);
+        let at = Moment { now, elapsed };
+        let repacking = &self.repacking;
+        let left = repacking.due(state, &jobs, |arc, of| self.list(arc, of), at, cancel);
+        jobs.extend(left);
+        jobs
     }
 
     /// The catalog of a partition that this node may have to merge, when its manifest is here.

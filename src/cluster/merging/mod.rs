@@ -10,6 +10,7 @@ mod driver;
 mod metrics;
 mod outlived;
 mod plan;
+mod repacking;
 mod rewriting;
 
 pub(super) use driver::MergerParts;

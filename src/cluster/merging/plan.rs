@@ -11,7 +11,7 @@
 //! * Of a partition's live members one merges, another one every day; the next one does it when that
 //!   one has not in [`TURN`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::control::{ControlState, DAY_MS, Liveness, Partition, utc_day};
@@ -116,18 +116,22 @@ fn due_in(
 ) -> Vec<Job> {
     let kept = listed.blocks().values();
     let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
-    let planning = Planning {
-        arc,
-        limits,
-        now,
-        keep_from: partition.expired_before,
-        blocks: kept.collect(),
-    };
     let days_max = limits.days_max();
-    let first_days = |entry: &&BlockEntry| entry.range.start.0.div_euclid(days_max * DAY_MS);
-    let spans: BTreeSet<i64> = planning.blocks.iter().map(first_days).collect();
+    // Each span sees its own blocks alone: of history there may be centuries.
+    let mut spans: BTreeMap<i64, Vec<&BlockEntry>> = BTreeMap::new();
+    for entry in kept {
+        let span = entry.range.start.0.div_euclid(days_max * DAY_MS);
+        spans.entry(span).or_default().push(entry);
+    }
     let mut jobs = Vec::new();
-    for span in spans {
+    for (span, blocks) in spans {
+        let planning = Planning {
+            arc,
+            limits,
+            now,
+            keep_from: partition.expired_before,
+            blocks,
+        };
         planning.plan(
             &Span::of_days(span.saturating_mul(days_max), days_max),
             &mut jobs,
@@ -211,6 +215,7 @@ struct Planning<'a> {
     limits: &'a Limits,
     now: TimestampMs,
     keep_from: TimestampMs,
+    /// Those that begin in the span that is planned.
     blocks: Vec<&'a BlockEntry>,
 }
 
