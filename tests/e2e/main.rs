@@ -27,7 +27,6 @@ mod crash;
 mod damage;
 mod deletes;
 mod discovery;
-mod flips;
 mod history;
 mod kept_answers;
 mod operations;
