@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 
-use super::blocks::{Archive, BucketReads, may_found};
+use super::blocks::{Archive, BucketReads, PackUse, may_found};
 use super::clocks::DeletionClock;
 use super::control::{Control, ControlState, LocalControl, join_or_found};
 use super::data::DataPeers;
@@ -71,6 +71,7 @@ pub(super) fn new_merger(
         peers: shared.peers.cloned(),
         busy: Arc::clone(shared.busy),
         historian: Arc::clone(historian),
+        packs: shared.packs.clone(),
     })
 }
 
@@ -99,15 +100,17 @@ pub(super) struct Shared<'a> {
     pub(super) follower: &'a Arc<Follower>,
     pub(super) peers: Option<&'a Arc<DataPeers>>,
     pub(super) busy: &'a Busy,
+    /// `None` where there is no bucket.
+    pub(super) packs: Option<Arc<PackUse>>,
 }
 
 /// What keeps the control state small.
 pub(super) fn new_historian(
     parts: &BuildParts<'_>,
     shared: &Shared<'_>,
-    metrics: HistoryMetrics,
-) -> Historian {
-    Historian::new(HistorianParts {
+    registry: &mut Registry,
+) -> Arc<Historian> {
+    Arc::new(Historian::new(HistorianParts {
         store: Arc::clone(parts.store),
         control: Arc::clone(shared.control),
         clock: Arc::clone(&parts.world.clock),
@@ -116,8 +119,8 @@ pub(super) fn new_historian(
         peers: shared.peers.cloned(),
         busy: Arc::clone(shared.busy),
         bucket: parts.archive.is_some(),
-        metrics,
-    })
+        metrics: HistoryMetrics::register(registry),
+    }))
 }
 
 /// The bucket that settings name, if they name one.

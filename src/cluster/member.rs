@@ -22,7 +22,7 @@ use super::deletes::{Deletes, Hiding};
 use super::discovery::DiscoveryKind;
 use super::error::Error;
 use super::flushes::{FlushStatus, Flushes};
-use super::history::{Historian, HistoryMetrics};
+use super::history::Historian;
 use super::manifests::Manifests;
 use super::merging::{MergeMetrics, Merger, Pace};
 use super::metrics::ClusterMetrics;
@@ -250,17 +250,17 @@ impl LocalMember {
             metrics.possible_loss(together.possible_loss(&settings.log));
         }
         let (busy, merges) = (Busy::default(), MergeMetrics::register(registry));
-        let metrics_of_history = HistoryMetrics::register(registry);
         let shared = Shared {
             control: &control,
             follower: &follower,
             peers: peers.as_ref(),
             busy: &busy,
+            packs: parts.pack_use(),
         };
-        let historian = Arc::new(new_historian(&parts, &shared, metrics_of_history));
+        let historian = new_historian(&parts, &shared, registry);
         let clock = deletion_clock(world, me, together.as_ref());
         let merger = new_merger(&parts, &shared, &historian, clock.clone(), merges);
-        let deletes = Deletes::new(&control, &store, clock.clone(), world);
+        let deletes = Deletes::new(&control, &store, shared.packs.clone(), clock.clone(), world);
         let flushes = Arc::<Flushes>::default();
         let upkeep = Upkeep::new(&parts, &shared, clock, &flushes, registry);
         let sealer = Arc::new(new_sealer(&parts, &shared, metrics));
@@ -317,7 +317,8 @@ impl LocalMember {
             Some(together) => Arc::clone(&together.source),
             None => self.store(),
         };
-        Arc::new(Hiding::new(held, Arc::clone(&self.control)))
+        let control = Arc::clone(&self.control);
+        Arc::new(Hiding::new(held, Box::new(move || control.state())))
     }
 
     /// Where samples are deleted.

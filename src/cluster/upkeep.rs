@@ -189,6 +189,11 @@ impl Upkeep {
     }
 
     #[cfg(test)]
+    pub(super) fn tiering(&self) -> &Tiering {
+        &self.bucket.as_ref().unwrap().tiering
+    }
+
+    #[cfg(test)]
     pub(super) fn sweeper(&self) -> &Sweeper {
         &self.bucket.as_ref().unwrap().sweeper
     }

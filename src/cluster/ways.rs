@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::blocks::Archive;
+use super::blocks::{Archive, PackUse};
 use super::control::{Session, Timings};
 use super::life::Life;
 use super::manifests::Manifests;
@@ -40,4 +40,12 @@ pub(super) struct BuildParts<'a> {
     pub(super) register: &'a Register,
     /// What is ordered of verification.
     pub(super) verifications: &'a Arc<Orders>,
+}
+
+impl BuildParts<'_> {
+    /// Whoever asks how much of a pack is needed; `None` where there is no bucket.
+    pub(super) fn pack_use(&self) -> Option<Arc<PackUse>> {
+        let archive = self.archive?;
+        Some(Arc::new(PackUse::new(archive, self.manifests)))
+    }
 }

@@ -11,7 +11,6 @@
 //! * [`timestamps`]: a column of timestamps, shared by many series;
 //! * [`page`]: values, histograms and start timestamps of neighbouring series;
 //! * [`histograms`]: single native histograms;
-//! * [`folds`]: what downsampled samples stand for;
 //! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.
 
 mod choose;
@@ -34,7 +33,6 @@ mod version;
 
 pub mod bits;
 pub mod chunk;
-pub mod folds;
 pub mod histograms;
 pub mod page;
 pub mod postings;

@@ -2,6 +2,7 @@
 //! HTTP. It has the server, the queries and the page of any node, and nothing that takes samples,
 //! seals, uploads, sweeps or joins.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,12 +26,18 @@ use crate::source::{ReadContext, SourceError};
 
 use super::parts::Ground;
 use super::reload::{ReadSettings, Reload};
-use super::run::{LEFT_BEHIND_TIME, Listening, listen, runtime, told_to_stop};
+use super::run::{
+    LEFT_BEHIND_TIME, Listening, Serving, listen, runtime, told_to_stop, unless_told_again,
+};
 use super::signals::{Asked, Signals};
 use super::{Error, REVISION};
 
 /// Why writes are refused, as `status/runtimeinfo` says.
 const READ_ONLY: &str = "this node is read-only: it shows what is in the bucket of a cluster";
+
+/// What a node that is stopping has still to do.
+const UNDER_WAY: &str = "requests under way were not answered";
+const CACHE_NOT_CLOSED: &str = "the cache was not closed";
 
 /// Why nothing of a cluster can be changed here.
 const NO_MEMBER: &str = "this node is read-only and no member of a cluster: ask one that is";
@@ -83,9 +90,23 @@ async fn serve(ground: Arc<Ground>, reload: Arc<Reload>) -> Result<(), Error> {
         let _ = reload.run();
         node.read_soon();
     }
+    let left = Cell::new(UNDER_WAY);
+    let stopping = stop(&node, &status, &left, serving);
+    unless_told_again(stopping, &mut signals, &left).await
+}
+
+/// Nothing new, then requests under way; of what is on the disk nothing is needed again.
+async fn stop(
+    node: &Arc<ReadOnlyNode>,
+    status: &Status,
+    left: &Cell<&'static str>,
+    serving: Serving,
+) -> Result<(), Error> {
     tracing::info!("cairn is stopping");
     status.stopping.store(true, Ordering::Release);
     serving.stop().await?;
+    left.set(CACHE_NOT_CLOSED);
+    let node = Arc::clone(node);
     let closed = spawn_blocking(move || node.close()).await;
     closed.map_err(|_| Error::Lost {
         what: "closing the cache",

@@ -217,7 +217,7 @@ async fn close(member: Arc<LocalMember>) -> Result<(), Error> {
 
 /// Stops in order; told to stop once more, the process ends at once. What was acknowledged is on the disk as
 /// far as `log.sync` says, as after a crash.
-async fn unless_told_again<T>(
+pub(super) async fn unless_told_again<T>(
     stopping: impl Future<Output = T>,
     signals: &mut Signals,
     left: &Cell<&'static str>,

@@ -8,7 +8,6 @@ mod aside;
 mod block;
 mod cardinality;
 mod digest;
-mod downsample_policy;
 mod durable;
 mod elsewhere;
 mod engine;
@@ -60,7 +59,6 @@ pub use block::{
 };
 pub use cardinality::Cardinality;
 pub use digest::{ContentHasher, ContentSum};
-pub use downsample_policy::DownsamplePolicy;
 pub use elsewhere::{Elsewhere, ListedPartition};
 pub use engine::{
     Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::remote_write::{body, now_ms, send, series};
-use super::servers::{Cairn, Server, eventually, free_port, get, post_form};
+use super::servers::{Cairn, Garage, Server, eventually, free_port, get, post_form, skip};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -162,8 +164,108 @@ fn a_bucket_is_shown_and_not_touched() {
     let Cairn { mut server, .. } = node;
     server.kill();
     let before = content(&bucket);
+    a_second_signal_ends_it(shown);
+    assert!(content(&bucket) == before, "the bucket is as it was");
+}
+
+/// A request that is never ended holds the first stop up.
+fn a_second_signal_ends_it(mut shown: Cairn) {
+    let mut slow = TcpStream::connect(("127.0.0.1", shown.port)).unwrap();
+    let head = [
+        "POST /api/v1/query HTTP/1.1",
+        "Host: cairn",
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Length: 100",
+        "Expect: 100-continue",
+        "\r\n",
+    ];
+    slow.write_all(head.join("\r\n").as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 100");
+    shown.server.signal("TERM");
+    eventually("it is stopping", Duration::from_secs(20), || {
+        let output = shown.server.output();
+        let stops = output.contains("cairn is stopping");
+        stops.then_some(()).ok_or(output)
+    });
+    shown.server.signal("TERM");
+    let code = shown.server.wait_for_end(Duration::from_secs(60));
+    let output = shown.server.output();
+    assert_eq!(code, Some(1), "{output}");
+    for part in ["requests under way were not answered", "a second time"] {
+        assert!(output.contains(part), "{output}");
+    }
+}
+
+/// With a key that may only read: a node that writes anything there is refused by Garage, and says so. Would catch
+/// that, a deleted series that is shown, and a node that does not come back when the bucket does.
+#[test]
+fn garages_bucket_is_shown_by_a_key_that_may_only_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut garage = match Garage::start(folder.path()) {
+        Ok(garage) => garage,
+        Err(reason) => return skip("read_only::garages_bucket", reason),
+    };
+    let mut settings = garage.settings("127.0.0.1");
+    settings.push("http.enable_admin_api=true".to_owned());
+    let data_dir = folder.path().join("first");
+    let node = Cairn::start_on(folder.path(), &data_dir, free_port(), settings);
+    let now = now_ms();
+    write(&node, now - 20 * HOUR_MS, now - 6 * HOUR_MS);
+    flush(&node);
+    let own = folder.path().join("look");
+    let mut reader = garage.settings_to_read("127.0.0.1");
+    reader.push("query.cache_results=false".to_owned());
+    let shown = Cairn::start_as(&LOOK, folder.path(), &own, free_port(), reader.clone());
+    assert_eq!(read(&shown), read(&node));
+    let form = [("match[]", "looked_at{number=\"7\"}")];
+    let delete = format!("{}/api/v1/admin/tsdb/delete_series", node.url());
+    let answer = post_form(&delete, &form).unwrap();
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    flush(&node);
+    let left = read(&node);
+    assert_eq!(left.len(), 19);
+    let reload = |shown: &Cairn| {
+        let reload = post_form(&format!("{}/-/reload", shown.url()), &[]).unwrap();
+        assert_eq!(reload.status, 200, "{}", reload.text());
+    };
+    reload(&shown);
+    eventually("it is hidden", Duration::from_secs(60), || {
+        match read(&shown) == left {
+            true => Ok(()),
+            false => Err(shown.server.output()),
+        }
+    });
+    // The bucket goes away and comes back, and nothing that was read is kept.
     let Cairn { mut server, .. } = shown;
     let (code, _) = server.terminate(Duration::from_secs(60));
     assert_eq!(code, Some(0), "{}", server.output());
-    assert!(content(&bucket) == before, "the bucket is as it was");
+    fs::remove_dir_all(own.join("cache")).unwrap();
+    let shown = Cairn::start_as(&LOOK, folder.path(), &own, free_port(), reader);
+    garage.kill();
+    let answer = shown.api("query", &[("query", "looked_at[3d]")]);
+    assert!(
+        answer.status >= 500 && answer.text().contains("only in the bucket"),
+        "{}",
+        answer.text()
+    );
+    reload(&shown);
+    eventually("it says so", Duration::from_secs(120), || {
+        let (_, status) = Cairn::run(&["status", "--url", &shown.url()]);
+        let says = status.contains("cannot be read again");
+        says.then_some(()).ok_or(status)
+    });
+    garage.restart();
+    eventually("it answers again", Duration::from_secs(120), || {
+        let answer = shown.api("query", &[("query", "looked_at[3d]")]);
+        match answer.status {
+            200 => Ok(()),
+            _ => Err(answer.text()),
+        }
+    });
+    assert_eq!(read(&shown), left);
+    let output = shown.server.output();
+    assert!(!output.contains("refuses this node"), "{output}");
+    a_second_signal_ends_it(shown);
 }

@@ -3,13 +3,16 @@
 //!
 //! Of every partition that is the newest copy whose blocks are all there, and what was sealed since:
 //! a pack's directory says what is in it, and of a block with an object of its own the end is read
-//! once. Nothing is read again of a bucket in which nothing has changed but its listing.
+//! once. Nothing is read again of a bucket in which nothing has changed but its listing. What is deleted
+//! comes with it, so that what is hidden is always that of the blocks that are shown.
 
 use std::collections::BTreeMap;
 
 use super::archive::Archive;
+use super::deleted::restoring;
 use super::plan::{Inventory, KnownPacks, Lying, PartitionPlan, list, record_of};
 use crate::archive::ClusterRecord;
+use crate::cluster::control::{Standing, TombstoneId};
 use crate::cluster::error::Error;
 use crate::model::{BlockEntry, Digest, RingArc, TimestampMs};
 use crate::runtime::CancelToken;
@@ -29,6 +32,10 @@ pub(in crate::cluster) struct FoundCatalog {
     pub(in crate::cluster) partitions: Vec<ListedPartition>,
     /// What is wrong with what lies there, in words.
     pub(in crate::cluster) complaints: Vec<String>,
+    /// What is deleted, and not rewritten in all of them yet.
+    pub(in crate::cluster) deletes: BTreeMap<TombstoneId, Standing>,
+    /// As of which command of the control group that is.
+    pub(in crate::cluster) position: (u64, u64),
 }
 
 /// Says what a block is of which only the object's name is known.
@@ -72,12 +79,18 @@ impl CatalogReader {
         }
         let record = &now.0;
         *self.archive.known_homes.lock() = Some(record.homes().collect());
-        let plan = inventory.plan(&self.archive, record, cancel)?;
+        let mut plan = inventory.plan(&self.archive, record, cancel)?;
+        let (plans, complaints) = (&plan.partitions, &mut plan.complaints);
+        // Only until when something can be undone depends on the time.
+        let (archive, at) = (&self.archive, TimestampMs::MIN);
+        let deletes = restoring(archive, record, plans, at, cancel, complaints)?;
         let mut found = FoundCatalog {
             cluster: record.cluster,
             put: plan.partitions.values().filter_map(|one| one.put).max(),
             partitions: Vec::with_capacity(plan.partitions.len()),
             complaints: plan.complaints,
+            deletes: deletes.standing,
+            position: deletes.position,
         };
         self.refuse_nothing(&found, plan.partitions.is_empty())?;
         let mut strays = BTreeMap::new();

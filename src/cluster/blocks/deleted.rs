@@ -4,7 +4,7 @@
 //! A restored cluster must not show what was deleted: what stood when the old one was lost stands again
 //! from the first moment. What had ended is in force again only where the catalog that is restored may name
 //! blocks from before its end; then it can be undone anew, because what was written there since is hidden
-//! too.
+//! too. A node that only looks at the bucket hides by the same rules.
 
 use std::collections::BTreeMap;
 
@@ -185,20 +185,24 @@ fn read(
         Ok(_) => Ok(Err("it is of another cluster or time".to_owned())),
         // To go on without it would be to show what is deleted.
         Err(WireError::Newer(_)) => Err(Error::Setting(format!(
-            "{} was written by a newer version: restore with that one",
+            "{} was written by a newer version: take that one",
             listed.name
         ))),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
 
-/// What a restore takes over of deletes.
+/// What of deletes is in force for whoever takes the bucket's catalogs.
 #[derive(Default)]
 pub(super) struct Restoring {
     /// What stands from the first moment on.
     pub(super) standing: BTreeMap<TombstoneId, Standing>,
     /// What had ended and stays so.
     pub(super) ended: BTreeMap<TombstoneId, Ended>,
+    /// Those that had ended and stand again, because what they hid may be back.
+    pub(super) back: Vec<TombstoneId>,
+    /// As of which command of the control group.
+    pub(super) position: (u64, u64),
     /// Whether the bucket has any copy: then the new cluster begins with one of its own.
     pub(super) is_there: bool,
 }
@@ -222,7 +226,7 @@ pub(super) fn restoring(
         all_newest &= complaints.len() == before;
         if let Some(found) = found {
             all_newest &= found.newest;
-            return Ok(decide(found.copy, all_newest, plans, now, complaints));
+            return Ok(decide(found.copy, all_newest, plans, now));
         }
     }
     Ok(Restoring::default())
@@ -233,11 +237,11 @@ fn decide(
     newest: bool,
     plans: &BTreeMap<RingArc, PartitionPlan>,
     now: TimestampMs,
-    complaints: &mut Vec<String>,
 ) -> Restoring {
     let mut restoring = Restoring {
         standing: copy.open,
         is_there: true,
+        position: copy.position,
         ..Restoring::default()
     };
     if !newest {
@@ -254,9 +258,7 @@ fn decide(
         }
         let mut tombstone = ended.tombstone;
         tombstone.at = now.max(tombstone.at);
-        complaints.push(format!(
-            "the delete {id} had ended after the catalogs that are restored were written: it hides its samples again, for a day it can be undone (cairn delete --undo {id})"
-        ));
+        restoring.back.push(id);
         restoring
             .standing
             .insert(id, Standing::new(tombstone, false));

@@ -13,6 +13,7 @@ mod known;
 mod mirror;
 mod objects;
 mod owner;
+mod pack_use;
 mod packing;
 mod plan;
 mod remote;
@@ -26,6 +27,7 @@ pub(super) use archive::Archive;
 pub(super) use catalog_reader::{CatalogReader, FoundCatalog};
 pub(super) use founding::{ask_leave, may_found};
 pub(super) use hurry::Hurry;
+pub(super) use pack_use::{PackLook, PackUse, Share};
 pub(super) use remote::BucketReads;
 #[cfg(test)]
 pub(super) use restore::restore_on;

@@ -136,6 +136,8 @@ impl<'a> Holding<'a> {
 mod tests {
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::cluster::ClusterId;
     use crate::cluster::control::{Command, Found, MemberId, NodeUp, SealCommit};
@@ -266,6 +268,84 @@ mod tests {
         assert!(holds(&state, 1, 55, arcs[0]), "all are its own now");
         let unknown = RingArc::all(3).next().unwrap();
         assert!(!holds(&state, 1, 55, unknown), "no such partition");
+    }
+
+    /// Sixteen partitions of three members, in any order, some of them away, some sealed, at any time. Would
+    /// catch a member that waits for what another uploads, one that does not wait for what it has taken over, two
+    /// members that do not agree who waits, and a block that waits longer than seals may take.
+    fn check_several(orders: &[usize], away: u8, sealed: u16, minutes: i64) {
+        const ORDERS: [[u128; 3]; 6] = [
+            [1, 2, 3],
+            [1, 3, 2],
+            [2, 1, 3],
+            [2, 3, 1],
+            [3, 1, 2],
+            [3, 2, 1],
+        ];
+        let mut state = ControlState::default();
+        state.apply(&Command::Found(Found {
+            cluster: ClusterId(1),
+            depth: 4,
+            founders: [1, 2, 3].map(Incarnation).to_vec(),
+        }));
+        for number in 1..=3 {
+            state.apply(&Command::NodeUp(NodeUp {
+                feature_level_max: PACKS_FROM,
+                ..NodeUp::of(number)
+            }));
+        }
+        state.apply(&Command::FeatureLevel(PACKS_FROM));
+        let range = Window(10).range();
+        let arcs: Vec<RingArc> = RingArc::all(4).collect();
+        let is_live = |who: u128| away & (1 << (who - 1)) == 0;
+        for (at, arc) in arcs.iter().enumerate() {
+            let members = ORDERS[orders[at]].map(|number| MemberId {
+                incarnation: Incarnation(number),
+                life: 0,
+            });
+            let partition = state.partitions.get_mut(arc).unwrap();
+            Arc::make_mut(partition).members = members.to_vec();
+            if sealed & (1 << at) != 0 {
+                seal(&mut state, *arc, &entry(at as u128 + 1, range, 100));
+            }
+        }
+        for who in (1..=3).filter(|who| !is_live(*who)) {
+            state.apply(&Command::NodeDown(Incarnation(who)));
+        }
+        let now = range.end.plus_ms(minutes * MINUTE);
+        let due = |arc: RingArc| first_seal_at(arc, range.end, GRACE);
+        let uploader = |at: usize| ORDERS[orders[at]].into_iter().find(|who| is_live(*who));
+        for (at, arc) in arcs
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| sealed & (1 << at) != 0)
+        {
+            let mut waits_for = (0..arcs.len()).filter(|other| {
+                sealed & (1 << other) == 0
+                    && uploader(*other) == uploader(at)
+                    && now < due(arcs[*other]).plus_ms(SLACK_MS)
+            });
+            let want = now >= due(*arc) && waits_for.next().is_some();
+            for me in (1..=3).filter(|who| is_live(*who)) {
+                let mut holding = Holding::new(&state, Incarnation(me), GRACE, now);
+                let held = holding.holds(*arc, &entry(at as u128 + 1, range, 100));
+                assert_eq!(held, want, "{arc} as {me} sees it");
+                // The last seal is due two hours and the grace after the window.
+                assert!(!held || minutes < 120 + 10 + 10);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_member_waits_for_its_own_seals_alone(
+            orders in prop::collection::vec(0usize..6, 16),
+            away in 0u8..7,
+            sealed in any::<u16>(),
+            minutes in 0i64..150,
+        ) {
+            check_several(&orders, away, sealed, minutes);
+        }
     }
 
     #[test]

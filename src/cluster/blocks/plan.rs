@@ -14,7 +14,8 @@ use futures_util::StreamExt;
 use super::archive::Archive;
 use crate::archive::{
     CATALOG_BYTES_MAX, CatalogCopy, ClusterRecord, Error, Listed, Named, NamedBlock, PackDirectory,
-    Part, blocks_prefix, catalog_prefix, manifests_prefix, packs_prefix, parse_name,
+    Part, blocks_prefix, catalog_prefix, deletes_prefix, manifests_prefix, packs_prefix,
+    parse_name,
 };
 use crate::cluster::control::{MANIFEST_BYTES_MAX, Manifest};
 use crate::cluster::error::Error as ClusterError;
@@ -95,6 +96,7 @@ pub(super) fn list(
             manifests_prefix(home),
             blocks_prefix(home),
             packs_prefix(home),
+            deletes_prefix(home),
         ];
         let visit = |listed: Listed| inventory.add(listed);
         archive.wait(cancel, archive.bucket.list_all(&prefixes, visit))?;
@@ -149,6 +151,8 @@ impl Inventory {
             Some(Named::Manifest { digest, .. }) => {
                 self.manifests.entry(digest).or_default().push(listed);
             }
+            // Read when the catalogs are known (`deleted.rs`).
+            Some(Named::Deletes(_)) => {}
             _ => self.strangers += 1,
         }
     }

@@ -112,6 +112,9 @@ pub(in crate::cluster) fn restore_on(
     let now = world.clock.now();
     let (plans, complaints) = (&plan.partitions, &mut plan.complaints);
     let deletes = restoring(archive, &record, plans, now, cancel, complaints)?;
+    complaints.extend(deletes.back.iter().map(|id| format!(
+        "the delete {id} had ended after the catalogs that are restored were written: it hides its samples again, for a day it can be undone (cairn delete --undo {id})"
+    )));
     let me = directory.incarnation();
     let cluster = ClusterId(world.chance.next_u128());
     let store = empty_store(&engine, directory, cluster, settings, world)?;

@@ -5,7 +5,7 @@
 //! One object at a time, in pieces: memory and bandwidth are bounded whatever waits. When the bucket
 //! is away nothing here goes on, and nothing elsewhere stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::archive::{self, CatalogCopy};
 use crate::cluster::control::{BlockUploaded, Command, ControlState};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::{Listed, listed};
-use crate::model::{BlockEntry, BlockId, Level, RingArc, Uploaded};
+use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, Uploaded};
 use crate::runtime::{Backoff, CancelToken, jittered};
 
 /// Blocks that are recorded by one command, at most.
@@ -309,6 +309,7 @@ impl Uploader {
                 break;
             }
         }
+        leave_out_outdated(&self.parts.control.state(), &mut done);
         if !done.is_empty() {
             let outcome = self.parts.control.propose(&Command::Uploaded(done))?;
             tracing::debug!(?outcome, "blocks are in the bucket");
@@ -415,11 +416,77 @@ impl Uploader {
     }
 }
 
+/// A pack of which a block has been merged or rewritten meanwhile is put again without it: else what has
+/// gone would stay in the bucket as long as the others.
+fn leave_out_outdated(state: &ControlState, done: &mut Vec<BlockUploaded>) {
+    let is_listed = |one: &BlockUploaded| {
+        let partition = state.partition(one.arc);
+        partition.is_some_and(|partition| partition.recent.contains_key(&one.block))
+    };
+    let outdated = done.iter().filter(|one| !is_listed(one));
+    let outdated: BTreeSet<Digest> = outdated
+        .filter_map(|one| match one.uploaded {
+            Uploaded::Pack { pack, .. } => Some(pack),
+            Uploaded::None | Uploaded::Object => None,
+        })
+        .collect();
+    done.retain(
+        |one| !matches!(one.uploaded, Uploaded::Pack { pack, .. } if outdated.contains(&pack)),
+    );
+}
+
 /// Whether others can be uploaded although this one cannot.
 fn is_of_block(error: &Error) -> bool {
     match error {
         Error::Archive(error) => error.is_of_object(),
         Error::Store(_) => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ClusterId;
+    use crate::cluster::control::Found;
+    use crate::model::{BlockEntry, Incarnation, Window};
+
+    /// Would catch a block that is rewritten while its pack is put, and stays in the bucket with it.
+    #[test]
+    fn a_pack_with_a_block_that_has_gone_meanwhile_is_not_recorded() {
+        let mut state = ControlState::default();
+        state.apply(&Command::Found(Found {
+            cluster: ClusterId(1),
+            depth: 1,
+            founders: vec![Incarnation(1)],
+        }));
+        let arcs: Vec<RingArc> = RingArc::all(1).collect();
+        let mut list = |arc: RingArc, id: u128| {
+            let partition = state.partitions.get_mut(&arc).map(Arc::make_mut).unwrap();
+            let entry = BlockEntry::of(id, Window(1).range());
+            partition.recent.insert(entry.id, entry);
+        };
+        for (arc, id) in [(arcs[0], 1), (arcs[1], 2), (arcs[0], 3), (arcs[1], 4)] {
+            list(arc, id);
+        }
+        let lies = |at: usize, id: u128, uploaded| BlockUploaded {
+            arc: arcs[at],
+            block: BlockId(id),
+            uploaded,
+        };
+        let pack = |number: u8| Uploaded::Pack {
+            pack: Digest([number; 32]),
+            offset: 0,
+        };
+        let whole = [lies(0, 1, pack(1)), lies(1, 2, pack(1))];
+        let outdated = [lies(0, 3, pack(2)), lies(0, 9, pack(2))];
+        let own = [lies(1, 4, Uploaded::Object), lies(1, 8, Uploaded::Object)];
+        let mut done = [&whole[..], &outdated, &own].concat();
+        leave_out_outdated(&state, &mut done);
+        assert_eq!(done, [&whole[..], &own].concat());
+        // A pack that is listed by the partitions it is recorded for.
+        let mut moved = vec![lies(1, 1, pack(1)), lies(1, 2, pack(1))];
+        leave_out_outdated(&state, &mut moved);
+        assert_eq!(moved, []);
     }
 }

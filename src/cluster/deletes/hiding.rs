@@ -8,28 +8,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::cluster::control::{Control, Hidden};
+use crate::cluster::control::{ControlState, Hidden};
 use crate::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs};
 use crate::source::{
     Contents, FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars,
     SeriesStream, Source, SourceError,
 };
 
+/// Gives the control state that says what is deleted now.
+pub(in crate::cluster) type SaysDeleted = Box<dyn Fn() -> Arc<ControlState> + Send + Sync>;
+
 /// Hides what is deleted.
 pub(in crate::cluster) struct Hiding {
     held: Arc<dyn Source>,
-    control: Arc<dyn Control>,
+    state: SaysDeleted,
 }
 
 impl Hiding {
-    pub(in crate::cluster) fn new(held: Arc<dyn Source>, control: Arc<dyn Control>) -> Self {
-        Self { held, control }
+    pub(in crate::cluster) fn new(held: Arc<dyn Source>, state: SaysDeleted) -> Self {
+        Self { held, state }
     }
 
     /// What concerns a selection. It is asked for before the data are looked at: a tombstone goes
     /// only when nobody holds any of it.
     fn hidden(&self, selection: &Selection) -> Hidden {
-        Hidden::of(&self.control.state(), &selection.tenant, selection.range)
+        Hidden::of(&(self.state)(), &selection.tenant, selection.range)
     }
 
     /// The series that match a selection and a deletion each.
@@ -210,7 +213,7 @@ impl Source for Hiding {
     /// Deletions are parts of what reads are made from. They are looked at first, as in a read; that
     /// one came and was taken back meanwhile shows in the control log's position.
     fn contents(&self, tenant: &TenantId, range: TimeRange) -> Option<Contents> {
-        let state = self.control.state();
+        let state = (self.state)();
         let mut contents = self.held.contents(tenant, range)?;
         let standing = state.tombstones.iter();
         for (id, one) in standing {

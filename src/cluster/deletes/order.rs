@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::cluster::blocks::PackUse;
 use crate::cluster::clocks::DeletionClock;
 use crate::cluster::control::{
     Command, Control, ControlError, ControlState, MATCHERS_BYTES_MAX, Standing, TOMBSTONE_LEVEL,
@@ -22,6 +23,8 @@ pub(super) const UNDO_MS: i64 = 24 * 60 * 60 * 1000;
 pub struct Deletes {
     pub(super) control: Arc<dyn Control>,
     pub(super) store: Arc<Store>,
+    /// `None` where there is no bucket.
+    pub(super) packs: Option<Arc<PackUse>>,
     pub(super) clock: DeletionClock,
     chance: Arc<dyn Chance>,
 }
@@ -90,12 +93,14 @@ impl Deletes {
     pub(in crate::cluster) fn new(
         control: &Arc<dyn Control>,
         store: &Arc<Store>,
+        packs: Option<Arc<PackUse>>,
         clock: DeletionClock,
         world: &World,
     ) -> Self {
         Self {
             control: Arc::clone(control),
             store: Arc::clone(store),
+            packs,
             clock,
             chance: Arc::clone(&world.chance),
         }

@@ -1,7 +1,10 @@
 //! From a delete that can be undone to one of which nothing is left: the leader begins it when its
 //! day is over, blocks are rewritten (`merging`), and every member says when it holds nothing of it.
 
+use std::sync::Arc;
+
 use super::order::{Deletes, UNDO_MS};
+use crate::cluster::blocks::PackUse;
 use crate::cluster::control::{Command, ControlState, MemberId, Standing, TombstoneDone};
 use crate::cluster::error::Error;
 use crate::runtime::CancelToken;
@@ -76,9 +79,13 @@ impl Deletes {
             if removal.is_some_and(|one| one.settled || one.clean.contains(&me)) {
                 continue;
             }
-            // What is in the catalog and not applied here is not looked at.
+            let range = tombstone.deletion.range;
+            let in_packs = |packs: &Arc<PackUse>| packs.has_dead(state, *arc, range, cancel);
+            // What is in the catalog and not applied here is not looked at. A block that was rewritten stays in
+            // the bucket until those that share its object have left it (`merging`).
             if self.store.applied_version(*arc) < partition.version
                 || self.store.holds_any_of(*arc, &tombstone.deletion, cancel)?
+                || self.packs.as_ref().map_or(Ok(false), in_packs)?
             {
                 return Ok(());
             }

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::downsampling::Downsampling;
 use super::metrics::{MergeMetrics, MergeResult};
 use super::outlived::Outlived;
 use super::plan::{self, Job, Limits};
+use super::repacking::{Moment, Repacking};
 use super::rewriting::Rewriting;
+use crate::cluster::blocks::PackUse;
 use crate::cluster::clocks::DeletionClock;
 use crate::cluster::control::{
     Command, Compacted, Control, ControlState, MemberId, Outcome, Partition, Refusal,
@@ -81,7 +82,7 @@ pub struct Merger {
     jobs: Mutex<BTreeMap<Vec<BlockId>, Seen>>,
     rewriting: Rewriting,
     outlived: Outlived,
-    downsampling: Downsampling,
+    repacking: Repacking,
 }
 
 /// What is remembered of a merge that is due.
@@ -109,12 +110,13 @@ pub(in crate::cluster) struct MergerParts {
     pub(in crate::cluster) peers: Option<Arc<DataPeers>>,
     pub(in crate::cluster) busy: Busy,
     pub(in crate::cluster) historian: Arc<Historian>,
+    /// `None` where there is no bucket.
+    pub(in crate::cluster) packs: Option<Arc<PackUse>>,
 }
 
 /// How a merge went.
 enum End {
-    /// With how many samples others stand for now.
-    Merged(Option<BlockEntry>, u64),
+    Merged(Option<BlockEntry>),
     Outdated,
 }
 
@@ -123,9 +125,10 @@ impl Merger {
         let rewriting = Rewriting::new(Arc::clone(&parts.store));
         let total_longest = parts.retention.total_longest();
         let store = Arc::clone(&parts.store);
-        let policy = parts.retention.downsample.clone();
-        let downsampling = Downsampling::new(policy, parts.deletion_clock.clone());
-        let outlived = Outlived::new(store, parts.retention, parts.deletion_clock);
+        let retention = parts.retention.clone();
+        let outlived = Outlived::new(store, retention, parts.deletion_clock);
+        let store = Arc::clone(&parts.store);
+        let repacking = Repacking::new(store, parts.packs, parts.retention);
         Self {
             store: parts.store,
             control: parts.control,
@@ -143,36 +146,13 @@ impl Merger {
             jobs: Mutex::default(),
             rewriting,
             outlived,
-            downsampling,
+            repacking,
         }
     }
 
     /// Does what is due and this node's turn.
     pub fn pass(&self, pace: Pace, cancel: &CancelToken) -> Merges {
-        let state = self.control.state();
-        let mut jobs = plan::due(
-            &state,
-            |arc, partition| self.list(arc, partition),
-            &self.limits,
-            self.clock.now(),
-        );
-        let rewrites = self.rewriting.due(
-            &state,
-            &mut jobs,
-            |arc, partition| self.list(arc, partition),
-            cancel,
-        );
-        jobs.extend(rewrites);
-        let outlived = self.outlived.due(
-            &state,
-            &jobs,
-            |arc, partition| self.list(arc, partition),
-            cancel,
-        );
-        jobs.extend(outlived);
-        let jobs = self
-            .downsampling
-            .complete(&state, jobs, |arc, partition| self.list(arc, partition));
+        let jobs = self.due(&self.control.state(), cancel);
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {
@@ -194,6 +174,23 @@ impl Merger {
             self.note(job, end, took, &mut pass);
         }
         pass
+    }
+
+    /// All that is due, whoever's turn it is.
+    fn due(&self, state: &ControlState, cancel: &CancelToken) -> Vec<Job> {
+        let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
+        let mut jobs = plan::due(state, |arc, of| self.list(arc, of), &self.limits, now);
+        let rewriting = &self.rewriting;
+        let rewrites = rewriting.due(state, &mut jobs, |arc, of| self.list(arc, of), cancel);
+        jobs.extend(rewrites);
+        let outlived = &self.outlived;
+        let outlived = outlived.due(state, &jobs, |arc, of| self.list(arc, of), cancel);
+        jobs.extend(outlived);
+        let at = Moment { now, elapsed };
+        let repacking = &self.repacking;
+        let left = repacking.due(state, &jobs, |arc, of| self.list(arc, of), at, cancel);
+        jobs.extend(left);
+        jobs
     }
 
     /// The catalog of a partition that this node may have to merge, when its manifest is here.
@@ -231,16 +228,15 @@ impl Merger {
         let order = &job.order;
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match end {
-            Ok(End::Merged(entry, folded)) => {
+            Ok(End::Merged(entry)) => {
                 pass.merged += 1;
                 self.metrics.ended(MergeResult::Merged, took);
                 let written = entry.as_ref().map_or(0, |entry| entry.size);
                 let samples = entry.as_ref().map_or(0, |entry| entry.samples);
                 self.metrics.blocks(job.bytes, written, samples);
-                self.metrics.folded(folded);
                 tracing::info!(
                     partition = %order.arc, start = order.range.start.0, end = order.range.end.0,
-                    blocks = order.inputs.len(), samples, resolution = %order.resolution, bytes_before = job.bytes,
+                    blocks = order.inputs.len(), samples, bytes_before = job.bytes,
                     bytes = written, took_ms, "blocks were merged into one"
                 );
             }
@@ -297,9 +293,9 @@ impl Merger {
             return Ok(End::Outdated);
         }
         let file = self.build(&state, job, throttle, cancel)?;
-        let end = self.enter(job, &file, cancel);
+        let end = self.enter(job, file.entry.as_ref(), cancel);
         match (&end, &file.entry) {
-            (Ok(End::Merged(..)), _) | (_, None) => {}
+            (Ok(End::Merged(_)), _) | (_, None) => {}
             // Whether a commit that failed was taken is open: then the file is needed, and else it
             // is swept.
             (Err(Error::Control(_)), _) => {}
@@ -346,8 +342,13 @@ impl Merger {
     }
 
     /// Stages a file, commits it and applies it here.
-    fn enter(&self, job: &Job, file: &MergedFile, cancel: &CancelToken) -> Result<End, Error> {
-        let (arc, entry) = (job.order.arc, file.entry.as_ref());
+    fn enter(
+        &self,
+        job: &Job,
+        entry: Option<&BlockEntry>,
+        cancel: &CancelToken,
+    ) -> Result<End, Error> {
+        let arc = job.order.arc;
         for _ in 0..ATTEMPTS_MAX {
             cancel.check().map_err(store::Error::from)?;
             let state = self.control.state();
@@ -372,7 +373,7 @@ impl Merger {
                 Outcome::Applied => {
                     self.store.reach("merge committed")?;
                     self.follower.bring_up(&self.control.state(), arc, cancel)?;
-                    return Ok(End::Merged(entry.cloned(), file.folded));
+                    return Ok(End::Merged(entry.cloned()));
                 }
                 Outcome::Refused(Refusal::WrongEpoch { .. }) => {}
                 Outcome::Refused(_) => return Ok(End::Outdated),

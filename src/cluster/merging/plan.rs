@@ -11,13 +11,13 @@
 //! * Of a partition's live members one merges, another one every day; the next one does it when that
 //!   one has not in [`TURN`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::control::{ControlState, DAY_MS, Liveness, Partition, utc_day};
 use crate::cluster::manifests::Listed;
 use crate::model::{
-    BlockEntry, BlockId, Incarnation, Resolution, RingArc, TimeRange, TimestampMs, WINDOW_MS,
+    BlockEntry, BlockId, Incarnation, Level, RingArc, TimeRange, TimestampMs, WINDOW_MS,
 };
 use crate::store::MergeOrder;
 
@@ -39,7 +39,7 @@ const OUTGROWN: u64 = 4;
 const FEW: usize = 8;
 
 /// Blocks that one merge reads: each costs some buffers. What is left is merged next.
-pub(super) const INPUTS_MAX: usize = 64;
+const INPUTS_MAX: usize = 64;
 
 /// After a day's end its last window is sealed within two hours and the grace; then it may begin.
 const DAY_WAIT_MS: i64 = 3 * 60 * 60 * 1000;
@@ -116,18 +116,22 @@ fn due_in(
 ) -> Vec<Job> {
     let kept = listed.blocks().values();
     let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
-    let planning = Planning {
-        arc,
-        limits,
-        now,
-        keep_from: partition.expired_before,
-        blocks: kept.collect(),
-    };
     let days_max = limits.days_max();
-    let first_days = |entry: &&BlockEntry| entry.range.start.0.div_euclid(days_max * DAY_MS);
-    let spans: BTreeSet<i64> = planning.blocks.iter().map(first_days).collect();
+    // Each span sees its own blocks alone: of history there may be centuries.
+    let mut spans: BTreeMap<i64, Vec<&BlockEntry>> = BTreeMap::new();
+    for entry in kept {
+        let span = entry.range.start.0.div_euclid(days_max * DAY_MS);
+        spans.entry(span).or_default().push(entry);
+    }
     let mut jobs = Vec::new();
-    for span in spans {
+    for (span, blocks) in spans {
+        let planning = Planning {
+            arc,
+            limits,
+            now,
+            keep_from: partition.expired_before,
+            blocks,
+        };
         planning.plan(
             &Span::of_days(span.saturating_mul(days_max), days_max),
             &mut jobs,
@@ -211,6 +215,7 @@ struct Planning<'a> {
     limits: &'a Limits,
     now: TimestampMs,
     keep_from: TimestampMs,
+    /// Those that begin in the span that is planned.
     blocks: Vec<&'a BlockEntry>,
 }
 
@@ -275,8 +280,7 @@ impl Planning<'_> {
         blocks.truncate(count);
         let start = blocks.iter().map(|entry| entry.range.start).min()?;
         let end = blocks.iter().map(|entry| entry.range.end).max()?;
-        let levels = blocks.iter().map(|entry| entry.level.at(Resolution::Raw));
-        let level = levels.max()?;
+        let level = blocks.iter().map(|entry| entry.level).max()?;
         let mut inputs: Vec<BlockId> = blocks.iter().map(|entry| entry.id).collect();
         inputs.sort_unstable();
         Some(Job {
@@ -284,11 +288,10 @@ impl Planning<'_> {
                 arc: self.arc,
                 inputs,
                 range: TimeRange::new(start, end),
-                level: level.merged(),
+                level: Level(level.0.saturating_add(1)),
                 round: blocks.iter().map(|entry| entry.round).max()?,
                 keep_from: self.keep_from,
                 without: Vec::new(),
-                resolution: Resolution::Raw,
             },
             bytes,
         })

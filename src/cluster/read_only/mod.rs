@@ -20,6 +20,8 @@ use prometheus_client::registry::Registry;
 
 use super::assembly::{new_tier, open_archive};
 use super::blocks::{Archive, CatalogReader, FoundCatalog};
+use super::control::ControlState;
+use super::deletes::Hiding;
 use super::error::Error;
 use super::opening::{ENGINE_FOLDER, MemberSettings, World};
 use super::workers::{Duty, Worker, start_worker};
@@ -95,6 +97,8 @@ struct Known {
 struct Looking {
     place: String,
     store: Arc<Elsewhere>,
+    /// A control state that has nothing but what is deleted.
+    deleted: Mutex<Arc<ControlState>>,
     clock: Arc<dyn Clock>,
     metrics: ReadOnlyMetrics,
     reader: Mutex<CatalogReader>,
@@ -155,6 +159,7 @@ impl ReadOnlyNode {
             looking: Arc::new(Looking {
                 place: archive.to_string(),
                 store: Arc::new(store),
+                deleted: Mutex::default(),
                 clock: Arc::clone(&world.clock),
                 metrics: ReadOnlyMetrics::register(registry),
                 reader: Mutex::new(CatalogReader::new(archive)),
@@ -167,10 +172,13 @@ impl ReadOnlyNode {
         Ok(node)
     }
 
-    /// Where samples are read from.
+    /// Where samples are read from: without what is deleted.
     #[must_use]
     pub fn source(&self) -> Arc<dyn Source> {
-        Arc::clone(&self.looking.store) as Arc<dyn Source>
+        let held = Arc::clone(&self.looking.store) as Arc<dyn Source>;
+        let looking = Arc::clone(&self.looking);
+        let deleted = move || Arc::clone(&looking.deleted.lock());
+        Arc::new(Hiding::new(held, Box::new(deleted)))
     }
 
     /// The blocks that are shown.
@@ -268,11 +276,14 @@ impl Looking {
         Ok(())
     }
 
-    fn show(&self, found: FoundCatalog) -> Known {
+    fn show(&self, mut found: FoundCatalog) -> Known {
         let blocks = found.partitions.iter().flat_map(|one| &one.blocks);
         let newest = blocks.map(|entry| entry.range.end).max();
         self.metrics.newest(newest);
-        self.store.show(found.partitions);
+        // First more is hidden, then the blocks change, then what nobody holds any more is let go.
+        self.hide(&found, true);
+        self.store.show(std::mem::take(&mut found.partitions));
+        self.hide(&found, false);
         let (blocks, bytes) = self.store.totals();
         let cluster = format!("{:032x}", found.cluster);
         tracing::info!(
@@ -290,6 +301,22 @@ impl Looking {
             complaints: found.complaints,
             ..Known::default()
         }
+    }
+
+    /// What is hidden from now on; `too`: beside what was.
+    fn hide(&self, found: &FoundCatalog, too: bool) {
+        let mut deleted = self.deleted.lock();
+        let mut standing = found.deletes.clone();
+        if too {
+            let before = deleted.tombstones.iter();
+            standing.extend(before.map(|(id, one)| (*id, one.clone())));
+        }
+        *deleted = Arc::new(ControlState {
+            tombstones: Arc::new(standing),
+            generation: found.position.0,
+            applied: found.position.1,
+            ..ControlState::default()
+        });
     }
 
     /// The same, where nobody waits for it: errors are logged here. Says whether there was none.

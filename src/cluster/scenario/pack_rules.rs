@@ -4,11 +4,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::bucket::{HOUR, check_bucket, directory_of, entries, packs, upload_all, world};
+use super::bucket::{HOUR, check_bucket, directory_of, entries, packs, round, upload_all, world};
 use super::restore::restore;
 use super::world::*;
+use crate::archive::{BucketFault, PackDirectory, Traffic};
 use crate::cluster::control::{Command, Outcome, Split};
 use crate::model::*;
 use crate::runtime::CancelToken;
@@ -107,4 +110,95 @@ fn what_was_sealed_for_the_whole_is_uploaded_as_its() {
     next.model = std::mem::take(&mut world.model);
     next.open();
     next.check_all();
+}
+
+/// A pack that was put and not recorded, because nothing more came through.
+fn unrecorded(seed: u64, bucket: &Path) -> (World, PathBuf, Vec<u8>) {
+    let mut world = world(seed, bucket);
+    world.open();
+    for number in 0..8 {
+        world.floats(number, &[(START - 5 * HOUR, 1.0)]);
+    }
+    world.flush();
+    let objects = world.member().upkeep().uploader().bucket();
+    let mut was_put = false;
+    objects
+        .faults
+        .set(Some(Box::new(move |traffic, name: &str| {
+            was_put |= traffic == Traffic::Put && name.contains("/packs/");
+            (was_put && traffic == Traffic::Get).then_some(BucketFault::Fail)
+        })));
+    round(&world);
+    let mut there = packs(bucket);
+    assert_eq!(there.len(), 1);
+    let recorded = |(_, entry): &(RingArc, BlockEntry)| entry.uploaded != Uploaded::None;
+    assert!(!entries(&world).iter().any(recorded));
+    let (path, bytes) = there.remove(0);
+    (world, path, bytes)
+}
+
+/// Another pack of the same length: it is whole, and not the one that its name says.
+fn another(bytes: &[u8]) -> Vec<u8> {
+    let directory = directory_of(bytes).unwrap();
+    let mut blocks = directory.blocks.clone();
+    blocks[0].entry.samples += 1;
+    let other = PackDirectory {
+        blocks,
+        ..directory.clone()
+    };
+    let begins = bytes.len() - directory.encode().len();
+    [&bytes[..begins], &other.encode()].concat()
+}
+
+/// What an object was, and what its bytes are changed to.
+type Spoil = fn(&[u8]) -> Vec<u8>;
+
+fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes[at] ^= 1;
+    bytes
+}
+
+/// The object of a pack is there when its uploader comes: put before a crash, or by another member. Would catch one
+/// that is believed by its length, one of which the directory alone or the blocks alone are looked at, and one that is put
+/// again although it is whole.
+#[test]
+fn a_pack_that_is_there_is_recorded_only_if_it_is_that_one() {
+    let cases: [(&str, Spoil, usize); 7] = [
+        ("whole", <[u8]>::to_vec, 0),
+        ("the first byte", |bytes| flipped(bytes, 0), 1),
+        (
+            "the last block",
+            |bytes| {
+                let directory = directory_of(bytes).unwrap();
+                let last = usize::try_from(directory.end_of_blocks()).unwrap() - 1;
+                flipped(bytes, last)
+            },
+            1,
+        ),
+        ("the directory", |bytes| flipped(bytes, bytes.len() - 50), 1),
+        ("its length", |bytes| flipped(bytes, bytes.len() - 1), 1),
+        ("another one", another, 1),
+        ("cut", |bytes| bytes[..bytes.len() - 1].to_vec(), 1),
+    ];
+    for (number, (what, spoil, want)) in cases.into_iter().enumerate() {
+        let bucket = tempfile::tempdir().unwrap();
+        let (world, path, good) = unrecorded(400 + number as u64, bucket.path());
+        fs::write(&path, spoil(&good)).unwrap();
+        let puts = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&puts);
+        let objects = world.member().upkeep().uploader().bucket();
+        objects
+            .faults
+            .set(Some(Box::new(move |traffic, name: &str| {
+                let is_put = traffic == Traffic::Put && name.contains("/packs/");
+                count.fetch_add(usize::from(is_put), Ordering::Relaxed);
+                None
+            })));
+        upload_all(&world);
+        assert_eq!(puts.load(Ordering::Relaxed), want, "{what}");
+        assert_eq!(packs(bucket.path()).len(), 1, "{what}");
+        assert!(fs::read(&path).unwrap() == good, "{what}");
+        check_bucket(&world, bucket.path());
+    }
 }

@@ -279,31 +279,29 @@ fn a_day_of_a_small_node_is_some_hundred_objects() {
     if std::env::var_os("CAIRN_LONG").is_some() {
         live_through(&mut world, 24 * 4);
     }
-    let requests: Arc<[AtomicUsize; 4]> = Arc::default();
-    let count = Arc::clone(&requests);
-    let kinds = Arc::new(parking_lot::Mutex::new([0usize; 4]));
-    let note = Arc::clone(&kinds);
+    let requests = Arc::new(parking_lot::Mutex::new([[0usize; 5]; 4]));
+    let note = Arc::clone(&requests);
     let faulty = world.member().upkeep().uploader().bucket();
     faulty.faults.set(Some(Box::new(move |traffic, name: &str| {
-        count[traffic as usize].fetch_add(1, Ordering::Relaxed);
-        if traffic == Traffic::Put {
-            let kind = match parse_name(name) {
-                Some(Named::Pack(_)) => 0,
-                Some(Named::Block(_)) => 1,
-                Some(Named::Catalog { .. }) => 2,
-                _ => 3,
-            };
-            note.lock()[kind] += 1;
-        }
+        let kind = match parse_name(name) {
+            Some(Named::Pack(_)) => 0,
+            Some(Named::Block(_)) => 1,
+            Some(Named::Catalog { .. }) => 2,
+            Some(Named::Manifest { .. }) => 3,
+            _ => 4,
+        };
+        note.lock()[traffic as usize][kind] += 1;
         None
     })));
     live_through(&mut world, 24);
-    let asked = requests.iter().map(|count| count.load(Ordering::Relaxed));
-    let asked: Vec<usize> = asked.collect();
-    let [packs, blocks, catalogs, others] = *kinds.lock();
-    println!(
-        "a day: {packs} packs, {blocks} blocks alone, {catalogs} catalogs, {others} manifests and others; put, get, list, delete: {asked:?}"
-    );
+    println!("a day: of packs, blocks alone, catalogs, manifests and others");
+    let requests = *requests.lock();
+    let [[packs, blocks, catalogs, manifests, others], ..] = requests;
+    for traffic in [Traffic::Put, Traffic::Get, Traffic::List, Traffic::Delete] {
+        let of = requests[traffic as usize];
+        println!("{traffic:?}: {of:?}, together {}", of.iter().sum::<usize>());
+    }
+    let others = manifests + others;
     // On the first day the first window is open for a while.
     assert!((11..=12).contains(&packs), "{packs}");
     let objects = packs + blocks + catalogs + others;

@@ -11,6 +11,7 @@ use super::{Server, free_port, get};
 /// The bucket that it starts with.
 const BUCKET: &str = "blocks";
 const ACCESS_KEY: &str = "GK000000000000000000000001";
+const READER_KEY: &str = "GK000000000000000000000002";
 
 /// A running Garage; it can be killed and started again on the same directory and ports.
 pub struct Garage {
@@ -125,6 +126,24 @@ impl Garage {
     /// The same again on the same directory.
     pub fn restart(&mut self) {
         self.server = Self::run(&self.folder, self.admin, self.alone);
+    }
+
+    /// The settings of a node that may only read what is here.
+    pub fn settings_to_read(&self, host: &str) -> Vec<String> {
+        let secret = "6b".repeat(32);
+        self.command(&[
+            "key", "import", "--yes", "-n", "reader", READER_KEY, &secret,
+        ]);
+        self.command(&["bucket", "allow", "--read", BUCKET, "--key", READER_KEY]);
+        let file = |name: &str| self.folder.join(name);
+        fs::write(file("reader_access_key"), READER_KEY).unwrap();
+        fs::write(file("reader_secret_key"), secret).unwrap();
+        let mut settings = self.settings(host);
+        for key in ["access_key", "secret_key"] {
+            let path = file(&format!("reader_{key}"));
+            settings.push(format!("archive.s3.{key}_file={}", path.display()));
+        }
+        settings
     }
 
     /// The settings of a node that keeps its blocks here, where Garage is reached at `host`.

@@ -4,7 +4,6 @@
 mod cost;
 mod disturbed;
 mod encoded;
-mod folds;
 mod names;
 mod newest;
 mod newest_of_all;
