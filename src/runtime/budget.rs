@@ -183,6 +183,12 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// How many bytes are taken.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
     /// How many samples are taken.
     #[must_use]
     pub const fn samples(&self) -> u64 {

@@ -66,6 +66,27 @@ fn several_threads_make_what_one_makes_to_the_bit() {
     }
 }
 
+/// Would catch a thread that makes all that there is of a long stream before anybody uses it, and series that are
+/// lost where another goes on with them.
+#[test]
+fn what_is_held_does_not_grow_with_what_is_made() {
+    const STEP_MS: i64 = 400;
+    const MIB: u64 = 1 << 20;
+    let (engine, mut source) = (engine(&[]), source());
+    source.more_in_stream = 99;
+    let all = SERIES * (END_MS / STEP_MS) as u64 * 8;
+    assert!(all > 13 * MIB);
+    let query = range("sum by (job) (m)", 0, END_MS, STEP_MS);
+    let ask = |profiled| {
+        let context = engine.context(None);
+        let output = engine.range_with(&source, &query, &context, profiled);
+        (shown(&output.unwrap()), context.budget.peak_memory_bytes())
+    };
+    let ((alone, _), (together, peak)) = (ask(true), ask(false));
+    assert!(alone == together);
+    assert!(peak < 10 * MIB, "{peak} bytes at a time");
+}
+
 /// Would catch a failure of one thread that passes for the end of its series.
 #[test]
 fn what_one_thread_cannot_read_fails_the_query() {

@@ -14,6 +14,8 @@ pub(crate) struct MemorySource {
     series: BTreeMap<LabelSet, Samples>,
     /// A series that cannot be read.
     pub(crate) broken: Option<LabelSet>,
+    /// Series in one of several streams, less one.
+    pub(crate) more_in_stream: usize,
 }
 
 /// The labels that a selector of equalities names.
@@ -134,7 +136,7 @@ impl Source for MemorySource {
         Ok(self.stream(self.newest(selection, moments)))
     }
 
-    /// Each series by itself: nobody may rely on seeing another one's.
+    /// Each series by itself, unless it is said otherwise: nobody may rely on seeing another one's.
     fn select_apart(
         &self,
         selection: &Selection,
@@ -145,8 +147,8 @@ impl Source for MemorySource {
             Some(moments) => self.newest(selection, moments),
             None => self.found(selection),
         };
-        let alone = |one| self.stream(vec![one]);
-        Ok(found.into_iter().map(alone).collect())
+        let streams = found.chunks(self.more_in_stream + 1);
+        Ok(streams.map(|some| self.stream(some.to_vec())).collect())
     }
 
     fn series(

@@ -3,7 +3,8 @@
 //! What storage gives may come in several streams (`Source::select_apart`). Each is evaluated by an
 //! operator of its own, and what comes of them is handed on in their order: the same series in the
 //! same order as from one thread, and the same remarks. Rounds bound what is held: a round ends when
-//! it has made [`HELD_MAX`] bytes or all, and nothing is worked on while that is handed on.
+//! it has made [`HELD_MAX`] bytes or all, no thread makes more than that of one stream, and nothing is
+//! worked on while that is handed on.
 
 use std::collections::VecDeque;
 
@@ -18,8 +19,9 @@ use crate::source::SeriesStream;
 use super::labels::Distinct;
 use super::operator::{Ground, Held, Input, Operator, Reads, Run};
 
-/// What a round makes, about: far more than what it costs to wake a thread.
-const HELD_MAX: usize = 4 << 20;
+/// What a round makes, about, and what a thread makes of one stream at most before it leaves it: far
+/// more than what it costs to wake a thread.
+const HELD_MAX: u64 = 4 << 20;
 
 /// Evaluates a node by several threads where that pays.
 pub(super) struct Apart {
@@ -50,9 +52,11 @@ struct Made {
     series: std::vec::IntoIter<StepSeries>,
     /// What `series` is accounted for with.
     _held: Option<Held>,
-    bytes: usize,
+    bytes: u64,
     said: Annotations,
     counts: (u64, u64),
+    /// What has not been made: the query's thread goes on with it when it is asked for.
+    rest: Option<Input>,
     /// What it ended with.
     failure: Option<Error>,
 }
@@ -61,7 +65,7 @@ struct Made {
 struct Round<'a> {
     waiting: &'a mut VecDeque<Box<dyn SeriesStream>>,
     made: Vec<Option<Made>>,
-    bytes: usize,
+    bytes: u64,
     /// There is no use in going on.
     over: bool,
 }
@@ -158,24 +162,27 @@ impl Task {
     fn evaluate(&self, stream: Box<dyn SeriesStream>, ground: &Ground<'_>) -> Made {
         let run = ground.run();
         run.give(stream);
-        let mut held = None;
+        let (mut held, mut rest) = (None, None);
         let mut all = || -> Result<(), Error> {
             let held = held.insert(Held::new(&run)?);
             let mut input = (self.0)()?;
             while let Some(series) = input.next(&run)? {
                 held.push(series)?;
+                if held.bytes() >= HELD_MAX {
+                    rest = Some(input);
+                    break;
+                }
             }
             Ok(())
         };
         let failure = all().err();
-        let series = held.as_mut().map_or_else(Vec::new, Held::take);
-        let values = |one: &StepSeries| one.values.len() * size_of::<f64>() + one.labels.text_len();
         Made {
-            bytes: series.iter().map(values).sum(),
-            series: series.into_iter(),
+            bytes: held.as_ref().map_or(0, Held::bytes),
+            series: held.as_mut().map_or_else(Vec::new, Held::take).into_iter(),
             _held: held,
             said: run.take_annotations(),
             counts: run.counts(),
+            rest,
             failure,
         }
     }
@@ -186,9 +193,10 @@ impl Made {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
         run.repeat(std::mem::take(&mut self.said));
         run.add_counts(std::mem::take(&mut self.counts));
-        match self.series.next() {
-            Some(series) => Ok(Some(series)),
-            None => self.failure.take().map_or(Ok(None), Err),
+        match (self.series.next(), &mut self.rest) {
+            (Some(series), _) => Ok(Some(series)),
+            (None, Some(rest)) => rest.next(run),
+            (None, None) => self.failure.take().map_or(Ok(None), Err),
         }
     }
 }

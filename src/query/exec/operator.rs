@@ -21,7 +21,7 @@ use crate::runtime::Reservation;
 use crate::source::{Moments, ReadContext, Selection, SeriesStream, Source};
 
 /// One series after the other.
-pub(in crate::query) trait Operator {
+pub(in crate::query) trait Operator: Send {
     /// The next series, `None` when there are no more.
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error>;
 }
@@ -381,6 +381,11 @@ impl Held {
     /// The series; they stay accounted for as long as this lives.
     pub(super) fn take(&mut self) -> Vec<StepSeries> {
         std::mem::take(&mut self.series)
+    }
+
+    /// The bytes that they are accounted for with.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.reservation.memory_bytes()
     }
 
     /// One more.

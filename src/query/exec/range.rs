@@ -23,7 +23,7 @@ use super::pieces::joined;
 use super::window::{RangeSamples, Walk, Windows};
 
 /// Series with the samples of a range.
-pub(super) trait RangeSource {
+pub(super) trait RangeSource: Send {
     /// The next series: labels, whether its name is to be dropped at the end, and its samples
     /// without stale markers.
     fn next(
