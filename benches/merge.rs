@@ -1,7 +1,7 @@
 //! Merging: what two-hour blocks of sixteen arcs take and what one block of all of them takes, the
 //! time a sample of merging costs, and the memory that merging takes beside what was there before.
 //! On the recording of a real node (`CAIRN_RECORDING`, or `shared/data` beside the clone) and on a
-//! synthetic day of 2,000 series every 15 s.
+//! synthetic day of 2,000 series every 15 s. Then what the same take downsampled, and what it costs.
 //!
 //! `cargo bench --bench merge`; what came out is in `docs/performance.md`.
 #![allow(
@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn::model::{
-    BlockId, LabelSet, Level, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value, WINDOW_MS,
-    Window, fingerprint,
+    BlockId, LabelSet, Level, Resolution, RingArc, Samples, TenantId, TimeRange, TimestampMs,
+    Value, WINDOW_MS, Window, fingerprint,
 };
 use cairn::runtime::{CancelToken, Chance, SeededChance, cpu_seconds};
 use cairn::source::FamilyMetadata;
@@ -59,11 +59,88 @@ fn main() {
         .measurement_time(Duration::from_secs(5))
         .configure_from_args();
     match recording() {
-        Some(recording) => measure("recording, 5 s", &recording, &mut criterion),
+        Some(recording) => {
+            measure("recording, 5 s", &recording, &mut criterion);
+            for (name, every, step_ms) in [("15 s", 3, 15_000), ("1 min", 12, 60_000)] {
+                let day = played(&recording, every, step_ms);
+                coarser(&format!("recording over a day, {name}"), &day);
+            }
+        }
         None => println!("no recording: set CAIRN_RECORDING or put shared/data beside the clone"),
     }
     measure("synthetic day, 15 s", &synthetic(), &mut criterion);
+    coarser("synthetic day, 15 s", &synthetic());
     criterion.final_summary();
+}
+
+/// A recording played again and again until a day is over; what only rises goes on rising.
+fn played(set: &[(LabelSet, Samples)], every: usize, step_ms: i64) -> Vec<(LabelSet, Samples)> {
+    let rows = 86_400_000 / step_ms;
+    let play = |(labels, all): &(LabelSet, Samples)| {
+        let values: Vec<f64> = all.values.iter().copied().step_by(every).collect();
+        let rises = values.windows(2).all(|pair| pair[0] <= pair[1]);
+        let gain = if rises {
+            values[values.len() - 1] - values[0]
+        } else {
+            0.0
+        };
+        let mut samples = Samples::default();
+        for row in 0..rows {
+            let (round, place) = (row as usize / values.len(), row as usize % values.len());
+            let value = values[place] + gain * round as f64;
+            let at = TimestampMs(1_699_920_000_000 + row * step_ms);
+            samples.push(at, Value::Float(value), TimestampMs(0));
+        }
+        (labels.clone(), samples)
+    };
+    set.iter().map(play).collect()
+}
+
+/// What a set takes in one block, and at each resolution, for each sample that was written.
+fn coarser(name: &str, set: &[(LabelSet, Samples)]) {
+    let directory = tempfile::tempdir().unwrap();
+    let arc = RingArc::new(0, 0).unwrap();
+    let start = Window::of(TimestampMs(set[0].1.timestamps[0])).start();
+    let range = TimeRange::new(start, start.plus_ms(2 * 86_400_000));
+    let raw = directory.path().join("raw");
+    let mut content = cut(set, arc, range);
+    let built = build_block(
+        &raw,
+        &properties(1, arc, range, 1),
+        &mut content,
+        &CancelToken::new(),
+    );
+    let built = built.unwrap();
+    drop(content);
+    let written = built.totals.samples as f64;
+    println!(
+        "{name}: {} series, {written} samples, {} bytes, {:.4} B/sample",
+        built.totals.series,
+        built.entry.size,
+        built.entry.size as f64 / written
+    );
+    let mut from = (BlockId(1), raw);
+    for resolution in Resolution::FOLDED {
+        let table = Arc::new(SstTable::open_file(&from.1).unwrap());
+        let reader = Arc::new(BlockReader::open(table, from.0).unwrap());
+        let mut content = MergedBlocks::open(&[reader], arc, range)
+            .unwrap()
+            .at(resolution);
+        let id = u128::from(resolution.code()) + 1;
+        let mut properties = properties(id, arc, range, 1);
+        properties.level = properties.level.at(resolution);
+        let path = directory.path().join(resolution.to_string());
+        let cpu = cpu_seconds();
+        let built = build_block(&path, &properties, &mut content, &CancelToken::new()).unwrap();
+        let (size, kept) = (built.entry.size as f64, built.totals.samples as f64);
+        println!(
+            "    {resolution}: {size} bytes, {:.4} B for each sample written, {:.1} % of them kept; {:.3} CPU-seconds a million",
+            size / written,
+            100.0 * kept / written,
+            (cpu_seconds() - cpu) / written * 1e6
+        );
+        from = (BlockId(id), path);
+    }
 }
 
 /// What blocks take.

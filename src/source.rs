@@ -215,7 +215,9 @@ pub trait Source: Send + Sync + 'static {
 
     /// The same for a reader who looks only at the newest sample at or before each of some
     /// moments: of series of floats, others may be left out. Of series with histograms, which
-    /// say something about their neighbours, all are there.
+    /// say something about their neighbours, all are there. A sample that stands for others is seen for
+    /// as long as its interval is, beyond what the reader looks back: such samples may be from before the
+    /// range, by their resolution.
     ///
     /// # Errors
     /// As [`Source::select`].

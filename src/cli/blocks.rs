@@ -62,7 +62,8 @@ fn list_json(blocks: &[OfflineBlock]) -> String {
         let entry = &block.entry;
         json!({
             "id": entry.id.to_string(), "partition": block.arc.to_string(),
-            "start": entry.range.start.0, "end": entry.range.end.0, "level": entry.level.0,
+            "start": entry.range.start.0, "end": entry.range.end.0, "level": entry.level.merges(),
+            "resolution": entry.level.resolution().to_string(),
             "round": entry.round, "bytes": entry.size, "samples": entry.samples,
             "file": block.path, "elsewhere": block.is_elsewhere(),
         })
@@ -76,6 +77,7 @@ fn list(blocks: &[OfflineBlock]) -> String {
         "FROM",
         "TO",
         "LEVEL",
+        "RESOLUTION",
         "ROUND",
         "SAMPLES",
         "BYTES",
@@ -88,7 +90,8 @@ fn list(blocks: &[OfflineBlock]) -> String {
             block.arc.to_string(),
             time::show(entry.range.start),
             time::show(entry.range.end),
-            entry.level.0.to_string(),
+            entry.level.merges().to_string(),
+            entry.level.resolution().to_string(),
             entry.round.to_string(),
             entry.samples.to_string(),
             entry.size.to_string(),

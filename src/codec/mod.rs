@@ -18,6 +18,7 @@ mod crc;
 mod decimal;
 mod error;
 mod exceptions;
+pub(crate) mod folds;
 mod frame;
 mod histogram;
 mod histogram_column;

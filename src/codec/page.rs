@@ -8,9 +8,9 @@
 //! u8      encoding: 1
 //! varint  series
 //! the rest compressed:
-//!     of each series: u8 flags (bits 0-3: `values.rs`; bit 4: histograms, bit 5: starts),
-//!                     the column's header, varint bytes of histograms, of starts
-//!     of each series: exceptions, path, errors, histograms, starts
+//!     of each series: u8 flags (bits 0-3: `values.rs`; bit 4: histograms, bit 5: starts, bit 6: folds),
+//!                     the column's header, varint bytes of histograms, of starts, of folds
+//!     of each series: exceptions, path, errors, histograms, starts, folds
 //! u32     checksum
 //! ```
 //! Reading one series decodes its own column and at most the one it refers to; a column that is
@@ -23,8 +23,10 @@ use std::sync::Arc;
 use super::values::{self, Column, Header, Path, PathHeader, PathPlace};
 use super::varint::{put_len, take_len, take_u8};
 use super::version::PAGE_VARINT;
-use super::{Error, ROWS_MAX, exceptions, frame, histogram_column, residuals, some_rows, starts};
-use crate::model::{Histogram, Samples};
+use super::{
+    Error, ROWS_MAX, exceptions, folds, frame, histogram_column, residuals, some_rows, starts,
+};
+use crate::model::{Fold, Histogram, Samples};
 
 /// Series in one page. More share little, and reading one decompresses all.
 pub const SERIES_MAX: usize = 64;
@@ -40,7 +42,8 @@ pub const RAW_MAX: usize = 256 << 20;
 const WHAT: &str = "a value page";
 const HAS_HISTOGRAMS: u8 = 1 << 4;
 const HAS_STARTS: u8 = 1 << 5;
-const ALL_FLAGS: u8 = 0x3f;
+const HAS_FOLDS: u8 = 1 << 6;
+const ALL_FLAGS: u8 = 0x7f;
 
 /// The columns of one series but for the timestamps, as [`Samples`] has them.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,8 @@ pub struct Columns<'a> {
     pub histograms: &'a [(u32, Arc<Histogram>)],
     /// Start timestamps (0: none); empty when no row has one, else at most as long as `values`.
     pub starts: &'a [i64],
+    /// Folds and their rows, rising; empty but for what was downsampled.
+    pub folds: &'a [(u32, Fold)],
 }
 
 impl<'a> From<&'a Samples> for Columns<'a> {
@@ -59,6 +64,7 @@ impl<'a> From<&'a Samples> for Columns<'a> {
             values: &samples.values,
             histograms: &samples.histograms,
             starts: &samples.starts,
+            folds: &samples.folds,
         }
     }
 }
@@ -95,7 +101,13 @@ impl Builder {
     /// Whether it is time to finish it.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.series >= SERIES_MAX || self.headers.len() + self.streams.len() >= RAW_TARGET
+        self.series >= SERIES_MAX || self.raw_bytes() >= RAW_TARGET
+    }
+
+    /// How many bytes it has before they are compressed.
+    #[must_use]
+    pub fn raw_bytes(&self) -> usize {
+        self.headers.len() + self.streams.len()
     }
 
     /// Adds a series and returns its place in the page.
@@ -116,9 +128,13 @@ impl Builder {
             all.resize(columns.values.len(), 0);
             starts::encode(&all, &mut start_bytes);
         }
+        let mut fold_bytes = Vec::new();
+        if !columns.folds.is_empty() {
+            folds::encode(columns.values, columns.folds, &mut fold_bytes);
+        }
         let column = values::transform(columns.values);
-        let extra = histogram_bytes.len() + start_bytes.len();
-        let raw = self.headers.len() + self.streams.len() + extra + 21 * columns.values.len();
+        let extra = histogram_bytes.len() + start_bytes.len() + fold_bytes.len();
+        let raw = self.raw_bytes() + extra + 21 * columns.values.len();
         if self.series > 0 {
             // The first series of a page fits by the bounds above.
             Error::bound("bytes of a page", raw, RAW_MAX)?;
@@ -132,10 +148,11 @@ impl Builder {
         self.headers.push(
             column.flags(place)
                 | flag(&histogram_bytes, HAS_HISTOGRAMS)
-                | flag(&start_bytes, HAS_STARTS),
+                | flag(&start_bytes, HAS_STARTS)
+                | flag(&fold_bytes, HAS_FOLDS),
         );
         column.put_header(&mut self.headers, place, errors.len());
-        for bytes in [&histogram_bytes, &start_bytes] {
+        for bytes in [&histogram_bytes, &start_bytes, &fold_bytes] {
             if !bytes.is_empty() {
                 put_len(&mut self.headers, bytes.len());
             }
@@ -146,6 +163,7 @@ impl Builder {
             &errors,
             &histogram_bytes,
             &start_bytes,
+            &fold_bytes,
         ];
         for bytes in parts {
             self.streams.extend_from_slice(bytes);
@@ -231,6 +249,7 @@ struct Entry {
     errors: Range<usize>,
     histograms: Range<usize>,
     starts: Range<usize>,
+    folds: Range<usize>,
 }
 
 impl Reader {
@@ -301,6 +320,7 @@ impl Reader {
         out.values.clear();
         out.histograms.clear();
         out.starts.clear();
+        out.folds.clear();
         Error::bound("rows of a series", rows, ROWS_MAX)?;
         let entry = self.series.get(place);
         let entry = entry.ok_or(Error::invalid("a place in a value page", place as u64))?;
@@ -323,6 +343,9 @@ impl Reader {
         if !entry.starts.is_empty() {
             out.starts = starts::decode(self.part(&entry.starts), rows)?;
         }
+        if !entry.folds.is_empty() {
+            out.folds = folds::decode(self.part(&entry.folds), &out.values)?;
+        }
         Ok(())
     }
 
@@ -341,7 +364,8 @@ impl Reader {
         Error::bound("rows of a series", rows, ROWS_MAX)?;
         let entry = self.series.get(place);
         let entry = entry.ok_or(Error::invalid("a place in a value page", place as u64))?;
-        if !entry.histograms.is_empty() || !entry.starts.is_empty() {
+        let parts = [&entry.histograms, &entry.starts, &entry.folds];
+        if parts.iter().any(|part| !part.is_empty()) {
             return Ok(false);
         }
         let end = wanted.end();
@@ -408,6 +432,7 @@ impl Entry {
         };
         let histograms = len(input, HAS_HISTOGRAMS)?;
         let starts = len(input, HAS_STARTS)?;
+        let folds = len(input, HAS_FOLDS)?;
         let path = match header.path {
             Some(PathHeader::Own(_, len)) => len,
             _ => 0,
@@ -418,6 +443,7 @@ impl Entry {
             errors: 0..header.errors.map_or(0, |(_, len)| len),
             histograms: 0..histograms,
             starts: 0..starts,
+            folds: 0..folds,
             header,
         })
     }
@@ -430,6 +456,7 @@ impl Entry {
             &mut self.errors,
             &mut self.histograms,
             &mut self.starts,
+            &mut self.folds,
         ];
         for part in parts {
             // Lengths saturate rather than wrap: the sum is compared with the page's end.

@@ -21,6 +21,9 @@ pub(super) const STARTS_RUNS: u8 = 2;
 /// Start timestamps as a timestamp column; read by `starts.rs`. Since version 1.
 pub(super) const STARTS_COLUMN: u8 = 3;
 
+/// Folds of downsampled samples; read by `folds.rs`. Since version 2.
+pub(super) const FOLDS_COLUMNS: u8 = 1;
+
 /// Sorted texts, each without what it shares with the one before; read by `symbols.rs`. Since
 /// version 1.
 pub(super) const SYMBOLS_FRONT: u8 = 1;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::TimeRange;
+use super::{Resolution, TimeRange};
 
 /// What a block is called: 128 random bits drawn by its builder, the prefix of all its keys. Two
 /// builders of one round never share it.
@@ -37,9 +37,45 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// How often a block's content has been merged: 0 as sealed.
+/// What became of a block's content: how often it has been merged (the low six bits; 0 as sealed), and
+/// the resolution to which all of it that is worth it has been folded (the high two bits). One byte in every
+/// list of blocks, so that a resolution needs no new form of any of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Level(pub u8);
+
+impl Level {
+    const MERGES: u8 = 0x3f;
+
+    /// How often it has been merged; after 63 times it is not counted any more.
+    #[must_use]
+    pub const fn merges(self) -> u8 {
+        self.0 & Self::MERGES
+    }
+
+    /// At what resolution it is. A number of a later version stands for the coarsest that is known.
+    #[must_use]
+    pub const fn resolution(self) -> Resolution {
+        match Resolution::of_code(self.0 >> 6) {
+            Some(resolution) => resolution,
+            None => Resolution::Hour,
+        }
+    }
+
+    /// After one more merge.
+    #[must_use]
+    pub const fn merged(self) -> Self {
+        if self.merges() == Self::MERGES {
+            return self;
+        }
+        Self(self.0 + 1)
+    }
+
+    /// Merged as often, at a resolution.
+    #[must_use]
+    pub const fn at(self, resolution: Resolution) -> Self {
+        Self(self.merges() | resolution.code() << 6)
+    }
+}
 
 /// Where in the bucket a block lies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

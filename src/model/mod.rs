@@ -5,7 +5,9 @@
 
 mod block;
 mod deletion;
+mod downsample;
 mod exemplar;
+mod fold;
 mod histogram;
 mod label;
 mod matcher;
@@ -21,7 +23,9 @@ mod window;
 
 pub use block::{BlockEntry, BlockId, Digest, Level, Uploaded};
 pub use deletion::Deletion;
+pub use downsample::{downsample, weight};
 pub use exemplar::Exemplar;
+pub use fold::{CounterFold, Fold, Resolution, extreme};
 pub use histogram::{
     Buckets, Histogram, HistogramError, ResetHint, SCHEMA_CUSTOM, SCHEMA_MAX, SCHEMA_MIN, Span,
 };

@@ -1,10 +1,11 @@
 //! Samples: values at times, and the order that settles two values for one time.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::stale::is_stale;
-use super::{Buckets, Histogram, ResetHint, TimeRange, TimestampMs};
+use super::{Buckets, Fold, Histogram, ResetHint, Resolution, TimeRange, TimestampMs};
 
 /// What a sample holds. A histogram is shared, never changed.
 #[derive(Clone, Debug)]
@@ -121,7 +122,8 @@ pub fn settle(one: (&Value, TimestampMs), other: (&Value, TimestampMs)) -> Order
 ///
 /// Floats are the common case and cost 16 bytes each here. Where a histogram stands, `values` has
 /// a zero and `histograms` the histogram with its position; `starts` is empty when no sample has
-/// a start timestamp, else as long as the others (0: none).
+/// a start timestamp, else as long as the others (0: none). `folds` is empty but for samples that were
+/// downsampled: no sample that has none lies in the interval before one that has.
 #[derive(Clone, Debug, Default)]
 pub struct Samples {
     /// Milliseconds since the epoch, strictly rising.
@@ -132,6 +134,8 @@ pub struct Samples {
     pub histograms: Vec<(u32, Arc<Histogram>)>,
     /// Start timestamps in milliseconds, or empty.
     pub starts: Vec<i64>,
+    /// Positions of samples that stand for others too, rising.
+    pub folds: Vec<(u32, Fold)>,
 }
 
 impl Samples {
@@ -163,6 +167,7 @@ impl Samples {
         self.values.clear();
         self.histograms.clear();
         self.starts.clear();
+        self.folds.clear();
     }
 
     /// Adds a sample at the end; its timestamp must be later than the last one's.
@@ -204,9 +209,106 @@ impl Samples {
         (0..self.len()).filter_map(|at| self.get(at))
     }
 
-    /// The union of two sets of samples; [`settle`] decides where both have a timestamp. Returns
-    /// how many timestamps had two different values.
+    /// The union of two sets of samples; [`settle`] decides where both have a timestamp, and what a fold
+    /// of either covers goes. Returns how many timestamps had two different values.
     pub fn merge(&mut self, other: &Self) -> usize {
+        if self.folds.is_empty() && other.folds.is_empty() {
+            return self.merge_rows(other);
+        }
+        self.merge_folded(other)
+    }
+
+    /// [`Samples::merge`] where some samples have folds.
+    fn merge_folded(&mut self, other: &Self) -> usize {
+        let by_time = |samples: &Self| -> BTreeMap<i64, Fold> {
+            let at = |row: u32| samples.timestamps.get(row as usize).copied();
+            let folds = samples.folds.iter();
+            folds
+                .filter_map(|(row, fold)| Some((at(*row)?, *fold)))
+                .collect()
+        };
+        let reaches_back = |(row, fold): &(u32, Fold)| {
+            let at = other.timestamps.get(*row as usize);
+            at.map(|at| fold.resolution.before_interval(*at)) < self.timestamps.last().copied()
+        };
+        let later = self.timestamps.last() < other.timestamps.first();
+        if later && !other.folds.iter().any(reaches_back) {
+            let offset = u32::try_from(self.len()).unwrap_or(u32::MAX);
+            self.extend_later(other);
+            let moved = other.folds.iter();
+            self.folds
+                .extend(moved.map(|(at, fold)| (at.saturating_add(offset), *fold)));
+            return 0;
+        }
+        let mut folds = by_time(self);
+        for (at, fold) in by_time(other) {
+            let known = folds.entry(at).or_insert(fold);
+            *known = known.settled(fold);
+        }
+        self.folds.clear();
+        let conflicts = self.merge_rows(other);
+        for (row, at) in (0u32..).zip(&self.timestamps) {
+            if let Some(fold) = folds.get(at) {
+                self.folds.push((row, *fold));
+            }
+        }
+        self.leave_out_covered();
+        conflicts
+    }
+
+    /// Leaves out what a fold stands for: samples before it in its interval, with no fold of their own or
+    /// a finer one.
+    fn leave_out_covered(&mut self) {
+        let mut folds = self.folds.iter().rev().peekable();
+        // From when on something is covered, by the resolution of what covers it.
+        let mut from = [i64::MAX; Resolution::FOLDED.len()];
+        let mut keep = vec![true; self.len()];
+        for (row, (at, keep)) in self.timestamps.iter().zip(&mut keep).enumerate().rev() {
+            let fold = folds.next_if(|(place, _)| *place as usize == row);
+            let fold = fold.map(|(_, fold)| fold.resolution);
+            let each = Resolution::FOLDED.iter().zip(&mut from);
+            for (resolution, from) in each {
+                *keep &= *at <= *from || fold.is_some_and(|fold| fold >= *resolution);
+            }
+            let each = Resolution::FOLDED.iter().zip(&mut from);
+            for (_, from) in each.filter(|(of, _)| *keep && fold == Some(**of)) {
+                *from = fold.map_or(*from, |fold| fold.before_interval(*at));
+            }
+        }
+        self.retain(&keep);
+    }
+
+    /// Leaves out rows; there is a word for each.
+    pub fn retain(&mut self, keep: &[bool]) {
+        if keep.iter().all(|keep| *keep) {
+            return;
+        }
+        let mut place = 0;
+        let places: Vec<u32> = keep
+            .iter()
+            .map(|keep| {
+                let at = place;
+                place += u32::from(*keep);
+                at
+            })
+            .collect();
+        let kept = |row: usize| keep.get(row).copied().unwrap_or(false);
+        let moved = |at: &mut u32| {
+            let row = *at as usize;
+            *at = places.get(row).copied().unwrap_or(*at);
+            kept(row)
+        };
+        self.histograms.retain_mut(|(at, _)| moved(at));
+        self.folds.retain_mut(|(at, _)| moved(at));
+        for column in [&mut self.timestamps, &mut self.starts] {
+            let mut row = 0..;
+            column.retain(|_| row.next().is_some_and(kept));
+        }
+        let mut row = 0..;
+        self.values.retain(|_| row.next().is_some_and(kept));
+    }
+
+    fn merge_rows(&mut self, other: &Self) -> usize {
         if other.is_empty() {
             return 0;
         }
@@ -328,13 +430,15 @@ impl Samples {
         let starts = self.starts.len();
         self.starts.drain(from.min(starts)..to.min(starts));
         let gone = u32::try_from(to - from).unwrap_or(u32::MAX);
-        self.histograms.retain_mut(|(at, _)| {
+        let stays = |at: &mut u32| {
             let position = *at as usize;
             if position >= to {
                 *at = at.wrapping_sub(gone);
             }
             !(from..to).contains(&position)
-        });
+        };
+        self.histograms.retain_mut(|(at, _)| stays(at));
+        self.folds.retain_mut(|(at, _)| stays(at));
         to - from
     }
 
@@ -356,11 +460,13 @@ impl Samples {
         keep(&mut self.starts);
         self.values.truncate(to);
         self.values.drain(..from.min(self.values.len()));
-        self.histograms.retain_mut(|(at, _)| {
+        let stays = |at: &mut u32| {
             let position = *at as usize;
             *at = at.wrapping_sub(u32::try_from(from).unwrap_or(u32::MAX));
             (from..to).contains(&position)
-        });
+        };
+        self.histograms.retain_mut(|(at, _)| stays(at));
+        self.folds.retain_mut(|(at, _)| stays(at));
     }
 }
 
@@ -381,6 +487,7 @@ impl PartialEq for Samples {
                 .zip(other.iter())
                 .all(|(a, b)| settle((&a.1, a.2), (&b.1, b.2)) == Ordering::Equal)
             && self.histograms.len() == other.histograms.len()
+            && self.folds == other.folds
     }
 }
 

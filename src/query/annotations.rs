@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::TimestampMs;
+use crate::model::{Resolution, TimestampMs};
 
 use super::histogram_note::HistogramNote;
 
@@ -79,6 +79,15 @@ pub enum Note {
         /// The metric.
         metric: String,
     },
+    /// Samples were downsampled, and stand for those that went.
+    Downsampled(Resolution),
+    /// A function was given only the samples that downsampling has left.
+    OfSamplesLeft {
+        /// The function.
+        function: &'static str,
+        /// One sample is left in so long.
+        resolution: Resolution,
+    },
     /// About native histograms.
     Histogram(HistogramNote),
     /// Something else, in its own words.
@@ -104,7 +113,9 @@ impl Note {
             Self::PossibleNonCounter { .. }
             | Self::PossibleNonCounterLabel { .. }
             | Self::ForcedMonotonicity { .. }
-            | Self::IncompatibleTypes { .. } => Severity::Info,
+            | Self::IncompatibleTypes { .. }
+            | Self::Downsampled(_)
+            | Self::OfSamplesLeft { .. } => Severity::Info,
             Self::Histogram(note) => match note.is_warning() {
                 true => Severity::Warning,
                 false => Severity::Info,
@@ -157,6 +168,15 @@ impl Note {
             Self::StartTimeOverlap { metric } => format!(
                 "sample has start time that overlaps with previous sample timestamp for metric \
                  {metric:?}"
+            ),
+            Self::Downsampled(resolution) => {
+                format!("samples were downsampled to {resolution}")
+            }
+            Self::OfSamplesLeft {
+                function,
+                resolution,
+            } => format!(
+                "{function} over this range sees only the samples that downsampling to {resolution} has left"
             ),
             Self::Histogram(note) => note.to_string(),
             Self::Other(_, text) => text.clone(),

@@ -6,7 +6,7 @@
 
 use xxhash_rust::xxh3::xxh3_128_with_secret;
 
-use crate::model::{Fingerprint, Metadata, Samples, TenantId, TimestampMs, Value};
+use crate::model::{Fingerprint, Fold, Metadata, Samples, TenantId, TimestampMs, Value};
 
 /// Hashes samples under the secret of one cluster, so that nobody outside can construct two
 /// contents of one sum.
@@ -32,6 +32,8 @@ const KIND_METADATA: u8 = 2;
 const KIND_CHUNK: u8 = 3;
 const KIND_TIMES: u8 = 4;
 const KIND_SHOWN: u8 = 5;
+/// The type byte of a fold.
+const KIND_FOLD: u8 = 6;
 
 impl ContentHasher {
     /// The hasher of a cluster: its secret is the first 192 bytes that BLAKE3 puts out for the
@@ -94,6 +96,16 @@ impl ContentHasher {
         xxh3_128_with_secret(bytes.get(..used).unwrap_or_default(), &self.secret)
     }
 
+    /// The hash of a fold, of the sample of a time, beside that sample's own.
+    fn fold(&self, fingerprint: Fingerprint, at: TimestampMs, fold: &Fold) -> u128 {
+        let mut bytes = Vec::with_capacity(80);
+        bytes.extend_from_slice(&fingerprint.0.to_be_bytes());
+        bytes.extend_from_slice(&at.0.to_be_bytes());
+        bytes.push(KIND_FOLD);
+        fold.canonical(&mut bytes);
+        xxh3_128_with_secret(&bytes, &self.secret)
+    }
+
     /// The hash of one metadata of a family, for a sum of its own: the lengths keep its texts apart.
     #[must_use]
     pub fn metadata(&self, tenant: &TenantId, family: &str, metadata: &Metadata) -> u128 {
@@ -138,6 +150,10 @@ impl ContentHasher {
         let mut sum = ContentSum::default();
         for (at, value, start) in samples.iter() {
             sum.add(self.sample(fingerprint, at, &value, start));
+        }
+        for (row, fold) in &samples.folds {
+            let at = samples.timestamps.get(*row as usize).copied();
+            sum.add(self.fold(fingerprint, TimestampMs(at.unwrap_or(0)), fold));
         }
         sum
     }

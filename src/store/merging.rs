@@ -6,19 +6,24 @@
 //!
 //! Inputs hold what was acknowledged, and they go when the output is applied. So the output is
 //! counted before anybody hears of it: it must hold every sample of the inputs, except those that
-//! another one settled and those that were left out on purpose, because they have expired or are
-//! deleted.
+//! another one settled, those that another stands for after downsampling (`MergedBlocks` counts for each series that
+//! what stays stands for all that was there), and those that were left out on purpose, because they have expired or
+//! are deleted. What is read back of a downsampled block must have the sum that was written.
 
 use std::sync::Arc;
 
-use super::block::{BlockContent, BlockProperties, BlockReader, MergedBlocks, build_block};
+use super::block::{
+    BlockContent, BlockProperties, BlockReader, BuiltBlock, MergedBlocks, build_block, verify_block,
+};
 use super::engine::{Pairs, SstTable, Table};
 use super::error::Error;
 use super::files::remove;
 use super::view::AppliedBlock;
 use super::watermark::free_bytes;
 use super::whole::{Receipts, Store};
-use crate::model::{BlockEntry, BlockId, Deletion, Level, RingArc, TimeRange, TimestampMs};
+use crate::model::{
+    BlockEntry, BlockId, Deletion, Level, Resolution, RingArc, TimeRange, TimestampMs,
+};
 use crate::runtime::{CancelToken, Throttle};
 
 /// So much of the disk stays free beside what a merge writes.
@@ -41,6 +46,8 @@ pub struct MergeOrder {
     pub keep_from: TimestampMs,
     /// And so is this.
     pub without: Vec<Deletion>,
+    /// What is finer is downsampled to this.
+    pub resolution: Resolution,
 }
 
 /// A merged block's file, staged. While this lives nobody sweeps it away.
@@ -48,6 +55,8 @@ pub struct MergeOrder {
 pub struct MergedFile {
     /// What the catalog is to say of it; `None` when nothing was left to be kept.
     pub entry: Option<BlockEntry>,
+    /// So many samples of the inputs others stand for now.
+    pub folded: u64,
     _made: Made,
 }
 
@@ -80,28 +89,20 @@ impl Store {
         self.reach("merge")?;
         // The view's blocks keep their files while they are read.
         let pinned = self.inputs_of(order)?;
-        let bytes: u64 = pinned.iter().map(|block| block.entry().size).sum();
-        let free = free_bytes(self.directory().path())
-            .map_err(Error::io("measure", self.directory().path()))?;
-        if free < bytes.saturating_add(FREE_MIN) {
-            return Err(Error::Unavailable(format!(
-                "merging {bytes} bytes of blocks needs as much of the disk, and {free} are free: \
-                 make room"
-            )));
-        }
+        self.need_room_for(&pinned)?;
         let mut readers = Vec::with_capacity(pinned.len());
         for block in &pinned {
             readers.push(Arc::new(self.open_past_caches(block, throttle)?));
         }
         let kept = TimeRange::new(order.keep_from.max(order.range.start), order.range.end);
         let content = MergedBlocks::open(&readers, order.arc, kept)?;
-        let mut content = content.without(&order.without)?;
+        let mut content = content.at(order.resolution).without(&order.without)?;
         let properties = BlockProperties {
             id: BlockId(self.chance.next_u128()),
             cluster_id: self.cluster_id,
             arc: order.arc,
             range: order.range,
-            level: order.level,
+            level: order.level.at(order.resolution),
             round: order.round,
         };
         self.receipts.lock().insert(properties.id);
@@ -111,7 +112,11 @@ impl Store {
         };
         let path = self.staged(properties.id);
         let built = build_block(&path, &properties, &mut content, cancel)?;
-        let left_out = (content.settled(), content.deleted());
+        let left_out = LeftOut {
+            settled: content.settled(),
+            deleted: content.deleted(),
+            folded: content.folded(),
+        };
         let counted = count(
             (order, self.cluster_id),
             &pinned,
@@ -119,22 +124,37 @@ impl Store {
             &built.entry,
             left_out,
         );
-        if let Err(error) = counted {
+        let checked = counted.and_then(|()| match order.resolution {
+            Resolution::Raw => Ok(()),
+            Resolution::FiveMinutes | Resolution::Hour => read_back(&built, cancel),
+        });
+        if let Err(error) = checked {
             remove(&path)?;
             return Err(error);
         }
         self.reach("merged")?;
-        if built.entry.samples == 0 && content.metadata()?.is_empty() {
+        let is_empty = built.entry.samples == 0 && content.metadata()?.is_empty();
+        if is_empty {
             remove(&path)?;
-            return Ok(MergedFile {
-                entry: None,
-                _made: made,
-            });
         }
         Ok(MergedFile {
-            entry: Some(built.entry),
+            entry: (!is_empty).then_some(built.entry),
+            folded: left_out.folded,
             _made: made,
         })
+    }
+
+    fn need_room_for(&self, inputs: &[Arc<AppliedBlock>]) -> Result<(), Error> {
+        let bytes: u64 = inputs.iter().map(|block| block.entry().size).sum();
+        let free = free_bytes(self.directory().path())
+            .map_err(Error::io("measure", self.directory().path()))?;
+        if free < bytes.saturating_add(FREE_MIN) {
+            return Err(Error::Unavailable(format!(
+                "merging {bytes} bytes of blocks needs as much of the disk, and {free} are free: \
+                 make room"
+            )));
+        }
+        Ok(())
     }
 
     fn inputs_of(&self, order: &MergeOrder) -> Result<Vec<Arc<AppliedBlock>>, Error> {
@@ -171,13 +191,34 @@ impl Store {
     }
 }
 
+/// Samples of inputs that are not in the output, and why.
+#[derive(Clone, Copy, Debug)]
+struct LeftOut {
+    settled: u64,
+    deleted: u64,
+    folded: u64,
+}
+
+/// Reads a downsampled block again: nothing else has what its folds stand for.
+fn read_back(built: &BuiltBlock, cancel: &CancelToken) -> Result<(), Error> {
+    let entry = &built.entry;
+    let verified = verify_block(&built.path, entry.id, Some(entry), cancel)?;
+    match verified.faults.first() {
+        None => Ok(()),
+        Some(fault) => Err(Error::Bug(format!(
+            "a downsampled block of {} samples reads back otherwise ({}): the blocks stay as they are",
+            entry.samples, fault.problem
+        ))),
+    }
+}
+
 /// Compares what went in with what came out.
 fn count(
     (order, cluster_id): (&MergeOrder, u128),
     inputs: &[Arc<AppliedBlock>],
     readers: &[Arc<BlockReader>],
     output: &BlockEntry,
-    (settled, deleted): (u64, u64),
+    out: LeftOut,
 ) -> Result<(), Error> {
     let whole = |reader: &Arc<BlockReader>| {
         reader.properties().arc == order.arc && reader.totals().times.start >= order.keep_from
@@ -189,7 +230,12 @@ fn count(
     let sum = inputs.iter().fold(0u128, |sum, block| {
         sum.wrapping_add(block.entry().content_sum)
     });
-    let left_out = settled.saturating_add(deleted);
+    let LeftOut {
+        settled,
+        deleted,
+        folded,
+    } = out;
+    let left_out = settled.saturating_add(deleted).saturating_add(folded);
     let all_here = output.samples.saturating_add(left_out) == samples;
     // Sums are keyed by the cluster: those of blocks that a restored one took over are other ones.
     let mut built = readers.iter().map(|reader| reader.properties().cluster_id);
@@ -198,7 +244,7 @@ fn count(
         return Ok(());
     }
     Err(Error::Bug(format!(
-        "{} samples of {samples} came out of a merge of partition {}, {settled} of them settled and {deleted} deleted: \
+        "{} samples of {samples} came out of a merge of partition {}, {settled} of them settled, {folded} folded and {deleted} deleted: \
          the blocks stay as they are",
         output.samples, order.arc
     )))

@@ -8,6 +8,7 @@ mod aside;
 mod block;
 mod cardinality;
 mod digest;
+mod downsample_policy;
 mod durable;
 mod elsewhere;
 mod engine;
@@ -59,6 +60,7 @@ pub use block::{
 };
 pub use cardinality::Cardinality;
 pub use digest::{ContentHasher, ContentSum};
+pub use downsample_policy::DownsamplePolicy;
 pub use elsewhere::{Elsewhere, ListedPartition};
 pub use engine::{
     Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,

@@ -180,10 +180,13 @@ fn meet(
     Ok(())
 }
 
-/// Takes from `samples` those that `held` has, and those that something in `held` wins over.
+/// Takes from `samples` those that `held` has, or stands for, and those that something in `held` wins over.
 fn subtract(samples: &mut Samples, held: &Samples) {
     if held.is_empty() || samples.is_empty() {
         return;
+    }
+    if !held.folds.is_empty() {
+        subtract_covered(samples, held);
     }
     let mut left = Samples::default();
     let mut others = held.iter().peekable();
@@ -201,6 +204,22 @@ fn subtract(samples: &mut Samples, held: &Samples) {
     if left.len() < samples.len() {
         *samples = left;
     }
+}
+
+/// Takes those that downsampling has counted already.
+fn subtract_covered(samples: &mut Samples, held: &Samples) {
+    let covered = held.folds.iter().filter_map(|(row, fold)| {
+        let at = *held.timestamps.get(*row as usize)?;
+        Some((fold.resolution.before_interval(at), at))
+    });
+    let covered: Vec<(i64, i64)> = covered.collect();
+    let is_covered = |at: i64| {
+        let next = covered.partition_point(|(_, kept)| *kept <= at);
+        covered.get(next).is_some_and(|(before, _)| *before < at)
+    };
+    let keep = samples.timestamps.iter().map(|at| !is_covered(*at));
+    let keep: Vec<bool> = keep.collect();
+    samples.retain(&keep);
 }
 
 impl BlockContent for Remainder<'_> {
@@ -261,7 +280,7 @@ impl BlockContent for MetadataOf<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TimestampMs, Value, stale_nan};
+    use crate::model::{Resolution, TimestampMs, Value, downsample, stale_nan};
 
     #[test]
     fn only_what_is_held_or_has_lost_is_taken_away() {
@@ -279,6 +298,18 @@ mod tests {
         check(&[(1, 2.0)], &[(1, 1.0)], &[(1, 2.0)]);
         check(&[(1, 1.0)], &[(1, stale_nan())], &[(1, 1.0)]);
         check(&[(1, stale_nan())], &[(1, 1.0)], &[]);
+    }
+
+    /// Would catch samples of a member that was away, which are written again and again beside what others
+    /// have made of them.
+    #[test]
+    fn what_a_block_has_downsampled_is_held_by_it() {
+        let raw = Samples::of_floats(&[(1_000, 1.0), (61_000, 2.0), (301_000, 9.0)]);
+        let held = downsample(&raw, Resolution::FiveMinutes).unwrap();
+        let mut samples = raw;
+        samples.merge(&Samples::of_floats(&[(1_500, 7.0), (90_000, 3.0)]));
+        subtract(&mut samples, &held);
+        assert_eq!(samples, Samples::of_floats(&[(90_000, 3.0)]));
     }
 
     #[test]

@@ -46,9 +46,14 @@ fn search(
     seen: &Seen,
     reading: &Arc<Reading>,
     selection: &Selection,
+    newest: bool,
 ) -> Result<Option<Hit>, Error> {
     let reader = seen.block.reader(reading)?;
-    if !reader.overlaps(selection.range) {
+    let range = match newest {
+        true => seen.block.reaching_back(selection.range),
+        false => selection.range,
+    };
+    if !reader.overlaps(range) {
         return Ok(None);
     }
     let Some(mut data) = seen.tenant(&reader, &selection.tenant)? else {
@@ -126,6 +131,7 @@ impl Finding<'_> {
 fn find(
     view: ReadView,
     selection: &Selection,
+    newest: bool,
     context: &ReadContext,
 ) -> Result<Found, SourceError> {
     let mut finding = Finding {
@@ -146,7 +152,7 @@ fn find(
     let (here, elsewhere) = view.seen();
     for seen in &here {
         context.cancel.check()?;
-        finding.add(seen, search(seen, &reading, selection)?)?;
+        finding.add(seen, search(seen, &reading, selection, newest)?)?;
     }
     in_rounds(
         &reading,
@@ -154,7 +160,7 @@ fn find(
         |seen| seen.block.entry().id,
         |seen| {
             context.cancel.check()?;
-            search(seen, &reading, selection)
+            search(seen, &reading, selection, newest)
         },
         |seen, hit| match hit {
             Ok(hit) => finding.add(seen, hit),
@@ -263,7 +269,7 @@ impl ReadView {
         moments: Option<Moments>,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let found = find(self, selection, context)?;
+        let found = find(self, selection, moments.is_some(), context)?;
         Ok(Box::new(Stream::new(found, selection, moments, context)))
     }
 
@@ -288,7 +294,7 @@ impl ReadView {
         limit: usize,
         context: &ReadContext,
     ) -> Result<Vec<LabelSet>, SourceError> {
-        let found = find(self, selection, context)?;
+        let found = find(self, selection, false, context)?;
         let mut all: Vec<LabelSet> = found.wanted.into_iter().map(|w| w.labels).collect();
         all.sort_unstable();
         Ok(limited(all.into_iter(), limit))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::downsample_policy::DownsamplePolicy;
 use super::tenant_retention::{Kept, TenantRetentions};
 use crate::model::TenantId;
 use crate::runtime::ByteSize;
@@ -25,6 +26,11 @@ crate::settings! {
         /// `team-b=forever`, `team-c=2y/60d`. Blocks hold several tenants and are rewritten without
         /// those whose time is over; one leaves a disk when all in it may.
         tenants: TenantRetentions = TenantRetentions::default(),
+        /// From what age on samples are kept only as one in five minutes (`5m`) or one in an hour
+        /// (`1h`), with count, sum, minimum, maximum and counter resets of those that go, the same on
+        /// all nodes: `30d:5m`, `1y:1h`. Whole blocks are rewritten; nothing brings the samples back.
+        /// Unset: all stay as they were written.
+        downsample: DownsamplePolicy = DownsamplePolicy::default(),
     }
 }
 

@@ -58,6 +58,8 @@ pub(super) struct Stream {
     range: TimeRange,
     /// Only the newest samples at these moments are wanted of series of floats.
     newest: Option<Moments>,
+    /// What stands for an interval that ends in the range is wanted too.
+    reaches_back: bool,
     context: ReadContext,
     reading: Arc<Reading>,
     parts: Vec<Part>,
@@ -99,6 +101,7 @@ impl Stream {
         Self {
             open: open.map(|(number, _)| number).collect(),
             newest,
+            reaches_back: moments.is_some(),
             spare: Vec::new(),
             view: Arc::new(found.view),
             tenant: selection.tenant.clone(),
@@ -303,7 +306,10 @@ impl Stream {
                 .insert(reopen(&part.seen, &self.reading, &self.tenant)?),
         };
         let wanted = SamplesWanted {
-            range: self.range,
+            range: match self.reaches_back {
+                true => part.seen.block.reaching_back(self.range),
+                false => self.range,
+            },
             newest,
         };
         for (place, at) in data.places(places)? {

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::head::HeadView;
 use super::remembered::Remembered;
 use super::tier::{Reading, RemoteBlock, Tier};
-use crate::model::{BlockEntry, BlockId, RingArc, TenantId, TimeRange};
+use crate::model::{BlockEntry, BlockId, RingArc, TenantId, TimeRange, TimestampMs};
 use crate::source::Contents;
 
 /// A block that is applied here; opened when it is first read.
@@ -110,6 +110,12 @@ impl AppliedBlock {
         &self.entry
     }
 
+    /// A range and what lies before it by the block's resolution: its samples are seen for so long.
+    pub(super) const fn reaching_back(&self, range: TimeRange) -> TimeRange {
+        let back = self.entry.level.resolution().ms();
+        TimeRange::new(TimestampMs(range.start.0.saturating_sub(back)), range.end)
+    }
+
     /// Whether its file is here.
     pub(super) const fn is_here(&self) -> bool {
         matches!(self.home, Home::Here { .. })
@@ -164,11 +170,12 @@ impl ArcView {
         Self { version, blocks }
     }
 
-    /// The blocks that may hold something of a range.
+    /// The blocks that may hold something of a range, or of an interval that ends in it.
     pub(super) fn blocks_in(&self, range: TimeRange) -> impl Iterator<Item = &Arc<AppliedBlock>> {
-        self.blocks
-            .iter()
-            .filter(move |block| block.entry().range.overlaps(range))
+        self.blocks.iter().filter(move |block| {
+            let back = block.reaching_back(range);
+            block.entry().range.overlaps(back)
+        })
     }
 }
 

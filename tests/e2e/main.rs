@@ -27,6 +27,7 @@ mod crash;
 mod damage;
 mod deletes;
 mod discovery;
+mod downsampling;
 mod flips;
 mod history;
 mod kept_answers;

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn::model::{
-    BlockId, Buckets, Histogram, LabelSet, Level, Metadata, MetricKind, ResetHint, RingArc,
-    Samples, Span, TenantId, TimeRange, TimestampMs, Value, fingerprint, stale_nan,
+    BlockId, Buckets, Histogram, LabelSet, Level, Metadata, MetricKind, ResetHint, Resolution,
+    RingArc, Samples, Span, TenantId, TimeRange, TimestampMs, Value, downsample, fingerprint,
+    stale_nan,
 };
 use cairn::runtime::CancelToken;
 use cairn::source::FamilyMetadata;
@@ -29,6 +30,11 @@ fn golden(extension: &str) -> PathBuf {
         .join("tests/format/golden")
         .join(VERSION)
         .with_extension(extension)
+}
+
+/// What version 2 adds: samples that stand for others.
+fn golden_downsampled(extension: &str) -> PathBuf {
+    golden(extension).with_file_name(format!("block-2-downsampled.{extension}"))
 }
 
 struct Given(Vec<(ContentSeries, Samples)>);
@@ -159,6 +165,33 @@ fn write() {
     std::fs::write(golden("txt"), dump(table)).unwrap();
 }
 
+/// The same at five minutes.
+fn write_downsampled() {
+    let file = golden_downsampled("sst");
+    build_downsampled(&file);
+    let table = Arc::new(SstTable::open_file(&file).unwrap());
+    std::fs::write(golden_downsampled("txt"), dump(table)).unwrap();
+}
+
+fn build_downsampled(path: &Path) {
+    let raw = Arc::new(SstTable::open_file(&golden("sst")).unwrap());
+    let mut properties = BlockReader::open(raw, ID).unwrap().properties().clone();
+    properties.level = Level(1).at(Resolution::FiveMinutes);
+    let mut content = content();
+    for (number, (_, samples)) in content.0.iter_mut().enumerate() {
+        // Some stay as they are, and some are coarser still.
+        let to = match number % 5 {
+            0 => Resolution::Raw,
+            1 => Resolution::Hour,
+            _ => Resolution::FiveMinutes,
+        };
+        if let Some(thin) = downsample(samples, to) {
+            *samples = thin;
+        }
+    }
+    build_block(path, &properties, &mut content, &CancelToken::new()).unwrap();
+}
+
 /// All that a block says, as text; floats and histograms by their bits.
 fn dump(table: Arc<dyn Table>) -> String {
     let block = BlockReader::open(table, ID).unwrap();
@@ -197,6 +230,9 @@ fn dump(table: Arc<dyn Table>) -> String {
                 }
                 let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
                 write!(out, " {hex}").unwrap();
+            }
+            for (row, fold) in &samples.folds {
+                write!(out, "; row {row} {fold:?}").unwrap();
             }
             out.push('\n');
         }
@@ -246,6 +282,24 @@ fn a_block_of_version_1_gives_what_it_gave() {
         pairs
     };
     assert_eq!(pairs(&*plain), pairs(&*taken));
+}
+
+#[test]
+fn a_downsampled_block_of_version_2_gives_what_it_gave() {
+    let file = golden_downsampled("sst");
+    if !file.exists() && std::env::var("CAIRN_GOLDEN").is_ok_and(|value| value == "add") {
+        write_downsampled();
+    }
+    let want = std::fs::read_to_string(golden_downsampled("txt")).unwrap();
+    assert!(want.contains("FiveMinutes"), "it has folds");
+    let plain = Arc::new(SstTable::open_file(&file).unwrap());
+    assert_eq!(dump(plain), want);
+    let verified = verify_block(&file, ID, None, &CancelToken::new()).unwrap();
+    assert_eq!(verified.faults, []);
+    let directory = tempfile::tempdir().unwrap();
+    let today = directory.path().join("today");
+    build_downsampled(&today);
+    assert_eq!(dump(Arc::new(SstTable::open_file(&today).unwrap())), want);
 }
 
 /// What is written today gives the same values, too.

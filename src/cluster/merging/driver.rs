@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::downsampling::Downsampling;
 use super::metrics::{MergeMetrics, MergeResult};
 use super::outlived::Outlived;
 use super::plan::{self, Job, Limits};
@@ -83,6 +84,7 @@ pub struct Merger {
     rewriting: Rewriting,
     outlived: Outlived,
     repacking: Repacking,
+    downsampling: Downsampling,
 }
 
 /// What is remembered of a merge that is due.
@@ -116,7 +118,8 @@ pub(in crate::cluster) struct MergerParts {
 
 /// How a merge went.
 enum End {
-    Merged(Option<BlockEntry>),
+    /// With how many samples others stand for now.
+    Merged(Option<BlockEntry>, u64),
     Outdated,
 }
 
@@ -125,6 +128,8 @@ impl Merger {
         let rewriting = Rewriting::new(Arc::clone(&parts.store));
         let total_longest = parts.retention.total_longest();
         let store = Arc::clone(&parts.store);
+        let policy = parts.retention.downsample.clone();
+        let downsampling = Downsampling::new(policy, parts.deletion_clock.clone());
         let retention = parts.retention.clone();
         let outlived = Outlived::new(store, retention, parts.deletion_clock);
         let store = Arc::clone(&parts.store);
@@ -147,12 +152,17 @@ impl Merger {
             rewriting,
             outlived,
             repacking,
+            downsampling,
         }
     }
 
     /// Does what is due and this node's turn.
     pub fn pass(&self, pace: Pace, cancel: &CancelToken) -> Merges {
-        let jobs = self.due(&self.control.state(), cancel);
+        let state = self.control.state();
+        let jobs = self.due(&state, cancel);
+        let jobs = self
+            .downsampling
+            .complete(&state, jobs, |arc, partition| self.list(arc, partition));
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {
@@ -228,15 +238,16 @@ impl Merger {
         let order = &job.order;
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match end {
-            Ok(End::Merged(entry)) => {
+            Ok(End::Merged(entry, folded)) => {
                 pass.merged += 1;
                 self.metrics.ended(MergeResult::Merged, took);
                 let written = entry.as_ref().map_or(0, |entry| entry.size);
                 let samples = entry.as_ref().map_or(0, |entry| entry.samples);
                 self.metrics.blocks(job.bytes, written, samples);
+                self.metrics.folded(folded);
                 tracing::info!(
                     partition = %order.arc, start = order.range.start.0, end = order.range.end.0,
-                    blocks = order.inputs.len(), samples, bytes_before = job.bytes,
+                    blocks = order.inputs.len(), samples, resolution = %order.resolution, bytes_before = job.bytes,
                     bytes = written, took_ms, "blocks were merged into one"
                 );
             }
@@ -293,9 +304,9 @@ impl Merger {
             return Ok(End::Outdated);
         }
         let file = self.build(&state, job, throttle, cancel)?;
-        let end = self.enter(job, file.entry.as_ref(), cancel);
+        let end = self.enter(job, &file, cancel);
         match (&end, &file.entry) {
-            (Ok(End::Merged(_)), _) | (_, None) => {}
+            (Ok(End::Merged(..)), _) | (_, None) => {}
             // Whether a commit that failed was taken is open: then the file is needed, and else it
             // is swept.
             (Err(Error::Control(_)), _) => {}
@@ -342,13 +353,8 @@ impl Merger {
     }
 
     /// Stages a file, commits it and applies it here.
-    fn enter(
-        &self,
-        job: &Job,
-        entry: Option<&BlockEntry>,
-        cancel: &CancelToken,
-    ) -> Result<End, Error> {
-        let arc = job.order.arc;
+    fn enter(&self, job: &Job, file: &MergedFile, cancel: &CancelToken) -> Result<End, Error> {
+        let (arc, entry) = (job.order.arc, file.entry.as_ref());
         for _ in 0..ATTEMPTS_MAX {
             cancel.check().map_err(store::Error::from)?;
             let state = self.control.state();
@@ -373,7 +379,7 @@ impl Merger {
                 Outcome::Applied => {
                     self.store.reach("merge committed")?;
                     self.follower.bring_up(&self.control.state(), arc, cancel)?;
-                    return Ok(End::Merged(entry.cloned()));
+                    return Ok(End::Merged(entry.cloned(), file.folded));
                 }
                 Outcome::Refused(Refusal::WrongEpoch { .. }) => {}
                 Outcome::Refused(_) => return Ok(End::Outdated),

@@ -45,6 +45,7 @@ pub struct MergeMetrics {
     samples: Counter,
     read: Counter,
     written: Counter,
+    folded: Counter,
 }
 
 impl MergeMetrics {
@@ -57,6 +58,7 @@ impl MergeMetrics {
             samples: Counter::default(),
             read: Counter::default(),
             written: Counter::default(),
+            folded: Counter::default(),
         };
         for result in [
             MergeResult::Merged,
@@ -95,6 +97,11 @@ impl MergeMetrics {
             "Bytes of the blocks that came out of them",
             metrics.written.clone(),
         );
+        registry.register(
+            "cairn_downsampled_samples",
+            "Samples that went when this node downsampled their blocks: others stand for them now",
+            metrics.folded.clone(),
+        );
         metrics
     }
 
@@ -107,6 +114,10 @@ impl MergeMetrics {
         self.read.inc_by(read);
         self.written.inc_by(written);
         self.samples.inc_by(samples);
+    }
+
+    pub(super) fn folded(&self, samples: u64) {
+        self.folded.inc_by(samples);
     }
 
     pub(super) fn due(&self, merges: usize) {

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::believed::is_believed;
 use super::plan::Job;
 use super::rewriting::rewrite;
 use crate::cluster::clocks::DeletionClock;
-use crate::cluster::control::{ControlState, Liveness, Partition};
+use crate::cluster::control::{ControlState, Partition};
 use crate::cluster::manifests::Listed;
 use crate::model::{BlockEntry, BlockId, Deletion, RingArc, TimeRange, TimestampMs};
 use crate::runtime::CancelToken;
@@ -103,7 +104,7 @@ impl Outlived {
             }
         }
         self.quiet.lock().retain(|key, _| seen.contains(key));
-        if jobs.is_empty() || self.is_believed(state) {
+        if jobs.is_empty() || is_believed(&self.clock, state) {
             return jobs;
         }
         Vec::new()
@@ -112,19 +113,6 @@ impl Outlived {
     fn is_quiet(&self, key: (RingArc, BlockId), now: TimestampMs) -> bool {
         let quiet = self.quiet.lock();
         quiet.get(&key).is_some_and(|until| now < *until)
-    }
-
-    /// Whether a majority of the nodes is within a minute. Who votes is known to the leader alone, and
-    /// any member may have to rewrite.
-    fn is_believed(&self, state: &ControlState) -> bool {
-        let nodes = state.members.iter();
-        let nodes = nodes.filter(|(_, member)| member.liveness != Liveness::Gone);
-        let nodes = nodes.map(|(who, _)| *who).collect();
-        let believed = self.clock.now(&nodes);
-        if let Err(error) = &believed {
-            tracing::warn!(%error, "what is past a tenant's retention stays for now");
-        }
-        believed.is_ok()
     }
 
     fn look(

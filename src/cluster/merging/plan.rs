@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::cluster::control::{ControlState, DAY_MS, Liveness, Partition, utc_day};
 use crate::cluster::manifests::Listed;
 use crate::model::{
-    BlockEntry, BlockId, Incarnation, Level, RingArc, TimeRange, TimestampMs, WINDOW_MS,
+    BlockEntry, BlockId, Incarnation, Resolution, RingArc, TimeRange, TimestampMs, WINDOW_MS,
 };
 use crate::store::MergeOrder;
 
@@ -39,7 +39,7 @@ const OUTGROWN: u64 = 4;
 const FEW: usize = 8;
 
 /// Blocks that one merge reads: each costs some buffers. What is left is merged next.
-const INPUTS_MAX: usize = 64;
+pub(super) const INPUTS_MAX: usize = 64;
 
 /// After a day's end its last window is sealed within two hours and the grace; then it may begin.
 const DAY_WAIT_MS: i64 = 3 * 60 * 60 * 1000;
@@ -280,7 +280,8 @@ impl Planning<'_> {
         blocks.truncate(count);
         let start = blocks.iter().map(|entry| entry.range.start).min()?;
         let end = blocks.iter().map(|entry| entry.range.end).max()?;
-        let level = blocks.iter().map(|entry| entry.level).max()?;
+        let levels = blocks.iter().map(|entry| entry.level.at(Resolution::Raw));
+        let level = levels.max()?;
         let mut inputs: Vec<BlockId> = blocks.iter().map(|entry| entry.id).collect();
         inputs.sort_unstable();
         Some(Job {
@@ -288,10 +289,11 @@ impl Planning<'_> {
                 arc: self.arc,
                 inputs,
                 range: TimeRange::new(start, end),
-                level: Level(level.0.saturating_add(1)),
+                level: level.merged(),
                 round: blocks.iter().map(|entry| entry.round).max()?,
                 keep_from: self.keep_from,
                 without: Vec::new(),
+                resolution: Resolution::Raw,
             },
             bytes,
         })

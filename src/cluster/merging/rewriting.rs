@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::plan::Job;
 use crate::cluster::control::{ControlState, Partition, Standing, TombstoneId};
 use crate::cluster::manifests::Listed;
-use crate::model::{BlockEntry, BlockId, Deletion, Level, RingArc};
+use crate::model::{BlockEntry, BlockId, Deletion, Level, Resolution, RingArc};
 use crate::runtime::CancelToken;
 use crate::store::{MergeOrder, Store};
 
@@ -134,10 +134,11 @@ pub(super) fn rewrite(
             arc,
             inputs: vec![entry.id],
             range: entry.range,
-            level: entry.level.max(Level(1)),
+            level: entry.level.at(Resolution::Raw).max(Level(1)),
             round: entry.round,
             keep_from: partition.expired_before,
             without,
+            resolution: entry.level.resolution(),
         },
         bytes: entry.size,
     }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::messages::wire;
 use super::messages::{Unreadable, bound, unreadable};
-use crate::codec::{histograms, varint};
-use crate::model::{LabelSet, Samples};
+use crate::codec::{folds, histograms, varint};
+use crate::model::{Fold, LabelSet, Samples};
 
 /// A piece has at most so many samples: 256 KiB of values.
 const PIECE_SAMPLES: usize = 1 << 15;
@@ -116,6 +116,8 @@ impl BatchWriter {
             series.starts = Bytes::from(put_starts(starts));
             self.bytes += series.starts.len();
         }
+        series.folds = put_folds(samples, from, to);
+        self.bytes += series.folds.len();
         self.samples += to - from;
         self.batch.series.push(series);
     }
@@ -232,6 +234,36 @@ fn take_starts(mut bytes: &[u8], len: usize) -> Result<Vec<i64>, Unreadable> {
     ))
 }
 
+/// The folds of a piece, by their rows in it.
+fn put_folds(samples: &Samples, from: usize, to: usize) -> Bytes {
+    let place = |row: usize| {
+        let folds = &samples.folds;
+        folds.partition_point(|(at, _)| (*at as usize) < row)
+    };
+    let within = samples.folds.get(place(from)..place(to));
+    let within = within.unwrap_or_default().iter();
+    let within: Vec<(u32, Fold)> = within
+        .filter_map(|(at, fold)| {
+            let row = (*at as usize).checked_sub(from)?;
+            Some((u32::try_from(row).ok()?, *fold))
+        })
+        .collect();
+    let mut bytes = Vec::new();
+    if !within.is_empty() {
+        let values = samples.values.get(from..to).unwrap_or_default();
+        folds::encode(values, &within, &mut bytes);
+    }
+    Bytes::from(bytes)
+}
+
+fn take_folds(bytes: &[u8], samples: &mut Samples) -> Result<(), Unreadable> {
+    if !bytes.is_empty() {
+        let folds = folds::decode(bytes, &samples.values);
+        samples.folds = folds.map_err(|error| Unreadable(error.to_string()))?;
+    }
+    Ok(())
+}
+
 fn take_histograms(series: &wire::Series, samples: &mut Samples) -> Result<(), Unreadable> {
     let mut input = series.histograms.as_ref();
     let mut next = 0;
@@ -276,6 +308,7 @@ pub(super) fn take_batch(batch: &wire::SeriesBatch) -> Result<Vec<Piece>, Unread
         samples.values = take_values(series, samples.timestamps.len())?;
         samples.starts = take_starts(&series.starts, samples.timestamps.len())?;
         take_histograms(series, &mut samples)?;
+        take_folds(&series.folds, &mut samples)?;
         let labels = if series.further {
             None
         } else {
@@ -312,7 +345,9 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::model::{Buckets, Histogram, ResetHint, TimestampMs, Value, stale_nan};
+    use crate::model::{
+        Buckets, Histogram, ResetHint, Resolution, TimestampMs, Value, downsample, stale_nan,
+    };
 
     fn histogram(count: u64) -> Value {
         Value::Histogram(Arc::new(Histogram {
@@ -349,6 +384,9 @@ mod tests {
             let mut samples = Samples::default();
             for (at, (value, start)) in all {
                 samples.push(TimestampMs(at), value, TimestampMs(start));
+            }
+            if samples.len() % 2 == 0 {
+                samples = downsample(&samples, Resolution::FiveMinutes).unwrap_or(samples);
             }
             samples
         })

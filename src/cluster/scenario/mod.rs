@@ -5,6 +5,7 @@ mod around;
 mod bucket;
 mod contents;
 mod deletes;
+mod downsampling;
 mod history;
 mod merging;
 mod pack_rules;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::strategies::{column, histogram, same};
 use super::*;
-use crate::model::stale_nan;
+use crate::model::{Resolution, downsample, stale_nan};
 
 fn samples(values: &[f64]) -> Samples {
     Samples {
@@ -29,6 +29,7 @@ fn equal(one: &Samples, other: &Samples) -> bool {
         |samples: &Samples| -> Vec<u64> { samples.values.iter().map(|v| v.to_bits()).collect() };
     bits(one) == bits(other)
         && one.starts == other.starts
+        && one.folds == other.folds
         && one.histograms.len() == other.histograms.len()
         && one
             .histograms
@@ -57,7 +58,9 @@ fn check(series: &[Samples]) -> usize {
 /// Some rows are what all rows have there.
 fn check_some_rows(page: &Reader, place: usize, want: &Samples) {
     let rows = want.values.len();
-    let of_floats = want.histograms.is_empty() && want.starts.iter().all(|start| *start == 0);
+    let of_floats = want.histograms.is_empty()
+        && want.starts.iter().all(|start| *start == 0)
+        && want.folds.is_empty();
     let thirds: Vec<u32> = (0..u32::try_from(rows).unwrap())
         .filter(|row| row % 3 == 1)
         .collect();
@@ -163,6 +166,12 @@ fn series() -> impl Strategy<Value = Samples> {
         ],
     )
         .prop_map(|(mut samples, mut starts)| {
+            // Some that were downsampled: times are not the page's.
+            if samples.histograms.is_empty() && samples.values.len() % 3 == 0 {
+                samples.timestamps = (1..).map(|n| n * 60_000).take(samples.values.len()).collect();
+                samples = downsample(&samples, Resolution::FiveMinutes).unwrap_or(samples);
+                samples.timestamps.clear();
+            }
             starts.truncate(samples.values.len());
             if starts.iter().any(|start| *start != 0) {
                 samples.starts = starts;

@@ -162,7 +162,7 @@ fn write_block(out: &mut Vec<u8>, (arc, block): (RingArc, BlockEntry)) {
     stats.end();
     let mut compaction = Fields::new(fields.field("compaction"));
     // Prometheus counts from 1.
-    compaction.number("level", u64::from(block.level.0) + 1);
+    compaction.number("level", u64::from(block.level.merges()) + 1);
     compaction.end();
     fields.number("version", 1);
     fields.text("arc", &arc.to_string());

@@ -255,6 +255,7 @@ impl Assembly {
             name: call.function.name,
             evaluate,
             evaluate_mixed,
+            evaluate_folded: call.function.folded,
             keeps_name: call.function.keeps_name,
             mixes_names: range.may_mix_names(),
             windows,
@@ -281,6 +282,7 @@ impl Assembly {
                 let windows = self.windows(selector, *range_ms);
                 let span = windows.span(self.habits.lookback_ms);
                 let stored = Stored::new(selector.clone(), span, neighbours);
+                let stored = stored.at(node.span.start);
                 Ok((windows, Box::new(stored), true))
             }
             NodeKind::Range(RangeInput::Computed(subquery)) => {

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use crate::model::{Matcher, TenantId, TimeRange};
+use crate::model::{Matcher, Samples, TenantId, TimeRange};
 use crate::query::annotations::{Annotations, Note, Notes};
 use crate::query::crew::{Help, Hired};
 use crate::query::error::{Error, ErrorClass};
@@ -275,6 +275,14 @@ impl<'a> Run<'a> {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_MAX {
             spare.push(values);
+        }
+    }
+
+    /// Says so where samples of the expression that begins there were downsampled.
+    pub(super) fn note_folds(&self, samples: &Samples, position: usize) {
+        let all = samples.folds.iter().map(|(_, fold)| fold.resolution);
+        if let Some(resolution) = all.max() {
+            self.note(Note::Downsampled(resolution), position);
         }
     }
 

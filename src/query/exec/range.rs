@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use crate::model::{LabelSet, ResetHint, TimeRange};
+use crate::model::{LabelSet, ResetHint, Resolution, TimeRange};
 use crate::query::annotations::{Note, Notes};
 use crate::query::error::Error;
-use crate::query::function::{MixedResult, OverFloats, OverMixed, RangeWindow, Workspace};
+use crate::query::function::{
+    FoldWindow, Folded, MixedResult, OverFloats, OverFolds, OverMixed, RangeWindow, Workspace,
+};
 use crate::query::histogram::Reader;
 use crate::query::histogram_note::HistogramNote;
 use crate::query::plan::Selector;
@@ -41,6 +43,8 @@ pub(super) struct Stored {
     reader: Reader,
     /// It matters what was before the first histogram.
     neighbours: Option<Neighbours>,
+    /// Where the selector stands in the text.
+    position: usize,
     held: Option<Reservation>,
 }
 
@@ -53,8 +57,15 @@ impl Stored {
             stream: None,
             reader: Reader::default(),
             neighbours: neighbours.then(Neighbours::default),
+            position: 0,
             held: None,
         }
+    }
+
+    /// Says where it stands in the text.
+    pub(super) const fn at(mut self, position: usize) -> Self {
+        self.position = position;
+        self
     }
 }
 
@@ -85,7 +96,9 @@ impl RangeSource for Stored {
         samples.sort_out(&mut self.reader, neighbour.as_deref(), no_buckets);
         let (floats, histograms) = (samples.floats.len(), &samples.histograms);
         let weight = histograms.weight(0, histograms.values.len());
-        self.held = Some(run.reserve(floats * 16 + histograms.bytes(), floats + weight)?);
+        let bytes = floats * 16 + size_of_val(samples.floats.folds.as_slice());
+        self.held = Some(run.reserve(bytes + histograms.bytes(), floats + weight)?);
+        run.note_folds(&samples.floats, self.position);
         Ok(Some((labels, false)))
     }
 }
@@ -183,6 +196,8 @@ pub(super) struct RangeCall {
     pub(super) evaluate: OverFloats,
     /// What is called for windows that hold histograms.
     pub(super) evaluate_mixed: OverMixed,
+    /// What is called for windows of floats that stand for others.
+    pub(super) evaluate_folded: Option<OverFolds>,
     /// The result keeps the metric name.
     pub(super) keeps_name: bool,
     /// Names that are dropped may leave equal label sets.
@@ -250,7 +265,10 @@ impl Range {
             let own = scalars.get(step * width..(step + 1) * width);
             let own = own.unwrap_or_default();
             let result = if window.histograms.values.is_empty() {
-                (self.call.evaluate)(&window, own, &mut self.workspace)
+                let of = (&window, walk.folds(&self.samples));
+                let folded = of_floats(&self.call, of, own, &mut self.workspace);
+                found.left_over = found.left_over.max(folded.1);
+                folded.0
             } else {
                 let steps = self.call.windows.steps.count;
                 mixed(&self.call, &window, own, &mut self.workspace, |histogram| {
@@ -266,12 +284,20 @@ impl Range {
         found
     }
 
-    fn remark(&mut self, run: &Run<'_>, labels: &LabelSet, floats: bool) -> Result<(), Error> {
+    fn remark(&mut self, run: &Run<'_>, labels: &LabelSet, found: &Found) -> Result<(), Error> {
+        let floats = found.floats;
         let name = labels.metric_name().unwrap_or_default();
         if let Some(reason) = self.workspace.failure() {
             return Err(Error::Execution(reason.to_owned()));
         }
         run.notes(&mut self.workspace.notes);
+        if found.left_over != Resolution::Raw {
+            let note = Note::OfSamplesLeft {
+                function: self.call.name,
+                resolution: found.left_over,
+            };
+            run.note(note, self.call.positions.first().copied().unwrap_or(0));
+        }
         if floats
             && !name.is_empty()
             && matches!(self.call.name, "rate" | "increase")
@@ -289,6 +315,34 @@ struct Found {
     /// Some step has a float.
     floats: bool,
     histograms: StepHistograms,
+    /// Some step was made only from samples that downsampling has left, at this resolution.
+    left_over: Resolution,
+}
+
+/// What comes of a window of floats, and of which resolution the samples are that it was made from alone. What a
+/// function knows of folds counts where the window is as long as they are apart.
+fn of_floats(
+    call: &RangeCall,
+    (window, folds): (&RangeWindow<'_>, Option<FoldWindow<'_>>),
+    scalars: &[f64],
+    workspace: &mut Workspace,
+) -> (Option<f64>, Resolution) {
+    let Some(folds) = folds else {
+        return ((call.evaluate)(window, scalars, workspace), Resolution::Raw);
+    };
+    let resolution = folds.coarsest();
+    let folded = match call.evaluate_folded {
+        Some(evaluate) if call.windows.range_ms >= resolution.ms() => evaluate(window, &folds),
+        _ => Folded {
+            value: (call.evaluate)(window, scalars, workspace),
+            of_all: false,
+        },
+    };
+    let left_over = match folded.of_all {
+        true => Resolution::Raw,
+        false => resolution,
+    };
+    (folded.value, left_over)
 }
 
 /// What comes of a window that holds histograms.
@@ -369,7 +423,7 @@ impl Operator for Range {
             self.workspace.notes.about(name);
             let mut values = run.values(self.call.windows.steps.count)?;
             let found = self.evaluate(run, &mut values);
-            self.remark(run, &labels, found.floats)?;
+            self.remark(run, &labels, &found)?;
             if !found.floats && found.histograms.is_empty() {
                 run.recycle(values);
                 continue;

@@ -214,7 +214,9 @@ impl Operator for Scan {
                 self.stream = Some(stream);
                 return Ok(None);
             };
-            let _held = run.reserve(self.samples.len() * 16, self.samples.len())?;
+            let bytes = self.samples.len() * 16 + size_of_val(self.samples.folds.as_slice());
+            let _held = run.reserve(bytes, self.samples.len())?;
+            run.note_folds(&self.samples, self.position);
             let mut series = StepSeries::floats(labels, false, run.values(self.steps.count)?);
             if !self.samples.histograms.is_empty() {
                 unmask_stale(&mut self.samples);
@@ -275,7 +277,7 @@ fn newest(
 }
 
 /// Says for each moment which sample is the newest at or before it, and when it was taken, if it
-/// lies within the lookback and is not stale.
+/// lies within the lookback and is not stale. One that stands for others is seen for as long as their interval is, too.
 #[inline]
 fn choose(
     moments: impl Iterator<Item = i64>,
@@ -294,9 +296,21 @@ fn choose(
         let chosen = newest.and_then(|newest| Some((newest, *timestamps.get(newest)?)));
         found(chosen.filter(|(newest, taken)| {
             let stale = samples.values.get(*newest).is_some_and(|v| is_stale(*v));
-            *taken > moment.saturating_sub(lookback_ms) && !stale
+            let seen_ms = match samples.folds.is_empty() {
+                true => lookback_ms,
+                false => lookback_ms.saturating_add(interval_ms(samples, *newest)),
+            };
+            *taken > moment.saturating_sub(seen_ms) && !stale
         }));
     }
+}
+
+/// How long the interval is of which a sample is what is left; 0: it stands for itself.
+fn interval_ms(samples: &Samples, row: usize) -> i64 {
+    let folds = &samples.folds;
+    let found = folds.binary_search_by_key(&row, |(at, _)| *at as usize);
+    let fold = found.ok().and_then(|found| folds.get(found));
+    fold.map_or(0, |(_, fold)| fold.resolution.ms())
 }
 
 /// Fills in what lies between the neighbours of each moment (the modifier `smoothed`).
@@ -336,7 +350,7 @@ fn smooth(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Value;
+    use crate::model::{Resolution, Value, downsample};
 
     fn samples(points: &[(i64, f64)]) -> Samples {
         let mut samples = Samples::default();
@@ -362,6 +376,30 @@ mod tests {
             .map(|v| (!is_absent(*v)).then_some(*v))
             .collect();
         assert_eq!(got, want);
+    }
+
+    /// Would catch gaps between samples that are an interval apart, and a sample that never ends.
+    #[test]
+    fn what_is_left_of_an_interval_is_seen_for_as_long() {
+        let raw: Vec<(i64, f64)> = (1..=480).map(|n| (n * 15_000, n as f64)).collect();
+        let thin = downsample(&samples(&raw), Resolution::Hour).unwrap();
+        assert_eq!(thin.timestamps, [3_600_000, 7_200_000]);
+        let moments = [
+            3_599_999, 3_600_000, 7_199_999, 7_200_000, 11_099_999, 11_100_000,
+        ];
+        let mut values = vec![crate::query::value::ABSENT; moments.len()];
+        let value_of = |at: usize, _| thin.values.get(at).copied();
+        newest(&mut values, moments.into_iter(), &thin, 300_000, value_of);
+        let got = values.iter().map(|v| (!is_absent(*v)).then_some(*v));
+        let want = [
+            None,
+            Some(240.0),
+            Some(240.0),
+            Some(480.0),
+            Some(480.0),
+            None,
+        ];
+        assert_eq!(got.collect::<Vec<_>>(), want);
     }
 
     #[test]

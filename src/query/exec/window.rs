@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::{Histogram, Samples, TimeRange, TimestampMs, is_stale};
-use crate::query::function::{HistogramWindow, RangeWindow, Reach};
+use crate::query::function::{FoldWindow, HistogramWindow, RangeWindow, Reach};
 use crate::query::histogram::{FloatHistogram, Reader};
 use crate::query::plan::Moment;
 use crate::query::syntax::Edges;
@@ -176,6 +176,11 @@ fn without_stale(samples: &mut Samples) {
     if !samples.values.iter().any(|value| is_stale(*value)) {
         return;
     }
+    if !samples.folds.is_empty() {
+        let keep: Vec<bool> = samples.values.iter().map(|v| !is_stale(*v)).collect();
+        samples.retain(&keep);
+        return;
+    }
     let stale: Vec<bool> = samples.values.iter().map(|v| is_stale(*v)).collect();
     let mut gone = stale.iter();
     samples.values.retain(|value| !is_stale(*value));
@@ -283,6 +288,17 @@ impl<'a> Walk<'a> {
             values: samples.values.get(*from..*to).unwrap_or_default(),
             starts,
         }
+    }
+
+    /// What the window's floats stand for; `None`: only for themselves, as nearly always.
+    #[inline]
+    pub(super) fn folds<'s>(&self, samples: &'s RangeSamples) -> Option<FoldWindow<'s>> {
+        let all = samples.floats.folds.as_slice();
+        if all.is_empty() {
+            return None;
+        }
+        let folds = FoldWindow::of(all, self.from, self.to);
+        (!folds.folds.is_empty()).then_some(folds)
     }
 
     /// How many samples the floats and histograms of the window count for.

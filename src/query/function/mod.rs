@@ -8,6 +8,7 @@
 //! [`Evaluate`] is `Special` have an operator in `exec` that drives the pure part found here.
 
 mod calendar;
+mod folded;
 mod histogram;
 mod label;
 mod math;
@@ -23,6 +24,7 @@ pub use super::number::{format_general, format_open_metrics, parse_float};
 pub use super::sum::{Mean, Neumaier, Variance};
 pub(super) use native_rate::interpolated;
 
+pub use folded::{FoldWindow, Folded, OverFolds};
 pub use histogram::{
     BUCKET_LABEL, ClassicBucket, ForcedMonotonicity, bucket_bound, bucket_fraction, bucket_quantile,
 };

@@ -1,6 +1,7 @@
 //! Every PromQL function: one row each. Parser, type check, evaluation, reference page and
 //! completion all read this table. State: Prometheus 3.14 with what 3.15 adds.
 
+use super::folded::{self, OverFolds};
 use super::shape::{Evaluate, OverFloats, OverMixed, QueryContext, Reach, Special};
 use super::{calendar, math, native, native_rate, over_time, rate};
 use crate::query::histogram::FloatHistogram;
@@ -30,6 +31,8 @@ pub struct Function {
     pub doc: &'static str,
     /// How it is evaluated.
     pub evaluate: Evaluate,
+    /// How it is evaluated where samples stand for others; `None`: it sees those that are left.
+    pub folded: Option<OverFolds>,
 }
 
 impl Function {
@@ -89,6 +92,11 @@ impl Function {
         self
     }
 
+    const fn folded(mut self, folded: OverFolds) -> Self {
+        self.folded = Some(folded);
+        self
+    }
+
     const fn reaching(mut self, reach: &'static [Reach]) -> Self {
         self.reach = reach;
         self
@@ -113,6 +121,7 @@ const fn row(
         reach: &[Reach::Within],
         doc,
         evaluate,
+        folded: None,
     }
 }
 
@@ -182,7 +191,8 @@ static FUNCTIONS: &[Function] = &[
     sample("asinh", math::asinh, "Inverse hyperbolic sine."),
     sample("atan", math::atan, "Arc tangent, in radians."),
     sample("atanh", math::atanh, "Inverse hyperbolic tangent."),
-    mixed("avg_over_time", over_time::avg, native::avg_over_time, "Mean of the samples in the range."),
+    mixed("avg_over_time", over_time::avg, native::avg_over_time, "Mean of the samples in the range.")
+        .folded(folded::avg),
     sample("ceil", math::ceil, "Values rounded up to whole numbers."),
     mixed("changes", rate::changes, native::changes, "How often the value changed in the range.").reaching(ANCHORED),
     sample("clamp", math::clamp, "Values limited to min and max.").with_args(&[Vector, Scalar, Scalar]),
@@ -190,13 +200,15 @@ static FUNCTIONS: &[Function] = &[
     sample("clamp_min", math::clamp_min, "Values limited to min.").with_args(&[Vector, Scalar]),
     sample("cos", math::cos, "Cosine of radians."),
     sample("cosh", math::cosh, "Hyperbolic cosine."),
-    mixed("count_over_time", over_time::count, native::count_over_time, "How many samples the range holds."),
+    mixed("count_over_time", over_time::count, native::count_over_time, "How many samples the range holds.")
+        .folded(folded::count),
     date("day_of_month", calendar::day_of_month, "Day of the month, 1 to 31, in UTC."),
     date("day_of_week", calendar::day_of_week, "Day of the week, 0 (Sunday) to 6, in UTC."),
     date("day_of_year", calendar::day_of_year, "Day of the year, 1 to 366, in UTC."),
     date("days_in_month", calendar::days_in_month, "Days that the month has, in UTC."),
     sample("deg", math::deg, "Radians as degrees."),
-    mixed("delta", rate::delta, native_rate::delta, "Difference over the range, extrapolated; for gauges.").reaching(ANY_REACH),
+    mixed("delta", rate::delta, native_rate::delta, "Difference over the range, extrapolated; for gauges.").reaching(ANY_REACH)
+        .folded(folded::delta),
     range("deriv", rate::deriv, "Slope per second by linear regression; for gauges."),
     range("double_exponential_smoothing", over_time::double_exponential_smoothing,
         "Value smoothed by level (sf) and trend (tf); for gauges.")
@@ -219,7 +231,8 @@ static FUNCTIONS: &[Function] = &[
     histogram("histogram_sum", native::sum, "Sum of the observations in native histograms."),
     date("hour", calendar::hour, "Hour of the day, 0 to 23, in UTC."),
     mixed("idelta", rate::idelta, native_rate::idelta, "Difference of the last two samples; for gauges."),
-    mixed("increase", rate::increase, native_rate::increase, "Growth over the range, extrapolated; for counters.").reaching(ANY_REACH),
+    mixed("increase", rate::increase, native_rate::increase, "Growth over the range, extrapolated; for counters.").reaching(ANY_REACH)
+        .folded(folded::increase),
     special("info", Special::Info, "Adds labels of matching info series.")
         .with_args(&[Vector, Vector]).variadic(1).experimental().keeps_name(),
     mixed("irate", rate::irate, native_rate::irate, "Growth per second between the last two samples; for counters."),
@@ -227,28 +240,33 @@ static FUNCTIONS: &[Function] = &[
         .with_args(&[Vector, String, String, String]).variadic(-1).keeps_name(),
     special("label_replace", Special::LabelReplace, "Sets a label from another one by a regular expression.")
         .with_args(&[Vector, String, String, String, String]).keeps_name(),
-    mixed("last_over_time", over_time::last, native::last_over_time, "Newest sample of the range.").keeps_name(),
+    mixed("last_over_time", over_time::last, native::last_over_time, "Newest sample of the range.").keeps_name()
+        .folded(folded::last),
     sample("ln", math::ln, "Natural logarithm."),
     sample("log10", math::log10, "Decimal logarithm."),
     sample("log2", math::log2, "Binary logarithm."),
     range("mad_over_time", over_time::mad, "Median absolute deviation in the range.").experimental(),
     row("max_of", &[Scalar, Scalar], Scalar, Evaluate::Scalar(math::max_of), "Larger of two scalars.")
         .experimental(),
-    range("max_over_time", over_time::max, "Largest sample of the range."),
+    range("max_over_time", over_time::max, "Largest sample of the range.")
+        .folded(folded::max),
     row("min_of", &[Scalar, Scalar], Scalar, Evaluate::Scalar(math::min_of), "Smaller of two scalars.")
         .experimental(),
-    range("min_over_time", over_time::min, "Smallest sample of the range."),
+    range("min_over_time", over_time::min, "Smallest sample of the range.")
+        .folded(folded::min),
     date("minute", calendar::minute, "Minute of the hour, 0 to 59, in UTC."),
     date("month", calendar::month, "Month of the year, 1 to 12, in UTC."),
     row("pi", &[], Scalar, Evaluate::Scalar(math::pi), "The number pi."),
     range("predict_linear", rate::predict_linear, "Value in t seconds by linear regression; for gauges.")
         .with_args(&[Matrix, Scalar]).time_dependent(),
-    mixed("present_over_time", over_time::present, native::present_over_time, "1 where the range holds a sample."),
+    mixed("present_over_time", over_time::present, native::present_over_time, "1 where the range holds a sample.")
+        .folded(folded::present),
     range("quantile_over_time", over_time::quantile_over_time, "Quantile of the samples in the range.")
         .with_args(&[Scalar, Matrix]),
     sample("rad", math::rad, "Degrees as radians."),
     context("range", QueryContext::Range, "Time from the first step to the last, in seconds."),
-    mixed("rate", rate::rate, native_rate::rate, "Growth per second, extrapolated; for counters.").reaching(ANY_REACH),
+    mixed("rate", rate::rate, native_rate::rate, "Growth per second, extrapolated; for counters.").reaching(ANY_REACH)
+        .folded(folded::rate),
     mixed("resets", rate::resets, native::resets, "How often the counter fell in the range.").reaching(ANCHORED),
     sample("round", math::round, "Values rounded to the nearest multiple of a number (1).")
         .with_args(&[Vector, Scalar]).variadic(1),
@@ -270,7 +288,8 @@ static FUNCTIONS: &[Function] = &[
     range("stddev_over_time", over_time::stddev, "Standard deviation of the samples in the range."),
     range("stdvar_over_time", over_time::stdvar, "Variance of the samples in the range."),
     context("step", QueryContext::Step, "Time between two steps, in seconds."),
-    mixed("sum_over_time", over_time::sum, native::sum_over_time, "Sum of the samples in the range."),
+    mixed("sum_over_time", over_time::sum, native::sum_over_time, "Sum of the samples in the range.")
+        .folded(folded::sum),
     sample("tan", math::tan, "Tangent of radians."),
     sample("tanh", math::tanh, "Hyperbolic tangent."),
     row("time", &[], Scalar, Evaluate::Step(math::time), "The step's time, in seconds.").time_dependent(),

@@ -28,13 +28,15 @@ use crate::codec::varint::{
 };
 use crate::codec::{ROWS_MAX, page};
 use crate::model::{
-    BlockId, Level, Metadata, MetricKind, RingArc, TenantId, TimeRange, TimestampMs,
+    BlockId, Level, Metadata, MetricKind, Resolution, RingArc, TenantId, TimeRange, TimestampMs,
 };
 use crate::store::engine::block_key;
 use crate::store::error::Error;
 
-/// The version of everything described here; a reader refuses what is newer than it.
-pub(super) const FORMAT_VERSION: u64 = 1;
+/// The version of everything described here; a reader refuses what is newer than it. Since version 2 a
+/// page may hold folds; a block that is not downsampled is still of version 1.
+pub(super) const FORMAT_VERSION: u64 = 2;
+const VERSION_WITHOUT_FOLDS: u64 = 1;
 
 /// Values of one name, and series entries, that share a key: enough to compress well, few enough
 /// that looking one up decodes little.
@@ -190,7 +192,11 @@ pub struct BlockTotals {
 impl BlockProperties {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        put_u64(&mut out, FORMAT_VERSION);
+        let version = match self.level.resolution() {
+            Resolution::Raw => VERSION_WITHOUT_FOLDS,
+            Resolution::FiveMinutes | Resolution::Hour => FORMAT_VERSION,
+        };
+        put_u64(&mut out, version);
         out.extend_from_slice(&self.cluster_id.to_be_bytes());
         out.extend_from_slice(&self.arc.prefix().to_be_bytes());
         out.push(self.arc.depth());
@@ -441,11 +447,18 @@ mod tests {
         let bytes = properties.encode();
         let back = BlockProperties::decode(BlockId(9), &bytes).unwrap();
         assert_eq!(back, properties);
-        let mut newer = bytes;
-        newer[0] = 2;
+        assert_eq!(bytes[0], 1);
+        let folded = BlockProperties {
+            level: Level(1).at(Resolution::FiveMinutes),
+            ..properties
+        };
+        let mut newer = folded.encode();
+        assert_eq!(newer[0], 2);
+        assert_eq!(BlockProperties::decode(BlockId(9), &newer).unwrap(), folded);
+        newer[0] = 3;
         assert!(matches!(
             BlockProperties::decode(BlockId(9), &newer),
-            Err(Error::Version { found: 2, .. })
+            Err(Error::Version { found: 3, .. })
         ));
         let totals = BlockTotals {
             series: 1,

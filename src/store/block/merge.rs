@@ -3,16 +3,19 @@
 //! Nothing is held but the label sets and where the samples lie: samples are read when the writer
 //! asks for them, page by page from each block, since all blocks order their pages alike. Where two
 //! blocks have a value for one timestamp, the one that wins is kept (`model::settle`).
+//!
+//! They may be downsampled on the way: each series by itself, and only where that takes less room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::content::{BlockContent, ContentSeries};
 use super::reader::{BlockReader, Ordinal, TenantReader};
+use crate::codec::page;
 use crate::codec::series_entry::Place;
 use crate::model::{
-    Deletion, Fingerprint, LabelSet, Metadata, RingArc, Samples, TenantId, TimeRange, fingerprint,
-    fingerprint_of_family,
+    Deletion, Fingerprint, LabelSet, Metadata, Resolution, RingArc, Samples, TenantId, TimeRange,
+    downsample, fingerprint, fingerprint_of_family, is_stale, weight,
 };
 use crate::source::FamilyMetadata;
 use crate::store::error::Error;
@@ -31,6 +34,10 @@ struct Merged {
     parts: Box<[Part]>,
 }
 
+/// So many bytes more, before compression, a folded series may take than a raw one: series that stand still
+/// take next to nothing either way, and are read faster.
+const FOLD_BYTES: usize = 64;
+
 /// The union of blocks.
 pub struct MergedBlocks {
     readers: Vec<TenantReader>,
@@ -41,6 +48,8 @@ pub struct MergedBlocks {
     settled: u64,
     without: Vec<Deletion>,
     deleted: u64,
+    resolution: Resolution,
+    folded: u64,
 }
 
 impl MergedBlocks {
@@ -84,7 +93,16 @@ impl MergedBlocks {
             settled: 0,
             without: Vec::new(),
             deleted: 0,
+            resolution: Resolution::Raw,
+            folded: 0,
         })
+    }
+
+    /// The same at a resolution.
+    #[must_use]
+    pub const fn at(mut self, resolution: Resolution) -> Self {
+        self.resolution = resolution;
+        self
     }
 
     /// The same without some samples. Of a tenant that loses everything nothing is left, not even its
@@ -123,8 +141,14 @@ impl MergedBlocks {
         self.deleted
     }
 
+    /// How many samples of what was read so far others stand for now, or are stale markers before them.
+    #[must_use]
+    pub const fn folded(&self) -> u64 {
+        self.folded
+    }
+
     /// How many samples were left out of what was read so far because another block has one of the
-    /// same time.
+    /// same time, or stands for it.
     #[must_use]
     pub const fn settled(&self) -> u64 {
         self.settled
@@ -177,6 +201,10 @@ impl BlockContent for MergedBlocks {
                 self.deleted += deletion.apply(&merged.labels, samples) as u64;
             }
         }
+        if let Some(thin) = worth_folding(samples, self.resolution, &merged.labels)? {
+            self.folded += samples.len().saturating_sub(thin.len()) as u64;
+            *samples = thin;
+        }
         Ok(())
     }
 
@@ -209,6 +237,40 @@ impl BlockContent for MergedBlocks {
             .map(|((tenant, family), list)| (tenant, (family, newest(list))))
             .collect())
     }
+}
+
+/// A series downsampled, where that is worth it. What comes out must stand for all that went in.
+fn worth_folding(
+    samples: &Samples,
+    to: Resolution,
+    labels: &LabelSet,
+) -> Result<Option<Samples>, Error> {
+    let Some(thin) = downsample(samples, to) else {
+        return Ok(None);
+    };
+    let real_last = |samples: &Samples| {
+        let pairs = samples.timestamps.iter().zip(&samples.values);
+        let real = pairs.rev().find(|(_, value)| !is_stale(**value));
+        real.map(|(at, value)| (*at, value.to_bits()))
+    };
+    if weight(&thin) != weight(samples) || real_last(&thin) != real_last(samples) {
+        return Err(Error::Bug(format!(
+            "{labels} came out of downsampling with {} samples of {}",
+            weight(&thin),
+            weight(samples)
+        )));
+    }
+    let is_worth = !samples.folds.is_empty()
+        || bytes_of(&thin)? <= bytes_of(samples)?.saturating_add(FOLD_BYTES);
+    Ok(is_worth.then_some(thin))
+}
+
+/// What a series takes in a page of its own, before compression.
+fn bytes_of(samples: &Samples) -> Result<usize, Error> {
+    let mut page = page::Builder::new();
+    let pushed = page.push(page::Columns::from(samples));
+    pushed.map_err(|error| Error::Bug(format!("a series cannot be written: {error}")))?;
+    Ok(page.raw_bytes())
 }
 
 fn no_series(index: usize) -> Error {

@@ -87,6 +87,7 @@ impl Divided {
             round: 0,
             keep_from: TimestampMs::MIN,
             without: Vec::new(),
+            resolution: Resolution::Raw,
         };
         let throttle = std::sync::Arc::new(Throttle::new(0));
         let cancel = CancelToken::new();

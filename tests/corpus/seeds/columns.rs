@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use cairn::codec::varint;
-use cairn::model::{Buckets, Histogram, ResetHint, SCHEMA_CUSTOM, Samples, Span, stale_nan};
+use cairn::model::{
+    Buckets, Histogram, ResetHint, Resolution, SCHEMA_CUSTOM, Samples, Span, TimestampMs, Value,
+    downsample, stale_nan,
+};
 
 /// The page as the target takes it: rows, series, and what is behind the compression.
 pub(super) fn opened(page: &[u8], series: &[Samples]) -> Vec<u8> {
@@ -79,6 +82,20 @@ pub(super) fn native() -> Vec<(&'static str, Histogram)> {
     vec![("integer", integer), ("float", float)]
 }
 
+/// A counter that begins anew, or a gauge, at five minutes: nine samples.
+fn downsampled(gauge: bool) -> Samples {
+    let mut samples = Samples::default();
+    for row in 1..=180i64 {
+        let value = match gauge {
+            true => row * row % 17,
+            false => row % 100 * 3,
+        };
+        let at = TimestampMs(row * 15_000);
+        samples.push(at, Value::Float(value as f64), TimestampMs(0));
+    }
+    downsample(&samples, Resolution::FiveMinutes).unwrap()
+}
+
 pub(super) fn pages() -> Vec<(&'static str, Vec<Samples>)> {
     let of = |values: Vec<f64>| Samples {
         values,
@@ -129,5 +146,6 @@ pub(super) fn pages() -> Vec<(&'static str, Vec<Samples>)> {
         ),
         ("exceptions", vec![of(marked)]),
         ("histograms", vec![with_histograms, started]),
+        ("folds", vec![downsampled(false), downsampled(true)]),
     ]
 }

@@ -90,6 +90,8 @@ fn all() -> Vec<Seed> {
         "/tests/format/golden/block-1.sst"
     );
     all.extend(of_block("golden", std::fs::read(golden).unwrap()));
+    let golden = golden.replace("block-1", "block-2-downsampled");
+    all.extend(of_block("downsampled", std::fs::read(golden).unwrap()));
     all.extend(of_block("tiny", tiny_block()));
     all.extend(bodies());
     all.push(("log", "one-of-each".to_owned(), one_of_each_record()));

@@ -78,6 +78,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "replayed_records",
         "records of the log that were read at the start",
     ),
+    (
+        "resolution",
+        "how far apart the samples of a block are: `raw`, `5m` or `1h`",
+    ),
     ("samples", "how many samples"),
     ("selector", "which series are deleted"),
     ("series", "how many series"),

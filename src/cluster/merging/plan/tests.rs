@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::control::MemberId;
-use crate::model::{Epoch, FOUNDING_DEPTH, Window};
+use crate::model::{Epoch, FOUNDING_DEPTH, Level, Window};
 
 const HOUR: i64 = 60 * 60 * 1000;
 const MIB: u64 = 1 << 20;

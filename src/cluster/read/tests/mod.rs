@@ -4,6 +4,7 @@
 mod cost;
 mod disturbed;
 mod encoded;
+mod folds;
 mod names;
 mod newest;
 mod newest_of_all;

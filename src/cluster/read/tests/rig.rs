@@ -17,6 +17,7 @@ use crate::cluster::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, R
 use crate::model::*;
 use crate::runtime::{
     Budget, BudgetLimits, CancelToken, Chance, Clock, ManualClock, SeededChance, SystemClock,
+    Throttle,
 };
 use crate::source::{Partial, ReadContext, Selection, SeriesStream, Source, SourceError};
 use crate::store::*;
@@ -262,6 +263,18 @@ impl Nodes {
             return false;
         };
         *version += 1;
+        blocks.insert(entry.id, entry.clone());
+        drop(cut);
+        self.send(by, &entry);
+        for number in apply {
+            self.apply(*number, arc);
+        }
+        true
+    }
+
+    /// Has the file of a block that one node has built on all nodes.
+    fn send(&self, by: usize, entry: &BlockEntry) {
+        let store = &self.node(by).store;
         let mut bytes = Vec::new();
         loop {
             let more = store
@@ -273,19 +286,45 @@ impl Nodes {
             }
             bytes.extend(more);
         }
-        blocks.insert(entry.id, entry.clone());
-        drop(cut);
         for (at, node) in self.nodes.iter().enumerate() {
             if at + 1 != by {
-                let mut receiving = node.store.receive(&entry).unwrap().unwrap();
+                let mut receiving = node.store.receive(entry).unwrap().unwrap();
                 receiving.write(&bytes).unwrap();
                 receiving.finish().unwrap();
             }
         }
+    }
+
+    /// One node downsamples all blocks of a partition; what comes of it is committed and applied by
+    /// some.
+    pub(super) fn downsample(
+        &mut self,
+        by: usize,
+        arc: RingArc,
+        resolution: Resolution,
+        apply: &[usize],
+    ) {
+        let store = Arc::clone(&self.node(by).store);
+        let (version, blocks) = self.catalog.get_mut(&arc).unwrap();
+        let order = MergeOrder {
+            arc,
+            inputs: blocks.keys().copied().collect(),
+            range: TimeRange::ALL,
+            level: Level(1),
+            round: 0,
+            keep_from: TimestampMs::MIN,
+            without: Vec::new(),
+            resolution,
+        };
+        let throttle = Arc::new(Throttle::new(0));
+        let merged = store.merge(&order, &throttle, &CancelToken::new()).unwrap();
+        let entry = merged.entry.clone().unwrap();
+        *version += 1;
+        *blocks = BTreeMap::from([(entry.id, entry.clone())]);
+        self.send(by, &entry);
         for number in apply {
             self.apply(*number, arc);
         }
-        true
     }
 
     /// A node applies the catalog of a partition.

@@ -1,0 +1,250 @@
+//! Downsampling on one node: blocks become smaller as they grow old, and what their samples come to stays.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::merging::FIRST;
+use super::world::{Key, World, series};
+use crate::cluster::control::DAY_MS;
+use crate::model::*;
+use crate::runtime::{Clock, RawValue, Setting};
+use crate::store::DownsamplePolicy;
+
+const SERIES: u64 = 3;
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn downsampling(text: &str, seed: u64) -> World {
+    let mut world = World::unopened(seed);
+    let policy = DownsamplePolicy::read(&RawValue::Text(text.to_owned()));
+    world.settings.retention.downsample = policy.unwrap();
+    world.open();
+    world
+}
+
+/// A day of a counter that begins anew, of a gauge and of something that stands still, a sample every half minute.
+fn write(world: &mut World, day: i64) {
+    let at = FIRST + day * DAY_MS;
+    let ahead = (at - world.clock.now().0).max(0);
+    world
+        .clock
+        .advance(Duration::from_millis(u64::try_from(ahead).unwrap()));
+    for window in 0..12 {
+        let start = at + window * WINDOW_MS;
+        for number in 0..SERIES {
+            let samples: Vec<(i64, f64)> = (0..240)
+                .map(|row| sample(number, start + row * 30_000))
+                .collect();
+            world.floats(number, &samples);
+        }
+        world.clock.advance(Duration::from_secs(7200));
+        if window % 6 == 5 {
+            world.flush();
+        }
+    }
+}
+
+fn sample(number: u64, at: i64) -> (i64, f64) {
+    let row = at.div_euclid(30_000);
+    // What nobody can foresee, so that it takes room.
+    let mixed = row.wrapping_mul(0x5851_f42d_4c95_7f2d);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x14c0_57b7_ef76_7815);
+    let noise = (mixed ^ (mixed >> 32)).rem_euclid(1000);
+    let value = match number {
+        0 => row.rem_euclid(1700) * 1000 + noise,
+        1 => noise,
+        _ => 7,
+    };
+    (at, value as f64)
+}
+
+fn raw(world: &World, key: &Key) -> Samples {
+    world.model.expect(key, TimeRange::ALL, true)
+}
+
+fn folded(samples: &Samples, to: Resolution) -> Samples {
+    downsample(samples, to).unwrap_or_else(|| samples.clone())
+}
+
+/// What is read is what was written, or stands for it: folded to the end it is the same.
+fn check(world: &World) {
+    for number in 0..SERIES {
+        let key = series(number);
+        let raw = raw(world, &key);
+        let got = world.read(&key.0, Vec::new(), TimeRange::ALL);
+        let got = got.get(&key.1).expect("the series is there");
+        for (at, value, start) in got.iter() {
+            assert!(world.model.was_written(&key, at.0, &value, start.0));
+        }
+        assert_eq!(weight(got), weight(&raw), "series {number}");
+        assert_eq!(
+            folded(got, Resolution::Hour),
+            folded(&raw, Resolution::Hour)
+        );
+    }
+}
+
+/// The resolutions of all blocks, and their bytes.
+fn blocks(world: &World) -> (BTreeSet<Resolution>, u64) {
+    let blocks = world.member().store().blocks();
+    let all = blocks.iter().map(|(_, entry)| entry.level.resolution());
+    (
+        all.collect(),
+        blocks.iter().map(|(_, entry)| entry.size).sum(),
+    )
+}
+
+fn shown(world: &World) -> usize {
+    (0..SERIES)
+        .map(|number| {
+            let key = series(number);
+            let got = world.read(&key.0, Vec::new(), TimeRange::ALL);
+            got.get(&key.1).map_or(0, Samples::len)
+        })
+        .sum()
+}
+
+/// Would catch blocks that stay as they are, or are rewritten too early or again and again, and one that loses what
+/// its samples come to.
+#[test]
+fn blocks_become_coarser_with_their_age() {
+    let mut world = downsampling("3d:5m,10d:1h", 61);
+    write(&mut world, 0);
+    world.clock.advance(Duration::from_secs(30 * 3600));
+    world.merge();
+    world.check_all();
+    let (resolutions, bytes) = blocks(&world);
+    assert_eq!(resolutions, [Resolution::Raw].into());
+    let before = shown(&world);
+    let mut last = bytes;
+    for (days, resolution, part) in [(2, Resolution::FiveMinutes, 4), (8, Resolution::Hour, 20)] {
+        world.clock.advance(DAY * days);
+        assert!(world.merge() > 0);
+        check(&world);
+        let (resolutions, bytes) = blocks(&world);
+        assert_eq!(resolutions, [resolution].into());
+        assert!(bytes < last, "{bytes} of {last} bytes");
+        assert!(
+            shown(&world) * part < before,
+            "{} of {before}",
+            shown(&world)
+        );
+        last = bytes;
+        assert_eq!(world.merge(), 0, "once is enough");
+        world.open();
+        check(&world);
+    }
+}
+
+/// Without the setting nothing of it happens; what is downsampled stays so when the setting goes.
+#[test]
+fn nothing_is_downsampled_that_nobody_asked_for() {
+    let mut world = World::new(62);
+    write(&mut world, 0);
+    world.clock.advance(DAY * 40);
+    world.merge();
+    world.check_all();
+    assert_eq!(blocks(&world).0, [Resolution::Raw].into());
+    let mut world = downsampling("3d:5m", 63);
+    write(&mut world, 0);
+    world.clock.advance(DAY * 5);
+    world.merge();
+    world.settings.retention.downsample = DownsamplePolicy::default();
+    world.open();
+    write(&mut world, 5);
+    world.clock.advance(DAY * 40);
+    world.merge();
+    check(&world);
+    let both = [Resolution::Raw, Resolution::FiveMinutes].into();
+    assert_eq!(
+        blocks(&world).0,
+        both,
+        "they are not merged with one another"
+    );
+}
+
+/// A member that was away, or an import that is made again, brings back what was folded: it changes nothing. What is new
+/// is kept.
+#[test]
+fn what_comes_back_late_is_not_counted_again() {
+    let mut world = downsampling("3d:5m", 64);
+    write(&mut world, 0);
+    world.clock.advance(DAY * 5);
+    world.merge();
+    check(&world);
+    let (count, _) = world.member().store().block_totals();
+    for number in 0..SERIES {
+        let again: Vec<(i64, f64)> = (0..240)
+            .map(|row| sample(number, FIRST + row * 30_000))
+            .collect();
+        world.floats(number, &again);
+    }
+    check(&world);
+    world.flush();
+    check(&world);
+    assert_eq!(
+        world.member().store().block_totals().0,
+        count,
+        "it was all there"
+    );
+    // Between the last sample of the day and the end of its interval.
+    let late = FIRST + DAY_MS - 1000;
+    for number in 0..SERIES {
+        let (_, value) = sample(number, FIRST + DAY_MS - 30_000);
+        world.floats(number, &[(late, value)]);
+    }
+    check(&world);
+    world.flush();
+    check(&world);
+    assert!(
+        blocks(&world).0.contains(&Resolution::Raw),
+        "late blocks wait"
+    );
+    // Enough of them become one, and it is no coarser than what it meets.
+    for more in 0..12 {
+        for number in 0..SERIES {
+            let (_, value) = sample(number, FIRST + DAY_MS - 30_000);
+            world.floats(number, &[(late + more, value)]);
+        }
+        world.flush();
+        check(&world);
+    }
+    world.clock.advance(DAY * 30);
+    world.merge();
+    check(&world);
+    world.open();
+    check(&world);
+}
+
+/// The n-th step fails, for n = 1, 2, 3 and on, until all live.
+#[test]
+fn a_crash_at_any_step_of_downsampling_loses_nothing() {
+    let mut died_at = BTreeSet::new();
+    for step in 1.. {
+        let mut world = downsampling("3d:5m", 65);
+        write(&mut world, 0);
+        world.clock.advance(Duration::from_secs(30 * 3600));
+        world.merge();
+        world.clock.advance(DAY * 3);
+        let died = world.die_while_merging(step);
+        check(&world);
+        world.merge();
+        check(&world);
+        assert_eq!(blocks(&world).0, [Resolution::FiveMinutes].into());
+        world.open();
+        check(&world);
+        match died {
+            Some(step) if !died_at.insert(step) && died_at.len() > 5 => break,
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let steps = [
+        "applied",
+        "commit merge",
+        "ingested",
+        "merge",
+        "merge committed",
+        "merged",
+    ];
+    assert_eq!(died_at.into_iter().collect::<Vec<_>>(), steps);
+}
