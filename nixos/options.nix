@@ -201,10 +201,6 @@ with forms;
     yet. A new one beyond it is refused with 400, samples of known ones are taken. New
     ones are also refused when labels and index take a fifth of `memory_limit`.
   '';
-  ingest.series_cache_size = key count "4000000" ''
-    How many ways of spelling series are remembered, so that their labels need not be
-    parsed again: some 38 bytes each. Beyond it, ingest still works, and costs more CPU.
-  '';
   ingest.self_scrape_interval = key duration "15s" ''
     How often this node stores its own metrics. `0s`: never.
   '';
@@ -256,6 +252,12 @@ with forms;
     `tenant=total`, `tenant=total/local`, or `tenant=/local`, such as `team-a=30d`,
     `team-b=forever`, `team-c=2y/60d`. Blocks hold several tenants and are rewritten without
     those whose time is over; one leaves a disk when all in it may.
+  '';
+  retention.downsample = key texts "" ''
+    From what age on samples are kept only as one in five minutes (`5m`) or one in an hour
+    (`1h`), with count, sum, minimum, maximum and counter resets of those that go, the same on
+    all nodes: `30d:5m`, `1y:1h`. Whole blocks are rewritten; nothing brings the samples back.
+    Unset: all stay as they were written.
   '';
   disk.min_free = key size "256MiB" ''
     With less than this free, writes are answered with 503 and the reason, until space is

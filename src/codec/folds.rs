@@ -145,7 +145,7 @@ const fn kind_of(fold: &Fold) -> u8 {
 }
 
 /// Appends the folds of a series with these values: at least one, their rows rising.
-pub(crate) fn encode(values: &[f64], folds: &[(u32, Fold)], out: &mut Vec<u8>) {
+pub fn encode(values: &[f64], folds: &[(u32, Fold)], out: &mut Vec<u8>) {
     out.push(FOLDS_COLUMNS);
     put_len(out, folds.len());
     let mut end = 0;
@@ -199,7 +199,7 @@ pub(crate) fn encode(values: &[f64], folds: &[(u32, Fold)], out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// When the bytes are not what [`encode`] writes.
-pub(crate) fn decode(mut bytes: &[u8], values: &[f64]) -> Result<Vec<(u32, Fold)>, Error> {
+pub fn decode(mut bytes: &[u8], values: &[f64]) -> Result<Vec<(u32, Fold)>, Error> {
     Error::bound("rows of a column of folds", values.len(), ROWS_MAX)?;
     let input = &mut bytes;
     let id = take_u8(input, WHAT)?;

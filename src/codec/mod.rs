@@ -11,6 +11,7 @@
 //! * [`timestamps`]: a column of timestamps, shared by many series;
 //! * [`page`]: values, histograms and start timestamps of neighbouring series;
 //! * [`histograms`]: single native histograms;
+//! * [`folds`]: what downsampled samples stand for;
 //! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.
 
 mod choose;
@@ -18,7 +19,6 @@ mod crc;
 mod decimal;
 mod error;
 mod exceptions;
-pub(crate) mod folds;
 mod frame;
 mod histogram;
 mod histogram_column;
@@ -34,6 +34,7 @@ mod version;
 
 pub mod bits;
 pub mod chunk;
+pub mod folds;
 pub mod histograms;
 pub mod page;
 pub mod postings;

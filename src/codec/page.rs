@@ -105,8 +105,7 @@ impl Builder {
     }
 
     /// How many bytes it has before they are compressed.
-    #[must_use]
-    pub fn raw_bytes(&self) -> usize {
+    fn raw_bytes(&self) -> usize {
         self.headers.len() + self.streams.len()
     }
 

@@ -27,9 +27,6 @@ crate::settings! {
         /// yet. A new one beyond it is refused with 400, samples of known ones are taken. New
         /// ones are also refused when labels and index take a fifth of `memory_limit`.
         max_series: usize = 10_000_000,
-        /// How many ways of spelling series are remembered, so that their labels need not be
-        /// parsed again: some 38 bytes each. Beyond it, ingest still works, and costs more CPU.
-        series_cache_size: usize = 4_000_000,
         /// How often this node stores its own metrics. `0s`: never.
         self_scrape_interval: Duration = Duration::from_secs(15),
     }

@@ -281,7 +281,7 @@ impl ReadView {
         least: u64,
         context: &ReadContext,
     ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
-        let found = find(self, selection, context)?;
+        let found = find(self, selection, moments.is_some(), context)?;
         let streams = Stream::new(found, selection, moments, context).apart(least);
         let boxed = |stream| -> Box<dyn SeriesStream> { Box::new(stream) };
         Ok(streams.into_iter().map(boxed).collect())

@@ -48,6 +48,9 @@ const CLOCK_BELIEVABLE_FROM: TimestampMs = TimestampMs(1_577_836_800_000);
 const REQUEST_PARTS_MAX: usize = 1 << 20;
 /// Requests that may wait for a thread; their bodies are bounded too.
 const WAITING_MAX: usize = 1024;
+/// Ways of spelling series that are remembered, so that their labels need not be parsed again: some 38 bytes
+/// each. Beyond it, ingest still works, and costs more processor time.
+const SPELLINGS_MAX: usize = 4_000_000;
 /// Memory that a request may leave behind for the next one.
 const SCRATCH_BYTES_MAX: usize = 8 << 20;
 /// Senders are asked to come back after so many seconds at most, each after its own.
@@ -135,10 +138,7 @@ impl Receiver {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self(Arc::new(State {
-            known: Known::new(
-                SeriesKeys::draw(chance.as_ref()),
-                settings.series_cache_size,
-            ),
+            known: Known::new(SeriesKeys::draw(chance.as_ref()), SPELLINGS_MAX),
             metrics: IngestMetrics::register(registry),
             pool: Pool::new("ingest", cores + 1, WAITING_MAX),
             waiting_bytes: AtomicUsize::new(0),

@@ -34,9 +34,9 @@ struct Merged {
     parts: Box<[Part]>,
 }
 
-/// So many bytes more, before compression, a folded series may take than a raw one: series that stand still
-/// take next to nothing either way, and are read faster.
-const FOLD_BYTES: usize = 64;
+/// So many bytes more a folded series may take than a raw one, each in a page of its own: series that stand still
+/// take next to nothing either way beside their like, and are read faster.
+const FOLD_BYTES: usize = 96;
 
 /// The union of blocks.
 pub struct MergedBlocks {
@@ -265,12 +265,14 @@ fn worth_folding(
     Ok(is_worth.then_some(thin))
 }
 
-/// What a series takes in a page of its own, before compression.
+/// What a series takes in a page of its own.
 fn bytes_of(samples: &Samples) -> Result<usize, Error> {
     let mut page = page::Builder::new();
     let pushed = page.push(page::Columns::from(samples));
     pushed.map_err(|error| Error::Bug(format!("a series cannot be written: {error}")))?;
-    Ok(page.raw_bytes())
+    let mut bytes = Vec::new();
+    page.finish(&mut bytes);
+    Ok(bytes.len())
 }
 
 fn no_series(index: usize) -> Error {

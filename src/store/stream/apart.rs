@@ -74,6 +74,7 @@ impl Stream {
             tenant: self.tenant.clone(),
             range: self.range,
             newest: self.newest,
+            reaches_back: self.reaches_back,
             context: self.context.clone(),
             reading: Arc::clone(&self.reading),
             parts: self.parts.iter().map(unopened).collect(),
