@@ -86,7 +86,8 @@ fn played(set: &[(LabelSet, Samples)], every: usize, step_ms: i64) -> Vec<(Label
         };
         let mut samples = Samples::default();
         for row in 0..rows {
-            let (round, place) = (row as usize / values.len(), row as usize % values.len());
+            let at = usize::try_from(row).unwrap();
+            let (round, place) = (at / values.len(), at % values.len());
             let value = values[place] + gain * round as f64;
             let at = TimestampMs(1_699_920_000_000 + row * step_ms);
             samples.push(at, Value::Float(value), TimestampMs(0));

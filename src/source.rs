@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::model::{
-    Exemplar, LabelSet, Matcher, Metadata, Samples, TenantId, TimeRange, TimestampMs,
+    Exemplar, LabelSet, Matcher, Metadata, Resolution, Samples, TenantId, TimeRange, TimestampMs,
 };
 use crate::runtime::{Budget, BudgetError, CancelToken, Cancelled};
 
@@ -34,6 +35,26 @@ pub struct ReadContext {
     pub budget: Budget,
     /// Where it is noted what an answer lacks, if it may lack anything; `None`: it must be whole.
     pub partial: Option<Partial>,
+    /// Where it is noted what was met that has been downsampled.
+    pub coarsest: Coarsest,
+}
+
+/// The coarsest resolution of what was read, also where nothing of it lies in the range: the sample that stands for
+/// an interval may be behind it. Clones are the same note.
+#[derive(Clone, Debug, Default)]
+pub struct Coarsest(Arc<AtomicU8>);
+
+impl Coarsest {
+    /// Notes that something of a resolution was met.
+    pub fn meets(&self, resolution: Resolution) {
+        self.0.fetch_max(resolution.code(), Ordering::Relaxed);
+    }
+
+    /// The coarsest so far.
+    #[must_use]
+    pub fn met(&self) -> Resolution {
+        Resolution::of_code(self.0.load(Ordering::Relaxed)).unwrap_or_default()
+    }
 }
 
 /// Different lacks that are noted; a read names several partitions in one.

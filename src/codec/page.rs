@@ -298,6 +298,13 @@ impl Reader {
         self.series.len()
     }
 
+    /// Whether the series of a place has samples that stand for others.
+    #[must_use]
+    pub fn has_folds(&self, place: usize) -> bool {
+        let entry = self.series.get(place);
+        entry.is_some_and(|entry| !entry.folds.is_empty())
+    }
+
     /// Bytes that it takes in memory, about.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {

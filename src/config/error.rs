@@ -46,6 +46,16 @@ pub enum Error {
         /// What will bring it.
         what: &'static str,
     },
+    /// A key that earlier versions had.
+    #[error("{origin}: {key:?} is not a key any more: {instead}: remove it")]
+    Gone {
+        /// Where it stands.
+        origin: Origin,
+        /// The key.
+        key: String,
+        /// What is in its place.
+        instead: &'static str,
+    },
     /// A value that cannot be read, or is out of bounds.
     #[error("{origin}: {key}: {message}")]
     Value {

@@ -30,6 +30,12 @@ const NOT_YET: &[(&str, &str)] = &[
     ("rules.", "rules and alerts"),
 ];
 
+/// Keys that earlier versions had, and what is in their place.
+const GONE: &[(&str, &str)] = &[(
+    "ingest.series_cache_size",
+    "how many spellings of series are remembered follows from memory_limit",
+)];
+
 /// What stands above the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -86,6 +92,13 @@ fn unknown(origin: &Origin, key: &str) -> Error {
             origin: origin.clone(),
             key: key.to_owned(),
             what,
+        };
+    }
+    if let Some((_, instead)) = GONE.iter().find(|(gone, _)| *gone == key) {
+        return Error::Gone {
+            origin: origin.clone(),
+            key: key.to_owned(),
+            instead,
         };
     }
     let reference = Settings::reference();
@@ -212,6 +225,15 @@ mod tests {
         check(
             "[rules]\nfiles = \"x\"",
             &["rules.files", "does not have yet"],
+        );
+        check(
+            "ingest.series_cache_size = 100",
+            &[
+                "series_cache_size",
+                "not a key any more",
+                "memory_limit",
+                "remove it",
+            ],
         );
         let missing = load(
             Some(Path::new("/nowhere/cairn.toml")),

@@ -42,6 +42,11 @@ impl Known {
         }
     }
 
+    /// Changes how many spellings are remembered at most; what is there already stays.
+    pub(super) fn hold_at_most(&self, series_max: usize) {
+        self.cache.lock().hold_at_most(series_max);
+    }
+
     /// Begins a new generation when it is time; to be called with the time since the start.
     pub(super) fn turn_if_due(&self, elapsed: Duration) {
         let mut turned = self.turned.lock();

@@ -72,12 +72,22 @@ pub(super) struct SeriesCache<S> {
 }
 
 impl<S: Copy> SeriesCache<S> {
+    const fn bound(len_max: usize) -> usize {
+        let most = FREE as usize - 1;
+        if len_max < most { len_max } else { most }
+    }
+
+    /// Changes how many it holds at most.
+    pub(super) const fn hold_at_most(&mut self, len_max: usize) {
+        self.len_max = Self::bound(len_max);
+    }
+
     /// An empty cache for at most so many spellings.
     pub(super) fn new(len_max: usize) -> Self {
         Self {
             pieces: Vec::new(),
             len: 0,
-            len_max: len_max.min(FREE as usize - 1),
+            len_max: Self::bound(len_max),
             table: Vec::new(),
             generation: 0,
             tally: Tally::default(),

@@ -27,6 +27,8 @@ const QUERIES_PERCENT: u64 = 50;
 const PEER_READS_PERCENT: u64 = 15;
 /// What is kept for peers that are away, in hundredths.
 const HINTS_PERCENT: u64 = 5;
+/// Spellings of series that ingest remembers, in hundredths.
+const SPELLINGS_PERCENT: u64 = 12;
 /// Below these a node does not work well, however small the machine.
 const HEAD_BYTES_MIN: u64 = 32 << 20;
 const REGISTRY_BYTES_MIN: u64 = 32 << 20;
@@ -37,6 +39,9 @@ const RESULTS_BYTES_MIN: u64 = 1 << 20;
 const QUERY_BYTES_MIN: u64 = 32 << 20;
 const PEER_READS_BYTES_MIN: u64 = 32 << 20;
 const HINTS_BYTES_MIN: u64 = 4 << 20;
+const SPELLINGS_BYTES_MIN: u64 = 4 << 20;
+/// Four million of them, more than a node holds series.
+const SPELLINGS_BYTES_MAX: u64 = 152_000_000;
 /// Some minutes of a peer's samples; what a longer absence misses, repair brings.
 const HINTS_BYTES_MAX: u64 = 256 << 20;
 /// More cache than this gains little: what is read again is in the system's page cache.
@@ -73,6 +78,8 @@ pub(super) struct Shares {
     pub peer_reads: u64,
     /// Samples for peers that are away.
     pub hints: u64,
+    /// Spellings of series.
+    pub spellings: u64,
 }
 
 impl Shares {
@@ -96,6 +103,7 @@ impl Shares {
             queries: share(QUERIES_PERCENT).max(QUERY_BYTES_MIN),
             peer_reads: share(PEER_READS_PERCENT).max(PEER_READS_BYTES_MIN),
             hints: share(HINTS_PERCENT).clamp(HINTS_BYTES_MIN, HINTS_BYTES_MAX),
+            spellings: share(SPELLINGS_PERCENT).clamp(SPELLINGS_BYTES_MIN, SPELLINGS_BYTES_MAX),
         }
     }
 }
@@ -127,6 +135,10 @@ mod tests {
         assert_eq!(
             (tiny.results, board.results >> 20, server.results),
             (1 << 20, 20, 128 << 20)
+        );
+        assert_eq!(
+            (tiny.spellings, board.spellings >> 20, server.spellings),
+            (4 << 20, 122, 152_000_000)
         );
         let mib = |shares: Shares| (shares.peer_reads >> 20, shares.hints >> 20);
         assert_eq!(

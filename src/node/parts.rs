@@ -150,6 +150,7 @@ impl Ground {
             self.rush.clone(),
             registry,
         )
+        .with_spelling_bytes(self.shares.spellings)
     }
 
     pub(super) fn status(

@@ -81,6 +81,13 @@ pub enum Note {
     },
     /// Samples were downsampled, and stand for those that went.
     Downsampled(Resolution),
+    /// A range of a function does not begin and end where intervals do.
+    CutsIntervals {
+        /// The function.
+        function: &'static str,
+        /// The length of the intervals.
+        resolution: Resolution,
+    },
     /// A function was given only the samples that downsampling has left.
     OfSamplesLeft {
         /// The function.
@@ -115,6 +122,7 @@ impl Note {
             | Self::ForcedMonotonicity { .. }
             | Self::IncompatibleTypes { .. }
             | Self::Downsampled(_)
+            | Self::CutsIntervals { .. }
             | Self::OfSamplesLeft { .. } => Severity::Info,
             Self::Histogram(note) => match note.is_warning() {
                 true => Severity::Warning,
@@ -172,6 +180,13 @@ impl Note {
             Self::Downsampled(resolution) => {
                 format!("samples were downsampled to {resolution}")
             }
+            Self::CutsIntervals {
+                function,
+                resolution,
+            } => format!(
+                "{function} over this range cuts intervals of samples that were downsampled to {resolution}, and is \
+                 that of those whole ones that end in it"
+            ),
             Self::OfSamplesLeft {
                 function,
                 resolution,
@@ -251,6 +266,12 @@ impl Annotations {
                 }
             }
         }
+    }
+
+    /// Whether that was said, wherever.
+    #[must_use]
+    pub fn has(&self, note: &Note) -> bool {
+        self.0.contains_key(&(note.severity(), note.text()))
     }
 
     /// Whether there are none.

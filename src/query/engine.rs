@@ -8,7 +8,7 @@ use crate::model::TenantId;
 use crate::runtime::{
     Budget, BudgetLimits, CancelToken, Clock, Register, Registered, Rush, SharedBudget, cores,
 };
-use crate::source::{ReadContext, Source};
+use crate::source::{Coarsest, ReadContext, Source};
 
 use super::crew::Crew;
 use super::error::Error;
@@ -139,6 +139,7 @@ impl Engine {
                 None => Budget::new(limits),
             },
             partial: None,
+            coarsest: Coarsest::default(),
         }
     }
 
@@ -352,7 +353,7 @@ impl Engine {
         });
         Ok(QueryOutput {
             value,
-            annotations: run.take_annotations(),
+            annotations: run.all_annotations(),
             truncated,
             stats,
             held: Some(Arc::new(held)),

@@ -8,7 +8,7 @@ use super::view::{ReadView, listed};
 use super::whole::Store;
 use crate::model::{BlockId, Deletion, RingArc, Samples, TenantId};
 use crate::runtime::{Budget, BudgetLimits, CancelToken};
-use crate::source::{ReadContext, Selection, SourceError};
+use crate::source::{Coarsest, ReadContext, Selection, SourceError};
 
 /// What the list of series of one partition may take while it is looked for the first of them that
 /// has something: the series of a whole 4 GB board.
@@ -93,6 +93,7 @@ fn has_any(view: ReadView, deletion: &Deletion, cancel: &CancelToken) -> Result<
             samples: u64::MAX,
         }),
         partial: None,
+        coarsest: Coarsest::default(),
     };
     let failed = |error: SourceError| Error::Unavailable(error.to_string());
     let mut stream = view.select(&selection, None, &context).map_err(failed)?;

@@ -46,14 +46,9 @@ fn search(
     seen: &Seen,
     reading: &Arc<Reading>,
     selection: &Selection,
-    newest: bool,
 ) -> Result<Option<Hit>, Error> {
     let reader = seen.block.reader(reading)?;
-    let range = match newest {
-        true => seen.block.reaching_back(selection.range),
-        false => selection.range,
-    };
-    if !reader.overlaps(range) {
+    if !reader.overlaps(seen.block.reaching_around(selection.range)) {
         return Ok(None);
     }
     let Some(mut data) = seen.tenant(&reader, &selection.tenant)? else {
@@ -131,7 +126,6 @@ impl Finding<'_> {
 fn find(
     view: ReadView,
     selection: &Selection,
-    newest: bool,
     context: &ReadContext,
 ) -> Result<Found, SourceError> {
     let mut finding = Finding {
@@ -152,7 +146,7 @@ fn find(
     let (here, elsewhere) = view.seen();
     for seen in &here {
         context.cancel.check()?;
-        finding.add(seen, search(seen, &reading, selection, newest)?)?;
+        finding.add(seen, search(seen, &reading, selection)?)?;
     }
     in_rounds(
         &reading,
@@ -160,7 +154,7 @@ fn find(
         |seen| seen.block.entry().id,
         |seen| {
             context.cancel.check()?;
-            search(seen, &reading, selection, newest)
+            search(seen, &reading, selection)
         },
         |seen, hit| match hit {
             Ok(hit) => finding.add(seen, hit),
@@ -269,7 +263,7 @@ impl ReadView {
         moments: Option<Moments>,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        let found = find(self, selection, moments.is_some(), context)?;
+        let found = find(self, selection, context)?;
         Ok(Box::new(Stream::new(found, selection, moments, context)))
     }
 
@@ -281,7 +275,7 @@ impl ReadView {
         least: u64,
         context: &ReadContext,
     ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
-        let found = find(self, selection, moments.is_some(), context)?;
+        let found = find(self, selection, context)?;
         let streams = Stream::new(found, selection, moments, context).apart(least);
         let boxed = |stream| -> Box<dyn SeriesStream> { Box::new(stream) };
         Ok(streams.into_iter().map(boxed).collect())
@@ -294,7 +288,7 @@ impl ReadView {
         limit: usize,
         context: &ReadContext,
     ) -> Result<Vec<LabelSet>, SourceError> {
-        let found = find(self, selection, false, context)?;
+        let found = find(self, selection, context)?;
         let mut all: Vec<LabelSet> = found.wanted.into_iter().map(|w| w.labels).collect();
         all.sort_unstable();
         Ok(limited(all.into_iter(), limit))

@@ -129,7 +129,7 @@ mod tests {
         fingerprint,
     };
     use crate::runtime::{Budget, BudgetLimits, ByteSize, CancelToken, ManualClock, SeededChance};
-    use crate::source::{ReadContext, Selection, Source};
+    use crate::source::{Coarsest, ReadContext, Selection, Source};
     use crate::store::{
         AppendBatch, BuildOrder, Catalog, DataDir, FloatSample, HeadSettings, Offline, RocksEngine,
         StoreParts, WriteLogSettings,
@@ -203,6 +203,7 @@ mod tests {
                 samples: 1 << 26,
             }),
             partial: None,
+            coarsest: Coarsest::default(),
         };
         let mut stream = store.select(&selection, &context).unwrap();
         let (mut samples, mut shortest, mut seen) = (Samples::default(), Vec::new(), 0);

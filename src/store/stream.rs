@@ -17,7 +17,7 @@ use super::found::{Found, Part, Wanted};
 use super::page_order::sorted_by_page;
 use super::tier::{Failures, Held, Pending, Reading};
 use super::view::{ReadView, Seen};
-use crate::model::{BlockId, LabelSet, Samples, TenantId, TimeRange};
+use crate::model::{BlockId, LabelSet, Resolution, Samples, TenantId, TimeRange};
 use crate::runtime::Reservation;
 use crate::source::{Moments, ReadContext, Selection, SeriesStream, SourceError};
 
@@ -305,16 +305,22 @@ impl Stream {
                 .reader
                 .insert(reopen(&part.seen, &self.reading, &self.tenant)?),
         };
+        let block = &part.seen.block;
         let wanted = SamplesWanted {
             range: match self.reaches_back {
-                true => part.seen.block.reaching_back(self.range),
+                true => block.reaching_back(self.range),
                 false => self.range,
             },
             newest,
         };
+        let resolution = block.entry().level.resolution();
+        let around = block.reaching_around(self.range);
         for (place, at) in data.places(places)? {
             if let Some(samples) = all.get_mut(at) {
                 data.add_at(place, wanted, samples, scratch)?;
+            }
+            if resolution != Resolution::Raw && data.has_folds(place, around)? {
+                self.context.coarsest.meets(resolution);
             }
         }
         if fresh {
@@ -439,9 +445,12 @@ fn reopen(seen: &Seen, reading: &Arc<Reading>, tenant: &TenantId) -> Result<Tena
 /// Charges the account for what a batch holds by now.
 fn charge(reservation: &mut Reservation, all: &[Samples]) -> Result<(), SourceError> {
     let samples: usize = all.iter().map(Samples::len).sum();
+    let folds = all.iter().map(|one| size_of_val(one.folds.as_slice()));
+    let folds = u64::try_from(folds.sum::<usize>()).unwrap_or(u64::MAX);
     let samples = u64::try_from(samples).unwrap_or(u64::MAX);
+    let bytes = samples.saturating_mul(16).saturating_add(folds);
     let more = samples.saturating_sub(reservation.samples());
-    reservation.grow(more.saturating_mul(16), more)?;
+    reservation.grow(bytes.saturating_sub(reservation.memory_bytes()), more)?;
     Ok(())
 }
 

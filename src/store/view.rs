@@ -116,6 +116,13 @@ impl AppliedBlock {
         TimeRange::new(TimestampMs(range.start.0.saturating_sub(back)), range.end)
     }
 
+    /// A range and what lies around it by the block's resolution: where samples stand for those of the range.
+    pub(super) const fn reaching_around(&self, range: TimeRange) -> TimeRange {
+        let ahead = self.entry.level.resolution().ms();
+        let back = self.reaching_back(range);
+        TimeRange::new(back.start, TimestampMs(range.end.0.saturating_add(ahead)))
+    }
+
     /// Whether its file is here.
     pub(super) const fn is_here(&self) -> bool {
         matches!(self.home, Home::Here { .. })
@@ -170,11 +177,11 @@ impl ArcView {
         Self { version, blocks }
     }
 
-    /// The blocks that may hold something of a range, or of an interval that ends in it.
+    /// The blocks that may hold something of a range, or of an interval that it cuts or follows.
     pub(super) fn blocks_in(&self, range: TimeRange) -> impl Iterator<Item = &Arc<AppliedBlock>> {
         self.blocks.iter().filter(move |block| {
-            let back = block.reaching_back(range);
-            block.entry().range.overlaps(back)
+            let around = block.reaching_around(range);
+            block.entry().range.overlaps(around)
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Queries that several threads evaluate. (All of Prometheus' cases are evaluated so as well: a
 //! [`MemorySource`] gives each series in a stream of its own.)
 
+use cairn::model::Resolution;
 use cairn::query::QueryOutput;
 
 use super::engine::{engine, range};
@@ -33,7 +34,28 @@ fn shown(output: &QueryOutput) -> String {
 /// remarks that are lost, and samples that are not counted.
 #[test]
 fn several_threads_make_what_one_makes_to_the_bit() {
-    let (engine, source) = (engine(&["all"]), source());
+    compare(&source());
+}
+
+/// Would catch folds, or what is said of them, that get lost between threads.
+#[test]
+fn so_they_do_with_downsampled_samples() {
+    let mut folded = source();
+    folded.downsample(Resolution::FiveMinutes);
+    let said = compare(&folded);
+    for part in [
+        "Downsampled(FiveMinutes)",
+        "OfSamplesLeft { function: \"quantile_over_time\", resolution: FiveMinutes }",
+        "CutsIntervals { function: \"max_over_time\", resolution: FiveMinutes }",
+    ] {
+        assert!(said.contains(part), "{part}");
+    }
+}
+
+/// Says what one thread has made, and several as well.
+fn compare(source: &MemorySource) -> String {
+    let engine = engine(&["all"]);
+    let mut all = String::new();
     for text in [
         "m",
         "sum(m)",
@@ -43,11 +65,12 @@ fn several_threads_make_what_one_makes_to_the_bit() {
         "max_over_time(sum by (job) (m)[10m:1m])",
         "topk(3, sum by (job) (increase(m[7m])))",
         "quantile_over_time(7, m[10m])",
+        "sum(max_over_time(m[7m]))",
     ] {
         let query = range(text, 0, END_MS, 90_000);
         let ask = |profiled| {
             let context = engine.context(None);
-            let output = engine.range_with(&source, &query, &context, profiled);
+            let output = engine.range_with(source, &query, &context, profiled);
             let output = output.unwrap();
             let shown = shown(&output);
             drop(output);
@@ -63,7 +86,9 @@ fn several_threads_make_what_one_makes_to_the_bit() {
         for _ in 0..3 {
             assert_eq!(ask(false), alone, "{text}");
         }
+        all.push_str(&alone);
     }
+    all
 }
 
 /// Would catch a thread that makes all that there is of a long stream before anybody uses it, and series that are

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use cairn::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs, Value};
+use cairn::model::{
+    LabelSet, Matcher, Resolution, Samples, TenantId, TimeRange, TimestampMs, Value, downsample,
+};
 use cairn::query::syntax::parse_selector;
 use cairn::source::{
     FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream,
@@ -44,6 +46,13 @@ impl MemorySource {
         samples.merge(&one);
     }
 
+    /// Downsamples all series.
+    pub(crate) fn downsample(&mut self, to: Resolution) {
+        for samples in self.series.values_mut() {
+            *samples = downsample(samples, to).unwrap();
+        }
+    }
+
     /// What a selection finds.
     fn found(&self, selection: &Selection) -> Vec<(LabelSet, Samples)> {
         let clipped = |range: TimeRange, samples: &Samples| {
@@ -63,10 +72,20 @@ impl MemorySource {
 
     /// The same with the newest samples at some moments only.
     fn newest(&self, selection: &Selection, moments: Moments) -> Vec<(LabelSet, Samples)> {
-        let mut found = self.found(selection);
+        let back = match self
+            .series
+            .values()
+            .any(|samples| !samples.folds.is_empty())
+        {
+            true => Resolution::Hour.ms(),
+            false => 0,
+        };
+        let mut selection = selection.clone();
+        selection.range.start = selection.range.start.plus_ms(-back);
+        let mut found = self.found(&selection);
         let mut rows = Vec::new();
         for (_, samples) in &mut found {
-            if samples.histograms.is_empty() {
+            if samples.histograms.is_empty() && samples.folds.is_empty() {
                 moments.newest(&samples.timestamps, &mut rows);
                 let mut some = Samples::default();
                 for row in &rows {

@@ -145,6 +145,26 @@ fn look_closer(cairn: &Cairn, from: i64) {
     let infos = odd["infos"].to_string();
     let said = "quantile_over_time over this range sees only";
     assert!(infos.contains(said), "{infos}");
+    // It cuts intervals, says so, and is not short of what it cuts away.
+    let growth = |at: i64| ask(cairn, "sum(rate(requests_total[10m]))", at);
+    let (whole, cut) = (growth(from + 4 * HOUR), growth(from + 4 * HOUR + 130_000));
+    let off = numbers(&cut)[0].1 / numbers(&whole)[0].1 - 1.0;
+    assert!(off.abs() < 0.03, "{cut} {whole}");
+    let infos = (whole["infos"].to_string(), cut["infos"].to_string());
+    let said = "rate over this range cuts intervals of samples that were downsampled to 5m";
+    assert!(
+        !infos.0.contains(said) && infos.1.contains(said),
+        "{infos:?}"
+    );
+    // Nothing lies between two kept samples, which is not to pass for there having been nothing.
+    let between = "sum_over_time(temperature[1m])";
+    let none = ask(cairn, between, from + 4 * HOUR + 150_000);
+    assert_eq!(none["data"]["result"], json!([]), "{none}");
+    let said = "samples were downsampled to 5m";
+    assert!(none["infos"].to_string().contains(said), "{none}");
+    // What is young is what was written, and nothing is said of it.
+    let young = ask(cairn, "count_over_time(cairn_head_series[1m])", now_ms());
+    assert!(young["infos"].is_null(), "{young}");
     let seconds = |ms: i64| format!("{}", ms / 1000);
     let form = [
         ("query", "count(temperature)"),

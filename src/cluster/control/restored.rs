@@ -7,7 +7,10 @@ use std::sync::Arc;
 use super::command::{ClusterId, Command, Found, Outcome};
 use super::state::{ControlState, RangeKey, is_sealable};
 use super::tombstone::{Standing, TOMBSTONE_LEVEL, TombstoneId};
-use crate::model::{BlockEntry, FOUNDING_DEPTH, Incarnation, Level, RingArc, TimestampMs};
+use crate::cluster::version::DOWNSAMPLED_FROM;
+use crate::model::{
+    BlockEntry, FOUNDING_DEPTH, Incarnation, Level, Resolution, RingArc, TimestampMs,
+};
 
 /// A partition as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,6 +70,11 @@ pub(in crate::cluster) fn restored_state(
             }
         }
     }
+    let mut entries = partitions.values().flat_map(|one| &one.entries);
+    if entries.any(|entry| entry.level.resolution() != Resolution::Raw) {
+        // Whoever does not know them cannot read them.
+        state.feature_level = state.feature_level.max(DOWNSAMPLED_FROM);
+    }
     if !deleted.is_empty() {
         // Whoever does not know deletes would show them.
         state.feature_level = state.feature_level.max(TOMBSTONE_LEVEL);
@@ -87,6 +95,28 @@ mod tests {
             uploaded: Uploaded::Object,
             ..BlockEntry::of(id, Window(3).range())
         }
+    }
+
+    /// Would catch nodes that join and cannot read what is there.
+    #[test]
+    fn what_is_downsampled_asks_for_nodes_that_know_it() {
+        let arc = RingArc::new(0x3000_0000, 4).unwrap();
+        let level_of = |level: Level| {
+            let found = RestoredPartition {
+                version: 7,
+                expired_before: TimestampMs(5),
+                entries: vec![BlockEntry {
+                    level,
+                    ..entry(1, 2)
+                }],
+            };
+            let partitions = BTreeMap::from([(arc, found)]);
+            let state =
+                restored_state(ClusterId(9), Incarnation(4), &partitions, BTreeMap::new()).unwrap();
+            state.feature_level
+        };
+        assert!(level_of(Level(1)) < DOWNSAMPLED_FROM);
+        assert_eq!(level_of(Level(1).at(Resolution::Hour)), DOWNSAMPLED_FROM);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::control::{ControlState, Hidden};
-use crate::model::{LabelSet, Matcher, Samples, TenantId, TimeRange, TimestampMs};
+use crate::model::{LabelSet, Matcher, Resolution, Samples, TenantId, TimeRange, TimestampMs};
 use crate::source::{
     Contents, FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars,
     SeriesStream, Source, SourceError,
@@ -125,6 +125,23 @@ impl Hiding {
     }
 }
 
+/// Leaves out what is before a moment, up to the last sample there that stands for others: that one may be seen.
+fn leave_from(from: TimestampMs, samples: &mut Samples) {
+    let place = samples.timestamps.partition_point(|at| *at < from.0);
+    let mut before = samples.folds.iter().rev();
+    let last = before.find(|(row, _)| (*row as usize) < place);
+    let first = last.and_then(|(row, _)| samples.timestamps.get(*row as usize));
+    let first = first.map_or(from, |at| TimestampMs(*at));
+    samples.clip(TimeRange::new(first, TimestampMs::MAX));
+}
+
+/// The same and what downsampled samples from before it may be seen in it.
+fn far_back(selection: &Selection) -> Selection {
+    let longest = Resolution::FOLDED.iter().map(|one| one.ms()).max();
+    let start = selection.range.start.plus_ms(-longest.unwrap_or(0));
+    narrowed(selection, &[], TimeRange::new(start, selection.range.end))
+}
+
 fn narrowed(selection: &Selection, matchers: &[Matcher], range: TimeRange) -> Selection {
     let all = selection.matchers.iter().chain(matchers);
     Selection {
@@ -145,12 +162,15 @@ fn limited<T>(mut items: Vec<T>, limit: usize) -> Vec<T> {
 struct HidingStream {
     held: Box<dyn SeriesStream>,
     hidden: Hidden,
+    /// What is wanted begins there, and what was read before.
+    from: TimestampMs,
 }
 
 impl SeriesStream for HidingStream {
     fn next(&mut self, samples: &mut Samples) -> Result<Option<LabelSet>, SourceError> {
         while let Some(labels) = self.held.next(samples)? {
             self.hidden.apply(&labels, samples);
+            leave_from(self.from, samples);
             if !samples.is_empty() {
                 return Ok(Some(labels));
             }
@@ -174,7 +194,8 @@ impl Source for Hiding {
         if hidden.is_empty() {
             return Ok(held);
         }
-        Ok(Box::new(HidingStream { held, hidden }))
+        let from = selection.range.start;
+        Ok(Box::new(HidingStream { held, hidden, from }))
     }
 
     /// Where something is hidden, another sample may be the newest that is left: then all are read.
@@ -184,10 +205,14 @@ impl Source for Hiding {
         moments: Moments,
         context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        if self.hidden(selection).is_empty() {
+        let far = far_back(selection);
+        let hidden = self.hidden(&far);
+        if hidden.is_empty() {
             return self.held.select_newest(selection, moments, context);
         }
-        self.select(selection, context)
+        let held = self.held.select(&far, context)?;
+        let from = selection.range.start;
+        Ok(Box::new(HidingStream { held, hidden, from }))
     }
 
     fn select_apart(
@@ -196,16 +221,20 @@ impl Source for Hiding {
         moments: Option<Moments>,
         context: &ReadContext,
     ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
-        let hidden = self.hidden(selection);
-        // Where something is hidden, another sample may be the newest that is left.
-        let moments = moments.filter(|_| hidden.is_empty());
-        let held = self.held.select_apart(selection, moments, context)?;
+        let far = match moments {
+            Some(_) => far_back(selection),
+            None => selection.clone(),
+        };
+        let hidden = self.hidden(&far);
         if hidden.is_empty() {
-            return Ok(held);
+            return self.held.select_apart(selection, moments, context);
         }
+        // Another sample may be the newest that is left.
+        let held = self.held.select_apart(&far, None, context)?;
         let hiding = |held| -> Box<dyn SeriesStream> {
             let hidden = hidden.clone();
-            Box::new(HidingStream { held, hidden })
+            let from = selection.range.start;
+            Box::new(HidingStream { held, hidden, from })
         };
         Ok(held.into_iter().map(hiding).collect())
     }

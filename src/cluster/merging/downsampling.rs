@@ -1,9 +1,12 @@
 //! At what resolution merged blocks are, and which blocks are rewritten only for a coarser one.
 //!
-//! Whatever is rewritten anyway is brought to the resolution of its age. The rest is rewritten when its
-//! age comes, together with all that overlaps it in time: what was folded by itself could not be told from
+//! Whatever is merged anyway is brought to the resolution of its age. The rest is rewritten when its
+//! age comes. Both only together with all that overlaps it in time: what was folded by itself could not be told from
 //! what others have folded of the same times. So a late block waits until it is merged into the folded one
 //! that it overlaps, and what that one stands for already goes then.
+//!
+//! What a delete hides is not folded before the delete has begun and takes it away: in a fold it would be counted for
+//! ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +39,8 @@ impl Downsampling {
         list: impl for<'a> Fn(RingArc, &'a Partition) -> Option<Listed<'a>>,
     ) -> Vec<Job> {
         let now = self.clock.clock.now();
+        let standing = state.tombstones.values().filter(|one| !one.begun);
+        let undone: Vec<TimeRange> = standing.map(|one| one.tombstone.deletion.range).collect();
         let with = |policy: &DownsamplePolicy| {
             let mut all = Vec::new();
             let mut by_arc: BTreeMap<RingArc, Vec<Job>> = BTreeMap::new();
@@ -46,9 +51,15 @@ impl Downsampling {
                 let Some(listed) = list(*arc, partition) else {
                     continue;
                 };
-                let planned = by_arc.remove(arc).unwrap_or_default();
-                let of = (*arc, partition.as_ref());
-                all.extend(due_in(of, &listed, planned, policy, now));
+                let due = Due {
+                    arc: *arc,
+                    partition: partition.as_ref(),
+                    listed: &listed,
+                    policy,
+                    now,
+                    undone: &undone,
+                };
+                all.extend(due.jobs(by_arc.remove(arc).unwrap_or_default()));
             }
             all
         };
@@ -68,51 +79,87 @@ impl Downsampling {
     }
 }
 
-fn due_in(
-    (arc, partition): (RingArc, &Partition),
-    listed: &Listed<'_>,
-    planned: Vec<Job>,
-    policy: &DownsamplePolicy,
+/// What is due of a partition.
+struct Due<'a> {
+    arc: RingArc,
+    partition: &'a Partition,
+    listed: &'a Listed<'a>,
+    policy: &'a DownsamplePolicy,
     now: TimestampMs,
-) -> Vec<Job> {
-    let blocks = listed.blocks();
-    let taken = planned.iter().flat_map(|job| job.order.inputs.clone());
-    let taken: BTreeSet<BlockId> = taken.collect();
-    let mut jobs = Vec::new();
-    for mut job in planned {
+    /// Times of which something is deleted that can still be taken back.
+    undone: &'a [TimeRange],
+}
+
+impl Due<'_> {
+    fn jobs(&self, planned: Vec<Job>) -> Vec<Job> {
+        let taken = planned.iter().flat_map(|job| job.order.inputs.clone());
+        let taken: BTreeSet<BlockId> = taken.collect();
+        let mut jobs = Vec::new();
+        for mut job in planned {
+            if let Some(resolution) = self.resolution_of(&job) {
+                job.order.resolution = resolution;
+                jobs.push(job);
+            }
+        }
+        if self.policy.is_off() {
+            return jobs;
+        }
+        for group in overlapping(self.kept().collect()) {
+            if group.iter().all(|one| !taken.contains(&one.id)) {
+                jobs.extend(self.coarser(&group));
+            }
+        }
+        jobs
+    }
+
+    fn kept(&self) -> impl Iterator<Item = &BlockEntry> {
+        let kept = self.listed.blocks().values();
+        kept.filter(|entry| entry.range.end >= self.partition.expired_before)
+    }
+
+    /// At what resolution the samples of some times are to be.
+    fn wanted(&self, range: TimeRange) -> Resolution {
+        match self.undone.iter().any(|undone| undone.overlaps(range)) {
+            true => Resolution::Raw,
+            false => self.policy.resolution_of(range.end, self.now),
+        }
+    }
+
+    /// What blocks become that are merged anyway: the resolution of their age, where nothing else overlaps them, or the
+    /// one that all have. `None`: neither would do. Nothing becomes finer again, and what is young stays.
+    fn resolution_of(&self, job: &Job) -> Option<Resolution> {
+        let blocks = self.listed.blocks();
         let inputs = job.order.inputs.iter().filter_map(|id| blocks.get(id));
         let inputs: Vec<Resolution> = inputs.map(|entry| entry.level.resolution()).collect();
-        let wanted = policy.resolution_of(job.order.range.end, now);
-        // Nothing becomes finer again, and what is young stays.
-        if let Some(resolution) = common(&inputs, wanted) {
-            job.order.resolution = resolution;
-            jobs.push(job);
+        let coarsest = inputs.iter().copied().max().unwrap_or_default();
+        if inputs.iter().all(|one| *one == coarsest) {
+            let wanted = self.wanted(job.order.range);
+            let alone = wanted > coarsest && self.is_alone(job);
+            return Some(if alone { wanted } else { coarsest });
         }
+        let wanted = self.wanted(job.order.range);
+        (wanted >= coarsest && self.is_alone(job)).then_some(wanted)
     }
-    if policy.is_off() {
-        return jobs;
+
+    /// Whether no other block has samples of a job's times.
+    fn is_alone(&self, job: &Job) -> bool {
+        let (range, inputs) = (job.order.range, &job.order.inputs);
+        self.kept()
+            .all(|entry| inputs.contains(&entry.id) || !entry.range.overlaps(range))
     }
-    let kept = blocks.values();
-    let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
-    for group in overlapping(kept.collect()) {
-        let Some(first) = group.first().filter(|_| group.len() <= INPUTS_MAX) else {
-            continue;
-        };
-        let end = group.iter().map(|entry| entry.range.end).max();
-        let wanted = policy.resolution_of(end.unwrap_or(now), now);
-        let is_finer = |entry: &&BlockEntry| entry.level.resolution() < wanted;
-        if !group.iter().all(is_finer) || group.iter().any(|one| taken.contains(&one.id)) {
-            continue;
+
+    /// The job that makes a group coarser, if it is time for it.
+    fn coarser(&self, group: &[&BlockEntry]) -> Option<Job> {
+        let first = group.first().filter(|_| group.len() <= INPUTS_MAX)?;
+        let end = group.iter().map(|entry| entry.range.end).max()?;
+        let wanted = self.wanted(TimeRange::new(first.range.start, end));
+        if group.iter().any(|one| one.level.resolution() >= wanted) {
+            return None;
         }
-        let mut job = rewrite(arc, partition, first, Vec::new());
+        let mut job = rewrite(self.arc, self.partition, first, Vec::new());
         job.order.resolution = wanted;
+        job.order.range.end = end;
         for entry in group.iter().skip(1) {
-            let range = job.order.range;
-            let (start, end) = (
-                range.start.min(entry.range.start),
-                range.end.max(entry.range.end),
-            );
-            job.order.range = TimeRange::new(start, end);
             job.order.level = job.order.level.max(entry.level.at(Resolution::Raw));
             job.order.round = job.order.round.max(entry.round);
             job.order.inputs.push(entry.id);
@@ -122,20 +169,8 @@ fn due_in(
             job.order.level = job.order.level.merged();
         }
         job.order.inputs.sort_unstable();
-        jobs.push(job);
+        Some(job)
     }
-    jobs
-}
-
-/// What blocks become together: the resolution of their age, or the one that all have. `None`: neither
-/// would do.
-fn common(inputs: &[Resolution], wanted: Resolution) -> Option<Resolution> {
-    let coarsest = inputs.iter().copied().max().unwrap_or_default();
-    if wanted >= coarsest {
-        return Some(wanted);
-    }
-    let alike = inputs.iter().all(|one| *one == coarsest);
-    alike.then_some(coarsest)
 }
 
 /// Blocks in groups that overlap in time.

@@ -160,9 +160,6 @@ impl Merger {
     pub fn pass(&self, pace: Pace, cancel: &CancelToken) -> Merges {
         let state = self.control.state();
         let jobs = self.due(&state, cancel);
-        let jobs = self
-            .downsampling
-            .complete(&state, jobs, |arc, partition| self.list(arc, partition));
         self.metrics.due(jobs.len());
         let mine = self.take_turns(&jobs);
         let rate = match pace {
@@ -189,7 +186,10 @@ impl Merger {
     /// All that is due, whoever's turn it is.
     fn due(&self, state: &ControlState, cancel: &CancelToken) -> Vec<Job> {
         let (now, elapsed) = (self.clock.now(), self.clock.elapsed());
-        let mut jobs = plan::due(state, |arc, of| self.list(arc, of), &self.limits, now);
+        let jobs = plan::due(state, |arc, of| self.list(arc, of), &self.limits, now);
+        // Before deletes are looked at: what is folded loses what is deleted first, or it would be counted for ever.
+        let downsampling = &self.downsampling;
+        let mut jobs = downsampling.complete(state, jobs, |arc, of| self.list(arc, of));
         let rewriting = &self.rewriting;
         let rewrites = rewriting.due(state, &mut jobs, |arc, of| self.list(arc, of), cancel);
         jobs.extend(rewrites);

@@ -45,6 +45,7 @@ impl Core {
             cancel: context.cancel.clone(),
             budget: Budget::new(self.settings.limits),
             partial: context.partial.clone(),
+            coarsest: context.coarsest.clone(),
         }
     }
 

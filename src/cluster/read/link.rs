@@ -16,7 +16,7 @@ use super::batch::{Piece, take_batch};
 use super::messages::{State, wire};
 use super::metrics::ReadMetrics;
 use crate::cluster::peer::{Incoming, Method, PeerError, Refused, Transport};
-use crate::model::{Incarnation, LabelSet, Samples};
+use crate::model::{Incarnation, LabelSet, Resolution, Samples};
 use crate::runtime::{CancelToken, Reservation, wait};
 use crate::source::{ReadContext, SeriesStream, SourceError};
 
@@ -308,7 +308,10 @@ impl RemoteSeries {
             let pieces = take_batch(batch).map_err(|error| self.parts.unreadable(&error))?;
             let samples: usize = pieces.iter().map(|piece| piece.samples.len()).sum();
             let wide = u64::try_from(samples).unwrap_or(u64::MAX);
-            let bytes = wide.saturating_mul(16);
+            let folds = pieces.iter();
+            let folds = folds.map(|piece| size_of_val(piece.samples.folds.as_slice()));
+            let folds = u64::try_from(folds.sum::<usize>()).unwrap_or(u64::MAX);
+            let bytes = wide.saturating_mul(16).saturating_add(folds);
             self.held = Some(self.context.budget.reserve(bytes, wide)?);
             self.context.budget.count_read(wide);
             self.metrics.samples(samples);
@@ -317,6 +320,10 @@ impl RemoteSeries {
         if let Some(end) = part.end {
             self.promised = Some(end.count);
             self.context.budget.count_fetched(end.fetched_bytes);
+            // One of a later version stands for the coarsest that is known.
+            let code = u8::try_from(end.resolution).unwrap_or(u8::MAX);
+            let resolution = Resolution::of_code(code).unwrap_or(Resolution::Hour);
+            self.context.coarsest.meets(resolution);
             if let Some(partial) = &self.context.partial {
                 end.lacks.into_iter().for_each(|lack| partial.lacks(lack));
             }

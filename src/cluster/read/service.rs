@@ -22,7 +22,7 @@ use crate::cluster::control::Control;
 use crate::cluster::peer::{Caller, Method, Outgoing, Refused, Service, Services, Serving};
 use crate::model::{Incarnation, Samples};
 use crate::runtime::{CancelToken, Clock, Pool, PoolError, Rush, SharedBudget, SystemClock, cores};
-use crate::source::{Partial, ReadContext, SeriesStream, Source, SourceError};
+use crate::source::{Coarsest, Partial, ReadContext, SeriesStream, Source, SourceError};
 use crate::store::Store;
 
 /// States that wait for a thread; more than this many and the node is overloaded.
@@ -127,6 +127,7 @@ impl ReadService {
             cancel: cancel.clone(),
             budget: self.memory.account(self.settings.limits),
             partial: partial.then(Partial::default),
+            coarsest: Coarsest::default(),
         };
         (context, CallOff(cancel))
     }
@@ -329,6 +330,7 @@ impl Reading {
                 count: self.count,
                 fetched_bytes: self.context.budget.bytes_fetched(),
                 lacks: partial.map(Partial::noted).unwrap_or_default(),
+                resolution: u32::from(self.context.coarsest.met().code()),
             }),
             ..wire::Part::default()
         }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::merging::FIRST;
-use super::world::{Key, World, series};
+use super::world::{Key, World, context, drain, series};
 use crate::cluster::control::DAY_MS;
 use crate::model::*;
 use crate::runtime::{Clock, RawValue, Setting};
+use crate::source::{Moments, Selection};
 use crate::store::DownsamplePolicy;
 
 const SERIES: u64 = 3;
@@ -213,6 +214,102 @@ fn what_comes_back_late_is_not_counted_again() {
     check(&world);
     world.open();
     check(&world);
+}
+
+/// Would catch deleted samples that are counted for ever in what stands for their interval, and those that come back where
+/// a kept sample is seen from afar.
+#[test]
+fn what_is_deleted_is_not_folded() {
+    let mut world = downsampling("3d:5m", 66);
+    write(&mut world, 0);
+    world.clock.advance(Duration::from_secs(30 * 3600));
+    world.merge();
+    let (owner, labels) = series(1);
+    let name = labels.metric_name().unwrap();
+    let deletion = Deletion {
+        tenant: owner.clone(),
+        matchers: vec![Matcher::new("__name__", MatchOp::Equal, name).unwrap()],
+        range: TimeRange::new(
+            TimestampMs(FIRST + 3_600_000 + 40_000),
+            TimestampMs(FIRST + 3_600_000 + 200_000),
+        ),
+    };
+    let deletes = world.member().deletes();
+    let row = deletes.delete(&owner, deletion.matchers.clone(), deletion.range);
+    assert!(row.unwrap().is_some());
+    world.clock.advance(DAY * 4);
+    world.merge();
+    let raw_only = [Resolution::Raw].into();
+    assert_eq!(blocks(&world).0, raw_only, "it may be taken back");
+    world.member().deletes().clean(&owner).unwrap();
+    world.merge();
+    assert_eq!(blocks(&world).0, [Resolution::FiveMinutes].into());
+    for number in 0..SERIES {
+        let key = series(number);
+        let mut left = raw(&world, &key);
+        let before = left.len();
+        deletion.apply(&key.1, &mut left);
+        assert_eq!(left.len() < before, deletion.matches(&key.1));
+        let got = world.read(&key.0, Vec::new(), TimeRange::ALL);
+        assert_eq!(got[&key.1], folded(&left, Resolution::FiveMinutes));
+    }
+}
+
+/// Would catch a deleted sample that is seen beyond its time, where the delete's range ends before what is asked for, and
+/// gaps between kept samples while something of the series is deleted.
+#[test]
+fn what_is_deleted_is_not_seen_from_afar() {
+    let mut world = downsampling("3d:1h", 67);
+    write(&mut world, 0);
+    world.clock.advance(DAY * 5);
+    world.merge();
+    assert_eq!(blocks(&world).0, [Resolution::Hour].into());
+    let (owner, labels) = series(1);
+    let name = labels.metric_name().unwrap();
+    let matchers = vec![Matcher::new("__name__", MatchOp::Equal, name).unwrap()];
+    let newest = |world: &World, at: i64| {
+        let selection = Selection {
+            tenant: owner.clone(),
+            matchers: matchers.clone(),
+            range: TimeRange::new(TimestampMs(at - 300_000), TimestampMs(at)),
+        };
+        let moments = Moments {
+            first: TimestampMs(at),
+            step_ms: 1,
+            count: 1,
+        };
+        let source = world.member().source();
+        let found = source.select_newest(&selection, moments, &context());
+        let found = drain(found.unwrap().as_mut());
+        found
+            .get(&labels)
+            .and_then(|samples| samples.timestamps.last().copied())
+    };
+    let (first, second) = (FIRST + 2 * 3_600_000, FIRST + 3 * 3_600_000);
+    let far = 1_800_000;
+    assert_eq!(newest(&world, first + far), Some(first));
+    let range = TimeRange::new(TimestampMs(first - 1000), TimestampMs(first + 1000));
+    let deletes = world.member().deletes();
+    assert!(
+        deletes
+            .delete(&owner, matchers.clone(), range)
+            .unwrap()
+            .is_some()
+    );
+    assert_ne!(newest(&world, first + far), Some(first));
+    assert_eq!(newest(&world, second + far), Some(second));
+    let range = TimeRange::new(TimestampMs(second + far), TimestampMs(second + far + 1));
+    assert!(
+        deletes
+            .delete(&owner, matchers.clone(), range)
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        newest(&world, second + far),
+        Some(second),
+        "of its own interval nothing is gone"
+    );
 }
 
 /// The n-th step fails, for n = 1, 2, 3 and on, until all live.

@@ -313,6 +313,7 @@ fn selections_see_head_and_blocks_as_one() {
             samples: 3,
         }),
         partial: None,
+        coarsest: Default::default(),
     };
     let selection = Selection {
         tenant: owner,

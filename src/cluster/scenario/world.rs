@@ -88,6 +88,7 @@ pub(super) fn context() -> ReadContext {
             samples: 1 << 26,
         }),
         partial: None,
+        coarsest: Default::default(),
     }
 }
 

@@ -177,6 +177,7 @@ pub(super) fn context() -> ReadContext {
             samples: 1 << 26,
         }),
         partial: None,
+        coarsest: Default::default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::model::{Matcher, TenantId, TimeRange, TimestampMs};
 use crate::query::syntax;
 use crate::runtime::CancelToken;
-use crate::source::{Partial, ReadContext, Selection};
+use crate::source::{Coarsest, Partial, ReadContext, Selection};
 
 use super::super::answer::{Remarks, Sink};
 use super::super::params::Params;
@@ -39,6 +39,7 @@ impl Call {
             cancel: self.cancel.clone(),
             budget: self.state.engine.context(None).budget,
             partial: self.partial.clone(),
+            coarsest: Coarsest::default(),
         }
     }
 

@@ -48,9 +48,11 @@ const CLOCK_BELIEVABLE_FROM: TimestampMs = TimestampMs(1_577_836_800_000);
 const REQUEST_PARTS_MAX: usize = 1 << 20;
 /// Requests that may wait for a thread; their bodies are bounded too.
 const WAITING_MAX: usize = 1024;
-/// Ways of spelling series that are remembered, so that their labels need not be parsed again: some 38 bytes
-/// each. Beyond it, ingest still works, and costs more processor time.
+/// Ways of spelling series that are remembered at most, so that their labels need not be parsed again. Beyond it,
+/// ingest still works, and costs more processor time.
 const SPELLINGS_MAX: usize = 4_000_000;
+/// What each takes, about.
+const SPELLING_BYTES: u64 = 38;
 /// Memory that a request may leave behind for the next one.
 const SCRATCH_BYTES_MAX: usize = 8 << 20;
 /// Senders are asked to come back after so many seconds at most, each after its own.
@@ -149,6 +151,14 @@ impl Receiver {
             chance,
             rush,
         }))
+    }
+
+    /// The same, with at most so many bytes for spellings of series that are remembered.
+    #[must_use]
+    pub fn with_spelling_bytes(self, bytes: u64) -> Self {
+        let count = usize::try_from(bytes / SPELLING_BYTES).unwrap_or(usize::MAX);
+        self.0.known.hold_at_most(count.min(SPELLINGS_MAX));
+        self
     }
 
     /// The largest body that is to be read from a connection; more is answered with

@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use crate::model::{Matcher, Samples, TenantId, TimeRange};
+use crate::model::{Matcher, Resolution, Samples, TenantId, TimeRange};
 use crate::query::annotations::{Annotations, Note, Notes};
 use crate::query::crew::{Help, Hired};
 use crate::query::error::{Error, ErrorClass};
@@ -332,7 +332,19 @@ impl<'a> Run<'a> {
 
     /// Whether nothing was said so far.
     pub(in crate::query) fn is_silent(&self) -> bool {
-        self.annotations.borrow().is_empty()
+        self.annotations.borrow().is_empty() && self.read.coarsest.met() == Resolution::Raw
+    }
+
+    /// What was said at all. What was downsampled is named even where no sample of it came to the query: an answer
+    /// may lack what stood in the interval behind its range.
+    pub(in crate::query) fn all_annotations(&self) -> Annotations {
+        let mut said = self.annotations.take();
+        let met = self.read.coarsest.met();
+        let note = Note::Downsampled(met);
+        if met != Resolution::Raw && !said.has(&note) {
+            said.add(note, 0);
+        }
+        said
     }
 
     /// What was said so far.

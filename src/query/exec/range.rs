@@ -264,12 +264,15 @@ impl Range {
             fresh += walk.fresh(seen, &self.samples);
             let own = scalars.get(step * width..(step + 1) * width);
             let own = own.unwrap_or_default();
+            let folds = walk.folds(&self.samples);
             let result = if window.histograms.values.is_empty() {
-                let of = (&window, walk.folds(&self.samples));
-                let folded = of_floats(&self.call, of, own, &mut self.workspace);
-                found.left_over = found.left_over.max(folded.1);
-                folded.0
+                let made = of_floats(&self.call, (&window, folds), own, &mut self.workspace);
+                found.left_over = found.left_over.max(made.left_over);
+                found.cut = found.cut.max(made.cut);
+                made.value
             } else {
+                let left_over = folds.map_or(Resolution::Raw, |folds| folds.coarsest());
+                found.left_over = found.left_over.max(left_over);
                 let steps = self.call.windows.steps.count;
                 mixed(&self.call, &window, own, &mut self.workspace, |histogram| {
                     found.histograms.set(step, steps, histogram);
@@ -298,6 +301,13 @@ impl Range {
             };
             run.note(note, self.call.positions.first().copied().unwrap_or(0));
         }
+        if found.cut != Resolution::Raw {
+            let note = Note::CutsIntervals {
+                function: self.call.name,
+                resolution: found.cut,
+            };
+            run.note(note, self.call.positions.first().copied().unwrap_or(0));
+        }
         if floats
             && !name.is_empty()
             && matches!(self.call.name, "rate" | "increase")
@@ -317,18 +327,32 @@ struct Found {
     histograms: StepHistograms,
     /// Some step was made only from samples that downsampling has left, at this resolution.
     left_over: Resolution,
+    /// Some window begins or ends within an interval of this resolution.
+    cut: Resolution,
 }
 
-/// What comes of a window of floats, and of which resolution the samples are that it was made from alone. What a
-/// function knows of folds counts where the window is as long as they are apart.
+/// What comes of a window of floats.
+#[derive(Default)]
+struct Made {
+    value: Option<f64>,
+    /// Of which resolution the samples are that it was made from alone.
+    left_over: Resolution,
+    /// The resolution of which the window cuts intervals.
+    cut: Resolution,
+}
+
+/// What a function knows of folds counts where the window is as long as they are apart.
 fn of_floats(
     call: &RangeCall,
     (window, folds): (&RangeWindow<'_>, Option<FoldWindow<'_>>),
     scalars: &[f64],
     workspace: &mut Workspace,
-) -> (Option<f64>, Resolution) {
+) -> Made {
     let Some(folds) = folds else {
-        return ((call.evaluate)(window, scalars, workspace), Resolution::Raw);
+        return Made {
+            value: (call.evaluate)(window, scalars, workspace),
+            ..Made::default()
+        };
     };
     let resolution = folds.coarsest();
     let folded = match call.evaluate_folded {
@@ -338,11 +362,16 @@ fn of_floats(
             of_all: false,
         },
     };
-    let left_over = match folded.of_all {
-        true => Resolution::Raw,
-        false => resolution,
-    };
-    (folded.value, left_over)
+    let ends = [window.range_start_ms, window.range_end_ms];
+    let cuts = ends
+        .iter()
+        .any(|end| end.rem_euclid(resolution.ms().max(1)) != 0);
+    let when = |so: bool| if so { resolution } else { Resolution::Raw };
+    Made {
+        value: folded.value,
+        left_over: when(!folded.of_all),
+        cut: when(folded.of_all && cuts),
+    }
 }
 
 /// What comes of a window that holds histograms.

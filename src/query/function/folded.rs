@@ -1,9 +1,9 @@
 //! Functions over windows of downsampled samples, by what these stand for (`model::Fold`).
 //!
 //! A fold counts for the window in which its sample lies, so where both ends of a window are ends of intervals
-//! these give what the samples that went would have given: sums to rounding, the rest exactly. A window that cuts an
-//! interval is off by what the cut one holds, at each end. Rates know when the first sample of a window's first
-//! interval was taken; where that was before the window, the counter is taken to have grown evenly in it.
+//! these give what the samples that went would have given: sums to rounding, the rest exactly. A window that cuts
+//! intervals gives what the whole intervals come to that end in it, as a window a little earlier would: rates
+//! and increases are those of the time that these cover, so that they do not fall short by what is cut away.
 
 use super::rate::{Covered, DELTA, INCREASE, Kind, RATE};
 use super::shape::{RangeWindow, Reach};
@@ -129,27 +129,17 @@ struct Chain {
 
 impl Chain {
     /// Adds a sample and what it stands for.
-    fn add(&mut self, (at, value): (i64, f64), fold: Option<&Fold>, range_start_ms: i64) {
+    fn add(&mut self, (at, value): (i64, f64), fold: Option<&Fold>) {
         self.samples += 1;
         let counter = fold.and_then(|fold| Some((fold, fold.counter?)));
         self.kept_only |= fold.is_some() && counter.is_none();
         let mut first = (at, value);
         if let Some((fold, counter)) = counter {
             let span = i64::from(counter.first_before_ms);
-            let inside = at.saturating_sub(range_start_ms);
-            if span < inside {
-                first = (at.saturating_sub(span), counter.first);
-                self.fall_to(counter.first);
-                self.lost += counter.lost;
-                self.samples += u64::from(fold.count);
-            } else {
-                // Only the window's first sample: what it stands for begins before the window.
-                let share = inside as f64 / span as f64;
-                let growth = value - counter.first + counter.lost;
-                first = (range_start_ms, value - growth * share);
-                let samples = i64::from(fold.count).saturating_mul(inside) / span.max(1);
-                self.samples += samples.unsigned_abs();
-            }
+            first = (at.saturating_sub(span), counter.first);
+            self.fall_to(counter.first);
+            self.lost += counter.lost;
+            self.samples += u64::from(fold.count);
         } else {
             self.fall_to(value);
         }
@@ -164,19 +154,53 @@ impl Chain {
     }
 }
 
+/// The window of the whole intervals that end in a window that cuts some: it begins where the interval of its first
+/// sample does, and ends where that of its last one does.
+fn whole<'a>(window: &RangeWindow<'a>, folds: &FoldWindow<'_>) -> RangeWindow<'a> {
+    let mut whole = *window;
+    let last_row = folds.first_row + window.values.len().saturating_sub(1);
+    let of_row = |fold: Option<&(u32, Fold)>, row: usize| {
+        let (place, fold) = *fold?;
+        (place as usize == row).then_some(fold)
+    };
+    let first = of_row(folds.folds.first(), folds.first_row).zip(window.timestamps.first());
+    if let Some((fold, at)) = first {
+        let span = fold.counter.map_or(0, |counter| counter.first_before_ms);
+        if at.saturating_sub(i64::from(span)) <= window.range_start_ms {
+            whole.range_start_ms = fold.resolution.before_interval(*at);
+        }
+    }
+    let last = of_row(folds.folds.last(), last_row).zip(window.timestamps.last());
+    if let Some((fold, at)) = last {
+        // A series that has ended before is not made longer.
+        let cut = window.range_end_ms.rem_euclid(fold.resolution.ms());
+        let end = fold.resolution.before_interval(*at) + fold.resolution.ms();
+        if cut > 0 && end == window.range_end_ms.saturating_sub(cut) {
+            whole.range_end_ms = end;
+        }
+    }
+    whole
+}
+
 fn extrapolated(window: &RangeWindow<'_>, folds: &FoldWindow<'_>, kind: Kind) -> Folded {
+    let whole = whole(window, folds);
     let mut chain = Chain::default();
     let mut next = folds.folds.iter().peekable();
     let samples = window.timestamps.iter().zip(window.values);
     for (row, (at, value)) in (folds.first_row..).zip(samples) {
         let fold = next.next_if(|(place, _)| *place as usize == row);
         let fold = fold.map(|(_, fold)| fold);
-        chain.add((*at, *value), fold, window.range_start_ms);
+        chain.add((*at, *value), fold);
     }
-    let of_all = !chain.kept_only && window.reach == Reach::Within;
+    // A whole window's increase, for as long as the one that was asked for.
+    let share = match kind.per_second {
+        true => 1.0,
+        false => window.range_seconds() / whole.range_seconds(),
+    };
+    let value = chain.extrapolated(&whole, kind);
     Folded {
-        value: chain.extrapolated(window, kind),
-        of_all,
+        value: value.map(|value| value * share),
+        of_all: !chain.kept_only && window.reach == Reach::Within && window.starts.is_empty(),
     }
 }
 
@@ -298,22 +322,41 @@ mod tests {
         }
     }
 
-    /// A window that begins in an interval begins with what is left of it.
+    /// Would catch a rate that is too small by what a window cuts away: half of it where the range is as long as the
+    /// intervals.
     #[test]
-    fn a_cut_interval_gives_its_last_sample_to_rates() {
-        let pairs: Vec<(i64, f64)> = (1..=60).map(|n| (n * 15_000, (n * 10) as f64)).collect();
-        let thin = downsample(&Samples::of_floats(&pairs), Resolution::FiveMinutes).unwrap();
-        let (increase, _) = evaluated("increase", &thin, 150_000, 900_000);
-        // Ten a quarter of a minute, from half of the first interval on.
-        assert!((increase.unwrap() - 500.0).abs() < 1e-9, "{increase:?}");
+    fn windows_that_cut_intervals_have_the_rates_of_whole_ones() {
+        let pairs: Vec<(i64, f64)> = (1..=240).map(|n| (n * 15_000, (n * 10) as f64)).collect();
+        let raw = Samples::of_floats(&pairs);
+        let thin = downsample(&raw, Resolution::FiveMinutes).unwrap();
+        for (after, until) in [
+            (450_000, 750_000),
+            (600_001, 900_001),
+            (599_999, 899_999),
+            (450_000, 1_200_000),
+            (600_000, 1_000_000),
+            (700_000, 1_200_000),
+        ] {
+            for name in ["increase", "rate", "delta"] {
+                let (got, of_all) = evaluated(name, &thin, after, until);
+                let (want, _) = evaluated(name, &raw, after, until);
+                let (got, want) = (got.unwrap(), want.unwrap());
+                let off = (got - want).abs() / want;
+                assert!(of_all && off < 0.04, "{name} {after} {until}: {got} {want}");
+            }
+        }
         assert_eq!(
             evaluated("count_over_time", &thin, 150_000, 900_000).0,
             Some(60.0)
         );
         assert_eq!(
             evaluated("rate", &thin, 0, 300_000),
-            evaluated("rate", &Samples::of_floats(&pairs), 0, 300_000)
+            evaluated("rate", &raw, 0, 300_000)
         );
+        // It has ended: what is asked for after that is as Prometheus has it.
+        let (got, _) = evaluated("increase", &thin, 3_300_000, 4_350_000);
+        let (want, _) = evaluated("increase", &raw, 3_300_000, 4_350_000);
+        assert_eq!(got, want);
     }
 
     #[test]

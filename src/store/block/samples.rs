@@ -98,6 +98,26 @@ impl TenantReader {
         Ok(())
     }
 
+    /// Whether a place has samples in a range and some that stand for others.
+    ///
+    /// # Errors
+    /// As [`TenantReader::add_at`].
+    pub(in crate::store) fn has_folds(
+        &mut self,
+        place: Place,
+        range: TimeRange,
+    ) -> Result<bool, Error> {
+        let page = self.page(place.group, place.page)?;
+        if !page.values.has_folds(usize::from(place.slot)) {
+            return Ok(false);
+        }
+        let rows = self.rows(&page.rows, place)?;
+        let column = self.column(place.group, rows.column)?;
+        let times = self.times(&column, rows, place)?;
+        let from = times.partition_point(|at| *at < range.start.0);
+        Ok(times.get(from).is_some_and(|at| *at <= range.end.0))
+    }
+
     /// Clears `samples` and fills in those of a place that are in a range.
     pub(super) fn read_at(
         &mut self,

@@ -19,6 +19,17 @@ fn block(id: u128, days: std::ops::Range<i64>, resolution: Resolution) -> BlockE
 
 /// What is due on a day, as the inputs of each job with its resolution; `planned` are merged anyway.
 fn check(blocks: &[BlockEntry], planned: &[&[u128]], day: i64, want: &[(&[u128], Resolution)]) {
+    check_beside(&[], blocks, planned, day, want);
+}
+
+/// The same while some times have something that is deleted and may come back.
+fn check_beside(
+    undone: &[TimeRange],
+    blocks: &[BlockEntry],
+    planned: &[&[u128]],
+    day: i64,
+    want: &[(&[u128], Resolution)],
+) {
     let mut partition = Partition::new(Epoch(1), Vec::new());
     partition.recent = blocks.iter().map(|one| (one.id, one.clone())).collect();
     let listed = Listed::of(&partition, None);
@@ -34,7 +45,15 @@ fn check(blocks: &[BlockEntry], planned: &[&[u128]], day: i64, want: &[(&[u128],
     });
     let now = TimestampMs(day * DAY_MS);
     let planned = planned.collect();
-    let due = due_in((arc, &partition), &listed, planned, &policy, now);
+    let due = Due {
+        arc,
+        partition: &partition,
+        listed: &listed,
+        policy: &policy,
+        now,
+        undone,
+    };
+    let due = due.jobs(planned);
     let got: Vec<(Vec<u128>, Resolution)> = due
         .iter()
         .map(|job| {
@@ -98,4 +117,38 @@ fn what_is_merged_anyway_is_brought_to_its_age() {
     // What is coarser than its age asks for stays so.
     let coarse = [block(1, 0..1, HOUR), block(2, 1..2, HOUR)];
     check(&coarse, &[&[1, 2]], 40, &[(&[1, 2], HOUR)]);
+}
+
+/// Would catch samples that are folded although others of the same times are not among them: these would be taken
+/// for what was counted.
+#[test]
+fn what_is_merged_without_all_that_overlaps_it_stays_as_it_is() {
+    let raw = [1, 2, 3].map(|id| block(id, 0..1, Resolution::Raw));
+    check(&raw, &[&[1, 2]], 40, &[(&[1, 2], Resolution::Raw)]);
+    check(&raw, &[&[1, 2, 3]], 40, &[(&[1, 2, 3], FIVE)]);
+    let five = [
+        block(1, 0..1, FIVE),
+        block(2, 0..1, Resolution::Raw),
+        block(3, 0..1, Resolution::Raw),
+    ];
+    check(&five, &[&[2, 3]], 40, &[(&[2, 3], Resolution::Raw)]);
+    check(&five, &[&[1, 2]], 40, &[]);
+    check(&five, &[&[1, 2, 3]], 40, &[(&[1, 2, 3], FIVE)]);
+}
+
+/// Would catch deleted samples that are counted for ever, or cannot come back.
+#[test]
+fn what_is_deleted_and_may_come_back_is_not_folded() {
+    let raw = [
+        block(1, 0..1, Resolution::Raw),
+        block(2, 1..2, Resolution::Raw),
+        block(3, 2..3, Resolution::Raw),
+    ];
+    let undone = [TimeRange::new(
+        TimestampMs(DAY_MS + 5),
+        TimestampMs(DAY_MS + 6),
+    )];
+    check_beside(&undone, &raw, &[], 40, &[(&[1], FIVE), (&[3], FIVE)]);
+    let merged = [(&[1, 2][..], Resolution::Raw), (&[3][..], FIVE)];
+    check_beside(&undone, &raw, &[&[1, 2]], 40, &merged);
 }

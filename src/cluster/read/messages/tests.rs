@@ -164,6 +164,7 @@ fn seeds_are_read() {
             count: 2,
             fetched_bytes: 1 << 40,
             lacks: vec!["a block".to_owned()],
+            resolution: 2,
         }),
         ..wire::Part::default()
     };

@@ -74,3 +74,44 @@ fn the_newest_reach_back_by_their_interval() {
         assert!(newest(&nodes, through, 361_000).is_empty());
     }
 }
+
+/// Would catch answers that lack, without a word, what stands in the interval behind their range: nothing of it lies in
+/// the range itself.
+#[test]
+fn a_read_within_an_interval_says_that_it_was_downsampled() {
+    let mut nodes = Nodes::new(4, &ring(&[1, 2, 3], 1, None), &quick());
+    let labels = series(1);
+    let (arc, window) = (arc_of(&labels), Window::of(TimestampMs(START)));
+    let begins = window.start().0 + 3_600_000;
+    let samples: Vec<(i64, f64)> = (1..=200i64)
+        .map(|row| (begins + row * 15_000, (row * 7 % 900) as f64))
+        .collect();
+    nodes.write(&[1, 2, 3], &labels, &samples);
+    assert!(nodes.seal(1, arc, window, &[1, 2, 3]));
+    let met = |nodes: &Nodes, through: usize, (after, until): (i64, i64)| {
+        let selection = Selection {
+            range: TimeRange::new(TimestampMs(begins + after), TimestampMs(begins + until)),
+            ..everything()
+        };
+        let context = context();
+        let source = &nodes.node(through).source;
+        let found = drain(source.select(&selection, &context).unwrap()).unwrap();
+        (found.len(), context.coarsest.met())
+    };
+    let first = (10_000, 50_000);
+    assert_eq!(met(&nodes, 4, first), (1, Resolution::Raw));
+    nodes.downsample(1, arc, Resolution::Hour, &[1, 2, 3]);
+    for through in [1, 4] {
+        assert_eq!(met(&nodes, through, first), (0, Resolution::Hour));
+        assert_eq!(
+            met(&nodes, through, (3_100_000, 3_200_000)),
+            (0, Resolution::Hour)
+        );
+        assert_eq!(met(&nodes, through, (0, 3_200_000)), (1, Resolution::Hour));
+        // What stands for an interval is another hour away.
+        assert_eq!(
+            met(&nodes, through, (-800_000, -700_000)),
+            (0, Resolution::Raw)
+        );
+    }
+}

@@ -471,6 +471,7 @@ fn context() -> ReadContext {
             samples: 1 << 26,
         }),
         partial: None,
+        coarsest: Default::default(),
     }
 }
 
