@@ -48,8 +48,10 @@ pub struct Matcher {
 #[derive(Clone)]
 enum Test {
     Literal,
+    /// One of these, sorted.
     AnyOf(Arc<[String]>),
-    Prefix(String),
+    /// One of the first, sorted, or with one of the others at its beginning.
+    Begins(Arc<[String]>, Arc<[String]>),
     Anything,
     NonEmpty,
     Regex(Arc<Regex>),
@@ -116,8 +118,10 @@ impl Matcher {
     pub fn matches(&self, value: &str) -> bool {
         let positive = match &self.test {
             Test::Literal => self.value == value,
-            Test::AnyOf(values) => values.iter().any(|one| one == value),
-            Test::Prefix(prefix) => value.starts_with(prefix.as_str()),
+            Test::AnyOf(values) => is_among(values, value),
+            Test::Begins(values, prefixes) => {
+                prefixes.iter().any(|prefix| value.starts_with(prefix)) || is_among(values, value)
+            }
             Test::Anything => true,
             Test::NonEmpty => !value.is_empty(),
             Test::Regex(regex) => regex.is_match(value),
@@ -146,23 +150,63 @@ impl Matcher {
 }
 
 impl Test {
+    /// What an expression amounts to; it is compiled only where it has to be.
     fn of_regex(pattern: &str) -> Result<Self, MatcherError> {
-        let regex = anchored_regex(pattern)?;
-        let plain = |text: &str| !text.contains(is_regex_syntax);
-        Ok(match pattern {
-            ".*" => Self::Anything,
-            ".+" => Self::NonEmpty,
-            _ if pattern.split('|').all(plain) => {
-                Self::AnyOf(pattern.split('|').map(str::to_owned).collect())
-            }
-            _ => match pattern.strip_suffix(".*") {
-                Some(prefix) if plain(prefix) && !prefix.contains('|') => {
-                    Self::Prefix(prefix.to_owned())
-                }
-                _ => Self::Regex(Arc::new(regex)),
-            },
-        })
+        match pattern {
+            ".*" => return Ok(Self::Anything),
+            ".+" => return Ok(Self::NonEmpty),
+            _ => {}
+        }
+        if let Some(values) = alternatives(pattern) {
+            return Ok(Self::AnyOf(sorted(values)));
+        }
+        let (open, whole): (Vec<&str>, Vec<&str>) =
+            pattern.split('|').partition(|piece| piece.ends_with(".*"));
+        let prefixes = open
+            .into_iter()
+            .filter_map(|piece| piece.strip_suffix(".*"));
+        let prefixes: Vec<String> = prefixes.map(str::to_owned).collect();
+        if prefixes.iter().all(|text| is_plain(text)) && whole.iter().all(|text| is_plain(text)) {
+            let values = whole.into_iter().map(str::to_owned).collect();
+            return Ok(Self::Begins(sorted(values), sorted(prefixes)));
+        }
+        Ok(Self::Regex(Arc::new(anchored_regex(pattern)?)))
     }
+}
+
+/// The texts that an expression stands for, where it is but a list of them: `a|b`, `x_(a|b)_y`.
+fn alternatives(pattern: &str) -> Option<Vec<String>> {
+    let owned = |list: &str| list.split('|').map(str::to_owned).collect();
+    if is_plain(pattern) {
+        return Some(owned(pattern));
+    }
+    let (before, rest) = pattern.split_once('(')?;
+    let (list, after) = rest.split_once(')')?;
+    let list = list.strip_prefix("?:").unwrap_or(list);
+    // Outside of the brackets a bar would divide the whole.
+    let outside = |text: &str| is_plain(text) && !text.contains('|');
+    if !outside(before) || !outside(after) || !is_plain(list) {
+        return None;
+    }
+    let whole = |text: &str| format!("{before}{text}{after}");
+    Some(list.split('|').map(whole).collect())
+}
+
+/// Whether every character but the bar stands for itself.
+fn is_plain(text: &str) -> bool {
+    !text.contains(is_regex_syntax)
+}
+
+fn sorted(mut texts: Vec<String>) -> Arc<[String]> {
+    texts.sort_unstable();
+    texts.dedup();
+    texts.into()
+}
+
+fn is_among(values: &[String], value: &str) -> bool {
+    values
+        .binary_search_by(|known| known.as_str().cmp(value))
+        .is_ok()
 }
 
 /// A regular expression of RE2's syntax, anchored at both ends, its `.` matching line ends: what
@@ -240,6 +284,74 @@ mod tests {
         );
         check(MatchOp::Regex, "", &[""], &["x"]);
         check(MatchOp::Regex, "(?i)up", &["UP"], &["down"]);
+    }
+
+    /// Whether the engine is asked or not, the answer is the same; and it is not asked for what is
+    /// but a list of texts and beginnings.
+    #[test]
+    fn lists_and_beginnings_need_no_engine() {
+        let texts = [
+            "", "a", "ab", "abc", "b", "b\n", "xay", "xby", "xy", "xa", "xab|cy", "tmpfs",
+            "tmpfs2", "?:a", "x?:ay", "(a)", "a|b", "x(a|b)y", "{", "é", "éa",
+        ];
+        let engineless = [
+            "a",
+            "a|b",
+            "|a",
+            "a|",
+            "a|a",
+            "tmpfs|overlay",
+            "a.*",
+            "a.*|b",
+            "b|a.*|x.*",
+            "x(a|b)y",
+            "x(?:a|b)y",
+            "(a|b)",
+            "x()y",
+            "x(|a)y",
+            "(ab|c)",
+            "é|é.*",
+            "|a.*",
+            "",
+            "-a/b:c",
+        ];
+        let engine = [
+            "a+",
+            "a.*b",
+            "x(a|b).*",
+            "a|b(c|d)",
+            "(a|b)|c",
+            "x(a|b)y|c",
+            "x((a))y",
+            "x(a)(b)y",
+            ".*a",
+            "a.+",
+            "x(?i:a)y",
+            "x(?P<n>a)y",
+            "[ab]",
+            "a{2}",
+            "^a",
+            "a$",
+            "\\.",
+            "a.*|b.+",
+            "..*",
+        ];
+        for pattern in engineless.into_iter().chain(engine) {
+            let matcher = Matcher::new("a", MatchOp::Regex, pattern).unwrap();
+            let asked = matches!(matcher.test, Test::Regex(_));
+            assert_eq!(asked, engine.contains(&pattern), "{pattern:?}");
+            let regex = anchored_regex(pattern).unwrap();
+            for text in texts {
+                let want = regex.is_match(text);
+                assert_eq!(matcher.matches(text), want, "{pattern:?} and {text:?}");
+                let listed = matcher.candidates().map(|list| list.contains(&text));
+                assert_eq!(listed.unwrap_or(want), want, "{pattern:?} and {text:?}");
+            }
+        }
+        for wrong in ["x(a", "xa)", "x)a(", "(?:a", "x(?a|b)y", "*", "a**"] {
+            let refused = Matcher::new("a", MatchOp::Regex, wrong);
+            assert!(refused.is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -139,6 +139,12 @@ pub struct Samples {
 }
 
 impl Samples {
+    /// Makes room for so many floats more.
+    pub fn reserve(&mut self, more: usize) {
+        self.timestamps.reserve(more);
+        self.values.reserve(more);
+    }
+
     /// A test's floats.
     #[cfg(test)]
     pub(crate) fn of_floats(pairs: &[(i64, f64)]) -> Self {

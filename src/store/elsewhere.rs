@@ -59,11 +59,12 @@ impl Elsewhere {
         tier: TierParts,
         decoded_bytes_max: u64,
     ) -> Result<Self, Error> {
+        let decoded = Arc::new(DecodedParts::new(decoded_bytes_max));
         Ok(Self {
             tier: Tier::open(tier, &directory.path().join("cache"))?,
             _directory: directory,
-            decoded: Arc::new(DecodedParts::new(decoded_bytes_max)),
-            remembered: Arc::default(),
+            remembered: Arc::new(Remembered::among(Arc::clone(&decoded))),
+            decoded,
             head: Arc::new(HeadView::empty()),
             views: RwLock::default(),
         })

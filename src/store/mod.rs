@@ -16,6 +16,7 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod files;
+mod finding;
 mod forget;
 mod found;
 mod head;

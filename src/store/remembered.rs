@@ -1,32 +1,38 @@
-//! Label names and values that a set of blocks has, once they were collected: blocks never change,
-//! so the same set gives the same list. Whoever asks for all names of a day of blocks again, as
-//! dashboards do with every variable, does not look into each of them again.
+//! What sets of blocks have given: the series that matchers ask for, label names and values. Blocks
+//! never change, so the same set gives the same again. Whoever asks again, as dashboards do with every
+//! panel and variable, does not look into each block of a day again.
 //!
-//! Only lists that no matcher narrows are kept, a few of them, and no long ones.
+//! It is kept among the decoded parts of blocks and shares their bound. Nothing of the head is in it:
+//! that changes.
 
-use std::collections::VecDeque;
+use std::any::Any;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::model::{BlockId, RingArc, TenantId};
-
-/// Lists that are kept: a dashboard has a handful of variables.
-const LISTS_MAX: usize = 16;
-/// Bytes of a list that is kept: at most two MiB in all.
-const LIST_BYTES_MAX: usize = 128 << 10;
-/// What a text costs beside its bytes.
-const TEXT_BYTES: usize = 24;
+use super::block::{DecodedParts, PartKey};
+use crate::model::{BlockId, MatchOp, Matcher, RingArc, TenantId};
 
 /// What was asked, of whom.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Question {
     tenant: TenantId,
-    /// The label whose values are meant; `None`: the names.
-    label: Option<String>,
+    asked: Asked,
+    /// Names, operators and values. Not the matchers themselves: a compiled expression may be large.
+    matchers: Vec<(String, MatchOp, String)>,
     /// A hash of the blocks' ids, which are random bits.
     blocks: u128,
+}
+
+/// What is asked of series that satisfy matchers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Asked {
+    /// Which they are.
+    Series,
+    /// Their label names.
+    Names,
+    /// The values of a label.
+    Values(String),
 }
 
 /// Sets of blocks by their ids, in order.
@@ -43,39 +49,88 @@ impl BlockSet {
         }
     }
 
-    pub(super) fn question(&self, tenant: &TenantId, label: Option<&str>) -> Question {
+    pub(super) fn question(
+        &self,
+        tenant: &TenantId,
+        asked: Asked,
+        matchers: &[Matcher],
+    ) -> Question {
+        let texts = matchers.iter().map(|matcher| {
+            let (name, value) = (matcher.name().to_owned(), matcher.value().to_owned());
+            (name, matcher.op(), value)
+        });
         Question {
             tenant: tenant.clone(),
-            label: label.map(str::to_owned),
+            asked,
+            matchers: texts.collect(),
             blocks: self.0.digest128(),
         }
     }
 }
 
-/// The lists, the latest used first.
-#[derive(Debug, Default)]
-pub(super) struct Remembered(Mutex<VecDeque<(Question, Arc<Vec<String>>)>>);
-
-impl Remembered {
-    /// The list of a question, if it is kept.
-    pub(super) fn get(&self, question: &Question) -> Option<Arc<Vec<String>>> {
-        let mut lists = self.0.lock();
-        let at = lists.iter().position(|(known, _)| known == question)?;
-        let found = lists.remove(at)?;
-        let list = Arc::clone(&found.1);
-        lists.push_front(found);
-        Some(list)
+impl Question {
+    /// Where its answer is kept. Two questions may share a place: they are compared as well.
+    fn key(&self) -> PartKey {
+        let mut hash = Xxh3::new();
+        hash.update(&self.blocks.to_le_bytes());
+        let mut text = |kind: u8, text: &str| {
+            hash.update(&[kind]);
+            hash.update(&text.len().to_le_bytes());
+            hash.update(text.as_bytes());
+        };
+        text(0, self.tenant.as_str());
+        match &self.asked {
+            Asked::Series => text(1, ""),
+            Asked::Names => text(2, ""),
+            Asked::Values(name) => text(3, name),
+        }
+        for (name, op, value) in &self.matchers {
+            text(4, name);
+            text(5, op.symbol());
+            text(6, value);
+        }
+        PartKey::of_set(hash.digest128())
     }
 
-    /// Keeps a list, unless it is long.
-    pub(super) fn keep(&self, question: Question, list: &Arc<Vec<String>>) {
-        let bytes: usize = list.iter().map(|text| text.len() + TEXT_BYTES).sum();
-        if bytes > LIST_BYTES_MAX {
-            return;
-        }
-        let mut lists = self.0.lock();
-        lists.truncate(LISTS_MAX - 1);
-        lists.push_front((question, Arc::clone(list)));
+    fn bytes(&self) -> usize {
+        let texts = self.matchers.iter();
+        texts.fold(size_of::<Self>(), |sum, (name, _, value)| {
+            sum + size_of::<(String, MatchOp, String)>() + name.len() + value.len()
+        })
+    }
+}
+
+/// An answer, and to what.
+struct Kept<T> {
+    question: Question,
+    answer: Arc<T>,
+}
+
+/// Answers by their questions.
+pub(super) struct Remembered(Arc<DecodedParts>);
+
+impl Remembered {
+    /// Kept among these.
+    pub(super) const fn among(parts: Arc<DecodedParts>) -> Self {
+        Self(parts)
+    }
+
+    /// The answer to a question, if it is kept.
+    pub(super) fn get<T: Any + Send + Sync>(&self, question: &Question) -> Option<Arc<T>> {
+        let kept = self.0.get::<Kept<T>>(&question.key())?;
+        (kept.question == *question).then(|| Arc::clone(&kept.answer))
+    }
+
+    /// Keeps an answer of so many bytes, unless it is too large.
+    pub(super) fn keep<T: Any + Send + Sync>(
+        &self,
+        question: Question,
+        answer: &Arc<T>,
+        bytes: usize,
+    ) {
+        let (key, bytes) = (question.key(), bytes.saturating_add(question.bytes()));
+        let answer = Arc::clone(answer);
+        self.0.put(key, &Arc::new(Kept { question, answer }), bytes);
     }
 }
 
@@ -124,33 +179,90 @@ mod tests {
         }
     }
 
+    fn matcher(name: &str, op: MatchOp, value: &str) -> Matcher {
+        Matcher::new(name, op, value).unwrap()
+    }
+
     #[test]
-    fn the_latest_questions_are_remembered_and_no_others() {
-        let remembered = Remembered::default();
-        let tenant = TenantId::anonymous();
-        let question = |number: u128, label| {
+    fn another_question_has_another_answer() {
+        let remembered = Remembered::among(Arc::new(DecodedParts::new(8 << 20)));
+        let set = |blocks: &[(u128, &[RingArc])]| {
             let mut set = BlockSet::default();
-            set.add(BlockId(number), &[]);
-            set.question(&tenant, label)
+            blocks
+                .iter()
+                .for_each(|(id, arcs)| set.add(BlockId(*id), arcs));
+            set
         };
-        let list = Arc::new(texts(&["a"]));
-        for number in 0..20 {
-            remembered.keep(question(number, None), &list);
-            // The first is asked again and again.
-            assert!(remembered.get(&question(0, None)).is_some(), "{number}");
+        let half = [RingArc::new(0, 1).unwrap()];
+        let sets = [
+            set(&[(1, &[])]),
+            set(&[(2, &[])]),
+            set(&[(1, &[]), (2, &[])]),
+            set(&[(2, &[]), (1, &[])]),
+            set(&[(1, &half)]),
+        ];
+        let asked = [
+            Asked::Series,
+            Asked::Names,
+            Asked::Values("a".to_owned()),
+            Asked::Values("b".to_owned()),
+        ];
+        let matchers = [
+            vec![],
+            vec![matcher("a", MatchOp::Equal, "b")],
+            vec![matcher("a", MatchOp::Regex, "b")],
+            vec![matcher("ab", MatchOp::Equal, "")],
+            vec![matcher("a", MatchOp::Equal, "c")],
+            vec![
+                matcher("a", MatchOp::Equal, "b"),
+                matcher("a", MatchOp::Equal, "c"),
+            ],
+        ];
+        let tenants = [TenantId::anonymous(), TenantId::new("other").unwrap()];
+        let mut questions = Vec::new();
+        for set in &sets {
+            for asked in &asked {
+                for matchers in &matchers {
+                    for tenant in &tenants {
+                        questions.push(set.question(tenant, asked.clone(), matchers));
+                    }
+                }
+            }
         }
-        assert!(remembered.get(&question(1, None)).is_none());
-        assert!(remembered.get(&question(19, None)).is_some());
-        assert!(remembered.get(&question(19, Some("job"))).is_none());
-        let mut both = BlockSet::default();
-        both.add(BlockId(0), &[]);
-        both.add(BlockId(1), &[]);
-        assert!(remembered.get(&both.question(&tenant, None)).is_none());
-        let mut half = BlockSet::default();
-        half.add(BlockId(19), &[RingArc::new(0, 1).unwrap()]);
-        assert!(remembered.get(&half.question(&tenant, None)).is_none());
-        let long = Arc::new(vec!["x".repeat(LIST_BYTES_MAX)]);
-        remembered.keep(question(30, None), &long);
-        assert!(remembered.get(&question(30, None)).is_none());
+        for (number, question) in questions.iter().enumerate() {
+            assert_eq!(remembered.get::<usize>(question), None, "{question:?}");
+            remembered.keep(question.clone(), &Arc::new(number), 8);
+        }
+        for (number, question) in questions.iter().enumerate() {
+            assert_eq!(remembered.get(question), Some(Arc::new(number)));
+            assert_eq!(remembered.get::<String>(question), None);
+        }
+    }
+
+    /// Hashes can be met on purpose: whoever asks with such matchers gets no other answer.
+    #[test]
+    fn a_question_at_the_place_of_another_has_no_answer() {
+        let parts = Arc::new(DecodedParts::new(8 << 20));
+        let remembered = Remembered::among(Arc::clone(&parts));
+        let of = |matchers: &[Matcher]| {
+            BlockSet::default().question(&TenantId::anonymous(), Asked::Series, matchers)
+        };
+        let (one, other) = (of(&[]), of(&[matcher("a", MatchOp::Equal, "b")]));
+        let kept = Kept {
+            question: other.clone(),
+            answer: Arc::new(7),
+        };
+        parts.put(one.key(), &Arc::new(kept), 8);
+        assert_eq!(remembered.get::<i32>(&one), None);
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_kept() {
+        let remembered = Remembered::among(Arc::new(DecodedParts::new(1 << 20)));
+        let question = BlockSet::default().question(&TenantId::anonymous(), Asked::Names, &[]);
+        remembered.keep(question.clone(), &Arc::new(1), 1 << 20);
+        assert_eq!(remembered.get::<i32>(&question), None);
+        remembered.keep(question.clone(), &Arc::new(1), 1 << 10);
+        assert_eq!(remembered.get(&question), Some(Arc::new(1)));
     }
 }

@@ -1,174 +1,35 @@
 //! Reads across head and blocks: one view of everything, each label set once.
 //!
-//! A selection finds, for every series that matches, where it lies: in the head, and under which
-//! ordinal in which block. How the samples are then read is in `stream.rs`.
+//! A selection finds, for every series that matches, where it lies (`finding.rs`). How the samples are
+//! then read is in `stream.rs`.
 //!
 //! Not here: PromQL, and what a matcher means (`model`).
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::block::{Ordinal, TenantReader};
+use super::block::TenantReader;
 use super::error::Error;
-use super::found::{Found, Part, Wanted};
+use super::finding::{find, overlapping};
 use super::head::HeadView;
-use super::remembered::{BlockSet, united};
-use super::stream::{READERS_KEPT, Stream, lacking};
+use super::remembered::{Asked, united};
+use super::stream::{Stream, lacking};
 use super::texts::{Texts, TextsOf};
 use super::tier::{Reading, in_rounds};
 use super::view::{ReadView, Seen};
 use crate::model::{LabelSet, Metadata, TenantId, TimestampMs};
-use crate::runtime::Reservation;
 use crate::source::{
     FamilyMetadata, Moments, ReadContext, Selection, SeriesExemplars, SeriesStream, SourceError,
 };
 
-/// What a wanted series is charged for in the query's account, besides its labels.
-const SERIES_BYTES: u64 = 96;
-/// What one place of a series in a block is charged for.
-const PLACE_BYTES: u64 = 8;
+/// What a text that is kept costs beside its bytes.
+const TEXT_BYTES: usize = 24;
 
 /// The newest few of a family's metadata that are shown.
 const METADATA_SHOWN: usize = 8;
 /// How far back metadata of all families are looked for in blocks that are elsewhere.
 const METADATA_BACK_MS: i64 = 24 * 3_600_000;
-
-/// A block that may have something of a selection, and which of its series match.
-struct Hit {
-    data: TenantReader,
-    ordinals: Vec<Ordinal>,
-    density: u64,
-}
-
-/// Looks into one block. `None`: it has nothing.
-fn search(
-    seen: &Seen,
-    reading: &Arc<Reading>,
-    selection: &Selection,
-) -> Result<Option<Hit>, Error> {
-    let reader = seen.block.reader(reading)?;
-    if !reader.overlaps(seen.block.reaching_around(selection.range)) {
-        return Ok(None);
-    }
-    let Some(mut data) = seen.tenant(&reader, &selection.tenant)? else {
-        return Ok(None);
-    };
-    data.will_select(&selection.matchers);
-    let ordinals = data.select(&selection.matchers)?;
-    if ordinals.is_empty() {
-        return Ok(None);
-    }
-    if !seen.block.is_here() {
-        data.all_labels_here(&ordinals)?;
-    }
-    let totals = reader.totals();
-    Ok(Some(Hit {
-        data,
-        ordinals,
-        density: totals.samples / totals.series.max(1),
-    }))
-}
-
-/// What is found, as it is found.
-struct Finding<'a> {
-    context: &'a ReadContext,
-    index: HashMap<LabelSet, usize>,
-    wanted: Vec<Wanted>,
-    parts: Vec<Part>,
-    reservation: Reservation,
-}
-
-impl Finding<'_> {
-    /// The position of a series among the wanted ones.
-    fn place(&mut self, labels: LabelSet) -> Result<&mut Wanted, SourceError> {
-        self.reservation.grow(PLACE_BYTES, 0)?;
-        let at = match self.index.get(&labels) {
-            Some(at) => *at,
-            None => {
-                let text = u64::try_from(labels.text_len()).unwrap_or(u64::MAX);
-                let bytes = SERIES_BYTES.saturating_add(text);
-                self.reservation.grow(bytes, 0)?;
-                self.index.insert(labels.clone(), self.wanted.len());
-                self.wanted.push(Wanted {
-                    labels,
-                    head: None,
-                    places: Vec::new(),
-                });
-                self.wanted.len() - 1
-            }
-        };
-        let lost = || SourceError::Unavailable("a series was found and is not there".to_owned());
-        self.wanted.get_mut(at).ok_or_else(lost)
-    }
-
-    fn add(&mut self, seen: &Seen, hit: Option<Hit>) -> Result<(), SourceError> {
-        let Some(mut hit) = hit else {
-            return Ok(());
-        };
-        let part = u32::try_from(self.parts.len()).unwrap_or(u32::MAX);
-        for ordinal in hit.ordinals {
-            let labels = hit.data.labels(ordinal)?;
-            self.place(labels)?.places.push((part, ordinal));
-        }
-        self.parts.push(Part {
-            seen: seen.clone(),
-            reader: (self.parts.len() < READERS_KEPT).then_some(hit.data),
-            density: hit.density,
-        });
-        Ok(())
-    }
-}
-
-/// Finds all series that match. Blocks and head series without a sample in the range are left out
-/// as far as that is known without decoding. Blocks that are here come first, each by itself; those
-/// that are elsewhere side by side.
-fn find(
-    view: ReadView,
-    selection: &Selection,
-    context: &ReadContext,
-) -> Result<Found, SourceError> {
-    let mut finding = Finding {
-        context,
-        index: HashMap::new(),
-        wanted: Vec::new(),
-        parts: Vec::new(),
-        reservation: context.budget.reserve(0, 0)?,
-    };
-    for series in view.head.select(selection) {
-        context.cancel.check()?;
-        if view.head.may_have(&series, selection.range) {
-            let labels = series.labels.clone();
-            finding.place(labels)?.head = Some(series);
-        }
-    }
-    let reading = Reading::of(context);
-    let (here, elsewhere) = view.seen();
-    for seen in &here {
-        context.cancel.check()?;
-        finding.add(seen, search(seen, &reading, selection)?)?;
-    }
-    in_rounds(
-        &reading,
-        &elsewhere,
-        |seen| seen.block.entry().id,
-        |seen| {
-            context.cancel.check()?;
-            search(seen, &reading, selection)
-        },
-        |seen, hit| match hit {
-            Ok(hit) => finding.add(seen, hit),
-            Err(error) => lacking(error, finding.context),
-        },
-    )?;
-    Ok(Found {
-        parts: finding.parts,
-        wanted: finding.wanted,
-        reservation: finding.reservation,
-        reading,
-        view,
-    })
-}
 
 /// At most `limit` of them; 0: all.
 fn limited<T>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> {
@@ -189,25 +50,14 @@ impl ReadView {
     ) -> Result<Vec<String>, SourceError> {
         let mut reservation = context.budget.reserve(0, 0)?;
         let reading = Reading::of(context);
-        let mut set = BlockSet::default();
         let (mut here, elsewhere) = self.seen();
-        let mut failure = None;
-        here.retain(|seen| match seen.block.reader(&reading) {
-            Ok(reader) => reader.overlaps(selection.range),
-            Err(error) => {
-                failure.get_or_insert(error);
-                false
-            }
-        });
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        for seen in here.iter().chain(&elsewhere) {
+        let mut set = overlapping(&mut here, &reading, selection.range)?;
+        for seen in &elsewhere {
             set.add(seen.block.entry().id, &seen.arcs);
         }
-        let question = set.question(&selection.tenant, label);
-        let all = selection.matchers.is_empty();
-        let known = all.then(|| self.remembered.get(&question)).flatten();
+        let asked = label.map_or(Asked::Names, |name| Asked::Values(name.to_owned()));
+        let question = set.question(&selection.tenant, asked, &selection.matchers);
+        let known: Option<Arc<Vec<String>>> = self.remembered.get(&question);
         let of_blocks = match known {
             Some(list) => list,
             None => {
@@ -244,8 +94,9 @@ impl ReadView {
                     },
                 )?;
                 let list = Arc::new(texts.into_inner().sorted());
-                if all && whole {
-                    self.remembered.keep(question, &list);
+                if whole {
+                    let bytes = list.iter().map(|text| text.len() + TEXT_BYTES).sum();
+                    self.remembered.keep(question, &list, bytes);
                 }
                 list
             }

@@ -134,9 +134,8 @@ impl Stream {
         for wanted in self.wanted.iter().rev().take(BATCH_SERIES) {
             let most = self.most();
             let in_blocks: u64 = wanted
-                .places
-                .iter()
-                .filter_map(|(part, _)| self.parts.get(*part as usize))
+                .places()
+                .filter_map(|(part, _)| self.parts.get(part as usize))
                 .map(|part| part.density.min(most))
                 .sum();
             samples = samples.saturating_add(in_blocks);
@@ -157,8 +156,8 @@ impl Stream {
         }
         let mut by_part: BTreeMap<u32, Vec<(Ordinal, usize)>> = BTreeMap::new();
         for (at, wanted) in wanted.iter().enumerate() {
-            for (part, ordinal) in &wanted.places {
-                by_part.entry(*part).or_default().push((*ordinal, at));
+            for (part, ordinal) in wanted.places() {
+                by_part.entry(part).or_default().push((ordinal, at));
             }
         }
         self.batches.push_back(Arc::new(Batch {
@@ -178,6 +177,10 @@ impl Stream {
             return Ok(());
         };
         let mut all = self.emptied(batch.wanted.len());
+        for (wanted, samples) in batch.wanted.iter().zip(&mut all) {
+            let expected = self.expected(wanted).min(BATCH_SAMPLES);
+            samples.reserve(usize::try_from(expected).unwrap_or(0));
+        }
         let mut reservation = self.context.budget.reserve(0, 0)?;
         let mut scratch = Samples::default();
         for (part, places) in &batch.parts {
@@ -215,6 +218,16 @@ impl Stream {
         all
     }
 
+    /// About how many samples of a series will be read of blocks.
+    fn expected(&self, wanted: &Wanted) -> u64 {
+        let parts = wanted
+            .places()
+            .filter_map(|(part, _)| self.parts.get(part as usize));
+        parts
+            .map(|part| part.samples_in(self.range).min(self.most()))
+            .sum()
+    }
+
     /// Adds what the head has of a series.
     fn add_head(
         &self,
@@ -250,9 +263,9 @@ impl Stream {
                 continue;
             }
             samples.clear();
-            for (part, ordinal) in &wanted.places {
+            for (part, ordinal) in wanted.places() {
                 let one = std::slice::from_mut(samples);
-                self.decode_part(*part, (&[(*ordinal, 0)], None), one, scratch)?;
+                self.decode_part(part, (&[(ordinal, 0)], None), one, scratch)?;
             }
             self.add_head(wanted, None, samples, scratch)?;
         }

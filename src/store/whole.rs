@@ -183,10 +183,10 @@ impl Store {
         Ok(Self {
             directory: parts.directory,
             engine: parts.engine,
+            remembered: Arc::new(Remembered::among(Arc::clone(&decoded))),
             decoded,
             tier,
             keep_from: AtomicI64::new(i64::MIN),
-            remembered: Arc::default(),
             head,
             head_bytes_max: parts.head_bytes_max,
             cluster_id: parts.cluster_id,

@@ -1,5 +1,6 @@
 //! Decoded parts of blocks, shared by all readers: what one query has decompressed and taken apart
-//! the next one finds, since dashboards ask the same again and again.
+//! the next one finds, since dashboards ask the same again and again. Beside them what was found in
+//! sets of blocks (`remembered.rs`).
 //!
 //! Not here: the bytes of blocks as they are stored, which the engine's own cache holds.
 //!
@@ -23,7 +24,7 @@ const ENTRY_BYTES: usize = 128;
 
 /// Which part of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct PartKey {
+pub(in crate::store) struct PartKey {
     pub(super) block: BlockId,
     pub(super) tenant: u32,
     pub(super) kind: PartKind,
@@ -41,6 +42,20 @@ pub(super) enum PartKind {
     Postings,
     Page,
     Column,
+    OfSet,
+}
+
+impl PartKey {
+    /// What a question asks of a set of blocks, by a hash of both.
+    pub(in crate::store) const fn of_set(question: u128) -> Self {
+        Self {
+            block: BlockId(question),
+            tenant: 0,
+            kind: PartKind::OfSet,
+            major: 0,
+            minor: 0,
+        }
+    }
 }
 
 /// Keys are few numbers that nobody outside chooses: a product for each is enough.
@@ -113,7 +128,7 @@ impl DecodedParts {
         self.shards.get(usize::try_from(number).unwrap_or(0))
     }
 
-    pub(super) fn get<T: Any + Send + Sync>(&self, key: &PartKey) -> Option<Arc<T>> {
+    pub(in crate::store) fn get<T: Any + Send + Sync>(&self, key: &PartKey) -> Option<Arc<T>> {
         let mut shard = self.shard(key)?.lock();
         shard.clock += 1;
         let now = shard.clock;
@@ -122,10 +137,16 @@ impl DecodedParts {
         Arc::clone(&item.part).downcast().ok()
     }
 
-    pub(super) fn put<T: Any + Send + Sync>(&self, key: PartKey, part: &Arc<T>, bytes: usize) {
+    pub(in crate::store) fn put<T: Any + Send + Sync>(
+        &self,
+        key: PartKey,
+        part: &Arc<T>,
+        bytes: usize,
+    ) {
         let bytes = bytes.saturating_add(ENTRY_BYTES);
-        // What would push out everything else is not worth it.
-        if bytes > self.shard_bytes_max / 4 {
+        // What would push out everything else is not worth it. The series of a small node, all selected,
+        // take a megabyte or two, and a dashboard may ask for them again and again.
+        if bytes > self.shard_bytes_max / 2 {
             return;
         }
         let Some(shard) = self.shard(&key) else {

@@ -29,7 +29,7 @@ mod verify;
 mod will;
 mod writer;
 
-pub(in crate::store) use cache::DecodedParts;
+pub(in crate::store) use cache::{DecodedParts, PartKey};
 pub use content::{BlockContent, ContentSeries};
 pub use layout::{BlockProperties, BlockTotals};
 pub use merge::MergedBlocks;

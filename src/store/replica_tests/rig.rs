@@ -93,7 +93,7 @@ pub(super) fn read_all(source: &dyn Source, range: TimeRange) -> BTreeMap<Key, S
 /// Everything of both tenants.
 pub(super) fn read_with(
     range: TimeRange,
-    select: impl Fn(&Selection) -> Box<dyn SeriesStream>,
+    mut select: impl FnMut(&Selection) -> Box<dyn SeriesStream>,
 ) -> BTreeMap<Key, Samples> {
     let mut all = BTreeMap::new();
     for number in 0..2 {

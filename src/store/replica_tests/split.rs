@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::rig::{self, Node, Write, arc_of, float, read_all, series, writes};
 use super::*;
 use crate::runtime::{CancelToken, Throttle};
+use crate::source::{Selection, Source};
 
 type Ring = BTreeSet<RingArc>;
 
@@ -104,6 +105,7 @@ impl Divided {
     fn check(&self, model: &Node) {
         let want = read_all(&model.store, TimeRange::ALL);
         assert_eq!(read_all(&self.node.store, TimeRange::ALL), want);
+        self.check_matched(&want);
         let mut found = BTreeMap::new();
         for arc in &self.ring {
             let pinned = self.node.store.pin(&[*arc]);
@@ -115,6 +117,41 @@ impl Divided {
             self.check_trees(*arc, &pinned);
         }
         assert_eq!(found, want);
+    }
+
+    /// What matchers find is what there is now, whatever they found before.
+    fn check_matched(&self, want: &BTreeMap<rig::Key, Samples>) {
+        let matcher = |name, op, value| Matcher::new(name, op, value).unwrap();
+        for matchers in [
+            vec![matcher("instance", MatchOp::Equal, "host-0")],
+            vec![matcher("__name__", MatchOp::Regex, "metric_[1-4]")],
+            vec![
+                matcher("job", MatchOp::Equal, "node"),
+                matcher("instance", MatchOp::NotRegex, "host-1|other.*"),
+            ],
+        ] {
+            let asked = |selection: &Selection| Selection {
+                matchers: matchers.clone(),
+                ..selection.clone()
+            };
+            let mut values = BTreeSet::new();
+            let found = rig::read_with(TimeRange::ALL, |selection| {
+                let (store, context) = (&self.node.store, rig::context());
+                let selection = asked(selection);
+                let names = store.label_values("__name__", &selection, 0, &context);
+                values.extend(names.unwrap());
+                store.select(&selection, &context).unwrap()
+            });
+            let satisfies = |(_, labels): &&rig::Key| {
+                let value = |name| labels.get(name).unwrap_or_default();
+                matchers.iter().all(|one| one.matches(value(one.name())))
+            };
+            let want: BTreeSet<&rig::Key> = want.keys().filter(satisfies).collect();
+            assert_eq!(found.keys().collect::<BTreeSet<_>>(), want, "{matchers:?}");
+            let names = want.iter().filter_map(|(_, labels)| labels.get("__name__"));
+            let names: BTreeSet<String> = names.map(str::to_owned).collect();
+            assert_eq!(values, names, "{matchers:?}");
+        }
     }
 
     fn check_trees(&self, arc: RingArc, pinned: &Pinned) {

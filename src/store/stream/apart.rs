@@ -50,8 +50,8 @@ impl Stream {
 
     /// What a series takes to be read, in samples, about.
     fn effort(&self, wanted: &Wanted) -> u64 {
-        let places = wanted.places.iter();
-        let parts = places.filter_map(|(part, _)| self.parts.get(*part as usize));
+        let places = wanted.places();
+        let parts = places.filter_map(|(part, _)| self.parts.get(part as usize));
         let in_blocks: u64 = parts.map(|part| part.density.min(self.most())).sum();
         let in_head = wanted
             .head

@@ -1,0 +1,271 @@
+//! Finds the series of a selection: which there are, and where each of them lies: in the head, and
+//! under which ordinal in which block.
+//!
+//! What blocks that are here have is found once for a set of them and kept (`remembered.rs`); the head
+//! and blocks that are elsewhere are looked into each time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::block::{Ordinal, TenantReader};
+use super::error::Error;
+use super::found::{Found, Part, Selected, Wanted};
+use super::remembered::{Asked, BlockSet, Remembered};
+use super::stream::{READERS_KEPT, lacking};
+use super::tier::{Reading, in_rounds};
+use super::view::{ReadView, Seen};
+use crate::model::{LabelSet, TimeRange};
+use crate::runtime::Reservation;
+use crate::source::{ReadContext, Selection, SourceError};
+
+/// What a wanted series is charged for in the query's account, besides its labels.
+const SERIES_BYTES: u64 = 96;
+/// What one place of a series in a block is charged for.
+const PLACE_BYTES: u64 = 8;
+
+/// A block that may have something of a selection, and which of its series match.
+struct Hit {
+    data: TenantReader,
+    ordinals: Vec<Ordinal>,
+    density: u64,
+}
+
+/// Looks into one block. `None`: it has nothing.
+fn search(
+    seen: &Seen,
+    reading: &Arc<Reading>,
+    selection: &Selection,
+) -> Result<Option<Hit>, Error> {
+    let reader = seen.block.reader(reading)?;
+    if !reader.overlaps(seen.block.reaching_around(selection.range)) {
+        return Ok(None);
+    }
+    let Some(mut data) = seen.tenant(&reader, &selection.tenant)? else {
+        return Ok(None);
+    };
+    data.will_select(&selection.matchers);
+    let ordinals = data.select(&selection.matchers)?;
+    if ordinals.is_empty() {
+        return Ok(None);
+    }
+    if !seen.block.is_here() {
+        data.all_labels_here(&ordinals)?;
+    }
+    let totals = reader.totals();
+    Ok(Some(Hit {
+        data,
+        ordinals,
+        density: totals.samples / totals.series.max(1),
+    }))
+}
+
+/// Leaves those blocks that may have samples in a range, and says which set they are.
+pub(super) fn overlapping(
+    here: &mut Vec<Seen>,
+    reading: &Arc<Reading>,
+    range: TimeRange,
+) -> Result<BlockSet, Error> {
+    let mut set = BlockSet::default();
+    let mut failure = None;
+    here.retain(|seen| match seen.block.reader(reading) {
+        Ok(reader) if reader.overlaps(seen.block.reaching_around(range)) => {
+            set.add(seen.block.entry().id, &seen.arcs);
+            true
+        }
+        Ok(_) => false,
+        Err(error) => {
+            failure.get_or_insert(error);
+            false
+        }
+    });
+    failure.map_or(Ok(set), Err)
+}
+
+/// What is found in blocks that are here, as it is found.
+struct Looking {
+    at: HashMap<LabelSet, u32>,
+    series: Vec<(LabelSet, Vec<(u32, Ordinal)>)>,
+    parts: Vec<(usize, u64)>,
+    readers: Vec<Option<TenantReader>>,
+    reservation: Reservation,
+}
+
+impl Looking {
+    fn add(&mut self, block: usize, mut hit: Hit) -> Result<(), SourceError> {
+        let part = number_of(&self.parts);
+        for ordinal in hit.ordinals {
+            let labels = hit.data.labels(ordinal)?;
+            let known = self.at.get(&labels);
+            let known = known.and_then(|at| self.series.get_mut(*at as usize));
+            if let Some((_, places)) = known {
+                self.reservation.grow(PLACE_BYTES, 0)?;
+                places.push((part, ordinal));
+                continue;
+            }
+            self.reservation.grow(charged(&labels) + PLACE_BYTES, 0)?;
+            self.at.insert(labels.clone(), number_of(&self.series));
+            self.series.push((labels, vec![(part, ordinal)]));
+        }
+        self.parts.push((block, hit.density));
+        let kept = self.readers.len() < READERS_KEPT;
+        self.readers.push(kept.then_some(hit.data));
+        Ok(())
+    }
+}
+
+fn number_of<T>(parts: &[T]) -> u32 {
+    u32::try_from(parts.len()).unwrap_or(u32::MAX)
+}
+
+/// What a series is charged for beside its places.
+fn charged(labels: &LabelSet) -> u64 {
+    let text = u64::try_from(labels.text_len()).unwrap_or(u64::MAX);
+    SERIES_BYTES.saturating_add(text)
+}
+
+/// What is found, as it is found.
+struct Finding<'a> {
+    context: &'a ReadContext,
+    /// Of blocks that are here.
+    selected: Arc<Selected>,
+    /// What is not among these.
+    others: HashMap<LabelSet, usize>,
+    wanted: Vec<Wanted>,
+    parts: Vec<Part>,
+    reservation: Reservation,
+}
+
+impl<'a> Finding<'a> {
+    /// What blocks that are here have: found before, or now.
+    fn begin(
+        here: &mut Vec<Seen>,
+        reading: &Arc<Reading>,
+        remembered: &Remembered,
+        selection: &Selection,
+        context: &'a ReadContext,
+    ) -> Result<Self, SourceError> {
+        let set = overlapping(here, reading, selection.range)?;
+        let question = set.question(&selection.tenant, Asked::Series, &selection.matchers);
+        let mut reservation = context.budget.reserve(0, 0)?;
+        let mut readers = Vec::new();
+        let selected = match remembered.get::<Selected>(&question) {
+            Some(selected) => {
+                reservation.grow(selected.charge(), 0)?;
+                selected
+            }
+            None => {
+                let mut looking = Looking {
+                    at: HashMap::new(),
+                    series: Vec::new(),
+                    parts: Vec::new(),
+                    readers: Vec::new(),
+                    reservation,
+                };
+                for (block, seen) in here.iter().enumerate() {
+                    context.cancel.check()?;
+                    if let Some(hit) = search(seen, reading, selection)? {
+                        looking.add(block, hit)?;
+                    }
+                }
+                reservation = looking.reservation;
+                readers = looking.readers;
+                let charge = reservation.memory_bytes();
+                let series = (looking.series, looking.at);
+                let selected = Arc::new(Selected::new(looking.parts, series, charge));
+                remembered.keep(question, &selected, selected.memory_bytes());
+                selected
+            }
+        };
+        let mut readers = readers.into_iter();
+        let parts = selected.parts().filter_map(|(block, density)| {
+            Some(Part {
+                seen: here.get(block)?.clone(),
+                reader: readers.next().flatten(),
+                density,
+            })
+        });
+        Ok(Self {
+            context,
+            parts: parts.collect(),
+            wanted: Wanted::all_of(&selected),
+            selected,
+            others: HashMap::new(),
+            reservation,
+        })
+    }
+
+    /// One of the wanted series.
+    fn place(&mut self, labels: LabelSet) -> Result<&mut Wanted, SourceError> {
+        let known = self.selected.position(&labels);
+        let at = match known.or_else(|| self.others.get(&labels).copied()) {
+            Some(at) => at,
+            None => {
+                self.reservation.grow(charged(&labels), 0)?;
+                self.others.insert(labels.clone(), self.wanted.len());
+                self.wanted.push(Wanted::new(labels));
+                self.wanted.len() - 1
+            }
+        };
+        let lost = || SourceError::Unavailable("a series was found and is not there".to_owned());
+        self.wanted.get_mut(at).ok_or_else(lost)
+    }
+
+    /// Adds what a block that is elsewhere has.
+    fn add(&mut self, seen: &Seen, hit: Option<Hit>) -> Result<(), SourceError> {
+        let Some(mut hit) = hit else {
+            return Ok(());
+        };
+        let part = number_of(&self.parts);
+        for ordinal in hit.ordinals {
+            let labels = hit.data.labels(ordinal)?;
+            self.reservation.grow(PLACE_BYTES, 0)?;
+            self.place(labels)?.add_place(part, ordinal);
+        }
+        self.parts.push(Part {
+            seen: seen.clone(),
+            reader: (self.parts.len() < READERS_KEPT).then_some(hit.data),
+            density: hit.density,
+        });
+        Ok(())
+    }
+}
+
+/// Finds all series that match. Blocks and head series without a sample in the range are left out
+/// as far as that is known without decoding. Blocks that are elsewhere are looked into side by side.
+pub(super) fn find(
+    view: ReadView,
+    selection: &Selection,
+    context: &ReadContext,
+) -> Result<Found, SourceError> {
+    let reading = Reading::of(context);
+    let (mut here, elsewhere) = view.seen();
+    let remembered = &view.remembered;
+    let mut finding = Finding::begin(&mut here, &reading, remembered, selection, context)?;
+    for series in view.head.select(selection) {
+        context.cancel.check()?;
+        if view.head.may_have(&series, selection.range) {
+            let labels = series.labels.clone();
+            finding.place(labels)?.head = Some(series);
+        }
+    }
+    in_rounds(
+        &reading,
+        &elsewhere,
+        |seen| seen.block.entry().id,
+        |seen| {
+            context.cancel.check()?;
+            search(seen, &reading, selection)
+        },
+        |seen, hit| match hit {
+            Ok(hit) => finding.add(seen, hit),
+            Err(error) => lacking(error, finding.context),
+        },
+    )?;
+    Ok(Found {
+        parts: finding.parts,
+        wanted: finding.wanted,
+        reservation: finding.reservation,
+        reading,
+        view,
+    })
+}
