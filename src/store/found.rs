@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use super::block::{Ordinal, TenantReader};
 use super::head::HeadSeries;
-use super::page_order::names;
 use super::tier::Reading;
 use super::view::{ReadView, Seen};
-use crate::model::{LabelSet, TimeRange};
+use crate::model::{LabelSet, METRIC_NAME, TimeRange};
 use crate::runtime::Reservation;
+
+/// What the series of a page are sorted by first.
+pub(super) fn names(labels: &LabelSet) -> [&str; 3] {
+    ["job", "instance", METRIC_NAME].map(|name| labels.get(name).unwrap_or_default())
+}
 
 /// Places of a series: the number of a part, and its ordinal there.
 type Places = Vec<(u32, Ordinal)>;
@@ -44,9 +48,8 @@ impl Selected {
                 *slot = rank;
             }
         }
-        for at in ranks.values_mut() {
-            *at = rank_of.get(*at as usize).copied().unwrap_or(u32::MAX);
-        }
+        let ranked = |at: &mut u32| *at = rank_of.get(*at as usize).copied().unwrap_or(u32::MAX);
+        ranks.values_mut().for_each(ranked);
         let mut unsorted: Vec<Option<(LabelSet, Places)>> = series.into_iter().map(Some).collect();
         let take = |at: usize| unsorted.get_mut(at).and_then(Option::take);
         Self {

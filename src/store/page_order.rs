@@ -2,17 +2,12 @@
 
 use std::cmp::Ordering;
 
-use super::found::{Part, Wanted};
+use super::found::{Part, Wanted, names};
 use super::head::HeadView;
-use crate::model::{LabelSet, METRIC_NAME, RingArc};
+use crate::model::RingArc;
 
 /// So many series or fewer are not worth being read partition by partition.
 const FEW_SERIES: usize = 64;
-
-/// What the series of a page are sorted by first.
-pub(super) fn names(labels: &LabelSet) -> [&str; 3] {
-    ["job", "instance", METRIC_NAME].map(|name| labels.get(name).unwrap_or_default())
-}
 
 /// Blocks hold one partition, and pages neighbours by target, then name, then labels: series are
 /// read in that order, so that those which share pages are read together.

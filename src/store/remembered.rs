@@ -219,16 +219,17 @@ mod tests {
             ],
         ];
         let tenants = [TenantId::anonymous(), TenantId::new("other").unwrap()];
-        let mut questions = Vec::new();
-        for set in &sets {
-            for asked in &asked {
-                for matchers in &matchers {
-                    for tenant in &tenants {
-                        questions.push(set.question(tenant, asked.clone(), matchers));
-                    }
-                }
-            }
-        }
+        let of_set = |set: &BlockSet| {
+            let asked = asked
+                .iter()
+                .flat_map(|asked| matchers.iter().map(move |one| (asked, one)));
+            let asked = asked.flat_map(|pair| tenants.iter().map(move |tenant| (pair, tenant)));
+            let question = |((asked, matchers), tenant): ((&Asked, &Vec<Matcher>), &TenantId)| {
+                set.question(tenant, asked.clone(), matchers)
+            };
+            asked.map(question).collect::<Vec<_>>()
+        };
+        let questions: Vec<Question> = sets.iter().flat_map(of_set).collect();
         for (number, question) in questions.iter().enumerate() {
             assert_eq!(remembered.get::<usize>(question), None, "{question:?}");
             remembered.keep(question.clone(), &Arc::new(number), 8);

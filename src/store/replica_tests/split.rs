@@ -232,6 +232,26 @@ fn a_store_that_is_divided_shows_what_one_does_that_is_not() {
     });
 }
 
+/// Would catch what one block had being taken for what another one in its place has.
+#[test]
+fn what_is_found_in_one_block_is_not_taken_for_another_ones() {
+    let first = series(0);
+    let arc = arc_of(&first);
+    let is_beside = |other: &rig::Key| other.0 == first.0 && arc_of(other) == arc;
+    let second = (1..).map(series).find(is_beside).unwrap();
+    let (mut divided, model) = (Divided::new(5), Node::new(6));
+    for key in [&first, &second] {
+        let batch = [float(key, 1, 1.0)];
+        divided.node.write(&batch);
+        model.write(&batch);
+        divided.seal(arc, Window(0));
+        // The second time there is one block again, of both.
+        divided.merge(arc);
+        divided.check(&model);
+        divided.check(&model);
+    }
+}
+
 /// Two series of one partition that lie in different halves of it.
 fn neighbours() -> (RingArc, [rig::Key; 2]) {
     let mut first: BTreeMap<RingArc, rig::Key> = BTreeMap::new();
