@@ -63,13 +63,14 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$CAIRN_CACHE/target}"
 # debug and release takes 4,000) it is emptied and built anew, which takes minutes. Not by a script
 # that another one runs: that one has things there.
 target_mib_max=12000
-if [ -z "${CAIRN_TARGET_IN_USE:-}" ] &&
+if [ -z "${BUILD_CACHE_IN_USE:-}" ] &&
     [ "$CARGO_TARGET_DIR" = "$CAIRN_CACHE/target" ] && [ -d "$CARGO_TARGET_DIR" ] &&
     [ "$(du -sm "$CARGO_TARGET_DIR" | cut -f1)" -gt "$target_mib_max" ]; then
     say "the build cache has outgrown $target_mib_max MiB: emptying $CARGO_TARGET_DIR"
     rm -rf "$CARGO_TARGET_DIR"
 fi
-export CAIRN_TARGET_IN_USE=1
+# Not CAIRN_...: the program, which scripts/run starts, takes such a variable for a key that it does not know.
+export BUILD_CACHE_IN_USE=1
 
 # RocksDB as a static archive, keyed by all that shapes it. The crate's build script compiles no
 # C++ when ROCKSDB_LIB_DIR is set, so every profile and every fresh clone shares this one.

@@ -194,6 +194,23 @@ mod tests {
         );
     }
 
+    /// `scripts/run` and `scripts/bench` start the program with what the set-up exports.
+    #[test]
+    fn what_the_set_up_exports_is_taken_for_no_key() {
+        let lines = include_str!("../../scripts/setup.sh").lines();
+        let exported = lines.filter_map(|line| line.trim().strip_prefix("export "));
+        let names = exported.filter_map(|rest| rest.split('=').next());
+        let environment: Vec<(String, String)> = names
+            .map(|name| (name.to_owned(), "/x".to_owned()))
+            .collect();
+        assert!(environment.iter().any(|(name, _)| name == "CAIRN_CACHE"));
+        let overrides = Overrides {
+            environment,
+            flags: Vec::new(),
+        };
+        assert!(load_text("", &overrides).is_ok(), "{overrides:?}");
+    }
+
     fn check(text: &str, want: &[&str]) {
         let error = load_text(text, &Overrides::default())
             .unwrap_err()
