@@ -264,7 +264,7 @@ impl LocalMember {
         let flushes = Arc::<Flushes>::default();
         let upkeep = Upkeep::new(&parts, &shared, clock, &flushes, registry);
         let sealer = Arc::new(new_sealer(&parts, &shared, metrics));
-        Tiering::of(&parts, &control).decide(&state);
+        Tiering::of(&parts, &control).begin(&state)?;
         match &together {
             // What is missing is fetched by the worker: nobody waits for it here.
             Some(together) => together.follow_ring()?,

@@ -92,7 +92,7 @@ impl Retention {
     /// knows the earliest end; once that has expired, nothing until the next manifest.
     fn block_goes(&self, arc: RingArc, partition: &Partition, before: TimestampMs) -> bool {
         if let Ok(listed) = listed(&self.manifests, arc, partition) {
-            let mut ends = listed.blocks().values().map(|entry| entry.range.end);
+            let mut ends = listed.entries().map(|entry| entry.range.end);
             return ends.any(|end| end < before);
         }
         let kept = |end: &TimestampMs| *end >= partition.expired_before;

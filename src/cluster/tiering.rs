@@ -16,9 +16,9 @@ use super::manifests::{Listed, Manifests, listed};
 use super::moves::role_of;
 use super::quorum::Role;
 use super::ways::BuildParts;
-use crate::model::{BlockEntry, BlockId, Incarnation, RingArc, TimeRange, TimestampMs, Uploaded};
+use crate::model::{BlockEntry, BlockId, Incarnation, RingArc, TimestampMs, Uploaded};
 use crate::runtime::{CancelToken, Clock};
-use crate::store::{RetentionSettings, Store, leave_before};
+use crate::store::{RetentionSettings, Store, leave_by_age, leave_by_size};
 
 /// Blocks of one partition whose files go at a time.
 const BATCH_BLOCKS: usize = 64;
@@ -32,6 +32,8 @@ pub(super) struct Tiering {
     me: Incarnation,
     settings: RetentionSettings,
     trouble: Mutex<Option<String>>,
+    /// Before which time blocks leave because of their size, once that is known.
+    by_size: Mutex<Option<TimestampMs>>,
     /// From when on all tenants in a block let it go.
     leaves: Mutex<BTreeMap<(RingArc, BlockId), TimestampMs>>,
 }
@@ -53,6 +55,7 @@ impl Tiering {
             me,
             settings,
             trouble: Mutex::default(),
+            by_size: Mutex::default(),
             leaves: Mutex::default(),
         }
     }
@@ -69,18 +72,48 @@ impl Tiering {
         )
     }
 
-    /// Decides from when on blocks stay here. Before anything is fetched at a start.
-    pub(super) fn decide(&self, state: &ControlState) {
-        let sizes = self.sizes(state);
-        let before = leave_before(&sizes, &self.settings, self.clock.now());
+    /// Decides from when on blocks stay here, before anything is fetched at a start: by what was noted of their sizes.
+    ///
+    /// # Errors
+    /// When the note cannot be read.
+    pub(super) fn begin(&self, state: &ControlState) -> Result<(), Error> {
+        if let Some(bound) = self.settings.local_size {
+            let Some(by_size) = self.store.noted_leave(bound.0)? else {
+                return self.decide(state);
+            };
+            *self.by_size.lock() = Some(by_size);
+        }
+        self.keep();
+        Ok(())
+    }
+
+    /// The same by what the catalog names.
+    fn decide(&self, state: &ControlState) -> Result<(), Error> {
+        if let Some(bound) = self.settings.local_size {
+            let listed = self.listed(state);
+            let entries = listed.values().flat_map(Listed::entries);
+            let ends = entries.map(|entry| (entry.range.end, entry.size));
+            let before = leave_by_size(ends, &self.settings).unwrap_or(TimestampMs::MIN);
+            let was = self.by_size.lock().replace(before);
+            if was != Some(before) {
+                self.store.note_leave(bound.0, before)?;
+            }
+        }
+        self.keep();
+        Ok(())
+    }
+
+    fn keep(&self) {
+        let by_age = leave_by_age(&self.settings, self.clock.now());
+        let before = by_age.max(*self.by_size.lock());
         self.store.keep_from(before.unwrap_or(TimestampMs::MIN));
     }
 
     /// One look. Errors are logged here: nobody waits for it.
     pub(super) fn round(&self, cancel: &CancelToken) {
         let state = self.control.state();
-        self.decide(&state);
-        match self.pass(&state, cancel) {
+        let passed = self.decide(&state);
+        match passed.and_then(|()| self.pass(&state, cancel)) {
             Ok(gone) => {
                 *self.trouble.lock() = None;
                 if gone > 0 {
@@ -106,16 +139,21 @@ impl Tiering {
     /// Lets go of what may go. Says how many blocks went.
     pub(super) fn pass(&self, state: &ControlState, cancel: &CancelToken) -> Result<usize, Error> {
         let mut going: BTreeMap<RingArc, Vec<BlockEntry>> = BTreeMap::new();
-        let named = self.uploaded(state);
+        let listed = self.listed(state);
+        let uploaded = |arc: RingArc, id: BlockId| {
+            let entry = listed.get(&arc).and_then(|listed| listed.get(id));
+            let uploaded = entry.map(|entry| entry.uploaded);
+            uploaded.filter(|uploaded| *uploaded != Uploaded::None)
+        };
         for (arc, entry) in self.store.blocks_here() {
-            if let Some(uploaded) = named.get(&(arc, entry.id)).copied() {
+            if let Some(uploaded) = uploaded(arc, entry.id) {
                 let entry = BlockEntry { uploaded, ..entry };
                 if self.store.need_not_be_here(&entry) || self.tenants_let_go(arc, &entry) {
                     going.entry(arc).or_default().push(entry);
                 }
             }
         }
-        let known = |key: &(RingArc, BlockId)| named.contains_key(key);
+        let known = |(arc, id): &(RingArc, BlockId)| uploaded(*arc, *id).is_some();
         self.leaves.lock().retain(|key, _| known(key));
         let mut gone = 0;
         let mut failure = None;
@@ -164,40 +202,16 @@ impl Tiering {
         leaves.is_some_and(|leaves| leaves < now)
     }
 
-    /// Blocks of the partitions that this node takes part in, of which the catalog says that they
-    /// are in the bucket, and where.
-    fn uploaded(&self, state: &ControlState) -> BTreeMap<(RingArc, BlockId), Uploaded> {
-        let mut named = BTreeMap::new();
-        for (arc, entries) in self.entries(state) {
-            for entry in entries {
-                if entry.uploaded != Uploaded::None {
-                    named.insert((arc, entry.id), entry.uploaded);
-                }
-            }
-        }
-        named
-    }
-
-    /// What the catalog names of the partitions that this node takes part in.
-    fn sizes(&self, state: &ControlState) -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
-        let of = |entry: BlockEntry| (entry.range, entry.size);
-        let entries = self.entries(state);
-        entries
-            .map(|(arc, entries)| (arc, entries.into_iter().map(of).collect()))
-            .collect()
-    }
-
-    /// The entries of those partitions; of one whose manifest is not here yet, what the state lists.
-    fn entries<'a>(
-        &'a self,
-        state: &'a ControlState,
-    ) -> impl Iterator<Item = (RingArc, Vec<BlockEntry>)> + 'a {
+    /// The catalogs of the partitions that this node takes part in; of one whose manifest is not here yet, what the
+    /// state lists.
+    fn listed<'a>(&self, state: &'a ControlState) -> BTreeMap<RingArc, Listed<'a>> {
         let mine = state.partitions.iter();
         let mine = mine.filter(|(_, partition)| role_of(partition, self.me) != Role::Outside);
         mine.map(|(arc, partition)| {
             let listed = listed(&self.manifests, *arc, partition);
             let listed = listed.unwrap_or_else(|_| Listed::of(partition, None));
-            (*arc, listed.blocks().values().cloned().collect())
+            (*arc, listed)
         })
+        .collect()
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Rounds {
     flushes: Arc<Flushes>,
     metrics: StoreMetrics,
     count: u32,
+    /// Whether older history was looked at since the start.
+    is_complete: bool,
     /// Rounds that pass without sealing after the last failure, and those that have.
     pause: u32,
     paused: u32,
@@ -65,6 +67,7 @@ impl Rounds {
             flushes,
             metrics,
             count: 0,
+            is_complete: false,
             pause: 0,
             paused: 0,
             retention_failure: None,
@@ -130,6 +133,7 @@ impl Rounds {
             None => self.seal(cancel),
         }
         self.retain();
+        self.complete(cancel);
         if let Err(error) = self.store.drop_retired() {
             tracing::warn!(%error, "a block's file could not be dropped and will be tried again");
         }
@@ -144,6 +148,19 @@ impl Rounds {
             tracing::warn!(%error, "old marks could not be cleared away");
         }
         self.metrics.observe(&self.store);
+    }
+
+    /// Until it has been done once, and so that what fails is not tried all the time.
+    fn complete(&mut self, cancel: &CancelToken) {
+        if self.is_complete || !self.count.is_multiple_of(PAUSE_ROUNDS_MAX) {
+            return;
+        }
+        match self.sealer.complete(cancel) {
+            Ok(()) => self.is_complete = true,
+            Err(error) => {
+                tracing::warn!(%error, "older history is not whole here; that will be tried again");
+            }
+        }
     }
 
     /// What lasts is said once.

@@ -27,6 +27,9 @@ impl Resolution {
     /// Those that samples can be folded to, the finest first.
     pub const FOLDED: [Self; 2] = [Self::FiveMinutes, Self::Hour];
 
+    /// The one with the longest intervals.
+    pub const COARSEST: Self = Self::Hour;
+
     /// The length of an interval in milliseconds; 0 where there are none.
     #[must_use]
     pub const fn ms(self) -> i64 {

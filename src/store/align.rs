@@ -43,12 +43,14 @@ impl Store {
         let mut batch = Batch::new();
         for (arc, view, parts) in &divided {
             applied::delete_version(&mut batch, *arc);
-            for block in &view.blocks {
+            let blocks = view.blocks()?;
+            for block in blocks {
                 applied::delete_block(&mut batch, *arc, block.entry().id);
             }
             for part in parts {
-                applied::put_version(&mut batch, *part, view.version);
-                for block in &view.blocks {
+                let entries = blocks.iter().map(|block| block.entry());
+                applied::put_version(&mut batch, *part, view.version, entries);
+                for block in blocks {
                     applied::put_block(&mut batch, *part, block.entry());
                 }
             }
@@ -81,7 +83,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn arc_of_block(&self, id: BlockId) -> Result<Option<RingArc>, Error> {
-        if let Some(block) = self.applied_block(id) {
+        if let Some(block) = self.applied_block(id)? {
             let reader = block.reader(&Reading::background())?;
             return Ok(Some(reader.properties().arc));
         }

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `applied/` arc `v` | the partition's version that is applied here (u64) |
 //! | `applied/` arc `b` block id | an applied block's entry |
+//! | `recent/` arc | which of its blocks a start reads at once (`recent.rs`) |
 //! | `mark/` arc window | the log position up to which the window's content of that arc is in an applied block, or given up (u64) |
 //!
 //! Numbers are most significant byte first; an arc is its prefix (u32) and depth (u8), a window
@@ -15,10 +16,12 @@ use std::collections::BTreeMap;
 
 use super::engine::{Batch, Engine, Space, for_each};
 use super::error::Error;
+use super::recent::Recent;
 use crate::model::Window;
 use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
 
 const APPLIED: &[u8] = b"applied/";
+const RECENT: &[u8] = b"recent/";
 const MARK: &[u8] = b"mark/";
 const VERSION: u8 = b'v';
 const BLOCK: u8 = b'b';
@@ -54,14 +57,35 @@ fn mark_key(arc: RingArc, window: Window) -> Vec<u8> {
     [MARK, &arc_bytes(arc), &number].concat()
 }
 
-/// Notes a partition's version.
-pub(super) fn put_version(batch: &mut Batch, arc: RingArc, version: u64) {
+fn recent_key(arc: RingArc) -> Vec<u8> {
+    [RECENT, &arc_bytes(arc)].concat()
+}
+
+/// After all that is noted of a partition's version and blocks.
+fn end_of(arc: RingArc) -> Vec<u8> {
+    [APPLIED, &arc_bytes(arc), &[u8::MAX]].concat()
+}
+
+/// Notes a partition's version, and which of the blocks that it lists from now on are recent.
+pub(super) fn put_version<'a>(
+    batch: &mut Batch,
+    arc: RingArc,
+    version: u64,
+    blocks: impl Iterator<Item = &'a BlockEntry>,
+) {
     batch.put(Space::Meta, &version_key(arc), &version.to_be_bytes());
+    put_recent(batch, arc, &Recent::of(version, blocks));
+}
+
+/// Notes which blocks of a partition are recent.
+pub(super) fn put_recent(batch: &mut Batch, arc: RingArc, recent: &Recent) {
+    batch.put(Space::Meta, &recent_key(arc), &recent.encode());
 }
 
 /// Notes that nothing of a partition is applied any more.
 pub(super) fn delete_version(batch: &mut Batch, arc: RingArc) {
     batch.delete(Space::Meta, &version_key(arc));
+    batch.delete(Space::Meta, &recent_key(arc));
 }
 
 /// Notes a block as applied.
@@ -85,13 +109,73 @@ pub(super) fn delete_mark(batch: &mut Batch, arc: RingArc, window: Window) {
     batch.delete(Space::Meta, &mark_key(arc, window));
 }
 
-/// Reads everything.
-pub(super) fn read(engine: &dyn Engine) -> Result<(BTreeMap<RingArc, Applied>, Marks), Error> {
+/// Reads all partitions with all their blocks.
+pub(super) fn read(engine: &dyn Engine) -> Result<BTreeMap<RingArc, Applied>, Error> {
     let mut all: BTreeMap<RingArc, Applied> = BTreeMap::new();
     for_each(
         |after| engine.scan(Space::Meta, APPLIED, after),
         |key, value| read_applied(&mut all, key, value),
     )?;
+    Ok(all)
+}
+
+/// The partitions of which anything is noted, with their versions. It costs what there are
+/// partitions, not what there are blocks.
+pub(super) fn versions(engine: &dyn Engine) -> Result<BTreeMap<RingArc, u64>, Error> {
+    let mut all = BTreeMap::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let first = engine.first(Space::Meta, APPLIED, after.as_deref())?;
+        let Some((key, _)) = first else {
+            return Ok(all);
+        };
+        let rest = key.get(APPLIED.len()..).unwrap_or_default();
+        let (arc, _) = take_arc(rest).ok_or_else(|| damaged("the key of an applied block"))?;
+        let version = engine.get(Space::Meta, &version_key(arc))?;
+        let version = version.map_or(Ok(0), |bytes| take_u64(&bytes, "an applied version"))?;
+        all.insert(arc, version);
+        after = Some(end_of(arc));
+    }
+}
+
+/// Which blocks of a partition are recent at a version. `None`: that is not noted, or of another version, as by a
+/// program that did not note it yet.
+pub(super) fn read_recent(
+    engine: &dyn Engine,
+    arc: RingArc,
+    version: u64,
+) -> Result<Option<Recent>, Error> {
+    let bytes = engine.get(Space::Meta, &recent_key(arc))?;
+    let recent = bytes.and_then(|bytes| Recent::decode(&bytes));
+    Ok(recent.filter(|recent| recent.version == version))
+}
+
+/// One block of a partition, if it is applied there.
+pub(super) fn read_block(
+    engine: &dyn Engine,
+    arc: RingArc,
+    id: BlockId,
+) -> Result<Option<BlockEntry>, Error> {
+    let Some(bytes) = engine.get(Space::Meta, &block_key(arc, id))? else {
+        return Ok(None);
+    };
+    let entry = decode(id, &bytes).ok_or_else(|| damaged("an applied block's entry"))?;
+    Ok(Some(entry))
+}
+
+/// All blocks of a partition.
+pub(super) fn read_blocks(engine: &dyn Engine, arc: RingArc) -> Result<Applied, Error> {
+    let prefix = [APPLIED, &arc_bytes(arc)].concat();
+    let mut all: BTreeMap<RingArc, Applied> = BTreeMap::new();
+    for_each(
+        |after| engine.scan(Space::Meta, &prefix, after),
+        |key, value| read_applied(&mut all, key, value),
+    )?;
+    Ok(all.remove(&arc).unwrap_or_default())
+}
+
+/// Reads up to where the log is given up.
+pub(super) fn read_marks(engine: &dyn Engine) -> Result<Marks, Error> {
     let mut marks = Marks::new();
     for_each(
         |after| engine.scan(Space::Meta, MARK, after),
@@ -104,7 +188,7 @@ pub(super) fn read(engine: &dyn Engine) -> Result<(BTreeMap<RingArc, Applied>, M
             Ok(())
         },
     )?;
-    Ok((all, marks))
+    Ok(marks)
 }
 
 fn read_applied(
@@ -244,7 +328,6 @@ mod tests {
         let (mut batch, mut applied, mut marks) = (Batch::new(), BTreeMap::new(), Marks::new());
         for (number, arc) in RingArc::all(FOUNDING_DEPTH).enumerate() {
             let number = u64::try_from(number).unwrap();
-            put_version(&mut batch, arc, number);
             let places = [Uploaded::None, Uploaded::Object, pack];
             let mut here = Applied {
                 version: number,
@@ -254,6 +337,7 @@ mod tests {
                 put_block(&mut batch, arc, &entry(id, place));
                 here.blocks.insert(BlockId(id), entry(id, place));
             }
+            put_version(&mut batch, arc, number, here.blocks.values());
             let gone = BlockId(u128::from(number) * 10 + 9);
             put_block(&mut batch, arc, &entry(gone.0, pack));
             delete_block(&mut batch, arc, gone);
@@ -266,7 +350,24 @@ mod tests {
             delete_mark(&mut batch, arc, Window(6));
         }
         engine.write(batch, Durability::Synced).unwrap();
-        assert_eq!(read(&engine).unwrap(), (applied, marks));
+        assert_eq!(read(&engine).unwrap(), applied);
+        assert_eq!(read_marks(&engine).unwrap(), marks);
+        let versions = versions(&engine).unwrap();
+        for (arc, here) in &applied {
+            assert_eq!(versions.get(arc), Some(&here.version));
+            assert_eq!(&read_blocks(&engine, *arc).unwrap(), here);
+            for (id, entry) in &here.blocks {
+                assert_eq!(
+                    read_block(&engine, *arc, *id).unwrap().as_ref(),
+                    Some(entry)
+                );
+            }
+            assert_eq!(read_block(&engine, *arc, BlockId(9999)).unwrap(), None);
+            let recent = read_recent(&engine, *arc, here.version).unwrap().unwrap();
+            assert_eq!(recent, Recent::of(here.version, here.blocks.values()));
+            assert_eq!(read_recent(&engine, *arc, here.version + 1).unwrap(), None);
+        }
+        assert_eq!(versions.len(), applied.len());
     }
 
     /// The bytes of `docs/format.md`, which every later version must read.
@@ -304,5 +405,6 @@ mod tests {
         batch.put(Space::Meta, b"applied/xyz", b"");
         engine.write(batch, Durability::Synced).unwrap();
         assert!(matches!(read(&engine), Err(Error::Corrupt { .. })));
+        assert!(matches!(versions(&engine), Err(Error::Corrupt { .. })));
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::applied_block::AppliedBlock;
 use super::block::{BlockProperties, DecodedParts};
 use super::error::Error;
 use super::head::HeadView;
 use super::lock::DataDir;
 use super::remembered::Remembered;
 use super::tier::{RemoteBlock, Tier, TierParts};
-use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
+use super::view::{ArcView, ArcViews, ReadView, listed};
 use crate::model::{BlockEntry, BlockId, RingArc, TimeRange};
 
 /// A partition as a catalog lists it.
@@ -94,7 +95,10 @@ impl Elsewhere {
     pub fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {
         let views = Arc::clone(&self.views.read());
         let of = |(arc, view): (&RingArc, &Arc<ArcView>)| {
-            let entries = view.blocks.iter().map(|block| block.entry().clone());
+            let entries = view
+                .blocks_readable()
+                .iter()
+                .map(|block| block.entry().clone());
             entries.map(|entry| (*arc, entry)).collect::<Vec<_>>()
         };
         views.iter().flat_map(of).collect()
@@ -110,7 +114,7 @@ impl Elsewhere {
     /// Partitions that were one list the same blocks.
     fn sizes(&self) -> BTreeMap<BlockId, u64> {
         let views = Arc::clone(&self.views.read());
-        let blocks = views.values().flat_map(|view| &view.blocks);
+        let blocks = views.values().flat_map(|view| view.blocks_readable());
         let sizes = blocks.map(|block| (block.entry().id, block.entry().size));
         sizes.collect()
     }
@@ -129,12 +133,17 @@ impl Elsewhere {
     }
 
     /// The view of one read.
-    pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
+    pub(super) fn read_view(&self, range: TimeRange) -> Result<ReadView, Error> {
         let views = Arc::clone(&self.views.read());
-        ReadView {
+        Ok(ReadView {
             head: Arc::clone(&self.head),
-            blocks: listed(views.iter(), range),
+            blocks: listed(views.iter(), range)?,
             remembered: Arc::clone(&self.remembered),
-        }
+        })
+    }
+
+    /// There is none.
+    pub(super) fn read_heads(&self) -> Arc<HeadView> {
+        Arc::clone(&self.head)
     }
 }

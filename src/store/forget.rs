@@ -25,7 +25,8 @@ impl Store {
         let mut batch = Batch::new();
         super::seal::put_marks(&mut batch, arc, &cuts);
         applied::delete_version(&mut batch, arc);
-        for block in &view.blocks {
+        let blocks = view.blocks()?;
+        for block in blocks {
             applied::delete_block(&mut batch, arc, block.entry().id);
         }
         self.reach("forget")?;
@@ -36,7 +37,7 @@ impl Store {
             views.remove(&arc);
             self.give_up(cuts);
         }
-        self.retire(view.blocks.iter().cloned());
+        self.retire(blocks.iter().cloned());
         drop(view);
         for (info, path) in self.list_staged()? {
             let of_arc = info.properties.is_some_and(|own| own.arc == arc);

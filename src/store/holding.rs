@@ -25,13 +25,15 @@ impl Store {
         deletion: &Deletion,
         cancel: &CancelToken,
     ) -> Result<bool, Error> {
-        let view = {
+        let (shown, head) = {
             let views = self.views.read();
-            ReadView {
-                head: Arc::new(self.head.view().only(&[arc])),
-                blocks: listed(views.iter().filter(|(one, _)| **one == arc), deletion.range),
-                remembered: Arc::clone(&self.remembered),
-            }
+            let shown = views.get(&arc).cloned().unwrap_or_default();
+            (shown, Arc::new(self.head.view().only(&[arc])))
+        };
+        let view = ReadView {
+            head,
+            blocks: listed([(&arc, &shown)].into_iter(), deletion.range)?,
+            remembered: Arc::clone(&self.remembered),
         };
         has_any(view, deletion, cancel)
     }
@@ -47,8 +49,7 @@ impl Store {
         id: BlockId,
     ) -> Result<Option<Vec<TenantId>>, Error> {
         let shown = self.view_of(arc);
-        let mut blocks = shown.blocks.iter();
-        let Some(block) = blocks.find(|block| block.entry().id == id) else {
+        let Some(block) = shown.find(id)? else {
             return Ok(None);
         };
         block.reader(&Reading::background())?.tenants().map(Some)
@@ -67,8 +68,7 @@ impl Store {
         cancel: &CancelToken,
     ) -> Result<Option<bool>, Error> {
         let shown = self.view_of(arc);
-        let mut blocks = shown.blocks.iter();
-        let Some(block) = blocks.find(|block| block.entry().id == id) else {
+        let Some(block) = shown.find(id)? else {
             return Ok(None);
         };
         let view = ReadView {

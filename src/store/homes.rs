@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::applied_block::AppliedBlock;
 use super::block::DecodedParts;
 use super::engine::Engine;
 use super::tier::Tier;
-use super::view::AppliedBlock;
 use crate::model::{BlockEntry, RingArc, Uploaded};
 
 /// Makes applied blocks what they are: here, or elsewhere.

@@ -12,13 +12,13 @@
 
 use std::sync::Arc;
 
+use super::applied_block::AppliedBlock;
 use super::block::{
     BlockContent, BlockProperties, BlockReader, BuiltBlock, MergedBlocks, build_block, verify_block,
 };
 use super::engine::{Pairs, SstTable, Table};
 use super::error::Error;
 use super::files::remove;
-use super::view::AppliedBlock;
 use super::watermark::free_bytes;
 use super::whole::{Receipts, Store};
 use crate::model::{
@@ -159,7 +159,7 @@ impl Store {
 
     fn inputs_of(&self, order: &MergeOrder) -> Result<Vec<Arc<AppliedBlock>>, Error> {
         let view = self.view_of(order.arc);
-        let blocks = view.blocks.iter();
+        let blocks = view.blocks()?.iter();
         let inputs: Vec<Arc<AppliedBlock>> = blocks
             .filter(|block| order.inputs.contains(&block.entry().id))
             .cloned()

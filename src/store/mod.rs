@@ -4,9 +4,12 @@ mod absorb;
 mod adopt;
 mod align;
 mod applied;
+mod applied_block;
 mod aside;
 mod block;
 mod cardinality;
+mod counting;
+mod counts;
 mod digest;
 mod downsample_policy;
 mod durable;
@@ -26,11 +29,15 @@ mod lock;
 mod log;
 mod merging;
 mod metrics;
+mod newest;
 mod offline;
+mod older;
+mod opening;
 mod page_order;
 mod pinned;
 mod probe;
 mod pull;
+mod recent;
 mod remainder;
 mod remembered;
 mod repair;
@@ -60,11 +67,12 @@ pub use block::{
     MergedBlocks, Ordinal, Section, TenantReader, Verified, build_block, digest_of, verify_block,
 };
 pub use cardinality::Cardinality;
+pub use counts::BlockSizes;
 pub use digest::{ContentHasher, ContentSum};
 pub use downsample_policy::DownsamplePolicy;
 pub use elsewhere::{Elsewhere, ListedPartition};
 pub use engine::{
-    Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pairs, ReadAt, RocksEngine,
+    Batch, BlockFile, Durability, Engine, FileAt, MemoryEngine, Pair, Pairs, ReadAt, RocksEngine,
     SCAN_BYTES_MAX, SCAN_PAIRS_MAX, Space, SstTable, Table, TableSink, block_key, block_of_key,
     block_prefix, build_table, for_each,
 };
@@ -83,7 +91,7 @@ pub use offline::{Offline, OfflineBlock};
 pub use pinned::Pinned;
 pub use probe::{DiskProbe, probe_disk};
 pub use pull::{Pull, Pulled, PulledSeries};
-pub use retention::{cache_bytes, expire_before, leave_before};
+pub use retention::{cache_bytes, expire_before, leave_by_age, leave_by_size};
 pub use seal::{BuildOrder, Catalog, RangeCut};
 pub use settings::{DiskSettings, RetentionSettings};
 pub use staged::{FILE_READ_MAX, Receiving, StagedInfo};

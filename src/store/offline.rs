@@ -54,7 +54,7 @@ impl Offline {
         let engine = RocksEngine::open(&path.join("engine"), CACHE_BYTES, OPEN_FILES_MAX)?;
         let files = engine.block_files()?.into_iter();
         let paths: BTreeMap<BlockId, PathBuf> = files.map(|file| (file.id, file.path)).collect();
-        let (applied, _) = applied::read(&engine)?;
+        let applied = applied::read(&engine)?;
         let mut blocks = Vec::new();
         for (arc, applied) in applied {
             for entry in applied.blocks.into_values() {

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::error::Error;
 use super::head::{EncodedSums, Extent, HeadSeries, HeadView};
 use super::pull::Pull;
 use super::remembered::Remembered;
@@ -156,12 +157,17 @@ impl Pinned {
     }
 
     /// The view of one read.
-    pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
-        ReadView {
+    pub(super) fn read_view(&self, range: TimeRange) -> Result<ReadView, Error> {
+        Ok(ReadView {
             head: Arc::clone(&self.head),
-            blocks: listed(self.views.iter(), range),
+            blocks: listed(self.views.iter(), range)?,
             remembered: Arc::clone(&self.remembered),
-        }
+        })
+    }
+
+    /// The heads alone.
+    pub(super) fn read_heads(&self) -> Arc<HeadView> {
+        Arc::clone(&self.head)
     }
 }
 

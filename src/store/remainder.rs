@@ -9,11 +9,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::applied_block::AppliedBlock;
 use super::block::{BlockContent, BlockReader, ContentSeries, Ordinal, TenantReader};
 use super::error::Error;
 use super::head::Cut;
 use super::tier::Reading;
-use super::view::AppliedBlock;
 use crate::model::{LabelSet, Metadata, Samples, TenantId, TimeRange, settle};
 use crate::source::FamilyMetadata;
 

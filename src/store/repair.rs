@@ -11,11 +11,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::applied_block::AppliedBlock;
 use super::block::{BlockReader, digest_of};
 use super::engine::{Batch, Durability, Space, SstTable};
 use super::error::Error;
 use super::replacing::Replacing;
-use super::view::{AppliedBlock, ArcView};
+use super::view::ArcView;
 use super::whole::Store;
 use crate::model::{BlockEntry, BlockId, RingArc};
 
@@ -59,19 +60,22 @@ impl Store {
         let (engine, decoded) = (Arc::clone(&self.engine), Arc::clone(&self.decoded));
         let good = Arc::new(AppliedBlock::opened(entry.clone(), engine, reader, decoded));
         let mut old = Vec::new();
-        for view in self.views.write().values_mut() {
-            if !view.blocks.iter().any(|block| block.entry().id == entry.id) {
+        let mut next = Vec::new();
+        for (arc, view) in self.views_now() {
+            if !view.names(entry.id)? {
                 continue;
             }
-            let blocks = view.blocks.iter().map(|block| {
+            let blocks = view.blocks()?.iter().map(|block| {
                 if block.entry().id == entry.id {
                     old.push(Arc::clone(block));
                     return Arc::clone(&good);
                 }
                 Arc::clone(block)
             });
-            *view = Arc::new(ArcView::new(view.version, blocks.collect()));
+            let blocks = blocks.collect();
+            next.push((arc, Arc::new(ArcView::new(view.version, blocks))));
         }
+        self.views.write().extend(next);
         self.damaged.lock().remove(&entry.id);
         // Partitions that were one share the block.
         old.dedup_by(|one, other| Arc::ptr_eq(one, other));
@@ -123,14 +127,14 @@ impl Store {
     /// Whether an applied block is read from this disk.
     #[must_use]
     pub fn keeps(&self, id: BlockId) -> bool {
-        self.applied_block(id).is_some_and(|block| block.is_here())
+        let block = self.applied_block(id);
+        block.is_ok_and(|block| block.is_some_and(|block| block.is_here()))
     }
 
     /// Whether a block is applied to a partition, here or elsewhere.
     #[must_use]
     pub fn has_applied_block(&self, arc: RingArc, id: BlockId) -> bool {
-        let view = self.view_of(arc);
-        view.blocks.iter().any(|block| block.entry().id == id)
+        self.view_of(arc).names(id).unwrap_or(false)
     }
 
     /// Where a scrub of some copies of blocks is, as it was noted last.

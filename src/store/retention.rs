@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
+use super::applied_block::AppliedBlock;
+use super::counts::BlockSizes;
 use super::error::Error;
 use super::files::remove;
 use super::settings::RetentionSettings;
 use super::staged::id_of;
-use super::view::AppliedBlock;
 use super::whole::Store;
-use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
+use crate::model::{BlockId, TimestampMs};
 
 /// Before which time everything goes, if anything does.
 ///
@@ -22,7 +23,7 @@ use crate::model::{BlockId, RingArc, TimeRange, TimestampMs};
 /// rest fits; the newest range always stays.
 #[must_use]
 pub fn expire_before(
-    blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>,
+    blocks: &BlockSizes,
     settings: &RetentionSettings,
     now: TimestampMs,
 ) -> Option<TimestampMs> {
@@ -32,8 +33,13 @@ pub fn expire_before(
     });
     let by_size = settings
         .local_size
-        .and_then(|limit| by_size(blocks, limit.0));
+        .and_then(|limit| by_size(ends_of(blocks), limit.0));
     by_age.max(by_size)
+}
+
+fn ends_of(blocks: &BlockSizes) -> impl Iterator<Item = (TimestampMs, u64)> {
+    let all = blocks.values().flatten();
+    all.map(|(range, size)| (range.end, *size))
 }
 
 /// Which part of `local_size` is for the cache of what lies in the bucket.
@@ -51,29 +57,32 @@ pub fn cache_bytes(settings: &RetentionSettings, disk_bytes: u64) -> u64 {
     }
 }
 
-/// Before which time blocks leave the disk for the bucket, if any do: those older than `local`,
-/// and the oldest ranges until the rest fits beside the cache; the newest range always stays.
+/// Before which time blocks leave the disk for the bucket because of their age, if any do: those older than
+/// `local`.
 #[must_use]
-pub fn leave_before(
-    blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>,
-    settings: &RetentionSettings,
-    now: TimestampMs,
-) -> Option<TimestampMs> {
-    let by_age = settings.local_longest().map(|local| {
+pub fn leave_by_age(settings: &RetentionSettings, now: TimestampMs) -> Option<TimestampMs> {
+    settings.local_longest().map(|local| {
         let ms = i64::try_from(local.as_millis()).unwrap_or(i64::MAX);
         now.plus_ms(-ms)
-    });
-    let limit = settings
-        .local_size
-        .map(|limit| limit.0 - limit.0 / CACHE_PART);
-    by_age.max(limit.and_then(|limit| by_size(blocks, limit)))
+    })
 }
 
-fn by_size(blocks: &BTreeMap<RingArc, Vec<(TimeRange, u64)>>, limit: u64) -> Option<TimestampMs> {
+/// The same because of their size, of blocks of which ends and sizes are given: the oldest ranges until the rest
+/// fits beside the cache; the newest range always stays.
+#[must_use]
+pub fn leave_by_size(
+    blocks: impl Iterator<Item = (TimestampMs, u64)>,
+    settings: &RetentionSettings,
+) -> Option<TimestampMs> {
+    let limit = settings.local_size?;
+    by_size(blocks, limit.0 - limit.0 / CACHE_PART)
+}
+
+fn by_size(blocks: impl Iterator<Item = (TimestampMs, u64)>, limit: u64) -> Option<TimestampMs> {
     let mut by_end: BTreeMap<TimestampMs, u64> = BTreeMap::new();
-    for (range, size) in blocks.values().flatten() {
-        let sum = by_end.entry(range.end).or_default();
-        *sum = sum.saturating_add(*size);
+    for (end, size) in blocks {
+        let sum = by_end.entry(end).or_default();
+        *sum = sum.saturating_add(size);
     }
     let mut total: u64 = by_end
         .values()
@@ -108,7 +117,9 @@ impl Store {
         let mut retired = self.retired.lock();
         for block in blocks {
             let known = retired.iter().any(|one| Arc::ptr_eq(one, &block));
-            if !known && !self.is_read_here(block.entry().id) {
+            // Where that cannot be seen the file stays, and the next start sweeps it.
+            let is_read = self.is_read_here(block.entry().id).unwrap_or(true);
+            if !known && !is_read {
                 retired.push(block);
             }
         }
@@ -122,8 +133,14 @@ impl Store {
         let mut result = Ok(());
         for block in retired.drain(..) {
             // It has come back: it is retired again when it goes.
-            if self.is_read_here(block.entry().id) {
-                continue;
+            match self.is_read_here(block.entry().id) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) => {
+                    kept.push(block);
+                    result = Err(error);
+                    continue;
+                }
             }
             // No view has it, so nobody can take a new hold of it.
             if Arc::strong_count(&block) > 1 {
@@ -159,6 +176,24 @@ impl Store {
         Ok(())
     }
 
+    /// Whether there are files here that no view has: staged, or left behind. Only then a sweep has anything to do.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn has_unapplied_files(&self) -> Result<bool, Error> {
+        let staging = self.staging();
+        let mut staged = fs::read_dir(&staging).map_err(Error::io("list", &staging))?;
+        if staged.next().is_some() {
+            return Ok(true);
+        }
+        for file in self.engine.block_files()? {
+            if !self.is_applied(file.id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes blocks of the engine that no catalog of a partition of this node names: ingested for
     /// a step that never ended, retired or forgotten by an earlier start. To be called when this
     /// node has applied what the control group had committed when it started, or what an older
@@ -172,7 +207,7 @@ impl Store {
             let retired = self.retired.lock();
             let waiting = retired.iter().any(|block| block.entry().id == file.id);
             drop(retired);
-            if !waiting && !named(file.id) && !self.is_applied(file.id) {
+            if !waiting && !self.is_applied(file.id)? && !named(file.id) {
                 self.engine.drop_block(file.id)?;
             }
         }
@@ -185,10 +220,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{FOUNDING_DEPTH, Window};
+    use crate::model::{FOUNDING_DEPTH, RingArc, Window};
     use crate::runtime::ByteSize;
 
-    fn blocks() -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
+    fn blocks() -> BlockSizes {
         RingArc::all(FOUNDING_DEPTH)
             .take(2)
             .map(|arc| {
@@ -218,7 +253,8 @@ mod tests {
                 local_size: size.map(ByteSize),
                 ..RetentionSettings::default()
             };
-            let got = leave_before(&blocks(), &settings, TimestampMs(1_000_000_000));
+            let by_size = leave_by_size(ends_of(&blocks()), &settings);
+            let got = by_size.max(leave_by_age(&settings, TimestampMs(1_000_000_000)));
             assert_eq!(got, want.map(TimestampMs));
         };
         check(None, None, None);

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use super::absorb::Appender;
 use super::applied;
+use super::applied_block::AppliedBlock;
 use super::block::{BlockContent, BlockProperties, build_block, digest_of};
 use super::digest::ContentSum;
 use super::engine::{Batch, Durability};
@@ -25,7 +26,7 @@ use super::pull::Pull;
 use super::remainder::{Remainder, contents, metadata_of};
 use super::tier::Reading;
 use super::tree::{DigestTree, Leaves};
-use super::view::{AppliedBlock, ArcView};
+use super::view::ArcView;
 use super::whole::Store;
 use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TimeRange, Window};
 use crate::runtime::{CancelToken, Rule, holds};
@@ -178,7 +179,7 @@ impl Store {
                 "the partition's blocks changed after the cut: seal again".to_owned(),
             ));
         }
-        let mut remainder = Remainder::of(contents(&cut.cuts), &view.blocks, cut.range)?;
+        let mut remainder = Remainder::of(contents(&cut.cuts), view.blocks()?, cut.range)?;
         if remainder.is_empty() {
             return Ok(None);
         }
@@ -276,7 +277,7 @@ impl Store {
         if cuts.is_empty() {
             return Ok(cuts);
         }
-        let all = view.blocks.iter().chain(&step.new);
+        let all = view.blocks()?.iter().chain(&step.new);
         // What is elsewhere is only read where it can hold something of the cuts.
         let meets = |block: &&Arc<AppliedBlock>| {
             let range = block.entry().range;
@@ -325,7 +326,8 @@ impl Store {
         cuts: Vec<Cut>,
     ) -> Result<(), Error> {
         let mut batch = Batch::new();
-        applied::put_version(&mut batch, arc, version);
+        let all = step.kept.iter().chain(&step.new);
+        applied::put_version(&mut batch, arc, version, all.map(|block| block.entry()));
         for block in &step.new {
             applied::put_block(&mut batch, arc, block.entry());
         }
@@ -403,7 +405,7 @@ impl Step {
     ) -> Result<Self, Error> {
         let (mut kept, mut gone) = (Vec::new(), Vec::new());
         let mut here = BTreeSet::new();
-        for block in &view.blocks {
+        for block in view.blocks()? {
             let id = block.entry().id;
             if catalog.blocks.contains_key(&id) {
                 here.insert(id);
@@ -415,7 +417,7 @@ impl Step {
         let mut new = Vec::new();
         for (_, entry) in catalog.blocks.iter().filter(|(id, _)| !here.contains(id)) {
             // A wider block may be applied in another partition already.
-            if let Some(block) = store.applied_block(entry.id) {
+            if let Some(block) = store.applied_block(entry.id)? {
                 new.push(block);
                 continue;
             }

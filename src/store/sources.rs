@@ -5,14 +5,11 @@ use super::elsewhere::Elsewhere;
 use super::pinned::Pinned;
 use super::stream::APART_MIN;
 use super::whole::Store;
-use crate::model::{LabelSet, TenantId, TimeRange, TimestampMs};
+use crate::model::{LabelSet, TenantId, TimeRange};
 use crate::source::{
     Contents, FamilyMetadata, LabelPairs, Moments, ReadContext, Selection, SeriesExemplars,
     SeriesStream, Source, SourceError,
 };
-
-/// No block overlaps it that has samples of today: only the head is meant.
-const NO_TIME: TimeRange = TimeRange::new(TimestampMs::MIN, TimestampMs::MIN);
 
 /// Whatever hands out views for a read is a source.
 macro_rules! source_of_views {
@@ -23,7 +20,7 @@ macro_rules! source_of_views {
                 selection: &Selection,
                 context: &ReadContext,
             ) -> Result<Box<dyn SeriesStream>, SourceError> {
-                let view = self.read_view(selection.range);
+                let view = self.read_view(selection.range)?;
                 view.select(selection, None, context)
             }
 
@@ -33,7 +30,7 @@ macro_rules! source_of_views {
                 moments: Moments,
                 context: &ReadContext,
             ) -> Result<Box<dyn SeriesStream>, SourceError> {
-                let view = self.read_view(selection.range);
+                let view = self.read_view(selection.range)?;
                 view.select(selection, Some(moments), context)
             }
 
@@ -43,12 +40,12 @@ macro_rules! source_of_views {
                 moments: Option<Moments>,
                 context: &ReadContext,
             ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
-                let view = self.read_view(selection.range);
+                let view = self.read_view(selection.range)?;
                 view.select_apart(selection, moments, APART_MIN, context)
             }
 
             fn contents(&self, _: &TenantId, range: TimeRange) -> Option<Contents> {
-                Some(self.read_view(range).contents(range))
+                Some(self.read_view(range).ok()?.contents(range))
             }
 
             fn series(
@@ -57,7 +54,7 @@ macro_rules! source_of_views {
                 limit: usize,
                 context: &ReadContext,
             ) -> Result<Vec<LabelSet>, SourceError> {
-                let view = self.read_view(selection.range);
+                let view = self.read_view(selection.range)?;
                 view.series(selection, limit, context)
             }
 
@@ -67,7 +64,7 @@ macro_rules! source_of_views {
                 limit: usize,
                 context: &ReadContext,
             ) -> Result<Vec<String>, SourceError> {
-                let view = self.read_view(selection.range);
+                let view = self.read_view(selection.range)?;
                 view.label_names(selection, limit, context)
             }
 
@@ -78,7 +75,7 @@ macro_rules! source_of_views {
                 limit: usize,
                 context: &ReadContext,
             ) -> Result<Vec<String>, SourceError> {
-                let view = self.read_view(selection.range);
+                let view = self.read_view(selection.range)?;
                 view.label_values(name, selection, limit, context)
             }
 
@@ -88,7 +85,7 @@ macro_rules! source_of_views {
                 family: Option<&str>,
                 context: &ReadContext,
             ) -> Result<Vec<FamilyMetadata>, SourceError> {
-                let view = self.read_view(TimeRange::ALL);
+                let view = self.read_view(TimeRange::ALL)?;
                 view.metadata(tenant, family, context)
             }
 
@@ -97,7 +94,7 @@ macro_rules! source_of_views {
                 tenant: &TenantId,
                 context: &ReadContext,
             ) -> Result<LabelPairs, SourceError> {
-                label_pairs(&self.read_view(NO_TIME).head, tenant, context)
+                label_pairs(&self.read_heads(), tenant, context)
             }
 
             fn exemplars(
@@ -105,7 +102,7 @@ macro_rules! source_of_views {
                 selection: &Selection,
                 context: &ReadContext,
             ) -> Result<Vec<SeriesExemplars>, SourceError> {
-                self.read_view(selection.range)
+                self.read_view(selection.range)?
                     .exemplars(selection, context)
             }
         }

@@ -207,11 +207,15 @@ impl Store {
     /// When the engine cannot say.
     pub fn missing(&self, arc: RingArc, catalog: &Catalog<'_>) -> Result<Vec<BlockEntry>, Error> {
         let view = self.view_of(arc);
-        let here: BTreeSet<BlockId> = view.blocks.iter().map(|block| block.entry().id).collect();
+        let here: BTreeSet<BlockId> = view
+            .blocks()?
+            .iter()
+            .map(|block| block.entry().id)
+            .collect();
         let mut missing = Vec::new();
         for (id, entry) in catalog.blocks {
             let wanted = !here.contains(id) && !self.need_not_be_here(entry);
-            if wanted && self.applied_block(*id).is_none() && !self.has_file(*id)? {
+            if wanted && self.applied_block(*id)?.is_none() && !self.has_file(*id)? {
                 missing.push(entry.clone());
             }
         }

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::applied;
-use super::engine::{Batch, Durability, Engine};
+use super::applied_block::AppliedBlock;
+use super::engine::{Batch, Durability, Engine, Space};
 use super::error::Error;
 use super::homes::Homes;
 use super::tier::{Reading, RemoteBlock, TierMetrics};
-use super::view::{AppliedBlock, ArcView};
+use super::view::ArcView;
 use super::watermark::free_bytes;
 use super::whole::Store;
 use crate::model::{BlockEntry, BlockId, RingArc, TimestampMs, Uploaded};
 
 /// So much of the disk stays free beside what is fetched to be merged.
 const FREE_MIN: u64 = 64 << 20;
+
+/// The key of the note of what left because of its size: the bound (u64), and before which time (i64).
+const LEAVE: &[u8] = b"leave/size";
 
 impl Store {
     pub(super) fn homes(&self) -> Homes<'_> {
@@ -39,35 +43,37 @@ impl Store {
         self.keep_from.store(from.0, Ordering::Relaxed);
     }
 
+    /// Before which time blocks left because of a bound on their size, as it was noted last; `None`: it was not, or
+    /// for another bound. What a start goes by, so that it need not know how large everything is.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn noted_leave(&self, bound: u64) -> Result<Option<TimestampMs>, Error> {
+        let Some(bytes) = self.engine.get(Space::Meta, LEAVE)? else {
+            return Ok(None);
+        };
+        let note = bytes.split_first_chunk::<8>();
+        let note = note.filter(|(of, _)| u64::from_be_bytes(**of) == bound);
+        let time = note.and_then(|(_, time)| <[u8; 8]>::try_from(time).ok());
+        Ok(time.map(|time| TimestampMs(i64::from_be_bytes(time))))
+    }
+
+    /// Notes it.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    pub fn note_leave(&self, bound: u64, before: TimestampMs) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let note = [bound.to_be_bytes(), before.0.to_be_bytes()].concat();
+        batch.put(Space::Meta, LEAVE, &note);
+        self.engine.write(batch, Durability::Buffered)
+    }
+
     /// Whether a block need not be here: it is past local retention, and the bucket has it.
     #[must_use]
     pub fn need_not_be_here(&self, entry: &BlockEntry) -> bool {
         let from = TimestampMs(self.keep_from.load(Ordering::Relaxed));
         self.tier.is_some() && entry.uploaded != Uploaded::None && entry.range.end < from
-    }
-
-    /// The blocks whose files are here, with their partitions.
-    #[must_use]
-    pub fn blocks_here(&self) -> Vec<(RingArc, BlockEntry)> {
-        let views = self.views.read();
-        let of = |(arc, view): (&RingArc, &Arc<ArcView>)| {
-            let here = view.blocks.iter().filter(|block| block.is_here());
-            let entries = here.map(|block| (*arc, block.entry().clone()));
-            entries.collect::<Vec<_>>()
-        };
-        views.iter().flat_map(of).collect()
-    }
-
-    /// How many applied blocks are elsewhere, and their bytes.
-    #[must_use]
-    pub fn elsewhere_totals(&self) -> (u64, u64) {
-        let views = self.views.read();
-        let blocks = views.values().flat_map(|view| &view.blocks);
-        let blocks = blocks.filter(|block| !block.is_here());
-        // Partitions that were one list the same blocks.
-        let sizes = blocks.map(|block| (block.entry().id, block.entry().size));
-        let sizes: BTreeMap<BlockId, u64> = sizes.collect();
-        (sizes.len() as u64, sizes.values().sum())
     }
 
     /// Opens a block where it is elsewhere: its end, its index and its totals, by ranges.
@@ -101,7 +107,7 @@ impl Store {
         let uploaded = entries.iter().filter(|e| e.uploaded != Uploaded::None);
         let going: BTreeMap<BlockId, &BlockEntry> = uploaded.map(|e| (e.id, e)).collect();
         let (mut batch, mut blocks, mut gone) = (Batch::new(), Vec::new(), Vec::new());
-        for block in &view.blocks {
+        for block in view.blocks()? {
             let entry = going.get(&block.entry().id);
             let Some(entry) = entry.filter(|_| block.is_here()) else {
                 blocks.push(Arc::clone(block));
@@ -138,7 +144,7 @@ impl Store {
     /// When the engine cannot say, or the disk has no room for them and for what is made of them.
     pub fn lacking(&self, arc: RingArc, blocks: &[BlockId]) -> Result<Vec<BlockEntry>, Error> {
         let mut lacking = Vec::new();
-        for block in &self.view_of(arc).blocks {
+        for block in self.view_of(arc).blocks()? {
             let entry = block.entry();
             if blocks.contains(&entry.id) && !block.is_here() && !self.has_file(entry.id)? {
                 lacking.push(entry.clone());
@@ -161,7 +167,7 @@ impl Store {
     /// # Errors
     /// When the disk does not let go of one.
     pub fn unstage_elsewhere(&self, arc: RingArc, blocks: &[BlockId]) -> Result<(), Error> {
-        for block in &self.view_of(arc).blocks {
+        for block in self.view_of(arc).blocks()? {
             let id = block.entry().id;
             if blocks.contains(&id) && !block.is_here() {
                 self.unstage(id)?;
@@ -174,19 +180,6 @@ impl Store {
     #[must_use]
     pub fn tier_metrics(&self) -> Option<TierMetrics> {
         self.tier.as_ref().map(|tier| tier.metrics())
-    }
-
-    /// Lets the cache forget what the catalog does not name any more.
-    pub fn tidy_cache(&self) {
-        if let Some(tier) = &self.tier {
-            let views = self.views.read();
-            let blocks = views.values().flat_map(|view| &view.blocks);
-            let elsewhere = blocks.filter(|block| !block.is_here());
-            let named: std::collections::HashSet<BlockId> =
-                elsewhere.map(|block| block.entry().id).collect();
-            drop(views);
-            tier.retain(&|id| named.contains(&id));
-        }
     }
 }
 
@@ -201,7 +194,7 @@ pub fn begin_elsewhere<'a>(
 ) -> Result<(), Error> {
     let mut batch = Batch::new();
     for (arc, version, blocks) in partitions {
-        applied::put_version(&mut batch, arc, version);
+        applied::put_version(&mut batch, arc, version, blocks.values());
         for entry in blocks.values() {
             applied::put_block(&mut batch, arc, entry);
         }
@@ -214,7 +207,7 @@ pub fn begin_elsewhere<'a>(
 /// # Errors
 /// When the engine fails.
 pub fn forget_elsewhere(engine: &dyn Engine) -> Result<(), Error> {
-    let (applied, _) = applied::read(engine)?;
+    let applied = applied::read(engine)?;
     let mut batch = Batch::new();
     for (arc, applied) in &applied {
         applied::delete_version(&mut batch, *arc);

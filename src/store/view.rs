@@ -4,185 +4,130 @@
 //! whole, together with what the head gives up for it: a reader who has taken one view of all
 //! partitions and the head misses nothing and sees nothing that was never written.
 //!
+//! Of a view that a start has made the older blocks are read later (`older.rs`).
+//!
 //! A block that a view holds stays on disk; when it has left the last view it can be dropped.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use super::block::{BlockReader, DecodedParts, TenantReader};
-use super::engine::Engine;
+use super::applied_block::{AppliedBlock, in_order};
+use super::block::{BlockReader, TenantReader};
 use super::error::Error;
 use super::head::HeadView;
+use super::older::Older;
 use super::remembered::Remembered;
-use super::tier::{Reading, RemoteBlock, Tier};
-use crate::model::{BlockEntry, BlockId, RingArc, TenantId, TimeRange, TimestampMs};
+use crate::model::{BlockId, Resolution, RingArc, TenantId, TimeRange, TimestampMs};
 use crate::source::Contents;
 
-/// A block that is applied here; opened when it is first read.
-pub(super) struct AppliedBlock {
-    entry: BlockEntry,
-    home: Home,
-    /// Where decoded parts are kept for all readers.
-    decoded: Arc<DecodedParts>,
-}
-
-/// Where a block's file is.
-enum Home {
-    /// In the engine.
-    Here {
-        engine: Arc<dyn Engine>,
-        reader: OnceLock<BlockReader>,
-    },
-    /// Only in the bucket.
-    Elsewhere {
-        tier: Arc<Tier>,
-        block: Arc<RemoteBlock>,
-    },
-}
-
-/// An opened block, for one read.
-pub(super) enum Opened<'a> {
-    Here(&'a BlockReader),
-    Elsewhere(BlockReader),
-}
-
-impl Deref for Opened<'_> {
-    type Target = BlockReader;
-
-    fn deref(&self) -> &BlockReader {
-        match self {
-            Self::Here(reader) => reader,
-            Self::Elsewhere(reader) => reader,
-        }
-    }
-}
-
-impl AppliedBlock {
-    /// A block of the engine.
-    pub(super) fn here(
-        entry: BlockEntry,
-        engine: Arc<dyn Engine>,
-        decoded: Arc<DecodedParts>,
-    ) -> Self {
-        let reader = OnceLock::new();
-        Self {
-            entry,
-            home: Home::Here { engine, reader },
-            decoded,
-        }
-    }
-
-    /// A block of which nothing is here.
-    pub(super) fn elsewhere(
-        arc: RingArc,
-        entry: BlockEntry,
-        tier: Arc<Tier>,
-        decoded: Arc<DecodedParts>,
-    ) -> Self {
-        let block = Arc::new(RemoteBlock {
-            arc,
-            entry: entry.clone(),
-        });
-        Self {
-            entry,
-            home: Home::Elsewhere { tier, block },
-            decoded,
-        }
-    }
-
-    /// One that is read in its own way.
-    pub(super) fn opened(
-        entry: BlockEntry,
-        engine: Arc<dyn Engine>,
-        reader: BlockReader,
-        decoded: Arc<DecodedParts>,
-    ) -> Self {
-        let reader = OnceLock::from(reader);
-        Self {
-            entry,
-            home: Home::Here { engine, reader },
-            decoded,
-        }
-    }
-
-    pub(super) const fn entry(&self) -> &BlockEntry {
-        &self.entry
-    }
-
-    /// A range and what lies before it by the block's resolution: its samples are seen for so long.
-    pub(super) const fn reaching_back(&self, range: TimeRange) -> TimeRange {
-        let back = self.entry.level.resolution().ms();
-        TimeRange::new(TimestampMs(range.start.0.saturating_sub(back)), range.end)
-    }
-
-    /// A range and what lies around it by the block's resolution: where samples stand for those of the range.
-    pub(super) const fn reaching_around(&self, range: TimeRange) -> TimeRange {
-        let ahead = self.entry.level.resolution().ms();
-        let back = self.reaching_back(range);
-        TimeRange::new(back.start, TimestampMs(range.end.0.saturating_add(ahead)))
-    }
-
-    /// Whether its file is here.
-    pub(super) const fn is_here(&self) -> bool {
-        matches!(self.home, Home::Here { .. })
-    }
-
-    /// The opened block. That it is missing is an error, never an empty answer.
-    pub(super) fn reader(&self, reading: &Arc<Reading>) -> Result<Opened<'_>, Error> {
-        match &self.home {
-            Home::Here { engine, reader } => self.reader_here(engine, reader).map(Opened::Here),
-            Home::Elsewhere { tier, block } => {
-                let reader = tier.reader(reading, block)?;
-                let reader = reader.sharing(Arc::clone(&self.decoded));
-                Ok(Opened::Elsewhere(reader))
-            }
-        }
-    }
-
-    fn reader_here<'a>(
-        &self,
-        engine: &Arc<dyn Engine>,
-        reader: &'a OnceLock<BlockReader>,
-    ) -> Result<&'a BlockReader, Error> {
-        if let Some(reader) = reader.get() {
-            return Ok(reader);
-        }
-        let id = self.entry.id;
-        let Some(table) = engine.table(id)? else {
-            return Err(Error::corrupt(
-                format!("block {id}"),
-                "the catalog names it, but its file is not there",
-            ));
-        };
-        let opened = BlockReader::open(table, id)?.sharing(Arc::clone(&self.decoded));
-        Ok(reader.get_or_init(|| opened))
-    }
-}
-
 /// One partition as it is applied here.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct ArcView {
     pub(super) version: u64,
-    /// In order of their range, then of their round.
-    pub(super) blocks: Vec<Arc<AppliedBlock>>,
+    /// In order of their range, then of their round; without the older ones.
+    newest: Vec<Arc<AppliedBlock>>,
+    /// What a start has not read; `None`: there are no others.
+    older: Option<Older>,
 }
 
 impl ArcView {
-    pub(super) fn new(version: u64, mut blocks: Vec<Arc<AppliedBlock>>) -> Self {
-        blocks.sort_by_key(|block| {
-            let entry = block.entry();
-            (entry.range.start, entry.range.end, entry.round, entry.id)
-        });
-        Self { version, blocks }
+    pub(super) fn new(version: u64, blocks: Vec<Arc<AppliedBlock>>) -> Self {
+        Self::with_older(version, blocks, None)
+    }
+
+    /// One of which not everything has been read.
+    pub(super) fn with_older(
+        version: u64,
+        mut newest: Vec<Arc<AppliedBlock>>,
+        older: Option<Older>,
+    ) -> Self {
+        in_order(&mut newest);
+        Self {
+            version,
+            newest,
+            older,
+        }
+    }
+
+    /// All blocks, in their order. Whoever changes what is noted of them asks for it first.
+    ///
+    /// # Errors
+    /// When those that nobody has read yet cannot be read.
+    pub(super) fn blocks(&self) -> Result<&[Arc<AppliedBlock>], Error> {
+        match &self.older {
+            None => Ok(&self.newest),
+            Some(older) => older.all(&self.newest),
+        }
+    }
+
+    /// The same for who counts, or comes again: where older ones cannot be read, the newest.
+    pub(super) fn blocks_readable(&self) -> &[Arc<AppliedBlock>] {
+        self.blocks().unwrap_or_else(|error| {
+            if let Some(older) = &self.older {
+                older.complain(&error);
+            }
+            &self.newest
+        })
+    }
+
+    /// Whether all blocks have been read.
+    pub(super) fn is_whole(&self) -> bool {
+        let older = self.older.as_ref();
+        older.is_none_or(|older| older.known().is_some())
     }
 
     /// The blocks that may hold something of a range, or of an interval that it cuts or follows.
-    pub(super) fn blocks_in(&self, range: TimeRange) -> impl Iterator<Item = &Arc<AppliedBlock>> {
-        self.blocks.iter().filter(move |block| {
+    ///
+    /// # Errors
+    /// As [`ArcView::blocks`], where the range reaches back to older ones.
+    pub(super) fn blocks_in(
+        &self,
+        range: TimeRange,
+    ) -> Result<impl Iterator<Item = &Arc<AppliedBlock>>, Error> {
+        // Those of the coarsest resolution stand for the longest after they end.
+        let back = Resolution::COARSEST.ms();
+        let from = TimestampMs(range.start.0.saturating_sub(back));
+        let reaches = |older: &Older| from < older.before();
+        let blocks = match &self.older {
+            Some(older) if reaches(older) => older.all(&self.newest)?,
+            _ => &self.newest,
+        };
+        let overlaps = move |block: &&Arc<AppliedBlock>| {
             let around = block.reaching_around(range);
             block.entry().range.overlaps(around)
-        })
+        };
+        Ok(blocks.iter().filter(overlaps))
+    }
+
+    /// Whether it lists a block; older ones are not read for it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn names(&self, id: BlockId) -> Result<bool, Error> {
+        let older = self.older.as_ref();
+        let blocks = older.and_then(Older::known).unwrap_or(&self.newest);
+        if blocks.iter().any(|block| block.entry().id == id) {
+            return Ok(true);
+        }
+        match older {
+            Some(older) if older.known().is_none() => older.names(id),
+            _ => Ok(false),
+        }
+    }
+
+    /// A block that it lists.
+    ///
+    /// # Errors
+    /// As [`ArcView::blocks`], where it is one of the older ones.
+    pub(super) fn find(&self, id: BlockId) -> Result<Option<&Arc<AppliedBlock>>, Error> {
+        if !self.names(id)? {
+            return Ok(None);
+        }
+        let is_it = |block: &&Arc<AppliedBlock>| block.entry().id == id;
+        match self.newest.iter().find(is_it) {
+            Some(block) => Ok(Some(block)),
+            None => Ok(self.blocks()?.iter().find(is_it)),
+        }
     }
 }
 
@@ -199,16 +144,19 @@ pub(super) struct ReadView {
 }
 
 /// The blocks of some partitions that may hold something of a range.
+///
+/// # Errors
+/// As [`ArcView::blocks_in`].
 pub(super) fn listed<'a>(
     views: impl Iterator<Item = (&'a RingArc, &'a Arc<ArcView>)>,
     range: TimeRange,
-) -> Vec<(RingArc, Arc<AppliedBlock>)> {
-    let of = |(arc, view): (&RingArc, &'a Arc<ArcView>)| {
-        let arc = *arc;
-        let blocks = view.blocks_in(range);
-        blocks.map(move |block| (arc, Arc::clone(block)))
-    };
-    views.flat_map(of).collect()
+) -> Result<Vec<(RingArc, Arc<AppliedBlock>)>, Error> {
+    let mut all = Vec::new();
+    for (arc, view) in views {
+        let blocks = view.blocks_in(range)?;
+        all.extend(blocks.map(|block| (*arc, Arc::clone(block))));
+    }
+    Ok(all)
 }
 
 /// A block as a view shows it: all of it, or what lies in the partitions that list it.

@@ -4,24 +4,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::applied;
+use super::applied_block::AppliedBlock;
 use super::block::DecodedParts;
+use super::counts::Counts;
 use super::engine::{Batch, Durability, Engine};
 use super::error::Error;
 use super::files::{SNAPSHOTS, remove_unfinished};
-use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, SeriesId};
-use super::homes::Homes;
+use super::head::{AppendBatch, Appended, Cut, Head, HeadSettings, HeadStats, HeadView, SeriesId};
 use super::lock::DataDir;
 use super::log::{Mark, WriteLogSettings};
+use super::opening::Opening;
 use super::remembered::Remembered;
 use super::replacing::{Replacing, end_replacing};
 use super::tier::{Tier, TierParts};
-use super::view::{AppliedBlock, ArcView, ArcViews, ReadView, listed};
+use super::view::{ArcView, ArcViews, ReadView, listed};
 use crate::model::{
     BlockEntry, BlockId, LabelSet, RingArc, TenantId, TimeRange, TimestampMs, Window,
 };
@@ -87,6 +89,8 @@ pub struct Store {
     /// Since when the head has held something of a window, as far as this process knows.
     since: Mutex<BTreeMap<(RingArc, Window), TimestampMs>>,
     pub(super) views: RwLock<ArcViews>,
+    /// What was counted of them last.
+    pub(super) counts: Mutex<Counts>,
     /// Held while blocks are applied: one partition at a time.
     pub(super) applying: Mutex<()>,
     /// Blocks that left their view; dropped when no reader has them any more.
@@ -134,33 +138,19 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_tiered(parts: StoreParts, tier: Option<TierParts>) -> Result<Self, Error> {
         let staging = prepared(&parts.directory)?;
-        let (applied, marks) = applied::read(parts.engine.as_ref())?;
-        end_replacing(parts.engine.as_ref(), &staging, &applied)?;
+        let marks = applied::read_marks(parts.engine.as_ref())?;
+        end_replacing(parts.engine.as_ref(), &staging)?;
         let decoded = Arc::new(DecodedParts::new(parts.decoded_bytes_max));
         let cache = parts.directory.path().join("cache");
         let tier = tier.map(|tier| Tier::open(tier, &cache)).transpose()?;
         let files = parts.engine.block_files()?.into_iter();
-        let here: BTreeSet<BlockId> = files.map(|file| file.id).collect();
-        let homes = Homes {
-            engine: &parts.engine,
-            tier: tier.as_ref(),
-            decoded: &decoded,
-        };
-        // Partitions that were one list the same blocks.
-        let mut opened: BTreeMap<BlockId, Arc<AppliedBlock>> = BTreeMap::new();
-        let mut applied_block = |arc, entry: BlockEntry| {
-            let (id, is_here) = (entry.id, here.contains(&entry.id));
-            let new = || Arc::new(homes.block(arc, entry, is_here));
-            Arc::clone(opened.entry(id).or_insert_with(new))
-        };
-        let views: ArcViews = applied
-            .into_iter()
-            .map(|(arc, applied)| {
-                let blocks = applied.blocks.into_values();
-                let blocks = blocks.map(|entry| applied_block(arc, entry)).collect();
-                (arc, Arc::new(ArcView::new(applied.version, blocks)))
-            })
-            .collect();
+        let opening = Arc::new(Opening {
+            engine: Arc::clone(&parts.engine),
+            tier: tier.clone(),
+            decoded: Arc::clone(&decoded),
+            here: Mutex::new(files.map(|file| (file.id, Weak::new())).collect()),
+        });
+        let views = opening.views()?;
         let marks: Vec<Mark> = marks
             .into_iter()
             .map(|((arc, window), position)| Mark {
@@ -194,6 +184,7 @@ impl Store {
             clock: parts.clock,
             since: Mutex::new(BTreeMap::new()),
             views: RwLock::new(views),
+            counts: Mutex::default(),
             applying: Mutex::new(()),
             retired: Mutex::new(Vec::new()),
             damaged: Mutex::default(),
@@ -209,16 +200,17 @@ impl Store {
     #[must_use]
     pub fn applied_blocks(&self, arc: RingArc) -> Vec<BlockEntry> {
         let view = self.view_of(arc);
-        let blocks = view.blocks.iter().map(|block| block.entry().clone());
-        blocks.collect()
+        let blocks = view.blocks_readable().iter();
+        blocks.map(|block| block.entry().clone()).collect()
     }
 
     /// The version of a partition that is applied here, and its blocks in their order.
     #[cfg(test)]
     pub(crate) fn blocks_of(&self, arc: RingArc) -> (u64, Vec<BlockId>) {
         let view = self.view_of(arc);
-        let blocks = view.blocks.iter().map(|block| block.entry().id);
-        (view.version, blocks.collect())
+        let blocks = view.blocks().unwrap().iter();
+        let ids = blocks.map(|block| block.entry().id);
+        (view.version, ids.collect())
     }
 
     /// The data directory.
@@ -362,23 +354,41 @@ impl Store {
         self.views.read().get(&arc).cloned().unwrap_or_default()
     }
 
+    /// All views as of now. What was not read of them yet is not read while others wait for the lock.
+    pub(super) fn views_now(&self) -> Vec<(RingArc, Arc<ArcView>)> {
+        let views = self.views.read();
+        let of = |(arc, view): (&RingArc, &Arc<ArcView>)| (*arc, Arc::clone(view));
+        views.iter().map(of).collect()
+    }
+
     /// Whether any view has a block.
-    pub(super) fn is_applied(&self, id: BlockId) -> bool {
-        self.applied_block(id).is_some()
+    pub(super) fn is_applied(&self, id: BlockId) -> Result<bool, Error> {
+        for (_, view) in self.views_now() {
+            if view.names(id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether any view reads a block's file here.
-    pub(super) fn is_read_here(&self, id: BlockId) -> bool {
-        let views = self.views.read();
-        let mut blocks = views.values().flat_map(|view| &view.blocks);
-        blocks.any(|block| block.entry().id == id && block.is_here())
+    pub(super) fn is_read_here(&self, id: BlockId) -> Result<bool, Error> {
+        for (_, view) in self.views_now() {
+            if view.find(id)?.is_some_and(|block| block.is_here()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A block that any view has.
-    pub(super) fn applied_block(&self, id: BlockId) -> Option<Arc<AppliedBlock>> {
-        let views = self.views.read();
-        let mut blocks = views.values().flat_map(|view| &view.blocks);
-        blocks.find(|block| block.entry().id == id).cloned()
+    pub(super) fn applied_block(&self, id: BlockId) -> Result<Option<Arc<AppliedBlock>>, Error> {
+        for (_, view) in self.views_now() {
+            if let Some(block) = view.find(id)? {
+                return Ok(Some(Arc::clone(block)));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether a partition has a view at all.
@@ -387,14 +397,21 @@ impl Store {
     }
 
     /// One view of all partitions and the head: nothing can move from the head to a block between.
-    pub(super) fn read_view(&self, range: TimeRange) -> ReadView {
-        let views = self.views.read();
-        let head = Arc::new(self.head.view());
-        ReadView {
+    pub(super) fn read_view(&self, range: TimeRange) -> Result<ReadView, Error> {
+        let (views, head) = {
+            let views = self.views.read();
+            (views.clone(), Arc::new(self.head.view()))
+        };
+        Ok(ReadView {
             head,
-            blocks: listed(views.iter(), range),
+            blocks: listed(views.iter(), range)?,
             remembered: Arc::clone(&self.remembered),
-        }
+        })
+    }
+
+    /// The head alone.
+    pub(super) fn read_heads(&self) -> Arc<HeadView> {
+        Arc::new(self.head.view())
     }
 
     pub(super) fn staging(&self) -> PathBuf {
@@ -426,7 +443,7 @@ impl Store {
     pub fn forget_marks(&self) -> Result<(), Error> {
         let _one = self.applying.lock();
         let oldest = self.head.first_position();
-        let (_, marks) = applied::read(self.engine.as_ref())?;
+        let marks = applied::read_marks(self.engine.as_ref())?;
         let mut batch = Batch::new();
         for ((arc, window), _) in marks.into_iter().filter(|(_, at)| *at < oldest) {
             applied::delete_mark(&mut batch, arc, window);
@@ -435,41 +452,5 @@ impl Store {
             return Ok(());
         }
         self.engine.write(batch, Durability::Buffered)
-    }
-
-    /// How many blocks are applied, and their bytes.
-    #[must_use]
-    pub fn block_totals(&self) -> (u64, u64) {
-        // Partitions that were one list the same blocks.
-        let views = self.views.read();
-        let blocks = views.values().flat_map(|view| &view.blocks);
-        let sizes = blocks.map(|block| (block.entry().id, block.entry().size));
-        let sizes: BTreeMap<BlockId, u64> = sizes.collect();
-        (sizes.len() as u64, sizes.values().sum())
-    }
-
-    /// The applied blocks with their partitions.
-    #[must_use]
-    pub fn blocks(&self) -> Vec<(RingArc, BlockEntry)> {
-        let views = self.views.read();
-        let of = |(arc, view): (&RingArc, &Arc<ArcView>)| {
-            let entries = view.blocks.iter().map(|block| block.entry().clone());
-            entries.map(|entry| (*arc, entry)).collect::<Vec<_>>()
-        };
-        views.iter().flat_map(of).collect()
-    }
-
-    /// The sizes and ends of the applied blocks by partition, for retention; one that several
-    /// partitions list is counted in the first.
-    #[must_use]
-    pub fn block_sizes(&self) -> BTreeMap<RingArc, Vec<(TimeRange, u64)>> {
-        let views = self.views.read();
-        let mut seen = BTreeSet::new();
-        let mut of = |view: &ArcView| {
-            let entries = view.blocks.iter().map(|block| block.entry());
-            let new = entries.filter(|entry| seen.insert(entry.id));
-            new.map(|entry| (entry.range, entry.size)).collect()
-        };
-        views.iter().map(|(arc, view)| (*arc, of(view))).collect()
     }
 }

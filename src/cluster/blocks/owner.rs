@@ -33,7 +33,7 @@ pub(super) fn own(
             let known = state.partitions.iter().map(|(arc, partition)| {
                 let known = listed(manifests, *arc, partition);
                 let known = known.unwrap_or_else(|_| Listed::of(partition, None));
-                let entries = known.blocks().values();
+                let entries = known.entries();
                 let there = entries.filter(|entry| entry.uploaded != Uploaded::None);
                 there.count()
             });

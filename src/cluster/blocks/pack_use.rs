@@ -98,7 +98,7 @@ impl PackUse {
         };
         let listed = listed(&self.manifests, arc, partition)?;
         let mut look = self.look(state);
-        let entries = listed.blocks().values();
+        let entries = listed.entries();
         for entry in entries.filter(|entry| entry.range.overlaps(range)) {
             let share = look.share(arc, entry, cancel)?;
             if share.is_some_and(|share| share.dead > 0) {
@@ -157,8 +157,8 @@ impl PackUse {
                 Some(older)
             }
         };
-        let listed = Listed::of(partition, older.as_deref());
-        let entries = listed.blocks().values();
+        let listed = Listed::of(partition, older);
+        let entries = listed.entries();
         let names = entries.map(|entry| match entry.uploaded {
             Uploaded::Pack { pack, .. } => (entry.digest, Some(pack)),
             // It may be on its way into any.

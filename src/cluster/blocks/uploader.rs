@@ -142,7 +142,7 @@ impl Uploader {
             let listed = listed(&self.parts.manifests, *arc, partition);
             // Others count what is in the manifests that only they have.
             let listed = listed.unwrap_or_else(|_| Listed::of(partition, None));
-            let entries = listed.blocks().values();
+            let entries = listed.entries();
             let entries = entries.filter(|entry| entry.uploaded == Uploaded::None);
             waiting.extend(entries.map(|entry| Waiting {
                 arc: *arc,

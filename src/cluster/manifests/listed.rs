@@ -1,7 +1,8 @@
 //! The catalog of a partition: what the state lists, and what its manifest does.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::iter;
+use std::sync::{Arc, OnceLock};
 
 use super::kept::Manifests;
 use crate::cluster::control::{ControlState, Manifest, Partition};
@@ -11,41 +12,70 @@ use crate::store::Catalog;
 
 /// All blocks of a partition, as of one control state.
 pub(in crate::cluster) struct Listed<'a> {
-    version: u64,
-    blocks: Cow<'a, BTreeMap<BlockId, BlockEntry>>,
+    partition: &'a Partition,
+    manifest: Option<Arc<Manifest>>,
+    /// What both list, for who needs it as one.
+    together: OnceLock<BTreeMap<BlockId, BlockEntry>>,
 }
 
 impl<'a> Listed<'a> {
     /// What a state and a manifest list together. What has expired is not rewritten for it: the
     /// manifest's entries of that time count no more. Where both list a block, the state's entry is
     /// the newer one.
-    pub(in crate::cluster) fn of(partition: &'a Partition, manifest: Option<&Manifest>) -> Self {
-        let mut blocks = Cow::Borrowed(&partition.recent);
-        if let Some(manifest) = manifest {
-            let kept = manifest.blocks.values();
-            let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
-            let mut all: BTreeMap<_, _> = kept.map(|entry| (entry.id, entry.clone())).collect();
-            let recent = partition.recent.iter();
-            all.extend(recent.map(|(id, entry)| (*id, entry.clone())));
-            blocks = Cow::Owned(all);
-        }
+    pub(in crate::cluster) fn of(
+        partition: &'a Partition,
+        manifest: Option<Arc<Manifest>>,
+    ) -> Self {
         Self {
-            version: partition.version,
-            blocks,
+            partition,
+            manifest,
+            together: OnceLock::new(),
         }
     }
 
     /// As the store applies it.
     pub(in crate::cluster) fn catalog(&self) -> Catalog<'_> {
         Catalog {
-            version: self.version,
-            blocks: &self.blocks,
+            version: self.partition.version,
+            blocks: self.blocks(),
         }
     }
 
-    /// The blocks.
+    /// The blocks as one map: a copy of them where there is a manifest.
     pub(in crate::cluster) fn blocks(&self) -> &BTreeMap<BlockId, BlockEntry> {
-        &self.blocks
+        if self.manifest.is_none() {
+            return &self.partition.recent;
+        }
+        let copy = || self.entries().map(|entry| (entry.id, entry.clone()));
+        self.together.get_or_init(|| copy().collect())
+    }
+
+    /// The blocks in order of their ids, where they lie.
+    pub(in crate::cluster) fn entries(&self) -> impl Iterator<Item = &BlockEntry> {
+        let manifest = self.manifest.iter();
+        let older = manifest.flat_map(|manifest| manifest.blocks.values());
+        let mut older = older.filter(|entry| self.counts(entry)).peekable();
+        let mut recent = self.partition.recent.values().peekable();
+        iter::from_fn(move || match (older.peek(), recent.peek()) {
+            (Some(old), Some(new)) if old.id > new.id => recent.next(),
+            (Some(_), _) => older.next(),
+            (None, _) => recent.next(),
+        })
+    }
+
+    /// A block.
+    pub(in crate::cluster) fn get(&self, id: BlockId) -> Option<&BlockEntry> {
+        let older = || {
+            let entry = self.manifest.as_ref()?.blocks.get(&id)?;
+            self.counts(entry).then_some(entry)
+        };
+        self.partition.recent.get(&id).or_else(older)
+    }
+
+    /// Whether a manifest's entry says anything.
+    fn counts(&self, entry: &BlockEntry) -> bool {
+        entry.range.end >= self.partition.expired_before
+            && !self.partition.recent.contains_key(&entry.id)
     }
 }
 
@@ -67,20 +97,22 @@ pub(in crate::cluster) fn listed<'a>(
         digest: history.digest,
         reason: "it is not on this node yet".to_owned(),
     })?;
-    Ok(Listed::of(partition, Some(&manifest)))
+    Ok(Listed::of(partition, Some(manifest)))
 }
 
 /// Every block that a state names of any partition, as far as a node has to know.
 pub(in crate::cluster) struct Named<'a> {
     state: &'a ControlState,
-    older: BTreeSet<BlockId>,
+    older: Vec<Arc<Manifest>>,
 }
 
 impl Named<'_> {
     /// Whether a block is named.
     pub(in crate::cluster) fn contains(&self, id: BlockId) -> bool {
         let mut partitions = self.state.partitions.values();
-        self.older.contains(&id) || partitions.any(|partition| partition.recent.contains_key(&id))
+        let mut older = self.older.iter();
+        older.any(|manifest| manifest.blocks.contains_key(&id))
+            || partitions.any(|partition| partition.recent.contains_key(&id))
     }
 }
 
@@ -94,7 +126,7 @@ pub(in crate::cluster) fn named<'a>(
     state: &'a ControlState,
     me: Incarnation,
 ) -> Result<Option<Named<'a>>, Error> {
-    let mut older = BTreeSet::new();
+    let mut older = Vec::new();
     for partition in state.partitions.values() {
         let Some(history) = partition.history else {
             continue;
@@ -102,7 +134,7 @@ pub(in crate::cluster) fn named<'a>(
         let sets = partition.sets();
         let takes_part = sets.iter().flatten().any(|member| member.incarnation == me);
         match manifests.get(history.digest)? {
-            Some(manifest) => older.extend(manifest.blocks.keys()),
+            Some(manifest) => older.push(manifest),
             None if takes_part => return Ok(None),
             None => {}
         }
@@ -112,8 +144,6 @@ pub(in crate::cluster) fn named<'a>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::cluster::control::{History, MemberId};
     use crate::model::{Epoch, Uploaded, Window};
@@ -166,6 +196,10 @@ mod tests {
             all.blocks().values().collect::<Vec<_>>(),
             [&entry(2, 2), &newer]
         );
+        assert_eq!(all.entries().collect::<Vec<_>>(), [&entry(2, 2), &newer]);
+        assert_eq!(all.get(BlockId(9)), Some(&newer));
+        assert_eq!(all.get(BlockId(2)), Some(&entry(2, 2)));
+        assert!(all.get(BlockId(1)).is_none() && all.get(BlockId(7)).is_none());
         let mine = named(&manifests, &state, me).unwrap().unwrap();
         assert!([1, 2, 9].iter().all(|id| mine.contains(BlockId(*id))));
         assert!(!mine.contains(BlockId(3)));

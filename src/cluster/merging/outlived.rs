@@ -80,7 +80,7 @@ impl Outlived {
             let Some(listed) = list(*arc, partition).filter(|_| self.store.has_arc(*arc)) else {
                 continue;
             };
-            let kept = listed.blocks().values();
+            let kept = listed.entries();
             let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
             for entry in kept.filter(|entry| entry.range.start < before(now, shortest)) {
                 let key = (*arc, entry.id);

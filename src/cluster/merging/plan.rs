@@ -114,7 +114,7 @@ fn due_in(
     limits: &Limits,
     now: TimestampMs,
 ) -> Vec<Job> {
-    let kept = listed.blocks().values();
+    let kept = listed.entries();
     let kept = kept.filter(|entry| entry.range.end >= partition.expired_before);
     let days_max = limits.days_max();
     // Each span sees its own blocks alone: of history there may be centuries.

@@ -131,7 +131,7 @@ impl Repacking {
             let Some(listed) = list(*arc, partition).filter(|_| self.store.has_arc(*arc)) else {
                 continue;
             };
-            for entry in listed.blocks().values() {
+            for entry in listed.entries() {
                 if let Uploaded::Pack { pack, .. } = entry.uploaded
                     && entry.range.end >= partition.expired_before
                     && !taken.contains(&(*arc, entry.id))

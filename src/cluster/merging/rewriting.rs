@@ -64,7 +64,7 @@ impl Rewriting {
             let Some(listed) = list(*arc, partition).filter(|_| self.store.has_arc(*arc)) else {
                 continue;
             };
-            for entry in listed.blocks().values() {
+            for entry in listed.entries() {
                 if entry.range.end < partition.expired_before || merged.contains(&(*arc, entry.id))
                 {
                     continue;

@@ -175,13 +175,35 @@ impl Follower {
         state: &ControlState,
         cancel: &CancelToken,
     ) -> Result<(), Error> {
+        self.bring_up_that(state, |partition| self.lacks_manifest(partition), cancel)
+    }
+
+    /// The same of those alone whose applied version is behind, whether manifests are here or not: these are as long
+    /// as history, and a start does not read them.
+    ///
+    /// # Errors
+    /// As [`Follower::bring_up`].
+    pub(in crate::cluster) fn apply_all(
+        &self,
+        state: &ControlState,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
+        self.bring_up_that(state, |_| false, cancel)
+    }
+
+    fn bring_up_that(
+        &self,
+        state: &ControlState,
+        lacks: impl Fn(&Partition) -> bool,
+        cancel: &CancelToken,
+    ) -> Result<(), Error> {
         let mut failure = None;
         for (arc, partition) in &state.partitions {
             let takes_part = role_of(partition, self.me) != Role::Outside;
             // A half that is not in force here yet comes with the ring.
             let here = self.store.has_arc(*arc);
             let behind = !self.store.has_applied(*arc, partition.version);
-            let behind = here && (behind || self.lacks_manifest(partition));
+            let behind = here && (behind || lacks(partition));
             if !takes_part || !behind || self.sealing.lock().contains(arc) {
                 continue;
             }

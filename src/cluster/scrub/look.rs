@@ -107,6 +107,6 @@ impl Looker {
     pub(in crate::cluster) fn named(&self, arc: RingArc, id: BlockId) -> Option<BlockEntry> {
         let state = self.control.state();
         let listed = listed(&self.manifests, arc, state.partition(arc)?).ok()?;
-        listed.blocks().get(&id).cloned()
+        listed.get(id).cloned()
     }
 }

@@ -230,7 +230,7 @@ impl Scrubber {
         let of = |(arc, partition): (&RingArc, &Arc<Partition>)| {
             // One whose manifest is not here yet has its turn later.
             let listed = listed(&self.parts.manifests, *arc, partition).ok();
-            let entries = listed.iter().flat_map(|listed| listed.blocks().values());
+            let entries = listed.iter().flat_map(|listed| listed.entries());
             let entries = entries.filter(|entry| entry.uploaded != Uploaded::None);
             let located = entries.map(|entry| (*arc, entry.clone()));
             located.collect::<Vec<Located>>()

@@ -103,15 +103,28 @@ impl Sealer {
     pub(in crate::cluster) fn catch_up(&self, cancel: &CancelToken) -> Result<(), Error> {
         let _busy = self.busy.lock();
         let state = self.control.state();
-        self.follower.bring_all_up(&state, cancel)?;
-        if self.peers.is_some() {
-            // A file that is staged here may be named a moment later by whoever seals.
+        self.follower.apply_all(&state, cancel)?;
+        if self.peers.is_some() || !self.store.has_unapplied_files()? {
+            // Among others a file that is staged here may be named a moment later by whoever seals.
             return Ok(());
         }
         if let Some(named) = named(self.follower.manifests(), &state, self.me)? {
             self.store.sweep(&|id| named.contains(id))?;
         }
         Ok(())
+    }
+
+    /// Fetches what is missing of older history, which a start does not look at. Among others it is done over and over
+    /// anyway.
+    ///
+    /// # Errors
+    /// As [`Sealer::catch_up`].
+    pub(in crate::cluster) fn complete(&self, cancel: &CancelToken) -> Result<(), Error> {
+        if self.peers.is_some() {
+            return Ok(());
+        }
+        let _busy = self.busy.lock();
+        self.follower.bring_all_up(&self.control.state(), cancel)
     }
 
     /// Seals what is due by time, size and memory.

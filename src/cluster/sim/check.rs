@@ -96,7 +96,7 @@ impl World {
             if manifest.as_ref().is_some_and(Option::is_none) {
                 self.fail(&format!("the manifest of {arc} is nowhere"));
             }
-            let listed = Listed::of(partition, manifest.flatten().as_deref());
+            let listed = Listed::of(partition, manifest.flatten());
             for id in listed.blocks().keys() {
                 if !self.boards.iter().any(|board| board.has_file(*id)) {
                     self.fail(&format!(

@@ -159,7 +159,7 @@ impl Run<'_> {
                 continue;
             };
             let first = self.looks_there(state, partition);
-            for entry in listed.blocks().values() {
+            for entry in listed.entries() {
                 let there = first && entry.uploaded != Uploaded::None && there.insert(entry.id);
                 let here = here.insert(entry.id) && parts.store.keeps(entry.id);
                 let copies = u64::from(here) + u64::from(there);
@@ -198,7 +198,7 @@ impl Run<'_> {
             }
         };
         let there = self.looks_there(&state, partition);
-        for entry in listed.blocks().values() {
+        for entry in listed.entries() {
             self.check()?;
             if self.seen_here.insert(entry.id) {
                 self.here(arc, entry)?;

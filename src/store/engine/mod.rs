@@ -95,8 +95,11 @@ impl Batch {
     }
 }
 
+/// A key with its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
 /// Keys with their values, in order of the keys.
-pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+pub type Pairs = Vec<Pair>;
 
 /// One scan returns at most this many pairs, so that nobody holds a whole space in memory.
 pub const SCAN_PAIRS_MAX: usize = 256;
@@ -156,6 +159,19 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails or holds damage.
     fn scan(&self, space: Space, prefix: &[u8], after: Option<&[u8]>) -> Result<Pairs, Error>;
+
+    /// The first of them.
+    ///
+    /// # Errors
+    /// As [`Engine::scan`].
+    fn first(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+    ) -> Result<Option<Pair>, Error> {
+        Ok(self.scan(space, prefix, after)?.into_iter().next())
+    }
 
     /// Moves block files in, durably; the files at the given paths are gone afterwards. A block
     /// that is there already stays as it is and its file is removed. The paths must be on the

@@ -20,7 +20,7 @@ use rocksdb::{
 
 use super::keys::{block_of_key, block_prefix, prefix_end};
 use super::{
-    Batch, BlockFile, Durability, Engine, Pairs, SCAN_BYTES_MAX, SCAN_PAIRS_MAX, Space, Table,
+    Batch, BlockFile, Durability, Engine, Pair, Pairs, SCAN_BYTES_MAX, SCAN_PAIRS_MAX, Space, Table,
 };
 use crate::model::BlockId;
 use crate::store::error::Error;
@@ -126,6 +126,16 @@ impl Engine for RocksEngine {
 
     fn scan(&self, space: Space, prefix: &[u8], after: Option<&[u8]>) -> Result<Pairs, Error> {
         scan(&self.db, family_name(space), prefix, after, SCAN_PAIRS_MAX)
+    }
+
+    fn first(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+    ) -> Result<Option<Pair>, Error> {
+        let pairs = scan(&self.db, family_name(space), prefix, after, 1)?;
+        Ok(pairs.into_iter().next())
     }
 
     fn ingest(&self, files: &[(BlockId, PathBuf)]) -> Result<(), Error> {

@@ -48,7 +48,7 @@ fn several_streams_give_what_one_gives_in_its_order() {
                 Some(moments) => node.store.select_newest(&selection, moments, &context),
                 None => node.store.select(&selection, &context),
             };
-            let view = node.store.read_view(selection.range);
+            let view = node.store.read_view(selection.range).unwrap();
             let several = view.select_apart(&selection, moments, least, &context).unwrap();
             most.set(most.get().max(several.len()));
             let one = drained(vec![one.unwrap()]);

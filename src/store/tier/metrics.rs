@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 pub struct TierMetrics {
     fetches: Counter,
     fetched_bytes: Counter,
+    used_bytes: Counter,
     damaged: Counter,
     hits: Counter,
     misses: Counter,
@@ -31,6 +32,11 @@ impl TierMetrics {
                 "cairn_remote_fetched_bytes",
                 "Bytes of blocks that were fetched from the bucket for reads",
                 &metrics.fetched_bytes,
+            ),
+            (
+                "cairn_remote_used_bytes",
+                "Bytes of them that reads took; the others lay between these, are ends of files with their index, or were fetched too early",
+                &metrics.used_bytes,
             ),
             (
                 "cairn_remote_damaged",
@@ -77,6 +83,10 @@ impl TierMetrics {
     pub(super) fn fetched(&self, bytes: u64) {
         self.fetches.inc();
         self.fetched_bytes.inc_by(bytes);
+    }
+
+    pub(super) fn used(&self, bytes: u64) {
+        self.used_bytes.inc_by(bytes);
     }
 
     pub(super) fn damaged(&self) {

@@ -4,7 +4,7 @@
 //! the attempt ends; [`Reading::start`] then fetches all that was noted, and the read is tried
 //! again. Where nobody plans, a part that is not here is fetched at once, alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -37,6 +37,8 @@ struct State {
     planning: bool,
     wanted: BTreeMap<Key, Want>,
     held: HashMap<Key, Arc<[u8]>>,
+    /// What was fetched and nobody has taken yet.
+    untaken: HashSet<Key>,
 }
 
 /// The remote side of one read. Clones are made of the `Arc` around it.
@@ -157,11 +159,15 @@ impl Reading {
         let id = block.entry.id;
         let held = self.state.lock().held.get(&(id, part)).cloned();
         if let Some(held) = held {
+            self.took(tier, (id, part), check);
             return Ok(held);
         }
         if let Some(bytes) = tier.cache.get(id, part) {
             match check.content(&bytes, &block.entry) {
-                Ok(content) => return Ok(content.into()),
+                Ok(content) => {
+                    self.took(tier, (id, part), check);
+                    return Ok(content.into());
+                }
                 Err(_) => tier.metrics.damaged(),
             }
         }
@@ -187,7 +193,15 @@ impl Reading {
         }
         let found = self.state.lock().held.get(&(id, part)).cloned();
         drop(held);
+        self.took(tier, (id, part), check);
         found.ok_or_else(lost)
+    }
+
+    /// Counts what was fetched when it is first taken; the end of a file is no column.
+    fn took(&self, tier: &Tier, key: Key, check: Check) {
+        if matches!(check, Check::Block) && self.state.lock().untaken.remove(&key) {
+            tier.metrics.used(key.1.1);
+        }
     }
 
     /// Begins to fetch all that was noted. `None`: that is nothing.
@@ -255,8 +269,12 @@ impl Reading {
             let failure = Error::corrupt(what, problem);
             arrived.failures.entry(block.entry.id).or_insert(failure);
         }
-        let keys = arrived.good.iter().map(|(key, _)| *key).collect();
-        self.state.lock().held.extend(arrived.good);
+        let keys: Vec<Key> = arrived.good.iter().map(|(key, _)| *key).collect();
+        {
+            let mut state = self.state.lock();
+            state.untaken.extend(&keys);
+            state.held.extend(arrived.good);
+        }
         let held = Held {
             reading: Arc::clone(self),
             keys,
