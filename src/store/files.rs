@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use crate::model::BlockId;
 
 /// Where snapshots lie in a data directory.
 pub(super) const SNAPSHOTS: &str = "snapshots";
@@ -49,4 +50,10 @@ pub(super) fn sync(folder: &Path) -> Result<(), Error> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(Error::io("sync", folder))
+}
+
+/// The block that a file in the staging directory is named by.
+pub(super) fn id_of(path: &Path) -> Option<BlockId> {
+    let stem = path.file_stem()?.to_str()?;
+    u128::from_str_radix(stem, 16).ok().map(BlockId)
 }

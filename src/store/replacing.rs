@@ -8,8 +8,7 @@ use super::applied_block::AppliedBlock;
 use super::block::digest_of;
 use super::engine::Engine;
 use super::error::Error;
-use super::files::listed;
-use super::staged::id_of;
+use super::files::{id_of, listed};
 use crate::model::BlockEntry;
 
 /// A block of which a good copy is read already.

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use super::applied_block::AppliedBlock;
 use super::counts::BlockSizes;
 use super::error::Error;
-use super::files::remove;
+use super::files::{id_of, remove};
 use super::settings::RetentionSettings;
-use super::staged::id_of;
 use super::whole::Store;
 use crate::model::{BlockId, TimestampMs};
 

@@ -15,7 +15,7 @@ use std::time::UNIX_EPOCH;
 use super::block::{BlockProperties, BlockReader};
 use super::engine::{FileAt, ReadAt, SstTable};
 use super::error::Error;
-use super::files::remove;
+use super::files::{id_of, remove};
 use super::seal::Catalog;
 use super::whole::{Receipts, Store};
 use crate::model::{BlockEntry, BlockId, Digest, RingArc, TimestampMs};
@@ -325,12 +325,6 @@ fn open_if_there(path: Option<PathBuf>) -> Result<Option<FileAt>, Error> {
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// The block that a file in the staging directory is named by.
-pub(super) fn id_of(path: &Path) -> Option<BlockId> {
-    let stem = path.file_stem()?.to_str()?;
-    u128::from_str_radix(stem, 16).ok().map(BlockId)
 }
 
 /// What a file says of itself; `None` for one that was never finished.
