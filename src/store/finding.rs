@@ -1,8 +1,8 @@
 //! Finds the series of a selection: which there are, and where each of them lies: in the head, and
 //! under which ordinal in which block.
 //!
-//! What blocks that are here have is found once for a set of them and kept (`remembered.rs`); the head
-//! and blocks that are elsewhere are looked into each time.
+//! What blocks have is found once for a set of them and kept (`remembered.rs`); the head is looked into each
+//! time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
 use super::found::{Found, Part, Selected, Wanted};
-use super::remembered::{Asked, BlockSet, Remembered};
+use super::remembered::{Asked, BlockSet};
 use super::stream::{READERS_KEPT, lacking};
 use super::tier::{Reading, in_rounds};
 use super::view::{ReadView, Seen};
@@ -81,7 +81,7 @@ pub(super) fn overlapping(
     failure.map_or(Ok(set), Err)
 }
 
-/// What is found in blocks that are here, as it is found.
+/// What is found in blocks, as it is found.
 struct Looking {
     at: HashMap<LabelSet, u32>,
     series: Vec<(LabelSet, Vec<(u32, Ordinal)>)>,
@@ -123,10 +123,52 @@ fn charged(labels: &LabelSet) -> u64 {
     SERIES_BYTES.saturating_add(text)
 }
 
+/// Looks into all blocks of a view: those that are here one by one, those that are elsewhere side by side.
+/// `false`: not all of them can be had, and the answer may be partial.
+fn look(
+    blocks: &[Seen],
+    reading: &Arc<Reading>,
+    selection: &Selection,
+    context: &ReadContext,
+) -> Result<(Looking, bool), SourceError> {
+    let mut looking = Looking {
+        at: HashMap::new(),
+        series: Vec::new(),
+        parts: Vec::new(),
+        readers: Vec::new(),
+        reservation: context.budget.reserve(0, 0)?,
+    };
+    let numbered = blocks.iter().enumerate();
+    let (here, elsewhere): (Vec<_>, Vec<_>) = numbered.partition(|(_, seen)| seen.block.is_here());
+    let search = |seen: &Seen| {
+        context.cancel.check()?;
+        search(seen, reading, selection)
+    };
+    for (block, seen) in here {
+        if let Some(hit) = search(seen)? {
+            looking.add(block, hit)?;
+        }
+    }
+    let mut whole = true;
+    in_rounds(
+        reading,
+        &elsewhere,
+        |(_, seen)| seen.block.entry().id,
+        |(_, seen)| search(seen),
+        |(block, _), hit| match hit {
+            Ok(hit) => hit.map_or(Ok(()), |hit| looking.add(*block, hit)),
+            Err(error) => {
+                whole = false;
+                lacking(error, context)
+            }
+        },
+    )?;
+    Ok((looking, whole))
+}
+
 /// What is found, as it is found.
-struct Finding<'a> {
-    context: &'a ReadContext,
-    /// Of blocks that are here.
+struct Finding {
+    /// Of blocks.
     selected: Arc<Selected>,
     /// What is not among these.
     others: HashMap<LabelSet, usize>,
@@ -135,57 +177,47 @@ struct Finding<'a> {
     reservation: Reservation,
 }
 
-impl<'a> Finding<'a> {
-    /// What blocks that are here have: found before, or now.
+impl Finding {
+    /// What blocks have: found before, or now.
     fn begin(
-        here: &mut Vec<Seen>,
+        view: &ReadView,
         reading: &Arc<Reading>,
-        remembered: &Remembered,
         selection: &Selection,
-        context: &'a ReadContext,
+        context: &ReadContext,
     ) -> Result<Self, SourceError> {
-        let set = overlapping(here, reading, selection.range)?;
+        let (mut blocks, elsewhere) = view.seen();
+        let mut set = overlapping(&mut blocks, reading, selection.range)?;
+        for seen in &elsewhere {
+            set.add(seen.block.entry().id, &seen.arcs);
+        }
+        blocks.extend(elsewhere);
         let question = set.question(&selection.tenant, Asked::Series, &selection.matchers);
-        let mut reservation = context.budget.reserve(0, 0)?;
-        let mut readers = Vec::new();
-        let selected = match remembered.get::<Selected>(&question) {
+        let (selected, reservation, readers) = match view.remembered.get::<Selected>(&question) {
             Some(selected) => {
-                reservation.grow(selected.charge(), 0)?;
-                selected
+                let reservation = context.budget.reserve(selected.charge(), 0)?;
+                (selected, reservation, Vec::new())
             }
             None => {
-                let mut looking = Looking {
-                    at: HashMap::new(),
-                    series: Vec::new(),
-                    parts: Vec::new(),
-                    readers: Vec::new(),
-                    reservation,
-                };
-                for (block, seen) in here.iter().enumerate() {
-                    context.cancel.check()?;
-                    if let Some(hit) = search(seen, reading, selection)? {
-                        looking.add(block, hit)?;
-                    }
+                let (found, whole) = look(&blocks, reading, selection, context)?;
+                let charge = found.reservation.memory_bytes();
+                let series = (found.series, found.at);
+                let selected = Arc::new(Selected::new(found.parts, series, charge));
+                if whole {
+                    let bytes = selected.memory_bytes();
+                    view.remembered.keep(question, &selected, bytes);
                 }
-                reservation = looking.reservation;
-                readers = looking.readers;
-                let charge = reservation.memory_bytes();
-                let series = (looking.series, looking.at);
-                let selected = Arc::new(Selected::new(looking.parts, series, charge));
-                remembered.keep(question, &selected, selected.memory_bytes());
-                selected
+                (selected, found.reservation, found.readers)
             }
         };
         let mut readers = readers.into_iter();
         let parts = selected.parts().filter_map(|(block, density)| {
             Some(Part {
-                seen: here.get(block)?.clone(),
+                seen: blocks.get(block)?.clone(),
                 reader: readers.next().flatten(),
                 density,
             })
         });
         Ok(Self {
-            context,
             parts: parts.collect(),
             wanted: Wanted::all_of(&selected),
             selected,
@@ -209,38 +241,17 @@ impl<'a> Finding<'a> {
         let lost = || SourceError::Unavailable("a series was found and is not there".to_owned());
         self.wanted.get_mut(at).ok_or_else(lost)
     }
-
-    /// Adds what a block that is elsewhere has.
-    fn add(&mut self, seen: &Seen, hit: Option<Hit>) -> Result<(), SourceError> {
-        let Some(mut hit) = hit else {
-            return Ok(());
-        };
-        let part = number_of(&self.parts);
-        for ordinal in hit.ordinals {
-            let labels = hit.data.labels(ordinal)?;
-            self.reservation.grow(PLACE_BYTES, 0)?;
-            self.place(labels)?.add_place(part, ordinal);
-        }
-        self.parts.push(Part {
-            seen: seen.clone(),
-            reader: (self.parts.len() < READERS_KEPT).then_some(hit.data),
-            density: hit.density,
-        });
-        Ok(())
-    }
 }
 
 /// Finds all series that match. Blocks and head series without a sample in the range are left out
-/// as far as that is known without decoding. Blocks that are elsewhere are looked into side by side.
+/// as far as that is known without decoding.
 pub(super) fn find(
     view: ReadView,
     selection: &Selection,
     context: &ReadContext,
 ) -> Result<Found, SourceError> {
     let reading = Reading::of(context);
-    let (mut here, elsewhere) = view.seen();
-    let remembered = &view.remembered;
-    let mut finding = Finding::begin(&mut here, &reading, remembered, selection, context)?;
+    let mut finding = Finding::begin(&view, &reading, selection, context)?;
     for series in view.head.select(selection) {
         context.cancel.check()?;
         if view.head.may_have(&series, selection.range) {
@@ -248,19 +259,6 @@ pub(super) fn find(
             finding.place(labels)?.head = Some(series);
         }
     }
-    in_rounds(
-        &reading,
-        &elsewhere,
-        |seen| seen.block.entry().id,
-        |seen| {
-            context.cancel.check()?;
-            search(seen, &reading, selection)
-        },
-        |seen, hit| match hit {
-            Ok(hit) => finding.add(seen, hit),
-            Err(error) => lacking(error, finding.context),
-        },
-    )?;
     Ok(Found {
         parts: finding.parts,
         wanted: finding.wanted,

@@ -91,10 +91,8 @@ impl Selected {
 pub(super) struct Wanted {
     pub(super) labels: LabelSet,
     pub(super) head: Option<HeadSeries>,
-    /// In blocks that are here, and its rank among the series of these.
+    /// In blocks, and its rank among the series of these.
     known: Option<(Arc<Selected>, u32)>,
-    /// In blocks that are elsewhere.
-    others: Places,
 }
 
 impl Wanted {
@@ -104,11 +102,10 @@ impl Wanted {
             labels,
             head: None,
             known: None,
-            others: Vec::new(),
         }
     }
 
-    /// Those of blocks that are here, in order of their ranks.
+    /// Those of blocks, in order of their ranks.
     pub(super) fn all_of(selected: &Arc<Selected>) -> Vec<Self> {
         let series = (0..).zip(&selected.series);
         let wanted = series.map(|(rank, (labels, _))| Self {
@@ -116,11 +113,6 @@ impl Wanted {
             ..Self::new(labels.clone())
         });
         wanted.collect()
-    }
-
-    /// It is in one more block, which is elsewhere.
-    pub(super) fn add_place(&mut self, part: u32, ordinal: Ordinal) {
-        self.others.push((part, ordinal));
     }
 
     /// Its rank in the order of pages, among those that have one.
@@ -133,7 +125,7 @@ impl Wanted {
         let known = self.known.as_ref();
         let known = known.and_then(|(selected, rank)| selected.series.get(*rank as usize));
         let known = known.map_or(&[][..], |(_, places)| places.as_slice());
-        known.iter().chain(&self.others).copied()
+        known.iter().copied()
     }
 }
 
