@@ -15,6 +15,16 @@ use crate::store::RetentionSettings;
 /// The first moment of sixteen days that are merged together.
 pub(super) const FIRST: i64 = (START.div_euclid(16 * DAY_MS) + 1) * 16 * DAY_MS;
 
+/// The steps of merging at which a process can die; all of them have to come up.
+pub(super) const MERGING: [&str; 6] = [
+    "applied",
+    "commit merge",
+    "ingested",
+    "merge",
+    "merge committed",
+    "merged",
+];
+
 impl World {
     /// Merges what is due, as often as anything is.
     pub(super) fn merge(&self) -> usize {
@@ -157,15 +167,7 @@ fn a_crash_at_any_step_of_a_merge_loses_nothing() {
             None => break,
         }
     }
-    let steps = [
-        "applied",
-        "commit merge",
-        "ingested",
-        "merge",
-        "merge committed",
-        "merged",
-    ];
-    assert_eq!(died_at.into_iter().collect::<Vec<_>>(), steps);
+    assert_eq!(died_at, MERGING.into());
 }
 
 fn everything() -> Selection {

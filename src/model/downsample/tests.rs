@@ -1,3 +1,5 @@
+//! What a folded stretch still says is what all of its samples said.
+
 use proptest::prelude::*;
 
 use super::*;
