@@ -176,23 +176,8 @@ fn without_stale(samples: &mut Samples) {
     if !samples.values.iter().any(|value| is_stale(*value)) {
         return;
     }
-    if !samples.folds.is_empty() {
-        let keep: Vec<bool> = samples.values.iter().map(|v| !is_stale(*v)).collect();
-        samples.retain(&keep);
-        return;
-    }
-    let stale: Vec<bool> = samples.values.iter().map(|v| is_stale(*v)).collect();
-    let mut gone = stale.iter();
-    samples.values.retain(|value| !is_stale(*value));
-    samples
-        .timestamps
-        .retain(|_| !gone.next().copied().unwrap_or(false));
-    if !samples.starts.is_empty() {
-        let mut gone = stale.iter();
-        samples
-            .starts
-            .retain(|_| !gone.next().copied().unwrap_or(false));
-    }
+    let keep: Vec<bool> = samples.values.iter().map(|v| !is_stale(*v)).collect();
+    samples.retain(&keep);
 }
 
 /// Slides a window over one series.
