@@ -7,7 +7,7 @@ use super::block::{Ordinal, TenantReader};
 use super::head::HeadSeries;
 use super::tier::Reading;
 use super::view::{ReadView, Seen};
-use crate::model::{LabelSet, METRIC_NAME, TimeRange};
+use crate::model::{BlockId, LabelSet, METRIC_NAME, TimeRange};
 use crate::runtime::Reservation;
 
 /// What the series of a page are sorted by first.
@@ -138,6 +138,10 @@ pub(super) struct Part {
 }
 
 impl Part {
+    pub(super) fn id(&self) -> BlockId {
+        self.seen.block.entry().id
+    }
+
     /// About how many samples of a series it has in a range.
     pub(super) fn samples_in(&self, range: TimeRange) -> u64 {
         let whole = self.seen.block.entry().range;

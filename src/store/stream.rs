@@ -31,10 +31,19 @@ const BATCH_SERIES: usize = 256;
 /// Readers that stay open between batches; each holds a few decoded pages.
 pub(super) const READERS_KEPT: usize = 128;
 
-/// What is fetched at a time of blocks that are elsewhere, about.
+/// What is fetched at a time of blocks that are elsewhere, about; of streams that several threads read, each.
 const AHEAD_BYTES: u64 = 4 << 20;
+const AHEAD_BYTES_APART: u64 = 1 << 20;
 /// Batches that are planned at most, however little they need.
 const AHEAD_BATCHES: usize = 64;
+
+/// What has been read of a batch's series.
+struct Gathered {
+    all: Vec<Samples>,
+    /// Of which something in the range was left out.
+    thinned: Vec<bool>,
+    scratch: Samples,
+}
 
 /// Some series, and where their samples lie, part after part.
 struct Batch {
@@ -58,8 +67,8 @@ pub(super) struct Stream {
     range: TimeRange,
     /// Only the newest samples at these moments are wanted of series of floats.
     newest: Option<Moments>,
-    /// What stands for an interval that ends in the range is wanted too.
-    reaches_back: bool,
+    /// What is fetched at a time, about.
+    ahead_bytes: u64,
     context: ReadContext,
     reading: Arc<Reading>,
     parts: Vec<Part>,
@@ -93,15 +102,12 @@ impl Stream {
     ) -> Self {
         let mut wanted = sorted_by_page(found.wanted, &found.parts, &found.view.head);
         wanted.reverse();
-        let here = |part: &Part| part.seen.block.is_here();
-        // A series with histograms is read again as a whole, which costs nothing here alone.
-        let newest = moments.filter(|_| found.parts.iter().all(here));
         let open = (0..).zip(&found.parts);
         let open = open.filter(|(_, part)| part.reader.is_some());
         Self {
             open: open.map(|(number, _)| number).collect(),
-            newest,
-            reaches_back: moments.is_some(),
+            newest: moments,
+            ahead_bytes: AHEAD_BYTES,
             spare: Vec::new(),
             view: Arc::new(found.view),
             tenant: selection.tenant.clone(),
@@ -176,29 +182,30 @@ impl Stream {
         let Some(batch) = self.batches.front().map(Arc::clone) else {
             return Ok(());
         };
-        let mut all = self.emptied(batch.wanted.len());
-        for (wanted, samples) in batch.wanted.iter().zip(&mut all) {
+        let mut gathered = Gathered {
+            all: self.emptied(batch.wanted.len()),
+            thinned: vec![false; batch.wanted.len()],
+            scratch: Samples::default(),
+        };
+        for (wanted, samples) in batch.wanted.iter().zip(&mut gathered.all) {
             let expected = self.expected(wanted).min(BATCH_SAMPLES);
             samples.reserve(usize::try_from(expected).unwrap_or(0));
         }
         let mut reservation = self.context.budget.reserve(0, 0)?;
-        let mut scratch = Samples::default();
         for (part, places) in &batch.parts {
             self.context.cancel.check()?;
-            self.read_part(*part, places, &mut all, &mut scratch)?;
-            charge(&mut reservation, &all)?;
+            self.read_part(*part, places, &mut gathered)?;
+            charge(&mut reservation, &gathered.all)?;
         }
-        for (wanted, samples) in batch.wanted.iter().zip(&mut all) {
-            self.add_head(wanted, self.newest, samples, &mut scratch)?;
+        for (at, wanted) in batch.wanted.iter().enumerate() {
+            self.add_head(wanted, self.newest, at, &mut gathered)?;
         }
-        if self.newest.is_some() {
-            self.complete_mixed(&batch, &mut all, &mut scratch)?;
-        }
-        charge(&mut reservation, &all)?;
+        self.complete_mixed(&batch, &mut gathered)?;
+        charge(&mut reservation, &gathered.all)?;
         self.batch = Some(reservation);
         let labels = batch.wanted.iter().map(|wanted| wanted.labels.clone());
         self.ready = labels
-            .zip(all)
+            .zip(gathered.all)
             .filter(|(_, samples)| !samples.is_empty())
             .collect();
         self.batches.pop_front();
@@ -228,46 +235,64 @@ impl Stream {
             .sum()
     }
 
-    /// Adds what the head has of a series.
+    /// Adds what the head has of a series, the one at this place of the batch.
     fn add_head(
         &self,
         wanted: &Wanted,
         newest: Option<Moments>,
-        samples: &mut Samples,
-        scratch: &mut Samples,
+        at: usize,
+        gathered: &mut Gathered,
     ) -> Result<(), SourceError> {
         let Some(series) = &wanted.head else {
             return Ok(());
         };
         self.context.cancel.check()?;
+        let scratch = &mut gathered.scratch;
         scratch.clear();
         let (head, range) = (&self.view.head, self.range);
-        match newest {
+        let left_out = match newest {
             Some(moments) => head.read_newest(series, range, moments, scratch),
-            None => head.read(series, range, scratch),
+            None => {
+                head.read(series, range, scratch);
+                false
+            }
+        };
+        if let (Some(samples), Some(thinned)) =
+            (gathered.all.get_mut(at), gathered.thinned.get_mut(at))
+        {
+            samples.merge(scratch);
+            *thinned |= left_out;
         }
-        samples.merge(scratch);
         Ok(())
     }
 
-    /// Reads those series of a batch again that turned out to hold histograms: of these all samples
-    /// are wanted, because they say something about their neighbours.
+    /// Reads those series of a batch again that turned out to hold histograms beside floats of which some
+    /// were left out: of these all samples are wanted, because they say something about their neighbours.
     fn complete_mixed(
         &mut self,
         batch: &Batch,
-        all: &mut [Samples],
-        scratch: &mut Samples,
+        gathered: &mut Gathered,
     ) -> Result<(), SourceError> {
-        for (wanted, samples) in batch.wanted.iter().zip(all) {
+        for (at, wanted) in batch.wanted.iter().enumerate() {
+            let (Some(samples), Some(true)) = (gathered.all.get_mut(at), gathered.thinned.get(at))
+            else {
+                continue;
+            };
             if samples.histograms.is_empty() {
                 continue;
             }
             samples.clear();
             for (part, ordinal) in wanted.places() {
-                let one = std::slice::from_mut(samples);
-                self.decode_part(part, (&[(ordinal, 0)], None), one, scratch)?;
+                let Some(id) = self.parts.get(part as usize).map(Part::id) else {
+                    continue;
+                };
+                if self.given_up.contains(&id) {
+                    continue;
+                }
+                let outcome = self.decode_part(part, (&[(ordinal, at)], None), gathered);
+                self.unless_lacking(id, outcome)?;
             }
-            self.add_head(wanted, None, samples, scratch)?;
+            self.add_head(wanted, None, at, gathered)?;
         }
         Ok(())
     }
@@ -276,24 +301,33 @@ impl Stream {
         &mut self,
         number: u32,
         places: &[(Ordinal, usize)],
-        all: &mut [Samples],
-        scratch: &mut Samples,
+        gathered: &mut Gathered,
     ) -> Result<(), SourceError> {
         let Some(part) = self.parts.get(number as usize) else {
             return Ok(());
         };
         if part.seen.block.is_here() {
-            return Ok(self.decode_part(number, (places, self.newest), all, scratch)?);
+            return Ok(self.decode_part(number, (places, self.newest), gathered)?);
         }
-        let id = part.seen.block.entry().id;
+        let id = part.id();
         let failure = self.fetch_ahead()?.remove(&id);
         if self.given_up.contains(&id) {
             return Ok(());
         }
         let outcome = match failure {
             Some(failure) => Err(failure),
-            None => self.decode_part(number, (places, None), all, scratch),
+            None => self.decode_part(number, (places, self.newest), gathered),
         };
+        self.unless_lacking(id, outcome)
+    }
+
+    /// What came of the read of a block: where the answer may be partial, one that failed is not read
+    /// again.
+    fn unless_lacking(
+        &mut self,
+        id: BlockId,
+        outcome: Result<(), Error>,
+    ) -> Result<(), SourceError> {
         outcome.or_else(|error| {
             lacking(error, &self.context)?;
             self.given_up.insert(id);
@@ -305,8 +339,7 @@ impl Stream {
         &mut self,
         number: u32,
         (places, newest): (&[(Ordinal, usize)], Option<Moments>),
-        all: &mut [Samples],
-        scratch: &mut Samples,
+        gathered: &mut Gathered,
     ) -> Result<(), Error> {
         let Some(part) = self.parts.get_mut(number as usize) else {
             return Ok(());
@@ -320,17 +353,20 @@ impl Stream {
         };
         let block = &part.seen.block;
         let wanted = SamplesWanted {
-            range: match self.reaches_back {
-                true => block.reaching_back(self.range),
-                false => self.range,
+            // What stands for an interval that ends in the range is wanted too.
+            range: match self.newest {
+                Some(_) => block.reaching_back(self.range),
+                None => self.range,
             },
             newest,
         };
         let resolution = block.entry().level.resolution();
         let around = block.reaching_around(self.range);
         for (place, at) in data.places(places)? {
-            if let Some(samples) = all.get_mut(at) {
-                data.add_at(place, wanted, samples, scratch)?;
+            if let (Some(samples), Some(thinned)) =
+                (gathered.all.get_mut(at), gathered.thinned.get_mut(at))
+            {
+                *thinned |= data.add_at(place, wanted, samples, &mut gathered.scratch)?;
             }
             if resolution != Resolution::Raw && data.has_folds(place, around)? {
                 self.context.coarsest.meets(resolution);
@@ -385,7 +421,7 @@ impl Stream {
     /// Plans the next reads of parts elsewhere, and begins to fetch what they need.
     fn plan_group(&mut self) -> Result<(), SourceError> {
         let mut left = 0;
-        while self.reading.wanted_bytes() < AHEAD_BYTES {
+        while self.reading.wanted_bytes() < self.ahead_bytes {
             let (at, part) = self.planned;
             if at >= self.batches.len() && (at >= AHEAD_BATCHES || !self.add_batch()) {
                 break;

@@ -35,7 +35,8 @@ impl TenantReader {
         Ok(places)
     }
 
-    /// Adds what is wanted of a place to `samples`; `scratch` is overwritten.
+    /// Adds what is wanted of a place to `samples`; `scratch` is overwritten. Says whether anything in
+    /// the range was left out.
     ///
     /// # Errors
     /// When the file cannot be read or is damaged, or there is no such place.
@@ -45,7 +46,7 @@ impl TenantReader {
         wanted: SamplesWanted,
         samples: &mut Samples,
         scratch: &mut Samples,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let page = self.page(place.group, place.page)?;
         let rows = self.rows(&page.rows, place)?;
         let column = self.column(place.group, rows.column)?;
@@ -55,11 +56,12 @@ impl TenantReader {
         let to = times.partition_point(|at| *at <= range.end.0).max(from);
         let wanted_times = times.get(from..to).unwrap_or_default();
         let Some(first) = wanted_times.first() else {
-            return Ok(());
+            return Ok(false);
         };
         let behind = samples.starts.is_empty() && samples.timestamps.last() < Some(first);
         let at = (usize::from(place.slot), times.len());
         let damaged = |error| super::layout::damaged(self.id, &page_name(place), &error);
+        let mut left_out = false;
         let added = match newest {
             _ if !behind => false,
             None => {
@@ -87,6 +89,7 @@ impl TenantReader {
                 let added = added.map_err(damaged)?;
                 if added {
                     samples.timestamps.extend_from_slice(&picked.times);
+                    left_out = picked.times.len() < wanted_times.len();
                 }
                 added
             }
@@ -95,7 +98,7 @@ impl TenantReader {
             self.read_at(place, range, scratch)?;
             samples.merge(scratch);
         }
-        Ok(())
+        Ok(left_out)
     }
 
     /// Whether a place has samples in a range and some that stand for others.

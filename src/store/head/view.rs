@@ -205,22 +205,27 @@ impl HeadView {
         }
     }
 
-    /// The same for who looks only at the newest sample at or before each of some moments: others
-    /// may be left out.
+    /// The same for who looks only at the newest sample at or before each of some moments. Says
+    /// whether others may have been left out.
     pub(in crate::store) fn read_newest(
         &self,
         series: &HeadSeries,
         range: TimeRange,
         moments: Moments,
         samples: &mut Samples,
-    ) {
+    ) -> bool {
+        let mut left_out = false;
         for layer in self.layers_of(series) {
-            if layer.window.range().overlaps(range)
-                && !layer.read_last(series, range, moments, samples)
-            {
+            if !layer.window.range().overlaps(range) {
+                continue;
+            }
+            if layer.read_last(series, range, moments, samples) {
+                left_out = true;
+            } else {
                 layer.read(series.local, series.target, range, samples);
             }
         }
+        left_out
     }
 
     /// Whether the head may hold something of a series in `range`: true for every window in the

@@ -8,7 +8,7 @@ use super::rig::series;
 use super::*;
 use crate::source::{Moments, Selection, SeriesStream, Source};
 
-fn drained(streams: Vec<Box<dyn SeriesStream>>) -> Vec<(LabelSet, Samples)> {
+pub(super) fn drained(streams: Vec<Box<dyn SeriesStream>>) -> Vec<(LabelSet, Samples)> {
     let (mut all, mut samples) = (Vec::new(), Samples::default());
     for mut stream in streams {
         while let Some(labels) = stream.next(&mut samples).unwrap() {

@@ -1,6 +1,7 @@
 //! Several stores of one cluster in one process: what replicas compare, exchange and apply.
 
 mod apart;
+mod elsewhere;
 mod newest;
 mod rig;
 mod split;

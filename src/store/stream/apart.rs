@@ -3,8 +3,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::Stream;
+use super::{AHEAD_BYTES_APART, Stream};
 use crate::store::found::{Part, Wanted};
+use crate::store::tier::Reading;
 
 /// Less than so many samples are read by one thread, in less than a millisecond or two: to wake another one
 /// takes a tenth of that.
@@ -18,14 +19,14 @@ const SERIES_SAMPLES: u64 = 64;
 const HEAD_SAMPLES: u64 = 240;
 
 impl Stream {
-    /// The same in several streams of consecutive series, where there is enough to be read and all of it
-    /// is here: samples from `least` on.
+    /// The same in several streams of consecutive series, where there is enough to be read: samples from
+    /// `least` on. Each fetches what it needs of blocks that are elsewhere; neighbours share few pages.
     pub(in crate::store) fn apart(mut self, least: u64) -> Vec<Self> {
-        let here = |part: &Part| part.seen.block.is_here();
         let total: u64 = self.wanted.iter().map(|wanted| self.effort(wanted)).sum();
-        if total < least || !self.parts.iter().all(here) {
+        if total < least {
             return vec![self];
         }
+        self.ahead_bytes = AHEAD_BYTES_APART;
         let piece = total.div_ceil(PIECES);
         let mut ends = Vec::new();
         let mut effort = 0;
@@ -74,9 +75,10 @@ impl Stream {
             tenant: self.tenant.clone(),
             range: self.range,
             newest: self.newest,
-            reaches_back: self.reaches_back,
+            ahead_bytes: self.ahead_bytes,
             context: self.context.clone(),
-            reading: Arc::clone(&self.reading),
+            // What one plans is not for the others.
+            reading: Reading::of(&self.context),
             parts: self.parts.iter().map(unopened).collect(),
             open: VecDeque::new(),
             wanted,
