@@ -54,7 +54,8 @@ fn elsewhere(
         metrics: TierMetrics::default(),
     };
     let directory = DataDir::open(directory, &SeededChance::new(1)).unwrap();
-    let source = Elsewhere::open(directory, tier, 1 << 20).unwrap();
+    // Where nothing is kept on the disk, nothing is in memory either.
+    let source = Elsewhere::open(directory, tier, cache).unwrap();
     let listed = catalogs.into_iter().map(|(arc, blocks)| ListedPartition {
         arc,
         version: blocks.len() as u64,

@@ -1,6 +1,7 @@
 //! Reads that leave out what is the newest sample at no moment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::rig::Key;
 use super::*;
@@ -85,6 +86,30 @@ fn each_target_has_newest_rows_of_its_own() {
     });
     assert_eq!(found[&one].timestamps, [2000, 5000]);
     assert_eq!(found[&other].timestamps, [1000, 6000]);
+}
+
+/// Would catch floats of the head that are left out although the series has histograms too, in another
+/// window and so in another layer.
+#[test]
+fn floats_beside_histograms_are_all_read() {
+    let node = Node::new(13);
+    let key = series(0);
+    let histogram = Value::Histogram(Arc::new(Histogram::counting(3)));
+    let mut writes: Vec<Write> = [1000, 2000, 3000].map(|at| float(&key, at, 1.0)).into();
+    writes.push((key.clone(), WINDOW_MS + 1000, histogram, 0));
+    node.write(&writes);
+    let moments = Moments {
+        first: TimestampMs(WINDOW_MS + 2000),
+        step_ms: 1,
+        count: 1,
+    };
+    let range = TimeRange::new(TimestampMs(0), moments.first);
+    let found = rig::read_with(range, |selection| {
+        let context = rig::context();
+        let stream = node.store.select_newest(selection, moments, &context);
+        stream.unwrap()
+    });
+    assert_eq!(found[&key].timestamps, [1000, 2000, 3000, WINDOW_MS + 1000]);
 }
 
 /// Catches a sample that is left out and would have been looked at: of late ones, conflicts and
