@@ -7,6 +7,8 @@
 //! Real samples are always safe to add: a block that a merge had replaced, taken once more, holds
 //! nothing that the merged one does not. Only what had expired stays away.
 
+mod strays;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt;
@@ -19,11 +21,10 @@ use crate::archive::{
 };
 use crate::cluster::control::{MANIFEST_BYTES_MAX, Manifest};
 use crate::cluster::error::Error as ClusterError;
-use crate::model::{BlockEntry, Digest, Level, RingArc, TimestampMs, Uploaded};
+use crate::model::{BlockEntry, Digest, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
 
-/// A block that was put shortly before a catalog was copied may have missed it.
-pub(super) const SLACK_MS: i64 = 15 * 60 * 1000;
+pub(super) use strays::SLACK_MS;
 
 /// Directories of packs that are read at a time.
 const READS: usize = 16;
@@ -275,7 +276,10 @@ impl Inventory {
             let since = whole.map(|(_, modified)| *modified);
             let without_manifest = newest.is_some() && whole.is_none();
             let mut copy = newest.map_or_else(|| nothing(record, arc), |(copy, _)| copy);
-            let strays = self.strays(&copy, since, without_manifest);
+            let mut strays = self.strays(&copy, since, without_manifest);
+            if let Some(since) = since {
+                self.leave_out_replaced(archive, &copy, since, cancel, &mut strays)?;
+            }
             copy.history = None;
             let named = copy.entries.len();
             copy.entries.retain(|entry| self.find(entry).is_some());
@@ -375,21 +379,6 @@ impl Inventory {
             copy.version, copy.arc
         ));
         Ok(())
-    }
-
-    /// Sealed blocks of a partition that its catalog does not name and that are not older; `merged`
-    /// ones too where nobody knows which there were.
-    fn strays(&self, copy: &CatalogCopy, since: Option<TimestampMs>, merged: bool) -> Vec<Lying> {
-        let named: BTreeSet<Digest> = copy.entries.iter().map(|entry| entry.digest).collect();
-        let of_arc = self.blocks.values().filter(|lying| {
-            let block = &lying.named;
-            block.arc.meets(copy.arc)
-                && (merged || block.level == Level(0))
-                && block.range.end >= copy.expired_before
-                && since.is_none_or(|since| lying.modified >= since.plus_ms(-SLACK_MS))
-                && !named.contains(&block.digest)
-        });
-        of_arc.cloned().collect()
     }
 }
 

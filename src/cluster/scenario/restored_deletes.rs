@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::bucket::{HOUR, files, round, upload_all, world};
+use super::read_only::{catalogs, newer_catalogs};
 use super::restore::{restore, restore_to};
 use super::world::*;
 use crate::archive::{BucketFault, Named, deletes_name, parse_name};
@@ -134,6 +135,7 @@ fn what_is_deleted_stays_so_when_all_disks_are_lost() {
 fn what_had_ended_after_the_catalog_was_copied_is_hidden_and_can_be_undone() {
     let bucket = tempfile::tempdir().unwrap();
     let world = uploaded(80, bucket.path());
+    let before = catalogs(bucket.path());
     let row = delete(&world, 0);
     round(&world);
     world.member().deletes().clean(&tenant(0)).unwrap();
@@ -144,6 +146,14 @@ fn what_had_ended_after_the_catalog_was_copied_is_hidden_and_can_be_undone() {
         round(&world);
         world.clock.advance(Duration::from_secs(61));
     }
+    // The newest copies name what the blocks were rewritten to: nothing can be back.
+    let (new, complaints) = heir(82, bucket.path(), RestoreExtent::Catalog, &world);
+    assert_eq!(complaints, Vec::<String>::new());
+    assert_eq!(shown(&new), BTreeSet::from([1, 2, 3]));
+    assert_eq!(new.member().cluster_status().deletes, []);
+    let newer = newer_catalogs(bucket.path(), &before);
+    assert!(!newer.is_empty());
+    newer.iter().for_each(|path| fs::remove_file(path).unwrap());
     let (heir, complaints) = heir(81, bucket.path(), RestoreExtent::Catalog, &world);
     assert_eq!(complaints.len(), 1, "{complaints:?}");
     assert!(complaints[0].contains(&row.id), "{complaints:?}");
