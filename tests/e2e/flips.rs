@@ -209,6 +209,17 @@ impl Whole {
         copy(&self.folder.path().join("bucket"), &bucket);
         (data, bucket)
     }
+
+    /// Removes the copies: all of a long run would fill a disk.
+    fn forget_copies(&self) {
+        for entry in fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.starts_with("disk-") || name.starts_with("bucket-") {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+    }
 }
 
 /// Everything here and in the bucket is what the catalog says; what is not is replaced meanwhile.
@@ -335,6 +346,7 @@ fn a_flipped_bit_is_harmless_or_named_and_healed() {
                 _ => on_the_disk(&whole, nth, seed),
             };
             *ends.entry(end).or_default() += 1;
+            whole.forget_copies();
         }
     }
     println!("{here} files and {there} objects: {ends:?}");

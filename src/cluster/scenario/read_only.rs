@@ -99,6 +99,8 @@ fn a_read_only_node_follows_the_bucket_and_changes_nothing() {
     let bucket = tempfile::tempdir().unwrap();
     let mut world = world(70, bucket.path());
     world.open();
+    // Old enough to be merged as soon as it is there.
+    world.clock.advance(hours(40));
     write(&mut world);
     world.append_metadata(&tenant(1), "metric_1", "one");
     world.flush();
@@ -137,7 +139,6 @@ fn a_read_only_node_follows_the_bucket_and_changes_nothing() {
     let (old, one) = (ids(&node), selection(1));
     let source = node.source();
     let mut begun = source.select(&one, &context()).unwrap();
-    world.clock.advance(hours(40));
     assert!(world.merge() > 0);
     upload_all(&world);
     assert!(node.look());
