@@ -3,7 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{AHEAD_BYTES_APART, Stream};
+use super::Stream;
+use super::ahead::AHEAD_BYTES_APART;
 use crate::store::found::{Part, Wanted};
 use crate::store::tier::Reading;
 
