@@ -137,7 +137,7 @@ fn authorities(file: &FilePath) -> Result<Vec<Certificate>, Error> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use crate::archive::metrics::ArchiveMetrics;
@@ -147,7 +147,20 @@ mod tests {
 
     use super::*;
 
-    /// A storage that has nothing and keeps connections open, and how many it has accepted.
+    /// Answers every request on a connection, which stays open.
+    fn answer_all(mut stream: TcpStream) {
+        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+        while let Ok(len @ 1..) = stream.read(&mut piece) {
+            request.extend_from_slice(&piece[..len]);
+            if request.ends_with(b"\r\n\r\n") {
+                request.clear();
+                let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer).unwrap();
+            }
+        }
+    }
+
+    /// A storage that has nothing, and how many connections it has accepted.
     #[allow(
         clippy::disallowed_methods,
         reason = "they end with the test's process"
@@ -160,18 +173,8 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 count.fetch_add(1, Ordering::SeqCst);
-                let mut stream = stream.unwrap();
-                std::thread::spawn(move || {
-                    let (mut request, mut piece) = (Vec::new(), [0; 4096]);
-                    while let Ok(len @ 1..) = stream.read(&mut piece) {
-                        request.extend_from_slice(&piece[..len]);
-                        if request.ends_with(b"\r\n\r\n") {
-                            request.clear();
-                            let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-                            stream.write_all(answer).unwrap();
-                        }
-                    }
-                });
+                let stream = stream.unwrap();
+                std::thread::spawn(move || answer_all(stream));
             }
         });
         (address, accepted)
