@@ -5,7 +5,7 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | `CAIRNCAT` |
-//! | 1 | the format: 1 |
+//! | 1 | the format: 1, or 2 with what is said of seals |
 //! | 16 | the cluster |
 //! | 5 | the arc: prefix (u32), depth (u8) |
 //! | 8 | the partition's version |
@@ -14,18 +14,26 @@
 //! | 4, 4 | two counts that are 0 in this version (`open`, `given_up`) |
 //! | 4 | how many blocks follow, in order of their ids |
 //! | each | id (16), start (i64), end (i64), level (u8), round (u32), size (u64), samples (u64), content sum (16), digest (32), then 1 for an object of its own, or 2, the pack's digest (32) and the offset in it (u64) |
+//! | 8, 4 | in format 2: ranges that end before this time (i64) and are named nowhere below were sealed at most so often |
+//! | 4 | how many runs of ranges follow, in order of their lengths, then of their times |
+//! | each | the length of each range, less a millisecond (i64); the first time (i64); how often each was sealed; how many there are, end to end |
+//! | 4 | how many sealed blocks are in the catalog and not in the bucket: their digests follow, in order (32 each) |
 //! | 32 | BLAKE3 of all that stands before |
 
 use std::collections::BTreeSet;
 
 use super::fields::{Fields, Opening, seal};
+use super::passed::Passed;
 use crate::model::{BlockEntry, BlockId, Digest, Level, RingArc, TimeRange, TimestampMs, Uploaded};
 
 const OPENING: Opening = Opening {
     magic: b"CAIRNCAT",
-    format: 1,
+    format: WITH_PASSED,
     what: "catalog",
 };
+/// The format of a copy that says nothing of seals, and of one that does.
+const PLAIN: u8 = 1;
+const WITH_PASSED: u8 = 2;
 /// The least that an entry takes.
 const ENTRY_BYTES_MIN: usize = 102;
 /// The largest catalog that is read: 500,000 blocks of one partition.
@@ -46,6 +54,8 @@ pub struct CatalogCopy {
     pub history: Option<Digest>,
     /// The blocks that are in the bucket.
     pub entries: Vec<BlockEntry>,
+    /// The seals that it knows of; clusters in which older programs read it do not write that.
+    pub passed: Option<Passed>,
 }
 
 impl CatalogCopy {
@@ -56,7 +66,12 @@ impl CatalogCopy {
         entries.retain(|entry| entry.uploaded != Uploaded::None);
         entries.sort_by_key(|entry| entry.id);
         let mut out = Vec::with_capacity(128 + 144 * entries.len());
-        OPENING.write(&mut out);
+        let format = if self.passed.is_some() {
+            WITH_PASSED
+        } else {
+            PLAIN
+        };
+        OPENING.write_format(format, &mut out);
         out.extend_from_slice(&self.cluster.to_be_bytes());
         out.extend_from_slice(&self.arc.prefix().to_be_bytes());
         out.push(self.arc.depth());
@@ -75,6 +90,9 @@ impl CatalogCopy {
         for entry in entries {
             put_entry(&mut out, entry);
         }
+        if let Some(passed) = &self.passed {
+            passed.encode(&mut out);
+        }
         seal(&mut out);
         out
     }
@@ -84,7 +102,7 @@ impl CatalogCopy {
     /// # Errors
     /// When they are damaged, or from a newer version.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let mut fields = OPENING.read(bytes)?;
+        let (format, mut fields) = OPENING.read_since(PLAIN, bytes)?;
         let cluster = u128::from_be_bytes(fields.take()?);
         let prefix = u32::from_be_bytes(fields.take()?);
         let [depth] = fields.take()?;
@@ -102,13 +120,22 @@ impl CatalogCopy {
                     .to_owned(),
             );
         }
+        let entries = take_entries(&mut fields)?;
+        let passed = match format {
+            PLAIN => None,
+            _ => Some(Passed::decode(&mut fields, (cluster, arc))?),
+        };
+        if !fields.0.is_empty() {
+            return Err(format!("{} bytes follow it", fields.0.len()));
+        }
         Ok(Self {
             cluster,
             arc,
             version,
             expired_before,
             history,
-            entries: take_entries(&mut fields)?,
+            entries,
+            passed,
         })
     }
 }
@@ -149,9 +176,6 @@ fn take_entries(fields: &mut Fields<'_>) -> Result<Vec<BlockEntry>, String> {
         }
         last = Some(entry.id);
         entries.push(entry);
-    }
-    if !fields.0.is_empty() {
-        return Err(format!("{} bytes follow its blocks", fields.0.len()));
     }
     Ok(entries)
 }
@@ -217,7 +241,20 @@ mod tests {
                     },
                 ),
             ],
+            passed: Some(passed()),
         }
+    }
+
+    fn passed() -> Passed {
+        let rounds = [(Window(3).range(), 2), (Window(4).range(), 2)];
+        let arc = RingArc::new(0x3000_0000, 4).unwrap();
+        let waiting = [Digest([8; 32])].into();
+        Passed::new(
+            (0xc0, arc),
+            rounds.into_iter(),
+            (TimestampMs(4), 1),
+            waiting,
+        )
     }
 
     #[test]
@@ -226,6 +263,10 @@ mod tests {
         assert_eq!(CatalogCopy::decode(&copy.encode()), Ok(copy.clone()));
         copy.history = None;
         assert_eq!(CatalogCopy::decode(&copy.encode()), Ok(copy.clone()));
+        let mut plain = copy.clone();
+        plain.passed = None;
+        assert_eq!(plain.encode()[8], 1, "older programs read it");
+        assert_eq!(CatalogCopy::decode(&plain.encode()), Ok(plain));
         // What is not in the bucket is not named, and order is no content.
         let mut more = copy.clone();
         let mut absent = more.entries[0].clone();
@@ -269,9 +310,13 @@ mod tests {
         let error = CatalogCopy::decode(&sealed_again(open)).unwrap_err();
         assert!(error.contains("newer"), "{error}");
         let mut format = bytes.clone();
-        format[8] = 2;
+        format[8] = 3;
         let error = CatalogCopy::decode(&sealed_again(format)).unwrap_err();
-        assert!(error.contains("format 2"), "{error}");
+        assert!(error.contains("format 3"), "{error}");
+        let mut longer = bytes.clone();
+        longer[8] = 1;
+        let error = CatalogCopy::decode(&sealed_again(longer)).unwrap_err();
+        assert!(error.contains("follow"), "{error}");
         let mut twice = copy();
         twice.entries[1].digest = twice.entries[0].digest;
         assert!(CatalogCopy::decode(&twice.encode()).is_err());

@@ -19,6 +19,7 @@ mod leftovers;
 mod metrics;
 mod name;
 mod pack;
+mod passed;
 mod read_only;
 mod record;
 mod retry_budget;
@@ -38,6 +39,7 @@ pub use name::{NamedDeletes, NamedPack, block_place, deletes_name, deletes_prefi
 pub use name::{blocks_prefix, leftovers_name, manifest_name, manifests_prefix, parse_name};
 pub use name::{pack_name, packs_prefix};
 pub use pack::{PACK_BLOCKS_MAX, PackDirectory, PackedBlock};
+pub use passed::Passed;
 pub use record::{ClusterRecord, Standing};
 pub use settings::{ArchiveKind, ArchiveSettings, KindSettings, LocalSettings, S3Settings};
 pub use upload::Upload;

@@ -23,7 +23,7 @@ pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 
 /// The feature level of this program: raised with every command or block format that older
 /// programs cannot read.
-pub const FEATURE_LEVEL: u32 = 5;
+pub const FEATURE_LEVEL: u32 = 6;
 
 /// From this level on partitions are split: older programs apply the command, but do not divide
 /// what they hold.
@@ -35,6 +35,9 @@ pub(super) const PACKS_FROM: u32 = 3;
 
 /// From this level on blocks are downsampled: older programs cannot read their pages.
 pub(super) const DOWNSAMPLED_FROM: u32 = 5;
+
+/// From this level on copies of the catalog say of which seals they know: older programs cannot read them.
+pub(super) const PASSED_FROM: u32 = 6;
 
 impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

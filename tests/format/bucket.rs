@@ -5,8 +5,8 @@
 //! changed; a new case is added with the line that the failing test prints.
 
 use cairn::archive::{
-    CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, deletes_name, pack_name,
-    parse_name,
+    CatalogCopy, ClusterRecord, PackDirectory, Passed, block_name, catalog_name, deletes_name,
+    pack_name, parse_name,
 };
 use cairn::cluster::{DeletesCopy, Ended, Standing, Tombstone, TombstoneId};
 use cairn::model::{
@@ -69,10 +69,18 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
         expired_before: TimestampMs::MIN,
         history: None,
         entries: vec![block.clone(), entry(2, TimeRange::ALL, pack)],
+        passed: None,
     };
     let plain = copy.encode();
     copy.history = Some(Digest([0xee; 32]));
     copy.expired_before = TimestampMs(1_700_000_000_000);
+    let with_history = copy.encode();
+    let rounds = [(-4, 1), (-3, 1), (9, 3)];
+    let rounds = rounds.map(|(window, round)| (Window(window).range(), round));
+    let waiting = [Digest([0xaa; 32]), Digest([0xbb; 32])].into();
+    let floor = (TimestampMs(-99_000_000), 7);
+    let passed = Passed::new((cluster, arc), rounds.into_iter(), floor, waiting);
+    copy.passed = Some(passed);
     let record = ClusterRecord {
         cluster,
         ancestors: vec![0xc0, u128::MAX],
@@ -95,7 +103,8 @@ fn cases() -> Vec<(&'static str, Vec<u8>)> {
             pack_name(cluster, packed.range, packed.digest()).into_bytes(),
         ),
         ("catalog", plain),
-        ("catalog_history", copy.encode()),
+        ("catalog_history", with_history),
+        ("catalog_passed", copy.encode()),
         ("record", record.encode()),
         ("block_name", block_name(cluster, arc, &block).into_bytes()),
         (
@@ -115,7 +124,7 @@ fn what_was_put_into_a_bucket_is_read_for_ever() {
             missing.push(line);
         }
         match name.split('_').collect::<Vec<_>>().as_slice() {
-            ["catalog"] | ["catalog", "history"] => {
+            ["catalog"] | ["catalog", "history" | "passed"] => {
                 assert_eq!(CatalogCopy::decode(&bytes).unwrap().encode(), bytes);
             }
             ["pack"] => {

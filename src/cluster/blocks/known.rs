@@ -360,6 +360,7 @@ mod tests {
             expired_before: TimestampMs::MIN,
             history: None,
             entries,
+            passed: None,
         };
         let (new, old) = (
             entry(8, window, Uploaded::Object),

@@ -14,13 +14,14 @@ use parking_lot::Mutex;
 use super::archive::Archive;
 use super::turn::is_first;
 use crate::archive::{
-    CATALOG_BYTES_MAX, CatalogCopy, Listed, Named, catalog_name, catalog_prefix, manifest_name,
-    manifests_prefix, parse_name, verify,
+    CATALOG_BYTES_MAX, CatalogCopy, Listed, Named, Passed, catalog_name, catalog_prefix,
+    manifest_name, manifests_prefix, parse_name, verify,
 };
 use crate::cluster::control::{ControlState, Partition};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::Manifests;
-use crate::model::{Digest, Incarnation, RingArc, TimestampMs, Uploaded};
+use crate::cluster::version::PASSED_FROM;
+use crate::model::{BlockEntry, Digest, Incarnation, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
 
 /// Copies of a partition's catalog that stay in the bucket: for whoever restores while the newest is
@@ -87,7 +88,7 @@ impl Mirror {
             {
                 continue;
             }
-            let copy = copy_of(cluster, *arc, partition);
+            let copy = copy_of(cluster, *arc, partition, state.feature_level);
             let nothing = copy.entries.is_empty() && copy.history.is_none();
             // Where there was something once, an older copy still names it.
             let never = partition.version == 0;
@@ -244,19 +245,71 @@ impl Mirror {
     }
 }
 
-fn copy_of(cluster: u128, arc: RingArc, partition: &Partition) -> CatalogCopy {
-    let entries = partition.recent.values();
-    let entries = entries.filter(|entry| entry.uploaded != Uploaded::None);
+fn copy_of(cluster: u128, arc: RingArc, partition: &Partition, level: u32) -> CatalogCopy {
+    let (there, waiting): (Vec<&BlockEntry>, Vec<&BlockEntry>) = partition
+        .recent
+        .values()
+        .partition(|entry| entry.uploaded != Uploaded::None);
+    let passed = || {
+        let rounds = partition.rounds.iter();
+        let floor = partition.round_floor;
+        Passed::new(
+            (cluster, arc),
+            rounds.map(|(range, round)| (range.range(), *round)),
+            (floor.before, floor.sealed),
+            waiting.iter().map(|entry| entry.digest).collect(),
+        )
+    };
     CatalogCopy {
         cluster,
         arc,
         version: partition.version,
         expired_before: partition.expired_before,
         history: partition.history.map(|history| history.digest),
-        entries: entries.cloned().collect(),
+        entries: there.into_iter().cloned().collect(),
+        passed: (level >= PASSED_FROM).then(passed),
     }
 }
 
 fn digest_of(bytes: &[u8]) -> Digest {
     Digest(*blake3::hash(bytes).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::NamedBlock;
+    use crate::cluster::control::RangeKey;
+    use crate::model::{Epoch, Level, Window};
+
+    /// Would catch a copy by which what is just being uploaded would be taken for replaced.
+    #[test]
+    fn a_copy_tells_what_waits_from_what_was_replaced() {
+        let (arc, range) = (RingArc::new(0x3000_0000, 4).unwrap(), Window(5).range());
+        let mut partition = Partition::new(Epoch(1), Vec::new());
+        partition.rounds.insert(RangeKey::from(range), 3);
+        for (id, uploaded) in [(1, Uploaded::Object), (2, Uploaded::None)] {
+            let entry = BlockEntry {
+                digest: Digest([id; 32]),
+                uploaded,
+                ..BlockEntry::of(id.into(), range)
+            };
+            partition.recent.insert(entry.id, entry);
+        }
+        let copy = copy_of(1, arc, &partition, PASSED_FROM);
+        assert_eq!(copy.entries.len(), 1);
+        let passed = copy.passed.unwrap();
+        let had_left = |digest, round| {
+            passed.had_left(&NamedBlock {
+                cluster: 1,
+                arc,
+                level: Level(0),
+                range,
+                round,
+                digest: Digest([digest; 32]),
+            })
+        };
+        assert!(had_left(9, 3) && !had_left(9, 4) && !had_left(2, 3));
+        assert_eq!(copy_of(1, arc, &partition, PASSED_FROM - 1).passed, None);
+    }
 }

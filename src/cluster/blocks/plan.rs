@@ -5,7 +5,8 @@
 //! partition that the best one does not name is looked into, merged ones too.
 //!
 //! Real samples are always safe to add: a block that a merge had replaced, taken once more, holds
-//! nothing that the merged one does not. Only what had expired stays away.
+//! nothing that the merged one does not. So what is certain to have been replaced is left out because reading it
+//! twice is work ([`Passed`](crate::archive::Passed)), and what is not certain is taken. Only what had expired stays away.
 
 mod strays;
 
@@ -276,14 +277,11 @@ impl Inventory {
             let since = whole.map(|(_, modified)| *modified);
             let without_manifest = newest.is_some() && whole.is_none();
             let mut copy = newest.map_or_else(|| nothing(record, arc), |(copy, _)| copy);
-            let mut strays = self.strays(&copy, since, without_manifest);
-            if let Some(since) = since {
-                self.leave_out_replaced(archive, &copy, since, cancel, &mut strays)?;
-            }
+            let missing = copy.entries.iter();
+            let missing = missing.filter(|entry| self.find(entry).is_none()).count();
+            let strays = self.strays(&copy, since, (without_manifest, missing));
             copy.history = None;
-            let named = copy.entries.len();
             copy.entries.retain(|entry| self.find(entry).is_some());
-            let missing = named - copy.entries.len();
             if missing > 0 {
                 plan.complaints.push(format!(
                     "{missing} blocks that the catalog of partition {arc} names are not in the bucket: what is in them is lost"
@@ -391,6 +389,7 @@ fn nothing(record: &ClusterRecord, arc: RingArc) -> CatalogCopy {
         expired_before: TimestampMs::MIN,
         history: None,
         entries: Vec::new(),
+        passed: None,
     }
 }
 

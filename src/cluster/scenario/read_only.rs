@@ -175,6 +175,40 @@ pub(super) fn catalogs(bucket: &Path) -> Vec<PathBuf> {
     all
 }
 
+/// Would catch a block that is left out as replaced although what replaced it is lost.
+#[test]
+fn what_was_replaced_is_shown_when_what_replaced_it_is_lost() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(73, bucket.path());
+    world.open();
+    world.clock.advance(hours(40));
+    write(&mut world);
+    world.flush();
+    upload_all(&world);
+    world.floats(3, &[(START - HOUR, 7.0), (START - 30 * HOUR, 8.0)]);
+    world.flush();
+    upload_all(&world);
+    let (before, inputs) = (files(bucket.path()), own_ids(&world));
+    assert!(world.merge() > 0);
+    upload_all(&world);
+    let node = look_at(&world, bucket.path(), "look").unwrap();
+    assert_eq!(ids(&node), own_ids(&world));
+    // What was merged is lost, and so are the copies that named what it was merged from.
+    let is = |path: &PathBuf, what: &str| path.to_string_lossy().contains(what);
+    let mut lost = files(bucket.path());
+    lost.retain(|path| match before.contains(path) {
+        true => is(path, "/catalog/"),
+        false => is(path, "/blocks/") || is(path, "/packs/"),
+    });
+    assert!(lost.iter().any(|path| !is(path, "/catalog/")));
+    lost.iter().for_each(|path| fs::remove_file(path).unwrap());
+    assert!(node.look());
+    let trouble = node.status().trouble.join("\n");
+    assert!(trouble.contains("is lost"), "{trouble}");
+    assert!(ids(&node).iter().all(|id| inputs.contains(id)));
+    check(&node, &world);
+}
+
 /// Blocks with objects of their own that no catalog names say themselves what they are; what is
 /// damaged is named, and the rest is shown.
 #[test]
@@ -274,7 +308,7 @@ fn what_cannot_be_looked_at_is_said() {
     // Catalogs of a newer version, all of them.
     for path in catalogs(bucket.path()) {
         let mut bytes = fs::read(&path).unwrap();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let len = bytes.len() - 32;
         let digest = blake3::hash(&bytes[..len]);
         bytes[len..].copy_from_slice(digest.as_bytes());
@@ -283,7 +317,7 @@ fn what_cannot_be_looked_at_is_said() {
     let error = look_at(&world, bucket.path(), "newer")
         .unwrap_err()
         .to_string();
-    assert!(error.contains("format 2"), "{error}");
+    assert!(error.contains("format 3"), "{error}");
     assert!(!node.look());
     check(&node, &world);
 }

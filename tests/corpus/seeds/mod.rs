@@ -12,7 +12,7 @@ use super::targets::appends;
 use super::targets::logs::{self, Files};
 use blocks::{of_block, tiny_block};
 use cairn::archive::{
-    CatalogCopy, ClusterRecord, PackDirectory, block_name, catalog_name, pack_name,
+    CatalogCopy, ClusterRecord, PackDirectory, Passed, block_name, catalog_name, pack_name,
 };
 use cairn::cluster::{DeletesCopy, Ended, Standing, Tombstone, TombstoneId};
 use cairn::codec::series_entry::{Place, SeriesEntries};
@@ -180,11 +180,27 @@ fn objects() -> Vec<Seed> {
         expired_before: TimestampMs(-5),
         history: Some(Digest([9; 32])),
         entries: vec![entry(1, Uploaded::Object), entry(2, pack)],
+        passed: None,
     };
     let mut whole = copy.encode();
     whole.truncate(whole.len() - 32);
     (copy.history, copy.entries) = (None, Vec::new());
     let empty = copy.encode();
+    let rounds = [
+        (Window(1).range(), 1),
+        (Window(2).range(), 1),
+        (Window(3).range(), 2),
+    ];
+    let waiting = [Digest([8; 32])].into();
+    let passed = Passed::new(
+        (0xc0, arc),
+        rounds.into_iter(),
+        (TimestampMs(5), 1),
+        waiting,
+    );
+    copy.passed = Some(passed);
+    let mut passed = copy.encode();
+    passed.truncate(passed.len() - 32);
     let record = ClusterRecord {
         cluster: 0xc0,
         ancestors: vec![1, 2],
@@ -198,6 +214,7 @@ fn objects() -> Vec<Seed> {
         |kind: u8, name: &str, bytes: &[u8]| ("bucket", name.to_owned(), [&[kind], bytes].concat());
     vec![
         seed(0, "catalog", &whole),
+        seed(0, "passed", &passed),
         seed(0, "catalog-empty", &empty),
         seed(1, "record", &record.encode()),
         seed(2, "block-name", name.as_bytes()),
