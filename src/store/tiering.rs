@@ -11,7 +11,7 @@ use super::applied_block::AppliedBlock;
 use super::engine::{Batch, Durability, Engine, Space};
 use super::error::Error;
 use super::homes::Homes;
-use super::tier::{Reading, RemoteBlock, TierMetrics};
+use super::tier::{Reading, RemoteBlock, Tier, TierMetrics};
 use super::view::ArcView;
 use super::watermark::free_bytes;
 use super::whole::Store;
@@ -118,6 +118,7 @@ impl Store {
                 ..block.entry().clone()
             };
             applied::put_block(&mut batch, arc, &entry);
+            self.keep_head(tier, &entry);
             let decoded = Arc::clone(&self.decoded);
             let elsewhere = AppliedBlock::elsewhere(arc, entry, Arc::clone(tier), decoded);
             blocks.push(Arc::new(elsewhere));
@@ -136,6 +137,17 @@ impl Store {
         self.retire(gone);
         self.drop_unused()?;
         Ok(count)
+    }
+
+    /// Keeps of a block that leaves what says which series it has. Without it, that is fetched when a query asks.
+    fn keep_head(&self, tier: &Tier, entry: &BlockEntry) {
+        let kept = self.open_file(entry.id).and_then(|file| match file {
+            Some(file) => tier.keep_head(entry, &file),
+            None => Ok(()),
+        });
+        if let Err(error) = kept {
+            tracing::warn!(block = %entry.id, %error, "the index of a block that leaves this disk is not kept and will be fetched");
+        }
     }
 
     /// Those of some applied blocks whose files have to be fetched before they can be merged.

@@ -269,6 +269,45 @@ fn a_bucket_that_is_away_is_named() {
     world.check_all();
 }
 
+/// Would catch a block of which nothing stays here that says which series it has: each query would ask the bucket for
+/// each block.
+#[test]
+fn what_a_block_has_is_known_here_after_it_left() {
+    let bucket = tempfile::tempdir().unwrap();
+    let mut world = world(65, bucket.path());
+    world.open();
+    // More than what is read of an object to open it.
+    for number in 0..12 {
+        let values = (0..4000).map(|at| (START - 5 * HOUR + at * 1000, (at as f64).sin()));
+        world.floats(number, &values.collect::<Vec<_>>());
+    }
+    world.flush();
+    upload_all(&world);
+    world.clock.advance(Duration::from_secs(86_400));
+    tiering(&world, soon()).round(&CancelToken::new());
+    assert_eq!(files_here(&world), 0);
+    for start in [false, true] {
+        if start {
+            world.open();
+        }
+        away(&world, true);
+        let store = world.member().store();
+        let named = |name: &str| vec![Matcher::new("__name__", MatchOp::Equal, name).unwrap()];
+        let read = |name: &str| {
+            let mut stream = store.select(&selection(1, named(name)), &context())?;
+            stream.next(&mut Samples::default())
+        };
+        assert_eq!(read("nobody_has_it").unwrap(), None);
+        let numbers = store.label_values("number", &selection(1, Vec::new()), 0, &context());
+        assert!(!numbers.unwrap().is_empty());
+        let (_, labels) = series(1);
+        let error = read(labels.metric_name().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("only in the bucket"), "{error}");
+        away(&world, false);
+    }
+    world.check_all();
+}
+
 /// What a partial answer says that it lacks, all of it an object's; a whole answer is refused then,
 /// and nothing is invented.
 fn lacks(world: &World, owner: u64, object: &str) -> usize {

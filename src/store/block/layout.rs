@@ -75,6 +75,12 @@ pub(super) fn section_of(key: &[u8]) -> &'static str {
     }
 }
 
+/// Whether a key is that of timestamps or values. What comes between two such keys are samples too, if it is of
+/// the same tenant.
+pub(in crate::store) fn is_of_samples(key: &[u8]) -> bool {
+    (key.get(16), key.get(21)) == (Some(&DATA), Some(&GROUPS))
+}
+
 /// Makes the keys of one block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Keys(pub(super) BlockId);

@@ -31,6 +31,7 @@ mod writer;
 
 pub(in crate::store) use cache::{DecodedParts, PartKey};
 pub use content::{BlockContent, ContentSeries};
+pub(in crate::store) use layout::is_of_samples;
 pub use layout::{BlockProperties, BlockTotals};
 pub use merge::MergedBlocks;
 pub(in crate::store) use reader::Known;

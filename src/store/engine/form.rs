@@ -84,6 +84,13 @@ impl SstIndex {
         entries.map(|entry| entry.bound.len() + 64).sum()
     }
 
+    /// The data blocks, each with the bound before it and its own: its keys lie behind the first, up to the second.
+    pub(in crate::store) fn bounded(&self) -> impl Iterator<Item = (&[u8], &[u8], Handle)> {
+        let before = std::iter::once(&[][..]).chain(self.0.iter().map(|one| one.bound.as_slice()));
+        let blocks = before.zip(&self.0);
+        blocks.map(|(before, one)| (before, one.bound.as_slice(), one.handle))
+    }
+
     /// The data blocks that lie within some bytes of the file, trailer included.
     pub(in crate::store) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = Handle> {
         let first = self.0.partition_point(|entry| entry.handle.offset < from);

@@ -4,11 +4,12 @@
 use crate::model::BlockEntry;
 use crate::store::engine::{FOOTER_LEN, Handle, SstIndex, parse_footer, without_trailer};
 
-/// What is read first of a file: its end, where the index lies. An index takes about a 180th of
-/// what it indexes; what is read in vain costs less than asking twice.
-const TAIL_PART: u64 = 128;
-const TAIL_BYTES_MIN: u64 = 8 << 10;
-const TAIL_BYTES_MAX: u64 = 1 << 20;
+/// What is read first of a file: its end, where the index lies. An index takes a 130th of what it indexes where
+/// pages are small, as in young blocks, which are small too, and a thousandth where they are large; what is read in vain of some files costs less than
+/// asking twice of others, up to a bound.
+const TAIL_PART: u64 = 256;
+const TAIL_BYTES_MIN: u64 = 4 << 10;
+const TAIL_BYTES_MAX: u64 = 128 << 10;
 
 /// An index may take this part of its file and so much more; a larger one is damage, and nothing
 /// is allocated for it.

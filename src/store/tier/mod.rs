@@ -14,6 +14,7 @@
 
 mod cache;
 mod check;
+mod heads;
 mod metrics;
 mod opened;
 mod ranges;
