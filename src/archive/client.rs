@@ -136,68 +136,16 @@ fn authorities(file: &FilePath) -> Result<Vec<Certificate>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use crate::archive::metrics::ArchiveMetrics;
-    use crate::archive::{ArchiveKind, ArchiveSettings, Bucket};
-    use crate::model::TimestampMs;
-    use crate::runtime::{Clock, ManualClock};
-
-    use super::*;
-
-    /// Answers every request on a connection, which stays open.
-    fn answer_all(mut stream: TcpStream) {
-        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
-        while let Ok(len @ 1..) = stream.read(&mut piece) {
-            request.extend_from_slice(&piece[..len]);
-            if request.ends_with(b"\r\n\r\n") {
-                request.clear();
-                let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-                stream.write_all(answer).unwrap();
-            }
-        }
-    }
-
-    /// A storage that has nothing, and how many connections it has accepted.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "they end with the test's process"
-    )]
-    fn storage() -> (String, Arc<AtomicUsize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&accepted);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                count.fetch_add(1, Ordering::SeqCst);
-                let stream = stream.unwrap();
-                std::thread::spawn(move || answer_all(stream));
-            }
-        });
-        (address, accepted)
-    }
+    use crate::archive::small_storage::SmallStorage;
 
     /// Would catch small answers of Garage that come 40 ms late, all but the first few.
     #[tokio::test]
     async fn without_tls_each_request_has_a_connection_of_its_own() {
-        let (address, accepted) = storage();
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(secret.path(), "secret").unwrap();
-        let mut settings = ArchiveSettings::default();
-        settings.main.kind = ArchiveKind::S3;
-        settings.s3.endpoint = Some(address);
-        settings.s3.bucket = "blocks".to_owned();
-        settings.s3.access_key_file = Some(secret.path().to_owned());
-        settings.s3.secret_key_file = Some(secret.path().to_owned());
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(0)));
-        let metrics = ArchiveMetrics::default();
-        let bucket = Bucket::open(&settings, &clock, metrics).unwrap().unwrap();
+        let storage = SmallStorage::answering("404 Not Found");
+        let bucket = storage.bucket();
         for asked in 1..5 {
             assert_eq!(bucket.size("object").await.unwrap(), None);
-            assert_eq!(accepted.load(Ordering::SeqCst), asked);
+            assert_eq!((storage.accepted(), storage.asked()), (asked, asked));
         }
     }
 }

@@ -24,6 +24,8 @@ mod read_only;
 mod record;
 mod retry_budget;
 mod settings;
+#[cfg(test)]
+mod small_storage;
 mod upload;
 
 pub use bucket::{Bucket, Listed};

@@ -101,69 +101,19 @@ struct NotRepeated(String);
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
-    use std::net::TcpListener;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
     use super::*;
-    use crate::archive::{ArchiveKind, ArchiveSettings, Bucket};
-    use crate::model::TimestampMs;
-    use crate::runtime::{Clock, ManualClock};
-
-    /// Reads a request without a body.
-    fn read_head(from: &mut impl Read) {
-        let (mut request, mut piece) = (Vec::new(), [0; 4096]);
-        while !request.ends_with(b"\r\n\r\n") {
-            match from.read(&mut piece) {
-                Ok(0) | Err(_) => return,
-                Ok(len) => request.extend_from_slice(&piece[..len]),
-            }
-        }
-    }
-
-    #[allow(clippy::disallowed_methods, reason = "it ends with the test's process")]
-    /// A storage that answers everything with one status, and how often it was asked.
-    fn storage(status: Arc<Mutex<&'static str>>) -> (String, Arc<AtomicUsize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                read_head(&mut stream);
-                count.fetch_add(1, Ordering::SeqCst);
-                let answer = format!(
-                    "HTTP/1.1 {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-                    *status.lock()
-                );
-                let _ = stream.write_all(answer.as_bytes());
-            }
-        });
-        (address, asked)
-    }
+    use crate::archive::small_storage::SmallStorage;
 
     /// Would catch a storage that is overloaded and asked five times as often for it, and one that is
     /// never asked twice again.
     #[tokio::test]
     async fn a_storage_that_fails_is_soon_asked_once_a_request() {
-        let status = Arc::new(Mutex::new("503 Slow Down"));
-        let (address, asked) = storage(Arc::clone(&status));
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(secret.path(), "secret").unwrap();
-        let mut settings = ArchiveSettings::default();
-        settings.main.kind = ArchiveKind::S3;
-        settings.s3.endpoint = Some(address);
-        settings.s3.bucket = "blocks".to_owned();
-        settings.s3.access_key_file = Some(secret.path().to_owned());
-        settings.s3.secret_key_file = Some(secret.path().to_owned());
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(0)));
-        let metrics = ArchiveMetrics::default();
-        let bucket = Bucket::open(&settings, &clock, metrics).unwrap().unwrap();
+        let storage = SmallStorage::answering("503 Slow Down");
+        let bucket = storage.bucket();
         let look = || async {
-            let before = asked.load(Ordering::SeqCst);
+            let before = storage.asked();
             let size = bucket.size("object").await;
-            (size, asked.load(Ordering::SeqCst) - before)
+            (size, storage.asked() - before)
         };
         let mut attempts = Vec::new();
         for _ in 0..10 {
@@ -174,11 +124,11 @@ mod tests {
         }
         assert_eq!(attempts, [5, 5, 1, 1, 1, 1, 1, 1, 1, 1]);
         // What is not there is no failure.
-        *status.lock() = "404 Not Found";
+        storage.answer("404 Not Found");
         for _ in 0..250 {
             assert!(matches!(look().await, (Ok(None), 1)));
         }
-        *status.lock() = "503 Slow Down";
+        storage.answer("503 Slow Down");
         assert_eq!(look().await.1, 5);
     }
 
