@@ -17,7 +17,7 @@ use object_store::{MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, Put
 
 use super::client::{s3, show_s3};
 use super::clock_watch::{ClockWatch, OFF_S_MAX};
-use super::error::Error;
+use super::error::{Error, shorten, whole_text};
 #[cfg(test)]
 use super::faults::{BucketFault, BucketFaults};
 use super::judged::Judges;
@@ -28,12 +28,9 @@ use super::settings::{ArchiveKind, ArchiveSettings};
 use crate::model::TimestampMs;
 use crate::runtime::Clock;
 
-/// What of an error's text is passed on.
-const REASON_CHARS_MAX: usize = 400;
-
 /// Where objects are.
 enum Place {
-    S3(Arc<dyn ObjectStore>),
+    Storage(Arc<dyn ObjectStore>),
     /// It may be mounted later, so it is looked for each time.
     Directory(PathBuf),
 }
@@ -101,7 +98,7 @@ impl Bucket {
                     budget: RetryBudget::new(metrics.clone()),
                 };
                 let store = s3(&settings.s3, judges)?;
-                (Place::S3(store), show_s3(&settings.s3))
+                (Place::Storage(store), show_s3(&settings.s3))
             }
         };
         Ok(Some(Self {
@@ -351,7 +348,7 @@ impl Bucket {
 
     fn whole_store(&self) -> Result<Arc<dyn ObjectStore>, Error> {
         match &self.place {
-            Place::S3(store) => Ok(Arc::clone(store)),
+            Place::Storage(store) => Ok(Arc::clone(store)),
             Place::Directory(path) if !path.is_dir() => Err(Error::NoBucket {
                 bucket: self.shown.clone(),
                 remedy: "make it, or mount what belongs there",
@@ -447,20 +444,6 @@ fn listed(meta: &ObjectMeta) -> Listed {
     }
 }
 
-/// An error with all that caused it.
-fn whole_text(error: &object_store::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        let cause = inner.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        source = inner.source();
-    }
-    text
-}
-
 fn or_none<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
@@ -469,14 +452,25 @@ fn or_none<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
     }
 }
 
-/// One line of what may be a page of XML.
-fn shorten(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(REASON_CHARS_MAX).collect()
-}
-
 #[cfg(test)]
 impl Bucket {
+    /// A bucket over any storage.
+    pub(super) fn over(
+        store: Arc<dyn ObjectStore>,
+        clock: &Arc<dyn Clock>,
+        faults: BucketFaults,
+    ) -> Self {
+        Self {
+            shown: format!("the bucket in {store}"),
+            place: Place::Storage(store),
+            read_only: false,
+            watch: ClockWatch::new(clock),
+            clock: Arc::clone(clock),
+            metrics: ArchiveMetrics::default(),
+            faults,
+        }
+    }
+
     /// In tests a directory has the clock that they have, wrong by what they say.
     fn date(&self, name: &str) {
         if let Place::Directory(path) = &self.place

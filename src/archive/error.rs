@@ -1,5 +1,8 @@
 //! Why the bucket cannot do something.
 
+/// What of an error's text is passed on.
+const REASON_CHARS_MAX: usize = 400;
+
 /// What a caller can do about it is the variant.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -89,4 +92,24 @@ impl Error {
             Self::Missing { .. } | Self::Corrupt { .. } | Self::Newer { .. }
         )
     }
+}
+
+/// An error with all that caused it.
+pub(super) fn whole_text(error: &object_store::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        let cause = inner.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = inner.source();
+    }
+    text
+}
+
+/// One line of what may be a page of XML.
+pub(super) fn shorten(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").chars().take(REASON_CHARS_MAX).collect()
 }

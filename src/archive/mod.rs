@@ -16,6 +16,8 @@ mod fetch;
 mod fields;
 mod judged;
 mod leftovers;
+#[cfg(test)]
+mod memory;
 mod metrics;
 mod name;
 mod pack;
@@ -35,6 +37,8 @@ pub use error::Error;
 pub(crate) use faults::BucketFault;
 pub use fetch::{FETCH_BYTES, Part, fetch_piece, verify, verify_part};
 pub use leftovers::{LEFTOVERS_MAX, Leftover, Leftovers};
+#[cfg(test)]
+pub(crate) use memory::MemoryBucket;
 pub use metrics::{ArchiveMetrics, Traffic};
 pub use name::{Named, NamedBlock, RECORD_NAME, block_name, catalog_name, catalog_prefix};
 pub use name::{NamedDeletes, NamedPack, block_place, deletes_name, deletes_prefix};

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::archive::{ArchiveMetrics, ArchiveSettings, Bucket, Error};
-use crate::runtime::{CancelToken, Clock};
+use crate::runtime::{CancelToken, Clock, wait};
 
 /// Whoever waits looks so often whether anybody still wants it.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -50,6 +50,16 @@ impl Archive {
         }))
     }
 
+    /// The same over a bucket that is there.
+    #[cfg(test)]
+    pub(in crate::cluster) fn over(bucket: Bucket, runtime: &Handle) -> Self {
+        Self {
+            bucket: Arc::new(bucket),
+            runtime: runtime.clone(),
+            known_homes: Arc::default(),
+        }
+    }
+
     /// The bucket, for those who do not block.
     pub(in crate::cluster) fn bucket(&self) -> Arc<Bucket> {
         Arc::clone(&self.bucket)
@@ -64,7 +74,7 @@ impl Archive {
         cancel: &CancelToken,
         request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.runtime.block_on(async {
+        wait(&self.runtime, async {
             let mut request = pin!(request);
             loop {
                 if let Ok(answer) = timeout(LOOK_EVERY, request.as_mut()).await {

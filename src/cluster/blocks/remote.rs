@@ -18,7 +18,7 @@ use super::archive::Archive;
 use super::fetch::candidates;
 use crate::archive::{self, Bucket, ClusterRecord, block_place};
 use crate::model::{BlockId, RingArc};
-use crate::runtime::{Backoff, CancelToken, Chance, Clock};
+use crate::runtime::{Backoff, CancelToken, Chance, Clock, wait};
 use crate::store::{Error, Fetching, Piece, Remote, RemoteBlock};
 
 /// Requests of one read that are under way at a time.
@@ -260,7 +260,9 @@ impl Fetching for OnTheirWay {
     fn next(&mut self) -> Option<(usize, Result<Bytes, Error>)> {
         let (runtime, receiver) = (&self.runtime, &mut self.receiver);
         loop {
-            let next = runtime.block_on(async { timeout(LOOK_EVERY, receiver.recv()).await });
+            let next = wait(runtime, async {
+                timeout(LOOK_EVERY, receiver.recv()).await
+            });
             if let Ok(next) = next {
                 return next;
             }

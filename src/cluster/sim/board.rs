@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -11,6 +10,9 @@ use prometheus_client::registry::Registry;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::clock::{Day, SimClock};
+use crate::archive::MemoryBucket;
+use crate::cluster::blocks::Archive;
 use crate::cluster::control::{Introduction, Timings, begin_session};
 use crate::cluster::discovery::{DiscoveryKind, DiscoverySettings, KindSettings, StaticSettings};
 use crate::cluster::life::Life;
@@ -21,53 +23,13 @@ use crate::cluster::settings::{ClusterSettings, PeerSettings};
 use crate::cluster::together::Joined;
 use crate::cluster::ways::Ways;
 use crate::cluster::workers::Duty;
-use crate::model::{Incarnation, TimestampMs};
+use crate::model::Incarnation;
 use crate::runtime::{
     ByteSize, CancelToken, Chance, Clock, Rush, SeededChance, TurnsChance, on_thread,
 };
 use crate::store::{
     DataDir, DiskSettings, Engine, FaultyDisk, MemoryEngine, SeriesId, SyncMode, WriteLogSettings,
 };
-
-/// Where the time of day begins: 2023-11-14, at the start of a window.
-pub(super) const BEGIN: i64 = 1_699_999_200_000;
-
-/// The time of day that all nodes share, as far as their clocks are right, and one node's error.
-#[derive(Default)]
-pub(super) struct Day {
-    /// How far the day has been moved on.
-    pub(super) moved_ms: Arc<AtomicI64>,
-    pub(super) wrong_ms: AtomicI64,
-}
-
-/// A clock within the simulation: it goes with the runtime's.
-pub(super) struct SimClock {
-    day: Arc<Day>,
-    began: tokio::time::Instant,
-    opened: tokio::time::Instant,
-}
-
-impl SimClock {
-    pub(super) fn new(day: &Arc<Day>, began: tokio::time::Instant) -> Self {
-        Self {
-            day: Arc::clone(day),
-            began,
-            opened: tokio::time::Instant::now(),
-        }
-    }
-}
-
-impl Clock for SimClock {
-    fn now(&self) -> TimestampMs {
-        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
-        let moved = self.day.moved_ms.load(Ordering::SeqCst);
-        TimestampMs(BEGIN + passed + moved + self.day.wrong_ms.load(Ordering::SeqCst))
-    }
-
-    fn elapsed(&self) -> Duration {
-        self.opened.elapsed()
-    }
-}
 
 /// What a crash does to what was not synced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,7 +64,6 @@ pub(super) struct Board {
     pub(super) log: FaultyDisk,
     pub(super) engine: Arc<MemoryEngine>,
     pub(super) day: Arc<Day>,
-    began: tokio::time::Instant,
     peers: Vec<String>,
     /// It was told to start, and is not up yet.
     pub(super) is_starting: bool,
@@ -110,6 +71,9 @@ pub(super) struct Board {
     pub(super) replace_after: Duration,
     /// When what is acknowledged is on the disk.
     pub(super) sync: SyncMode,
+    pub(super) bucket: Option<MemoryBucket>,
+    /// Who has not answered for so long is down.
+    pub(super) detection: Duration,
     pub(super) up: Option<Arc<Up>>,
     starting: CancelToken,
 }
@@ -122,7 +86,7 @@ pub(super) fn address(number: u64) -> String {
 }
 
 impl Board {
-    pub(super) fn new(number: u64, root: &Path, moved_ms: &Arc<AtomicI64>, peers: &[u64]) -> Self {
+    pub(super) fn new(number: u64, root: &Path, day: Arc<Day>, peers: &[u64]) -> Self {
         let root = root.join(format!("node-{number}"));
         let mut board = Self {
             number,
@@ -132,15 +96,13 @@ impl Board {
             boots: 0,
             log: FaultyDisk::default(),
             engine: Arc::new(MemoryEngine::new(Path::new("unused"))),
-            day: Arc::new(Day {
-                moved_ms: Arc::clone(moved_ms),
-                wrong_ms: AtomicI64::new(0),
-            }),
-            began: tokio::time::Instant::now(),
+            day,
             peers: peers.iter().map(|peer| address(*peer)).collect(),
             is_starting: false,
             replace_after: Duration::from_secs(3600),
             sync: SyncMode::Fsync,
+            bucket: None,
+            detection: Timings::DETECTION,
             up: None,
             starting: CancelToken::new(),
         };
@@ -218,10 +180,12 @@ impl Board {
             log: self.log.clone(),
             engine: self.engine.clone(),
             network: Arc::clone(network),
-            clock: Arc::new(SimClock::new(&self.day, self.began)),
+            clock: Arc::new(SimClock::new(&self.day)),
             chance: Arc::new(SeededChance::new(seed)),
             cancel: self.starting.clone(),
             boot: self.boots.to_string(),
+            bucket: self.bucket.clone(),
+            detection: self.detection,
         };
         async move {
             let opened = on_thread(move || opening.open()).await;
@@ -397,6 +361,8 @@ struct Opening {
     chance: Arc<SeededChance>,
     cancel: CancelToken,
     boot: String,
+    bucket: Option<MemoryBucket>,
+    detection: Duration,
 }
 
 impl Opening {
@@ -422,6 +388,10 @@ impl Opening {
             incarnation: directory.incarnation(),
             session,
         });
+        let clock: Arc<dyn Clock> = self.clock;
+        let runtime = Handle::current();
+        let bucket = self.bucket.as_ref().map(|bucket| bucket.for_node(&clock));
+        let archive = bucket.map(|bucket| Archive::over(bucket, &runtime));
         let services: Arc<Services> = Arc::default();
         let transport = self.network.connect_at(
             &address(self.number),
@@ -439,14 +409,15 @@ impl Opening {
             timings: Timings {
                 // The library's dice are not ours: it has no choice.
                 election: (election, election + Duration::from_millis(1)),
+                detection: self.detection,
                 ..Timings::default()
             },
-            archive: None,
+            archive: archive.clone(),
         };
         let world = Surroundings {
-            clock: self.clock,
+            clock,
             chance: self.chance,
-            runtime: Handle::current(),
+            runtime,
             cancel: self.cancel.clone(),
             starting: Starting::default(),
             rush: Rush::new(2),
@@ -457,7 +428,7 @@ impl Opening {
         let joined = joined.map_err(|error| text(&error))?;
         let member = LocalMember::assemble_with(
             Some(joined),
-            None,
+            archive,
             (engine, directory),
             settings,
             &world,

@@ -62,7 +62,7 @@ fn less(now: (u64, u64), before: Option<&(u64, u64)>) -> (u64, u64) {
 }
 
 /// Partitions of a ring in which each node has at least eight slots.
-fn partitions_of(nodes: u64) -> u64 {
+pub(super) fn partitions_of(nodes: u64) -> u64 {
     let slots = nodes.min(3);
     let mut partitions = 16;
     while partitions * slots < 8 * nodes {
@@ -73,7 +73,7 @@ fn partitions_of(nodes: u64) -> u64 {
 
 impl World {
     /// Splits at once what would be split by and by.
-    async fn split_to(&mut self, partitions: u64) {
+    pub(super) async fn split_to(&mut self, partitions: u64) {
         while self.newest_state().unwrap().partitions.len() < usize::try_from(partitions).unwrap() {
             let state = self.newest_state().unwrap();
             let coarsest = state.partitions.iter().min_by_key(|(arc, one)| {

@@ -15,7 +15,8 @@
 //!
 //! * `deletes.rs`: what is deleted stays so, and nothing else goes.
 //!
-//! * `messages.rs`: how much nodes say to each other, by the size of the cluster.
+//! * `messages.rs`: how much nodes say to each other, by the size of the cluster; `bucket.rs`: what they ask of
+//!   their bucket, which is in memory, on clocks that go faster than the runtime's. All others have none.
 //!
 //! Not simulated: RocksDB, gRPC, Consul, HTTP, the file system under block files (a crash keeps
 //! what was written there): real processes meet those in `tests/e2e`.
@@ -23,8 +24,10 @@
 mod aging;
 mod apart;
 mod board;
+mod bucket;
 mod chaos;
 mod check;
+mod clock;
 mod deletes;
 mod disks;
 mod history;

@@ -124,14 +124,17 @@ pub(super) fn wins(one: f64, other: f64) -> bool {
 /// From this number on so many series each are one scrape target.
 pub(super) const TARGETS: u32 = 1000;
 pub(super) const SERIES_OF_A_TARGET: u32 = 20;
+/// From this number on each series has a metric name of its own, so that they lie in all partitions.
+pub(super) const NAMES: u32 = 1_000_000;
 
 pub(super) fn labels(series: u32) -> LabelSet {
     let target = match series.checked_sub(TARGETS) {
         None => format!("host-{}", series % 5),
         Some(number) => format!("target-{}", number / SERIES_OF_A_TARGET),
     };
+    let name = if series < NAMES { series % 3 } else { series };
     LabelSet::from_pairs(&[
-        ("__name__", format!("metric_{}", series % 3).as_str()),
+        ("__name__", format!("metric_{name}").as_str()),
         ("instance", target.as_str()),
         ("job", "node"),
         ("n", series.to_string().as_str()),

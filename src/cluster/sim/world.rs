@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::board::{BEGIN, Board, Crash, Started, Up};
+use super::board::{Board, Crash, Started, Up};
+use super::clock::{BEGIN, Day, Pace};
 use super::history::History;
 use super::workload::Model;
 use crate::cluster::control::ControlState;
@@ -24,7 +25,8 @@ pub(super) struct World {
     started: Arc<Mutex<Vec<(usize, u64, Started)>>>,
     /// Links that are cut.
     cuts: Vec<(usize, usize)>,
-    moved_ms: Arc<AtomicI64>,
+    pub(super) moved_ms: Arc<AtomicI64>,
+    pub(super) pace: Arc<Mutex<Pace>>,
     began: tokio::time::Instant,
     pub(super) history: History,
     /// Starts that have failed, and nodes that have ended by themselves, and why.
@@ -52,9 +54,11 @@ impl World {
         };
         let root = Arc::new(root.unwrap());
         let moved_ms = Arc::new(AtomicI64::new(0));
+        let pace = Arc::new(Mutex::new(Pace::begin()));
         let founders: Vec<u64> = (1..=boards).collect();
         let board = |number: &u64| {
-            let mut board = Board::new(*number, root.path(), &moved_ms, &founders);
+            let day = Day::of(&pace, &moved_ms);
+            let mut board = Board::new(*number, root.path(), day, &founders);
             board.replace_after = replace_after;
             board
         };
@@ -67,6 +71,7 @@ impl World {
             started: Arc::default(),
             cuts: Vec::new(),
             moved_ms,
+            pace,
             began: tokio::time::Instant::now(),
             history: History::default(),
             refusals: Vec::new(),
@@ -83,7 +88,8 @@ impl World {
         let number = u64::try_from(self.boards.len()).unwrap() + 1;
         let mut peers = self.founders.clone();
         peers.push(number);
-        let mut board = Board::new(number, &self.root, &self.moved_ms, &peers);
+        let day = Day::of(&self.pace, &self.moved_ms);
+        let mut board = Board::new(number, &self.root, day, &peers);
         board.replace_after = self.boards[0].replace_after;
         self.boards.push(board);
         self.boards.len() - 1
@@ -221,7 +227,7 @@ impl World {
     }
 
     pub(super) fn day_ms(&self) -> i64 {
-        let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
+        let passed = i64::try_from(self.pace.lock().passed().as_millis()).unwrap();
         BEGIN + passed + self.moved_ms.load(Ordering::SeqCst)
     }
 
