@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::Stream;
 use super::ahead::AHEAD_BYTES_APART;
 use crate::store::found::{Part, Wanted};
-use crate::store::tier::Reading;
 
 /// Less than so many samples are read by one thread, in less than a millisecond or two: to wake another one
 /// takes a tenth of that.
@@ -21,7 +20,7 @@ const HEAD_SAMPLES: u64 = 240;
 
 impl Stream {
     /// The same in several streams of consecutive series, where there is enough to be read: samples from
-    /// `least` on. Each fetches what it needs of blocks that are elsewhere; neighbours share few pages.
+    /// `least` on. Each fetches what it needs of blocks that are elsewhere; what two need is fetched once.
     pub(in crate::store) fn apart(mut self, least: u64) -> Vec<Self> {
         let total: u64 = self.wanted.iter().map(|wanted| self.effort(wanted)).sum();
         if total < least {
@@ -78,8 +77,7 @@ impl Stream {
             newest: self.newest,
             ahead_bytes: self.ahead_bytes,
             context: self.context.clone(),
-            // What one plans is not for the others.
-            reading: Reading::of(&self.context),
+            reading: self.reading.beside(),
             parts: self.parts.iter().map(unopened).collect(),
             open: VecDeque::new(),
             wanted,

@@ -14,6 +14,7 @@
 
 mod cache;
 mod check;
+mod flights;
 mod heads;
 mod metrics;
 mod opened;

@@ -4,15 +4,14 @@
 //! the attempt ends; [`Reading::start`] then fetches all that was noted, and the read is tried
 //! again. Where nobody plans, a part that is not here is fetched at once, alone.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::check::Check;
-use super::ranges::join;
-use super::remote::{Fetching, Piece, RemoteBlock};
+use super::flights::{Asked, Asker, Flights};
+use super::remote::RemoteBlock;
 use super::whole::Tier;
 use crate::model::BlockId;
 use crate::runtime::{Budget, CancelToken, Reservation};
@@ -20,16 +19,20 @@ use crate::source::ReadContext;
 use crate::store::error::Error;
 
 /// Where a part begins in its block's file, and its bytes.
-type Part = (u64, u64);
-type Key = (BlockId, Part);
+pub(super) type Part = (u64, u64);
+pub(super) type Key = (BlockId, Part);
+
+/// What another has asked for in vain is asked for once more.
+const ATTEMPTS: usize = 2;
 
 /// Why reads of some blocks failed.
 pub(in crate::store) type Failures = BTreeMap<BlockId, Error>;
 
-struct Want {
-    tier: Arc<Tier>,
-    block: Arc<RemoteBlock>,
-    check: Check,
+/// How a part is had that is not here.
+pub(super) struct Want {
+    pub(super) tier: Arc<Tier>,
+    pub(super) block: Arc<RemoteBlock>,
+    pub(super) check: Check,
 }
 
 #[derive(Default)]
@@ -37,15 +40,13 @@ struct State {
     planning: bool,
     wanted: BTreeMap<Key, Want>,
     held: HashMap<Key, Arc<[u8]>>,
-    /// What was fetched and nobody has taken yet.
-    untaken: HashSet<Key>,
 }
 
 /// The remote side of one read. Clones are made of the `Arc` around it.
 pub(in crate::store) struct Reading {
-    cancel: CancelToken,
-    /// `None` where nobody asked a query: seals and merges.
-    budget: Option<Budget>,
+    asker: Asker,
+    /// What other readings of the same query fetch too.
+    flights: Arc<Flights>,
     state: Mutex<State>,
 }
 
@@ -53,7 +54,7 @@ pub(in crate::store) struct Reading {
 pub(in crate::store) struct Held {
     reading: Arc<Reading>,
     keys: Vec<Key>,
-    _charged: Option<Reservation>,
+    _charged: Vec<Reservation>,
 }
 
 impl Drop for Held {
@@ -65,28 +66,8 @@ impl Drop for Held {
     }
 }
 
-/// Parts that lie in one range that is fetched.
-struct Run {
-    block: Arc<RemoteBlock>,
-    from: u64,
-    parts: Vec<(Part, Check)>,
-}
-
 /// Parts on their way.
-pub(in crate::store) struct Pending {
-    tier: Arc<Tier>,
-    fetching: Box<dyn Fetching>,
-    runs: Vec<Run>,
-    charged: Option<Reservation>,
-}
-
-/// What has come of them.
-#[derive(Default)]
-struct Arrived {
-    good: Vec<(Key, Arc<[u8]>)>,
-    bad: Vec<(Arc<RemoteBlock>, Part, Check, String)>,
-    failures: Failures,
-}
+pub(in crate::store) struct Pending(Asked);
 
 impl Reading {
     /// For a query.
@@ -101,8 +82,22 @@ impl Reading {
 
     fn new(cancel: CancelToken, budget: Option<Budget>) -> Arc<Self> {
         Arc::new(Self {
-            cancel,
-            budget,
+            asker: Asker { cancel, budget },
+            flights: Arc::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Another one of the same query, for another thread: what one plans is not for the other, what is on its way
+    /// is for both.
+    pub(in crate::store) fn beside(&self) -> Arc<Self> {
+        let Asker { cancel, budget } = &self.asker;
+        Arc::new(Self {
+            asker: Asker {
+                cancel: cancel.clone(),
+                budget: budget.clone(),
+            },
+            flights: Arc::clone(&self.flights),
             state: Mutex::default(),
         })
     }
@@ -185,8 +180,7 @@ impl Reading {
             let what = tier.remote.describe(block);
             return Err(Error::Unavailable(format!("{what} is on its way")));
         }
-        let lost = || Error::Bug(format!("a part of block {id} was fetched and is not here"));
-        let pending = self.start()?.ok_or_else(lost)?;
+        let pending = self.start()?.ok_or_else(|| lost(id))?;
         let (held, mut failures) = self.finish(pending)?;
         if let Some(error) = failures.remove(&id) {
             return Err(error);
@@ -194,172 +188,70 @@ impl Reading {
         let found = self.state.lock().held.get(&(id, part)).cloned();
         drop(held);
         self.took(tier, (id, part), check);
-        found.ok_or_else(lost)
+        found.ok_or_else(|| lost(id))
     }
 
     /// Counts what was fetched when it is first taken; the end of a file is no column.
     fn took(&self, tier: &Tier, key: Key, check: Check) {
-        if matches!(check, Check::Block) && self.state.lock().untaken.remove(&key) {
+        if matches!(check, Check::Block) && self.flights.took(&key) {
             tier.metrics.used(key.1.1);
         }
     }
 
-    /// Begins to fetch all that was noted. `None`: that is nothing.
+    /// Begins to fetch all that was noted and is not on its way. `None`: nothing was.
     pub(in crate::store) fn start(&self) -> Result<Option<Pending>, Error> {
         let wanted = std::mem::take(&mut self.state.lock().wanted);
-        let Some(tier) = wanted.values().next().map(|want| Arc::clone(&want.tier)) else {
+        if wanted.is_empty() {
             return Ok(None);
-        };
-        let mut by_block: BTreeMap<BlockId, Vec<(Part, Want)>> = BTreeMap::new();
-        for ((id, part), want) in wanted {
-            by_block.entry(id).or_default().push((part, want));
         }
-        let mut runs = Vec::new();
-        let mut pieces = Vec::new();
-        for wants in by_block.values() {
-            let each = wants.iter();
-            let ranges: Vec<_> = each.map(|((at, len), _)| *at..at + len).collect();
-            for run in join(&ranges) {
-                let of = wants.get(run.of.clone()).unwrap_or_default();
-                let Some((_, first)) = of.first() else {
-                    continue;
-                };
-                pieces.push(Piece {
-                    block: Arc::clone(&first.block),
-                    range: run.range.clone(),
-                });
-                runs.push(Run {
-                    block: Arc::clone(&first.block),
-                    from: run.range.start,
-                    parts: of.iter().map(|(part, want)| (*part, want.check)).collect(),
-                });
-            }
-        }
-        let bytes = pieces
-            .iter()
-            .map(|piece| piece.range.end - piece.range.start);
-        let bytes: u64 = bytes.sum();
-        let budget = self.budget.as_ref();
-        let charged = budget.map(|budget| budget.reserve(bytes, 0)).transpose()?;
-        Ok(Some(Pending {
-            fetching: tier.remote.fetch(pieces, &self.cancel),
-            tier,
-            runs,
-            charged,
-        }))
+        self.flights.ask(wanted, &self.asker).map(Pending).map(Some)
     }
 
     /// Waits for what is on its way. What of it cannot be had fails the reads of its blocks.
     pub(in crate::store) fn finish(
         self: &Arc<Self>,
-        mut pending: Pending,
+        pending: Pending,
     ) -> Result<(Held, Failures), Error> {
-        let mut arrived = Arrived::default();
-        self.receive(&mut pending, &mut arrived)?;
-        // Once more: it may have been changed on its way, and not where it lies.
-        let again = std::mem::take(&mut arrived.bad);
-        if !again.is_empty() {
-            let tier = Arc::clone(&pending.tier);
-            let mut pending = second_attempt(tier, again, &self.cancel);
-            self.receive(&mut pending, &mut arrived)?;
+        let mut asked = pending.0;
+        let (mut parts, mut failures) = (HashMap::new(), Failures::new());
+        let mut charged = Vec::new();
+        for attempt in 0..ATTEMPTS {
+            if let Some(flight) = asked.own {
+                let mut landed = self.flights.land(&flight, &self.asker)?;
+                failures.append(&mut landed.failures);
+                let own = landed.parts.iter();
+                parts.extend(own.map(|(key, bytes)| (*key, Arc::clone(bytes))));
+            }
+            charged.extend(asked.charged);
+            let mut lacking = BTreeMap::new();
+            for (key, want, flight) in asked.others {
+                let landed = self.flights.land(&flight, &self.asker)?;
+                match landed.parts.get(&key) {
+                    Some(bytes) => drop(parts.insert(key, Arc::clone(bytes))),
+                    None if attempt + 1 < ATTEMPTS => drop(lacking.insert(key, want)),
+                    None => {
+                        let failure = failures.entry(key.0);
+                        failure.or_insert_with(|| lost(key.0));
+                    }
+                }
+            }
+            if lacking.is_empty() {
+                break;
+            }
+            // It failed, and who has asked says why; asked by this one it says that here.
+            asked = self.flights.ask(lacking, &self.asker)?;
         }
-        for (block, part, _, problem) in arrived.bad {
-            let name = pending.tier.remote.describe(&block);
-            let what = format!("{name} at offset {}, {} bytes,", part.0, part.1);
-            let failure = Error::corrupt(what, problem);
-            arrived.failures.entry(block.entry.id).or_insert(failure);
-        }
-        let keys: Vec<Key> = arrived.good.iter().map(|(key, _)| *key).collect();
-        {
-            let mut state = self.state.lock();
-            state.untaken.extend(&keys);
-            state.held.extend(arrived.good);
-        }
+        let keys: Vec<Key> = parts.keys().copied().collect();
+        self.state.lock().held.extend(parts);
         let held = Held {
             reading: Arc::clone(self),
             keys,
-            _charged: pending.charged,
+            _charged: charged,
         };
-        Ok((held, arrived.failures))
-    }
-
-    fn receive(&self, pending: &mut Pending, arrived: &mut Arrived) -> Result<(), Error> {
-        while let Some((at, outcome)) = pending.fetching.next() {
-            self.cancel.check()?;
-            let Some(run) = pending.runs.get(at) else {
-                outcome?;
-                continue;
-            };
-            match outcome {
-                Ok(bytes) => {
-                    pending.tier.metrics.fetched(bytes.len() as u64);
-                    if let Some(budget) = &self.budget {
-                        budget.count_fetched(bytes.len() as u64);
-                    }
-                    take_apart(&pending.tier, run, &bytes, arrived);
-                }
-                Err(error @ (Error::Cancelled(_) | Error::Budget(_))) => return Err(error),
-                Err(error) => {
-                    let failures = arrived.failures.entry(run.block.entry.id);
-                    failures.or_insert(error);
-                }
-            }
-        }
-        self.cancel.check()?;
-        Ok(())
+        Ok((held, failures))
     }
 }
 
-/// Compares the parts of a range with their checksums, and keeps those that are whole.
-fn take_apart(tier: &Tier, run: &Run, bytes: &Bytes, arrived: &mut Arrived) {
-    let entry = &run.block.entry;
-    let mut whole: Vec<(u64, &[u8])> = Vec::with_capacity(run.parts.len());
-    for (part, check) in &run.parts {
-        let from = part.0.checked_sub(run.from);
-        let slice = from.and_then(|from| {
-            let from = usize::try_from(from).ok()?;
-            bytes.get(from..from.checked_add(usize::try_from(part.1).ok()?)?)
-        });
-        let content = slice.ok_or_else(|| "it is shorter than it should be".to_owned());
-        let content = content.and_then(|slice| Ok((slice, check.content(slice, entry)?)));
-        match content {
-            Ok((slice, content)) => {
-                whole.push((part.0, slice));
-                arrived.good.push(((entry.id, *part), content.into()));
-            }
-            Err(problem) => {
-                tier.metrics.damaged();
-                let block = Arc::clone(&run.block);
-                arrived.bad.push((block, *part, *check, problem));
-            }
-        }
-    }
-    tier.cache.put(entry.id, &whole);
-}
-
-/// Each part by itself.
-fn second_attempt(
-    tier: Arc<Tier>,
-    bad: Vec<(Arc<RemoteBlock>, Part, Check, String)>,
-    cancel: &CancelToken,
-) -> Pending {
-    let mut runs = Vec::with_capacity(bad.len());
-    let mut pieces = Vec::with_capacity(bad.len());
-    for (block, part, check, _) in bad {
-        pieces.push(Piece {
-            block: Arc::clone(&block),
-            range: part.0..part.0 + part.1,
-        });
-        runs.push(Run {
-            block,
-            from: part.0,
-            parts: vec![(part, check)],
-        });
-    }
-    Pending {
-        fetching: tier.remote.fetch(pieces, cancel),
-        tier,
-        runs,
-        charged: None,
-    }
+fn lost(id: BlockId) -> Error {
+    Error::Bug(format!("a part of block {id} was fetched and is not here"))
 }

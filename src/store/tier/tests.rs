@@ -26,9 +26,9 @@ use crate::store::error::Error;
 
 /// Objects in memory, and what was asked of them.
 #[derive(Default)]
-struct Objects {
-    files: Mutex<BTreeMap<BlockId, Bytes>>,
-    requests: AtomicU64,
+pub(super) struct Objects {
+    pub(super) files: Mutex<BTreeMap<BlockId, Bytes>>,
+    pub(super) requests: AtomicU64,
 }
 
 struct Answers(Vec<(usize, Result<Bytes, Error>)>);
@@ -58,7 +58,7 @@ impl Remote for Arc<Objects> {
     }
 }
 
-fn tier(objects: &Arc<Objects>, cache: &Path, cache_bytes_max: u64) -> Arc<Tier> {
+pub(super) fn tier(objects: &Arc<Objects>, cache: &Path, cache_bytes_max: u64) -> Arc<Tier> {
     let parts = TierParts {
         remote: Arc::new(Arc::clone(objects)),
         cache_bytes_max,
@@ -69,7 +69,7 @@ fn tier(objects: &Arc<Objects>, cache: &Path, cache_bytes_max: u64) -> Arc<Tier>
     Tier::open(parts, cache).unwrap()
 }
 
-fn entry(id: BlockId, size: usize) -> BlockEntry {
+pub(super) fn entry(id: BlockId, size: usize) -> BlockEntry {
     BlockEntry {
         id,
         range: TimeRange::ALL,
@@ -83,12 +83,12 @@ fn entry(id: BlockId, size: usize) -> BlockEntry {
     }
 }
 
-fn remote(entry: BlockEntry) -> Arc<RemoteBlock> {
+pub(super) fn remote(entry: BlockEntry) -> Arc<RemoteBlock> {
     let arc = RingArc::new(0, 0).unwrap();
     Arc::new(RemoteBlock { arc, entry })
 }
 
-fn context() -> ReadContext {
+pub(super) fn context() -> ReadContext {
     ReadContext {
         cancel: CancelToken::new(),
         budget: Budget::new(BudgetLimits {
@@ -158,7 +158,7 @@ fn the_golden_block_reads_as_rocksdb_reads_it() {
 }
 
 /// A file of some keys of a block.
-fn build(path: &Path, id: BlockId, pairs: &BTreeMap<Vec<u8>, Vec<u8>>) {
+pub(super) fn build(path: &Path, id: BlockId, pairs: &BTreeMap<Vec<u8>, Vec<u8>>) {
     build_table(path, |sink| {
         let mut pairs = pairs.iter();
         pairs.try_for_each(|(key, value)| sink.put(&block_key(id, key), value))
