@@ -255,8 +255,8 @@ fn of_one_size() {
     println!("after {days} days, in {hours} hours:\n{counted}");
 }
 
-/// Would catch members that put what is another's to put, windows in more than one pack a node, and copies
-/// of the catalog after every change.
+/// Would catch objects that are put twice, windows in more than one pack a node, and copies of the catalog after
+/// every change; not a member that puts what is another's turn, before that one looks.
 #[test]
 fn a_day_of_six_nodes_is_less_than_250_objects() {
     // Two windows of the day before the counted one are merged in it.

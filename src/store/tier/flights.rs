@@ -12,12 +12,25 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::check::Check;
 use super::ranges::join;
-use super::reading::{Failures, Key, Part, Want};
 use super::remote::{Fetching, Piece, RemoteBlock};
 use super::whole::Tier;
 use crate::model::BlockId;
 use crate::runtime::{Budget, CancelToken, Reservation};
 use crate::store::error::Error;
+
+/// Where a part begins in its block's file, and its bytes.
+pub(super) type Part = (u64, u64);
+pub(super) type Key = (BlockId, Part);
+
+/// Why reads of some blocks failed.
+pub(in crate::store) type Failures = BTreeMap<BlockId, Error>;
+
+/// How a part is had that is not here.
+pub(super) struct Want {
+    pub(super) tier: Arc<Tier>,
+    pub(super) block: Arc<RemoteBlock>,
+    pub(super) check: Check,
+}
 
 /// Parts that lie in one range that is fetched.
 struct Run {

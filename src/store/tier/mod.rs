@@ -28,8 +28,9 @@ mod table;
 mod tests;
 mod whole;
 
+pub(super) use flights::Failures;
 pub use metrics::TierMetrics;
-pub(super) use reading::{Failures, Held, Pending, Reading};
+pub(super) use reading::{Held, Pending, Reading};
 pub use remote::{Fetching, Piece, Remote, RemoteBlock};
 pub use reread::reread_object;
 pub(super) use rounds::in_rounds;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::check::Check;
-use super::flights::{Asked, Asker, Flights};
+use super::flights::{Asked, Asker, Failures, Flights, Key, Part, Want};
 use super::remote::RemoteBlock;
 use super::whole::Tier;
 use crate::model::BlockId;
@@ -18,22 +18,8 @@ use crate::runtime::{Budget, CancelToken, Reservation};
 use crate::source::ReadContext;
 use crate::store::error::Error;
 
-/// Where a part begins in its block's file, and its bytes.
-pub(super) type Part = (u64, u64);
-pub(super) type Key = (BlockId, Part);
-
 /// What another has asked for in vain is asked for once more.
 const ATTEMPTS: usize = 2;
-
-/// Why reads of some blocks failed.
-pub(in crate::store) type Failures = BTreeMap<BlockId, Error>;
-
-/// How a part is had that is not here.
-pub(super) struct Want {
-    pub(super) tier: Arc<Tier>,
-    pub(super) block: Arc<RemoteBlock>,
-    pub(super) check: Check,
-}
 
 #[derive(Default)]
 struct State {
