@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::decision;
-use super::rig::{Way, World, harmless, is_same, runtime};
+use super::rig::{Way, World, harmless, is_same, runtime, votes_alone};
 use crate::cluster::control::command::{ClusterId, Outcome};
 use crate::cluster::control::{Control, Introduction};
 use crate::model::Incarnation;
@@ -136,7 +136,7 @@ fn a_single_node_becomes_three() {
         world.joined().await;
         world
             .until("three voters everywhere", |world| {
-                world.controls().all(|control| control.voters().len() == 3) && is_same(world)
+                world.controls().all(|control| votes_alone(control, 3)) && is_same(world)
             })
             .await;
         assert_eq!(world.control(9).state().cluster, before.cluster);

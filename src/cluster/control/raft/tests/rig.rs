@@ -245,6 +245,15 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+/// Whether one set of so many voters decides. While voters change, the old set and the new one both do: three of
+/// which the first alone was the old set are stuck without it.
+pub(super) fn votes_alone(control: &RaftControl, count: usize) -> bool {
+    let metrics = control.raft.metrics();
+    let metrics = metrics.borrow();
+    let sets = metrics.membership_config.membership().get_joint_config();
+    matches!(sets.as_slice(), [only] if only.len() == count)
+}
+
 pub(super) fn is_same(world: &World) -> bool {
     let states: Vec<_> = world.controls().map(|control| control.state()).collect();
     states.windows(2).all(|pair| pair[0] == pair[1])
