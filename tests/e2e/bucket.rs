@@ -64,6 +64,23 @@ fn of_answer(answer: &serde_json::Value) -> Written {
     found
 }
 
+/// What of two is not in both, in a line.
+fn difference(found: &Written, written: &Written) -> String {
+    let only = |of: &Written, other: &Written| {
+        let each = of.iter().filter_map(|(number, samples)| {
+            let other = other.get(number).cloned().unwrap_or_default();
+            let mut only = samples
+                .iter()
+                .filter(|(at, value)| other.get(at) != Some(value));
+            let first = only.next()?.0;
+            Some(format!("{number}: {} from {first} on", 1 + only.count()))
+        });
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let (lost, new) = (only(written, found), only(found, written));
+    format!("lost of series [{lost}], never written [{new}]")
+}
+
 fn count(written: &Written) -> usize {
     written.values().map(BTreeMap::len).sum()
 }
@@ -448,7 +465,13 @@ fn three_boards_come_back_from_two_of_three_garages() {
     });
     for board in &lab.boards {
         let answer = board.query("bucket_story[3d]", now).unwrap();
-        assert!(of_answer(&answer) == written, "{}", board.name);
+        let found = of_answer(&answer);
+        assert!(
+            found == written,
+            "{}: {}",
+            board.name,
+            difference(&found, &written)
+        );
     }
     a_flipped_byte_is_named_and_mended(&lab);
     println!(
