@@ -396,6 +396,34 @@ fn delete_one(board: &str, written: &mut Written) {
     written.remove(&7);
 }
 
+/// Nobody founds a cluster over the bucket: a board without anything waits for one to join.
+fn empty_boards_wait(lab: &mut Lab) {
+    lab.start(1);
+    lab.start(2);
+    eventually("empty boards wait", Duration::from_secs(60), || {
+        let text = lab.boards[1].output() + &lab.boards[2].output();
+        let ready = get(&format!("{}/-/ready", lab.boards[1].url()))?;
+        match ready.status == 503 && ready.text().contains("cairn restore") {
+            true => Ok(()),
+            false => Err(format!("{}\n{text}", ready.text())),
+        }
+    });
+}
+
+/// Every board answers what was written, and nothing else.
+fn every_board_answers(lab: &Lab, now: i64, written: &Written) {
+    for board in &lab.boards {
+        let answer = board.query("bucket_story[3d]", now).unwrap();
+        let found = of_answer(&answer);
+        assert!(
+            found == *written,
+            "{}: {}",
+            board.name,
+            difference(&found, written)
+        );
+    }
+}
+
 /// All boards lose their disks, and one of three Garages its life while they upload. One board is
 /// restored, the others come with empty disks: every board answers for everything again, and every
 /// partition has its three replicas.
@@ -432,17 +460,7 @@ fn three_boards_come_back_from_two_of_three_garages() {
     let blocks = lab.boards[0].blocks().unwrap().len();
     lab.boards.iter_mut().for_each(|board| board.kill());
     lab.boards.iter().for_each(|board| board.wipe());
-    // Nobody founds a cluster over the bucket: a board without anything waits for one to join.
-    lab.start(1);
-    lab.start(2);
-    eventually("empty boards wait", Duration::from_secs(60), || {
-        let text = lab.boards[1].output() + &lab.boards[2].output();
-        let ready = get(&format!("{}/-/ready", lab.boards[1].url()))?;
-        match ready.status == 503 && ready.text().contains("cairn restore") {
-            true => Ok(()),
-            false => Err(format!("{}\n{text}", ready.text())),
-        }
-    });
+    empty_boards_wait(&mut lab);
     let data_dir = lab.boards[0].data_dir().display().to_string();
     let restore = ["restore", "--json", "--data-dir", &data_dir];
     let (done, text) = cairn(&restore, &garage.settings("127.0.0.1"));
@@ -463,16 +481,7 @@ fn three_boards_come_back_from_two_of_three_garages() {
             false => Err(cluster.to_string()),
         }
     });
-    for board in &lab.boards {
-        let answer = board.query("bucket_story[3d]", now).unwrap();
-        let found = of_answer(&answer);
-        assert!(
-            found == written,
-            "{}: {}",
-            board.name,
-            difference(&found, &written)
-        );
-    }
+    every_board_answers(&lab, now, &written);
     a_flipped_byte_is_named_and_mended(&lab);
     println!(
         "{} samples back on three boards: {restored}",
