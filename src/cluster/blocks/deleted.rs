@@ -30,6 +30,8 @@ pub(super) struct DeletesMirror {
     archive: Archive,
     /// What the bucket has, as far as this node knows; `None`: it has not looked since it leads.
     known: Mutex<Option<DeletesCopy>>,
+    /// What it had when this node last looked for somebody who waits, while another one led.
+    seen: Mutex<Option<DeletesCopy>>,
 }
 
 impl DeletesMirror {
@@ -37,16 +39,37 @@ impl DeletesMirror {
         Self {
             archive,
             known: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
-    /// Whether the bucket does not have what is deleted, as far as this node is to see to that.
-    pub(super) fn waits(&self, state: &ControlState, leads: bool, now: TimestampMs) -> bool {
-        leads
-            && match &*self.known.lock() {
-                Some(known) => known.follow(state, now).is_some(),
+    /// Whether the bucket does not have what is deleted, as far as this node is to see to that: because it leads,
+    /// or ▲ because somebody waits here for everything to be there, whoever puts it.
+    pub(super) fn waits(
+        &self,
+        state: &ControlState,
+        (leads, hurry): (bool, bool),
+        now: TimestampMs,
+    ) -> bool {
+        let copy = match leads {
+            true => self.known.lock(),
+            false => self.seen.lock(),
+        };
+        (leads || hurry)
+            && match &*copy {
+                Some(copy) => copy.follow(state, now).is_some(),
                 None => !state.tombstones.is_empty(),
             }
+    }
+
+    /// Looks what whoever leads has put.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked.
+    pub(super) fn look(&self, cluster: u128, cancel: &CancelToken) -> Result<(), Error> {
+        let found = newest(&self.archive, cluster, cancel, &mut Vec::new())?;
+        *self.seen.lock() = found.map(|found| found.copy);
+        Ok(())
     }
 
     /// Whether there is anything to do: a node that has just begun to lead looks once.
@@ -278,4 +301,71 @@ fn may_be_back(ended: &Ended, plans: &BTreeMap<RingArc, PartitionPlan>) -> bool 
         older && named.any(|entry| entry.range.overlaps(range))
             || strays.any(|one| one.named.range.overlaps(range) && one.modified <= until)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::archive::MemoryBucket;
+    use crate::cluster::control::{ClusterId, Tombstone};
+    use crate::model::{Deletion, MatchOp, Matcher, TenantId, TimeRange};
+    use crate::runtime::{Clock, ManualClock};
+
+    fn state(deleted: &[u128], applied: u64) -> ControlState {
+        let stand = |id: &u128| {
+            let tombstone = Tombstone {
+                id: TombstoneId(*id),
+                deletion: Deletion {
+                    tenant: TenantId::new("tenant").unwrap(),
+                    matchers: vec![Matcher::new("job", MatchOp::Equal, "old").unwrap()],
+                    range: TimeRange::ALL,
+                },
+                at: TimestampMs(9),
+            };
+            (TombstoneId(*id), Standing::new(tombstone, false))
+        };
+        ControlState {
+            cluster: Some(ClusterId(1)),
+            applied,
+            tombstones: Arc::new(deleted.iter().map(stand).collect()),
+            ..ControlState::default()
+        }
+    }
+
+    /// Would catch a flush of a node that does not lead, and is over before the bucket knows what is deleted: if all
+    /// disks were lost then, it would be shown again.
+    #[test]
+    fn who_waits_for_the_bucket_waits_for_what_another_puts() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(TimestampMs(1000)));
+        let bucket = MemoryBucket::new(Arc::clone(&clock));
+        let mirror = || {
+            let archive = Archive::over(bucket.for_node(&clock), runtime.handle());
+            DeletesMirror::new(archive)
+        };
+        let (leader, other) = (mirror(), mirror());
+        let (now, cancel) = (clock.now(), CancelToken::new());
+        let one = state(&[1], 5);
+        let waits = |state: &ControlState| other.waits(state, (false, true), now);
+        assert!(!other.waits(&one, (false, false), now), "nobody waits");
+        assert!(waits(&one) && !waits(&state(&[], 4)));
+        other.look(1, &cancel).unwrap();
+        assert!(waits(&one), "nothing is there");
+        leader.put(&one, 1, now, &cancel).unwrap();
+        other.look(1, &cancel).unwrap();
+        assert!(!waits(&one));
+        // The bucket may know more than this node.
+        assert!(!waits(&state(&[], 4)));
+        let two = state(&[1, 2], 6);
+        assert!(waits(&two) && waits(&state(&[], 6)));
+        leader.put(&two, 1, now, &cancel).unwrap();
+        other.look(1, &cancel).unwrap();
+        assert!(!waits(&two));
+    }
 }

@@ -95,7 +95,8 @@ impl Uploader {
         let cluster = state.cluster.map_or(0, |cluster| cluster.0);
         let copies = self.copies(&state, cluster, &waiting).len() as u64;
         let (leads, now) = (self.parts.control.is_leader(), self.parts.clock.now());
-        let waiting_catalogs = copies + u64::from(self.deletes.waits(&state, leads, now));
+        let whose = (leads, self.parts.hurry.is_on());
+        let waiting_catalogs = copies + u64::from(self.deletes.waits(&state, whose, now));
         let (known, bucket) = (self.known.lock(), &self.parts.archive.bucket);
         ArchiveStatus {
             place: self.parts.archive.to_string(),
@@ -189,7 +190,12 @@ impl Uploader {
         let copies = self.copies(state, cluster, waiting);
         let (leads, time) = (self.parts.control.is_leader(), self.parts.clock.now());
         let deletes = self.deletes.is_due(state, leads, time);
-        if waiting.is_empty() && copies.is_empty() && !deletes {
+        let whose = (leads, self.parts.hurry.is_on());
+        if !leads && self.deletes.waits(state, whose, time) {
+            self.deletes.look(cluster, cancel)?;
+        }
+        let waits = self.deletes.waits(state, whose, time);
+        if waiting.is_empty() && copies.is_empty() && !deletes && !waits {
             self.parts.hurry.note_uploaded();
         }
         // The first look of all is made for its own sake: what is wrong with the bucket is said

@@ -130,8 +130,8 @@ impl DeletesCopy {
         let ends = |id: &TombstoneId| !state.tombstones.contains_key(id);
         let is_old = |one: &Ended| one.at.plus_ms(ENDED_KEPT_MS) <= now;
         let over = self.open.keys().any(ends) || self.ended.values().any(is_old);
-        // Two copies of one position would not say which is the newer.
-        if position == self.position || !(changed || over) {
+        // Two copies of one position would not say which is the newer, and what is newer than the state knows more.
+        if position <= self.position || !(changed || over) {
             return None;
         }
         let mut ended = self.ended.clone();
