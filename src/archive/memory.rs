@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
@@ -26,8 +25,6 @@ use crate::runtime::Clock;
 
 /// An answer takes so long.
 const ANSWERED_AFTER: Duration = Duration::from_millis(5);
-
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The bucket that nodes share. Clones are the same.
 #[derive(Clone)]
@@ -93,55 +90,33 @@ impl fmt::Display for Dated {
     }
 }
 
+#[async_trait]
 impl ObjectStore for Dated {
-    fn put_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
+    async fn put_opts(
+        &self,
+        location: &Path,
         payload: PutPayload,
         options: PutOptions,
-    ) -> Answer<'c, PutResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async move {
-            sleep(ANSWERED_AFTER).await;
-            self.dates.note(location, self.clock.now());
-            self.objects.put_opts(location, payload, options).await
-        })
-    }
-
-    fn put_multipart_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
-        options: PutMultipartOptions,
-    ) -> Answer<'c, Box<dyn MultipartUpload>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
+    ) -> Result<PutResult> {
+        sleep(ANSWERED_AFTER).await;
         self.dates.note(location, self.clock.now());
-        self.objects.put_multipart_opts(location, options)
+        self.objects.put_opts(location, payload, options).await
     }
 
-    fn get_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
-        options: GetOptions,
-    ) -> Answer<'c, GetResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        Box::pin(async move {
-            sleep(ANSWERED_AFTER).await;
-            let mut got = self.objects.get_opts(location, options).await?;
-            self.dates.date(&mut got.meta);
-            Ok(got)
-        })
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.dates.note(location, self.clock.now());
+        self.objects.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        sleep(ANSWERED_AFTER).await;
+        let mut got = self.objects.get_opts(location, options).await?;
+        self.dates.date(&mut got.meta);
+        Ok(got)
     }
 
     fn delete_stream(
@@ -162,28 +137,12 @@ impl ObjectStore for Dated {
         self.objects.list(prefix).map(dated).boxed()
     }
 
-    fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        self.objects.list_with_delimiter(prefix)
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.objects.list_with_delimiter(prefix).await
     }
 
-    fn copy_opts<'a, 'b, 'c, 'd>(
-        &'a self,
-        from: &'b Path,
-        to: &'c Path,
-        options: CopyOptions,
-    ) -> Answer<'d, ()>
-    where
-        'a: 'd,
-        'b: 'd,
-        'c: 'd,
-        Self: 'd,
-    {
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.dates.note(to, self.clock.now());
-        self.objects.copy_opts(from, to, options)
+        self.objects.copy_opts(from, to, options).await
     }
 }

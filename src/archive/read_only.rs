@@ -3,10 +3,9 @@
 //! bucket has no other one.
 
 use std::fmt;
-use std::future::{Future, ready};
-use std::pin::Pin;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::path::Path;
@@ -18,16 +17,10 @@ use object_store::{
 /// Why not.
 const REFUSED: &str = "this node only reads the bucket (--read-only) and changes nothing there";
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
-
 fn refused() -> Error {
     Error::NotSupported {
         source: REFUSED.into(),
     }
-}
-
-fn refuse<'a, T: Send + 'a>() -> Answer<'a, T> {
-    Box::pin(ready(Err(refused())))
 }
 
 /// The reading half of a storage.
@@ -46,45 +39,22 @@ impl fmt::Display for ReadOnly {
     }
 }
 
+#[async_trait]
 impl ObjectStore for ReadOnly {
-    fn put_opts<'a, 'b, 'c>(
-        &'a self,
-        _: &'b Path,
-        _: PutPayload,
-        _: PutOptions,
-    ) -> Answer<'c, PutResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        refuse()
+    async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {
+        Err(refused())
     }
 
-    fn put_multipart_opts<'a, 'b, 'c>(
-        &'a self,
-        _: &'b Path,
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
         _: PutMultipartOptions,
-    ) -> Answer<'c, Box<dyn MultipartUpload>>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        refuse()
+    ) -> Result<Box<dyn MultipartUpload>> {
+        Err(refused())
     }
 
-    fn get_opts<'a, 'b, 'c>(
-        &'a self,
-        location: &'b Path,
-        options: GetOptions,
-    ) -> Answer<'c, GetResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        self.0.get_opts(location, options)
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.0.get_opts(location, options).await
     }
 
     fn delete_stream(
@@ -98,28 +68,12 @@ impl ObjectStore for ReadOnly {
         self.0.list(prefix)
     }
 
-    fn list_with_delimiter<'a, 'b, 'c>(&'a self, prefix: Option<&'b Path>) -> Answer<'c, ListResult>
-    where
-        'a: 'c,
-        'b: 'c,
-        Self: 'c,
-    {
-        self.0.list_with_delimiter(prefix)
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
     }
 
-    fn copy_opts<'a, 'b, 'c, 'd>(
-        &'a self,
-        _: &'b Path,
-        _: &'c Path,
-        _: CopyOptions,
-    ) -> Answer<'d, ()>
-    where
-        'a: 'd,
-        'b: 'd,
-        'c: 'd,
-        Self: 'd,
-    {
-        refuse()
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(refused())
     }
 }
 

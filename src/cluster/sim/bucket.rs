@@ -14,8 +14,7 @@ use parking_lot::Mutex;
 
 use super::apart::number;
 use super::clock::{Day, SimClock};
-use super::messages::partitions_of;
-use super::script::{HOUR, MINUTE};
+use super::script::HOUR;
 use super::workload::{self, Key, NAMES, SERIES_OF_A_TARGET};
 use super::world::World;
 use crate::archive::{MemoryBucket, Named, Traffic, parse_name};
@@ -197,18 +196,7 @@ async fn count(seed: u64, nodes: u64, span: Span) -> Counted {
     let mut world = World::new(seed, nodes, HOUR);
     let bucket = world.give_bucket();
     world.pass(i64::try_from(span.founded.as_secs() / 60).unwrap());
-    world.heal();
-    for at in 0..world.boards.len() {
-        world.start(at);
-    }
-    world
-        .until("all are up", 20 * MINUTE, World::all_are_up)
-        .await;
-    world.split_to(partitions_of(nodes)).await;
-    world
-        .until("all have their share", 60 * MINUTE, World::is_settled)
-        .await;
-    world.until_settled().await;
+    world.grow_up().await;
     world.pace.lock().set(TIMES);
     world.live_through(span.before).await;
     let asked = Arc::new(Mutex::new(Asked::default()));

@@ -62,7 +62,7 @@ fn less(now: (u64, u64), before: Option<&(u64, u64)>) -> (u64, u64) {
 }
 
 /// Partitions of a ring in which each node has at least eight slots.
-pub(super) fn partitions_of(nodes: u64) -> u64 {
+fn partitions_of(nodes: u64) -> u64 {
     let slots = nodes.min(3);
     let mut partitions = 16;
     while partitions * slots < 8 * nodes {
@@ -72,8 +72,22 @@ pub(super) fn partitions_of(nodes: u64) -> u64 {
 }
 
 impl World {
+    /// Starts all boards in good weather, and waits until each has its share of as many partitions as they need.
+    pub(super) async fn grow_up(&mut self) {
+        self.heal();
+        for at in 0..self.boards.len() {
+            self.start(at);
+        }
+        self.until("all are up", 20 * MINUTE, Self::all_are_up)
+            .await;
+        self.split_to(partitions_of(self.boards.len() as u64)).await;
+        self.until("all have their share", 60 * MINUTE, Self::is_settled)
+            .await;
+        self.until_settled().await;
+    }
+
     /// Splits at once what would be split by and by.
-    pub(super) async fn split_to(&mut self, partitions: u64) {
+    async fn split_to(&mut self, partitions: u64) {
         while self.newest_state().unwrap().partitions.len() < usize::try_from(partitions).unwrap() {
             let state = self.newest_state().unwrap();
             let coarsest = state.partitions.iter().min_by_key(|(arc, one)| {
@@ -105,18 +119,7 @@ impl World {
 
 async fn count(seed: u64, nodes: u64) -> Counted {
     let mut world = World::new(seed, nodes, HOUR);
-    world.heal();
-    for at in 0..world.boards.len() {
-        world.start(at);
-    }
-    world
-        .until("all are up", 10 * MINUTE, World::all_are_up)
-        .await;
-    world.split_to(partitions_of(nodes)).await;
-    world
-        .until("all have their share", 60 * MINUTE, World::is_settled)
-        .await;
-    world.until_settled().await;
+    world.grow_up().await;
     world.scrape().await;
     let before = world.weather.traffic();
     for _ in 0..COUNTED.as_secs() / INTERVAL.as_secs() {

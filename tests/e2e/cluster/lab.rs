@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::servers::{Answer, Cairn, Server, get, post_form};
+use crate::servers::{Answer, Cairn, Server, eventually, get, post_form};
 
 /// Labs of this process; each has a network of its own.
 static LABS: AtomicU8 = AtomicU8::new(0);
@@ -205,16 +205,22 @@ impl Lab {
         self.wait_ready(Duration::from_secs(60));
     }
 
-    /// Waits until all boards that are on are ready.
-    pub fn wait_ready(&mut self, patience: Duration) {
-        for board in &mut self.boards {
-            let url = format!("{}/-/ready", board.url());
-            if let Some(server) = &mut board.server {
-                server.wait_until(patience, || {
-                    get(&url).is_ok_and(|answer| answer.status == 200)
-                });
+    /// Waits until all boards that are on are ready; fails with what all of them have printed.
+    pub fn wait_ready(&self, patience: Duration) {
+        eventually("all boards are ready", patience, || {
+            for board in self.boards.iter().filter(|board| board.server.is_some()) {
+                let answer = get(&format!("{}/-/ready", board.url()));
+                if !answer.is_ok_and(|answer| answer.status == 200) {
+                    let all = self.boards.iter().map(Board::output);
+                    return Err(format!(
+                        "{} is not\n{}",
+                        board.name,
+                        all.collect::<String>()
+                    ));
+                }
             }
-        }
+            Ok(())
+        });
     }
 
     /// Lets what `from` sends to `to` vanish, or arrive again.
