@@ -44,6 +44,7 @@ mod sim;
 mod status;
 mod tiering;
 mod together;
+mod turns;
 mod upkeep;
 mod verify;
 mod version;

@@ -36,6 +36,10 @@ pub(super) const PACKS_FROM: u32 = 3;
 /// From this level on blocks are downsampled: older programs cannot read their pages.
 pub(super) const DOWNSAMPLED_FROM: u32 = 5;
 
+/// From this level on the order of turns begins with another member in each partition: older programs wait for the
+/// one that is listed first.
+pub(super) const TURNED_FROM: u32 = 6;
+
 /// From this level on copies of the catalog say of which seals they know: older programs cannot read them.
 pub(super) const PASSED_FROM: u32 = 6;
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::archive::Archive;
-use super::turn::is_first;
 use crate::archive::{
     CATALOG_BYTES_MAX, CatalogCopy, Listed, Named, Passed, catalog_name, catalog_prefix,
     manifest_name, manifests_prefix, parse_name, verify,
@@ -20,6 +19,7 @@ use crate::archive::{
 use crate::cluster::control::{ControlState, Partition};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::Manifests;
+use crate::cluster::turns::is_first;
 use crate::cluster::version::PASSED_FROM;
 use crate::model::{BlockEntry, Digest, Incarnation, RingArc, TimestampMs, Uploaded};
 use crate::runtime::CancelToken;
@@ -81,7 +81,7 @@ impl Mirror {
         for (arc, partition) in &state.partitions {
             let last = known.last.get(arc);
             let soon = last.is_some_and(|last| when.now.saturating_sub(*last) < COPY_EVERY);
-            if !is_first(state, partition, me)
+            if !is_first(state, (*arc, partition), me)
                 || (soon && !when.hurry)
                 || waits(*arc)
                 || !self.is_here(partition)

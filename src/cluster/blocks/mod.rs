@@ -33,7 +33,6 @@ pub(super) use remote::BucketReads;
 pub(super) use restore::restore_on;
 pub use restore::{RestoreExtent, RestoreProgress, Restored, restore};
 pub(super) use sweeper::{BelievedTime, Sweeper, SweeperParts};
-pub(super) use turn::is_first;
 pub use uploader::ArchiveStatus;
 pub(super) use uploader::Uploader;
 pub(super) use waiting::{BringFile, UploaderParts};

@@ -10,11 +10,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::turn::first;
 use super::waiting::Waiting;
 use crate::archive::PACK_BLOCKS_MAX;
 use crate::cluster::control::{ControlState, RangeKey};
 use crate::cluster::first_seal::first_seal_at;
+use crate::cluster::turns::first;
 use crate::cluster::version::PACKS_FROM;
 use crate::model::{BlockEntry, Incarnation, RingArc, TimestampMs, Window};
 
@@ -111,7 +111,7 @@ impl<'a> Holding<'a> {
         let Some(partition) = self.state.partition(arc) else {
             return false;
         };
-        let uploader = first(self.state, partition, self.me);
+        let uploader = first(self.state, (arc, partition), self.me);
         let range = RangeKey::from(range);
         if !self.pending.contains_key(&range) {
             let pending = self.pending_in(range);
@@ -127,7 +127,8 @@ impl<'a> Holding<'a> {
         let partitions = self.state.partitions.iter();
         let open = partitions
             .filter(|(arc, one)| !one.rounds.contains_key(&range) && self.now < late(**arc));
-        let uploaders = open.filter_map(|(_, partition)| first(self.state, partition, self.me));
+        let uploaders =
+            open.filter_map(|(arc, partition)| first(self.state, (*arc, partition), self.me));
         uploaders.collect()
     }
 }

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use crate::cluster::control::{ControlState, Liveness, Partition};
-use crate::model::Incarnation;
+use crate::cluster::control::{ControlState, Partition};
+use crate::cluster::turns::place;
+use crate::model::{Incarnation, RingArc};
 
 /// Each member waits so long for the one before it.
 const TURN: Duration = Duration::from_secs(5 * 60);
@@ -13,49 +14,11 @@ const TURN: Duration = Duration::from_secs(5 * 60);
 /// Whether a member is to upload a block of a partition that has waited for so long.
 pub(super) fn is_my_turn(
     state: &ControlState,
-    partition: &Partition,
+    partition: (RingArc, &Partition),
     me: Incarnation,
     waited: Duration,
 ) -> bool {
     place(state, partition, me).is_some_and(|before| waited >= TURN.saturating_mul(before))
-}
-
-/// Whether a member is the first live one of a partition.
-pub(in crate::cluster) fn is_first(
-    state: &ControlState,
-    partition: &Partition,
-    me: Incarnation,
-) -> bool {
-    place(state, partition, me) == Some(0)
-}
-
-/// Who uploads a partition's blocks first, as one of the members sees it: the first live one.
-pub(super) fn first(
-    state: &ControlState,
-    partition: &Partition,
-    me: Incarnation,
-) -> Option<Incarnation> {
-    live(state, partition, me).next()
-}
-
-/// How many live members stand before one.
-fn place(state: &ControlState, partition: &Partition, me: Incarnation) -> Option<u32> {
-    let before = live(state, partition, me).position(|who| who == me);
-    before.and_then(|before| u32::try_from(before).ok())
-}
-
-/// The live members in order; whoever asks lives.
-fn live(
-    state: &ControlState,
-    partition: &Partition,
-    me: Incarnation,
-) -> impl Iterator<Item = Incarnation> {
-    let is_live = move |who: &Incarnation| {
-        let member = state.members.get(who);
-        *who == me || member.is_none_or(|member| member.liveness == Liveness::Live)
-    };
-    let members = partition.members.iter().map(|member| member.incarnation);
-    members.filter(is_live)
 }
 
 #[cfg(test)]
@@ -63,7 +26,7 @@ mod tests {
     use super::*;
     use crate::cluster::ClusterId;
     use crate::cluster::control::{Command, Found, NodeUp};
-    use crate::model::{FOUNDING_DEPTH, RingArc};
+    use crate::model::FOUNDING_DEPTH;
 
     #[test]
     fn the_first_live_member_uploads_and_others_wait_their_turn() {
@@ -80,16 +43,12 @@ mod tests {
         let turns = |state: &ControlState, minutes: u64| {
             let partition = state.partition(arc).unwrap();
             let waited = Duration::from_secs(60 * minutes);
-            [1, 2, 3, 4].map(|me| is_my_turn(state, partition, Incarnation(me), waited))
+            [1, 2, 3, 4].map(|me| is_my_turn(state, (arc, partition), Incarnation(me), waited))
         };
         assert_eq!(turns(&state, 0), [true, false, false, false]);
         assert_eq!(turns(&state, 5), [true, true, false, false]);
         assert_eq!(turns(&state, 10), [true, true, true, false]);
         state.apply(&Command::NodeDown(Incarnation(1)));
         assert_eq!(turns(&state, 0), [true, true, false, false]);
-        let partition = state.partition(arc).unwrap();
-        assert!(is_first(&state, partition, Incarnation(2)));
-        assert!(!is_first(&state, partition, Incarnation(3)));
-        assert!(!is_first(&state, partition, Incarnation(4)));
     }
 }

@@ -248,7 +248,7 @@ impl Uploader {
                 let waited = known.ripe.get(&id).map(|ripe| now.saturating_sub(*ripe));
                 (waited, known.again.get(&id).copied())
             };
-            let turn = |waited| is_my_turn(state, partition, self.parts.me, waited);
+            let turn = |waited| is_my_turn(state, (block.arc, partition), self.parts.me, waited);
             let due = !block.of_manifest
                 && later.is_none_or(|later| now >= later)
                 && (hurry || waited.is_some_and(turn));

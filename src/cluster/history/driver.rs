@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 
 use super::metrics::{HistoryMetrics, ManifestResult};
 use super::plan::{Change, Situation, bring_back, due};
-use crate::cluster::blocks::is_first;
 use crate::cluster::control::{
     Command, Control, MANIFEST_BYTES_MAX, MANIFEST_LEVEL, Manifest, ManifestChanged, MemberId,
     Outcome, Partition,
@@ -21,6 +20,7 @@ use crate::cluster::error::Error;
 use crate::cluster::moves::Follower;
 use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
+use crate::cluster::turns::is_first;
 use crate::model::{BlockId, Digest, Incarnation, RingArc};
 use crate::runtime::{CancelToken, Clock};
 use crate::store::Store;
@@ -75,7 +75,7 @@ impl Historian {
         );
         for (arc, partition) in &state.partitions {
             let here = self.parts.store.has_arc(*arc) && partition.moving.is_none();
-            let mine = here && is_first(&state, partition, self.parts.me);
+            let mine = here && is_first(&state, (*arc, partition), self.parts.me);
             if !mine || cancel.check().is_err() {
                 continue;
             }

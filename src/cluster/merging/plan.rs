@@ -14,8 +14,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::cluster::control::{ControlState, DAY_MS, Liveness, Partition, utc_day};
+use crate::cluster::control::{ControlState, DAY_MS, Partition, utc_day};
 use crate::cluster::manifests::Listed;
+use crate::cluster::turns::live;
 use crate::model::{
     BlockEntry, BlockId, Incarnation, Resolution, RingArc, TimeRange, TimestampMs, WINDOW_MS,
 };
@@ -314,12 +315,7 @@ pub(super) fn is_my_turn(
     let Some(partition) = state.partition(order.arc) else {
         return false;
     };
-    let is_live = |who: &Incarnation| {
-        let member = state.members.get(who);
-        *who == me || member.is_none_or(|member| member.liveness == Liveness::Live)
-    };
-    let members = partition.members.iter().map(|member| member.incarnation);
-    let live: Vec<Incarnation> = members.filter(is_live).collect();
+    let live: Vec<Incarnation> = live(state, (order.arc, partition), me).collect();
     let Some(place) = live.iter().position(|who| *who == me) else {
         return false;
     };

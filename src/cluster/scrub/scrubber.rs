@@ -9,11 +9,12 @@ use parking_lot::Mutex;
 use super::cycle::{Cycle, Located, ROUND};
 use super::look::{Look, Looker};
 use super::metrics::{ScrubMetrics, Where};
-use crate::cluster::blocks::{Archive, Uploader, is_first};
+use crate::cluster::blocks::{Archive, Uploader};
 use crate::cluster::control::{Control, Partition};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::{Manifests, listed};
 use crate::cluster::moves::Follower;
+use crate::cluster::turns::is_first;
 use crate::model::{BlockId, Incarnation, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Clock, Throttle};
 use crate::store::{self, Store};
@@ -226,7 +227,8 @@ impl Scrubber {
     fn uploaded(&self) -> Vec<Located> {
         let state = self.parts.control.state();
         let mine = state.partitions.iter();
-        let mine = mine.filter(|(_, partition)| is_first(&state, partition, self.parts.me));
+        let mine =
+            mine.filter(|(arc, partition)| is_first(&state, (**arc, partition), self.parts.me));
         let of = |(arc, partition): (&RingArc, &Arc<Partition>)| {
             // One whose manifest is not here yet has its turn later.
             let listed = listed(&self.parts.manifests, *arc, partition).ok();

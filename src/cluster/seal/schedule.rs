@@ -12,9 +12,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::cluster::control::{ControlState, DAY_MS, Liveness, utc_day};
+use crate::cluster::control::{ControlState, DAY_MS, utc_day};
 use crate::cluster::first_seal::first_seal_at;
 use crate::cluster::settings::SealSettings;
+use crate::cluster::turns::place;
 use crate::model::{Incarnation, RingArc, TimeRange, TimestampMs, Window};
 
 /// Late content is sealed at this age at the latest.
@@ -118,20 +119,14 @@ pub(super) fn is_my_turn(
     let Some(partition) = state.partition(due.arc) else {
         return false;
     };
-    let is_live = |who: &Incarnation| {
-        let member = state.members.get(who);
-        *who == me || member.is_none_or(|member| member.liveness == Liveness::Live)
-    };
-    let members = partition.members.iter().map(|member| member.incarnation);
-    let before = members.filter(is_live).position(|who| who == me);
-    let Some(before) = before.and_then(|before| i64::try_from(before).ok()) else {
+    let Some(before) = place(state, (due.arc, partition), me) else {
         return false;
     };
     let since = match due.why {
         Why::Late => due.since.plus_ms(LATE_AGE_MS),
         _ => first_seal_at(due.arc, due.range.end, settings.grace),
     };
-    before == 0 || now >= since.plus_ms(before.saturating_mul(TURN_MS))
+    before == 0 || now >= since.plus_ms(i64::from(before).saturating_mul(TURN_MS))
 }
 
 #[derive(Clone, Copy)]
@@ -230,7 +225,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::control::{MemberId, Partition, RangeKey};
+    use crate::cluster::control::{Liveness, MemberId, Partition, RangeKey};
     use crate::model::{Epoch, FOUNDING_DEPTH};
 
     const HOUR: i64 = 60 * 60 * 1000;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::metrics::VerifyMetrics;
 use super::orders::Orders;
 use super::report::{Order, VerifyFault};
-use crate::cluster::blocks::is_first;
 use crate::cluster::control::{Control, ControlState, MemberId, Partition};
 use crate::cluster::error::Error;
 use crate::cluster::manifests::{Manifests, listed};
 use crate::cluster::scrub::{Look, Scrubber, Where};
+use crate::cluster::turns::is_first;
 use crate::model::{BlockEntry, BlockId, Incarnation, RingArc, Uploaded};
 use crate::runtime::{CancelToken, Clock, Throttle, pause};
 use crate::store::Store;
@@ -158,7 +158,7 @@ impl Run<'_> {
             let Ok(listed) = listed(&parts.manifests, arc, partition) else {
                 continue;
             };
-            let first = self.looks_there(state, partition);
+            let first = self.looks_there(state, (arc, partition));
             for entry in listed.entries() {
                 let there = first && entry.uploaded != Uploaded::None && there.insert(entry.id);
                 let here = here.insert(entry.id) && parts.store.keeps(entry.id);
@@ -169,7 +169,7 @@ impl Run<'_> {
         bytes
     }
 
-    fn looks_there(&self, state: &ControlState, partition: &Partition) -> bool {
+    fn looks_there(&self, state: &ControlState, partition: (RingArc, &Partition)) -> bool {
         let has_bucket = self.parts.scrubber.has(Where::Bucket);
         has_bucket && is_first(state, partition, self.parts.me)
     }
@@ -197,7 +197,7 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let there = self.looks_there(&state, partition);
+        let there = self.looks_there(&state, (arc, partition));
         for entry in listed.entries() {
             self.check()?;
             if self.seen_here.insert(entry.id) {
