@@ -62,6 +62,8 @@ pub(super) struct Sink {
     coder: Coder,
     pieces: mpsc::Sender<Bytes>,
     sent: bool,
+    /// Nobody can take a piece while this thread writes: all of it is the last one.
+    here: bool,
 }
 
 impl Sink {
@@ -72,7 +74,7 @@ impl Sink {
 
     /// To be called now and then while writing, say after every series: sends what has gathered.
     pub(super) fn breathe(&mut self) -> Result<(), Gone> {
-        if self.written.len() < PIECE_BYTES {
+        if self.here || self.written.len() < PIECE_BYTES {
             return Ok(());
         }
         let piece = self.coder.push(&self.written);
@@ -91,18 +93,25 @@ impl Sink {
             return Last {
                 bytes: self.written,
                 encoding: Encoding::Identity,
+                _pieces: self.pieces,
             };
         }
         let encoding = self.coder.encoding();
         let mut bytes = self.coder.push(&self.written);
         bytes.extend(self.coder.finish());
-        Last { bytes, encoding }
+        Last {
+            bytes,
+            encoding,
+            _pieces: self.pieces,
+        }
     }
 }
 
 struct Last {
     bytes: Vec<u8>,
     encoding: Encoding,
+    /// It ends with the last piece and not before: whoever waits for both would be woken twice.
+    _pieces: mpsc::Sender<Bytes>,
 }
 
 /// Cancels work when nobody waits for it any more.
@@ -159,13 +168,23 @@ impl Form {
     }
 }
 
+/// Where an answer is computed and written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On a thread of its own.
+    Thread,
+    /// On the thread of the connection, which sees nothing else meanwhile, not even that the client has gone: for what
+    /// is expected to be short. A large answer waits in memory, up to some three times what the query was allowed.
+    Here,
+}
+
 type Outcome = Result<Result<Option<Last>, ApiError>, PoolError>;
 type Job = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Runs an endpoint on the pool and turns what it writes into the response. An endpoint that
 /// writes nothing is answered with 204.
 pub(super) async fn answer(
-    pool: &Pool,
+    (pool, place): (&Pool, Place),
     form: Form,
     cancel: CancelToken,
     endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError> + Send + 'static,
@@ -179,9 +198,16 @@ pub(super) async fn answer(
         coder,
         pieces: sender,
         sent: false,
+        here: place == Place::Here,
     };
     let pool = pool.clone();
-    let mut job: Job = Box::pin(async move { pool.run(move || write(sink, form, endpoint)).await });
+    let mut job: Job = Box::pin(async move {
+        let job = move || write(sink, form, endpoint);
+        match place {
+            Place::Thread => pool.run(job).await,
+            Place::Here => pool.run_here(job).await,
+        }
+    });
     // Whichever comes first: a piece (a large answer), or the end.
     let first = std::future::poll_fn(|cx| {
         if let Poll::Ready(Some(piece)) = pieces.poll_recv(cx) {
@@ -302,11 +328,17 @@ mod tests {
     const PLAIN: Form = Form::json(Encoding::Identity);
 
     async fn run(
-        encoding: Encoding,
+        (place, encoding): (Place, Encoding),
         endpoint: impl FnOnce(&mut Sink) -> Result<Remarks, ApiError> + Send + 'static,
     ) -> (StatusCode, Option<String>, Vec<u8>) {
         let pool = Pool::new("test", 2, 2);
-        let response = answer(&pool, Form::json(encoding), CancelToken::new(), endpoint).await;
+        let response = answer(
+            (&pool, place),
+            Form::json(encoding),
+            CancelToken::new(),
+            endpoint,
+        )
+        .await;
         let coding = response.headers().get(CONTENT_ENCODING);
         let coding = coding.map(|coding| coding.to_str().unwrap().to_owned());
         let status = response.status();
@@ -316,7 +348,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_answer_is_plain_and_whole() {
-        let (status, coding, body) = run(Encoding::Gzip, |sink| {
+        let (status, coding, body) = run((Place::Thread, Encoding::Gzip), |sink| {
             sink.out().extend_from_slice(b"[1]");
             Ok(Remarks {
                 warnings: vec!["careful".to_owned()],
@@ -329,9 +361,13 @@ mod tests {
             body,
             br#"{"status":"success","data":[1],"warnings":["careful"]}"#
         );
-        let (status, _, body) = run(Encoding::Gzip, |_| Ok(Remarks::default())).await;
+        let (status, _, body) =
+            run((Place::Thread, Encoding::Gzip), |_| Ok(Remarks::default())).await;
         assert_eq!((status, body.len()), (StatusCode::NO_CONTENT, 0));
-        let (status, _, body) = run(Encoding::Gzip, |_| Err(ApiError::bad_data("no"))).await;
+        let (status, _, body) = run((Place::Thread, Encoding::Gzip), |_| {
+            Err(ApiError::bad_data("no"))
+        })
+        .await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert_eq!(
             body,
@@ -353,7 +389,13 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_client_that_takes_nothing_holds_no_thread_for_long() {
         let pool = Pool::new("test", 1, 1);
-        let unread = answer(&pool, PLAIN, CancelToken::new(), many_numbers).await;
+        let unread = answer(
+            (&pool, Place::Thread),
+            PLAIN,
+            CancelToken::new(),
+            many_numbers,
+        )
+        .await;
         assert_eq!(unread.status(), StatusCode::OK);
         let other = tokio::time::timeout(Duration::from_secs(60), pool.run(|| 7)).await;
         assert_eq!(other.unwrap().unwrap(), 7);
@@ -361,10 +403,13 @@ mod tests {
         assert!(unread.into_body().collect().await.is_err());
     }
 
-    #[tokio::test]
+    /// Would also catch an answer that is written where nobody can take its pieces, and waits for that.
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_large_answer_arrives_whole() {
-        for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Zstd] {
-            let (status, coding, body) = run(encoding, many_numbers).await;
+        let encodings = [Encoding::Identity, Encoding::Gzip, Encoding::Zstd];
+        let each = encodings.map(|one| [(Place::Thread, one), (Place::Here, one)]);
+        for (place, encoding) in each.into_iter().flatten() {
+            let (status, coding, body) = run((place, encoding), many_numbers).await;
             assert_eq!(status, StatusCode::OK);
             assert_eq!(coding.as_deref(), encoding.name());
             let plain = match encoding {
@@ -388,7 +433,7 @@ mod tests {
         let cancel = CancelToken::new();
         let seen = cancel.clone();
         let (ended, end) = std::sync::mpsc::channel();
-        let response = answer(&pool, PLAIN, cancel, move |sink| {
+        let response = answer((&pool, Place::Thread), PLAIN, cancel, move |sink| {
             while sink.breathe().is_ok() && seen.check().is_ok() {
                 sink.out().extend_from_slice(&[b' '; 10_000]);
             }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod durations;
 mod encoding;
 mod error;
 mod front;
@@ -23,6 +24,7 @@ mod tenant;
 mod ui;
 
 pub use api::remote_read::{ReadQuery, ReadRequest};
+pub use durations::Durations;
 pub use error::Error;
 pub use front::Front;
 pub use metrics::HttpMetrics;

@@ -1,6 +1,8 @@
 //! A request's parameters: those of the body's form, then those of the URL, as Go's `FormValue`
 //! takes them; and the notations of times, durations and limits that Prometheus accepts.
 
+use std::hash::Hash;
+
 use crate::model::TimestampMs;
 use crate::query::function::parse_float;
 
@@ -56,6 +58,20 @@ impl Params {
             .iter()
             .filter(move |(at, _)| at == name)
             .map(|(_, value)| value.as_str())
+    }
+
+    /// Which question it is: the same one when it is asked again, for as long a time, and not of much older data.
+    pub(super) fn question(&self, now: TimestampMs) -> impl Hash + '_ {
+        const TIMES: [&str; 3] = ["start", "end", "time"];
+        let time = |name| parse_time(self.get(name)).ok();
+        let minutes = |from: TimestampMs, to: TimestampMs| to.0.saturating_sub(from.0) / 60_000;
+        let span = time("start").zip(time("end"));
+        let span = span.map(|(start, end)| minutes(start, end));
+        let oldest = TIMES.into_iter().filter_map(time).min();
+        let age = oldest.map(|oldest| minutes(oldest, now).max(1).ilog2());
+        let pairs = self.0.iter();
+        let pairs = pairs.filter(|(name, _)| !TIMES.contains(&name.as_str()));
+        (pairs.collect::<Vec<_>>(), span, age)
     }
 
     /// A time, or a default where there is none.
@@ -237,6 +253,32 @@ mod tests {
         assert_eq!(params.limit().unwrap(), 0);
         assert!(Params::parse(b"a=%zz", "").is_err());
         assert!(Params::parse(b"a=%ff", "").is_err());
+    }
+
+    /// Would catch a panel that is another question each time it is asked, and one that is asked of a year and taken for
+    /// that of an hour.
+    #[test]
+    fn a_question_is_the_same_when_it_is_asked_again() {
+        let keys = std::hash::RandomState::new();
+        let asked = |query: &str, now: i64| {
+            let params = Params::parse(b"", query).unwrap();
+            std::hash::BuildHasher::hash_one(&keys, params.question(TimestampMs(now * 1000)))
+        };
+        let hour = asked("query=up&start=996400&end=1000000&step=15", 1_000_000);
+        let later = asked("query=up&start=996415&end=1000015&step=15", 1_000_015);
+        assert_eq!(hour, later);
+        for other in [
+            "query=up&start=396400&end=1000000&step=15",
+            "query=up&start=396400&end=400000&step=15",
+            "query=up&start=996400&end=1000000&step=60",
+            "query=up%3D%3D1&start=996400&end=1000000&step=15",
+            "query=up&step=15",
+        ] {
+            assert_ne!(hour, asked(other, 1_000_000), "{other}");
+        }
+        let instant = asked("query=up&time=999999", 1_000_000);
+        assert_eq!(instant, asked("query=up&time=1000014.5", 1_000_015));
+        assert_ne!(instant, asked("query=up&time=9", 1_000_000));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::ingest::{RECEIVERS, Receiver};
 use crate::runtime::CancelToken;
 use crate::source::Partial;
 
-use super::answer::{Form, answer};
+use super::answer::{Form, Place, answer};
 use super::api;
 use super::api::call::{Call, Endpoint};
 use super::api::plain_call::read_body;
@@ -323,15 +323,25 @@ async fn serve(state: State, route: ApiRoute, request: Request) -> Result<Respon
         partial,
         state,
     };
-    let pool = call.state.pool.clone();
+    let (pool, durations) = (call.state.pool.clone(), call.state.durations.clone());
+    let question = call.params.question(call.state.clock.now());
+    let asked = durations.asked(&(route.path, &call.name, &call.tenant, question));
+    // What changes something waits for disks and peers.
+    let place = match route.takes {
+        Takes::Get | Takes::Form if durations.is_short(asked) => Place::Here,
+        _ => Place::Thread,
+    };
     let endpoint = route.endpoint;
     let run = move |sink: &mut super::answer::Sink| {
-        let mut remarks = endpoint(&call, sink)?;
+        let begun = call.state.clock.elapsed();
+        let answered = endpoint(&call, sink);
+        durations.note(asked, call.state.clock.elapsed().saturating_sub(begun));
+        let mut remarks = answered?;
         let lacks = call.partial.as_ref().map(Partial::noted);
         remarks.warnings.extend(lacks.into_iter().flatten());
         Ok(remarks)
     };
-    Ok(answer(&pool, Form::json(encoding), cancel, run).await)
+    Ok(answer((&pool, place), Form::json(encoding), cancel, run).await)
 }
 
 /// What the route leaves open, decoded.

@@ -14,6 +14,7 @@ use crate::query::Engine;
 use crate::runtime::{Clock, Pool};
 use crate::source::{ReadContext, Source, SourceError};
 
+use super::durations::Durations;
 use super::metrics::HttpMetrics;
 
 /// Everything that handlers need; built by the node.
@@ -32,6 +33,8 @@ pub struct State {
     /// Where queries and look-ups run: some more at a time than the engine lets through, so that
     /// look-ups need not wait for queries.
     pub pool: Pool,
+    /// What questions took when they were last asked.
+    pub durations: Durations,
     /// How long a request's body may take to arrive.
     pub read_timeout: Duration,
     /// What time it is.

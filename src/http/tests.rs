@@ -424,6 +424,7 @@ async fn start(tenancy: bool) -> Running {
         registry: Arc::new(registry),
         metrics: metrics.clone(),
         pool: Pool::new("queries", 4, 16),
+        durations: Durations::default(),
         engine: Arc::new(engine),
         read_timeout: Duration::from_secs(20),
         clock,

@@ -209,6 +209,7 @@ impl Ground {
             registry,
             metrics,
             pool: Pool::new("query", running, WAITING_MAX),
+            durations: http::Durations::default(),
             read_timeout: self.settings.http.read_timeout,
             clock: Arc::clone(&self.clock),
             tenancy: self.settings.main.multitenancy_enabled,

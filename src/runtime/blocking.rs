@@ -5,8 +5,9 @@
 //! of many nodes one at a time, in an order that its seed decides.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::JoinError;
 
 /// Blocks this thread until a future of a runtime's other threads has ended.
@@ -31,4 +32,21 @@ pub async fn on_thread<T: Send + 'static>(
         return tokio::spawn(super::turns::Turns::new(work)).await;
     }
     tokio::task::spawn_blocking(work).await
+}
+
+/// Whether [`in_place`] can be used here: where the runtime has other threads that go on meanwhile.
+pub(super) fn has_place() -> bool {
+    #[cfg(test)]
+    if super::turns::is_simulated() {
+        return false;
+    }
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread)
+}
+
+/// Does something short on the thread of the task that asks for it, as long as [`has_place`]: nobody has to be woken
+/// for it, and nobody when it is done. What else this thread would do is done by another one; what else this *task*
+/// would do waits. `None` when it panicked.
+pub(super) fn in_place<T>(work: impl FnOnce() -> T) -> Option<T> {
+    tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(work)).ok())
 }

@@ -18,7 +18,7 @@ use crate::model::{LabelSet, Matcher, Samples, TimeRange, TimestampMs, Value, is
 use crate::query::syntax;
 use crate::source::SourceError;
 
-use super::super::answer::{Form, Remarks, Sink, answer};
+use super::super::answer::{Form, Place, Remarks, Sink, answer};
 use super::super::encoding::Encoding;
 use super::super::reply::ApiError;
 use super::super::state::State;
@@ -41,7 +41,7 @@ pub(in super::super) async fn federate(Handed(state): Handed<State>, request: Re
             };
             let (pool, cancel) = (call.state.pool.clone(), call.cancel.clone());
             let run = move |sink: &mut Sink| respond(&call, format, sink);
-            answer(&pool, form, cancel, run).await
+            answer((&pool, Place::Thread), form, cancel, run).await
         }
         Err(error) => error.into_text(),
     }

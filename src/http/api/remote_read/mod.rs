@@ -14,7 +14,7 @@ use axum::response::Response;
 use crate::model::{LabelSet, Samples};
 use crate::source::ReadContext;
 
-use super::super::answer::{Form, Remarks, Sink, answer};
+use super::super::answer::{Form, Place, Remarks, Sink, answer};
 use super::super::encoding::Encoding;
 use super::super::reply::ApiError;
 use super::super::state::State;
@@ -38,7 +38,7 @@ pub(in super::super) async fn read(Handed(state): Handed<State>, request: Reques
             };
             let (pool, cancel) = (call.state.pool.clone(), call.cancel.clone());
             let run = move |sink: &mut Sink| respond(&call, &asked, sink);
-            answer(&pool, form, cancel, run).await
+            answer((&pool, Place::Thread), form, cancel, run).await
         }
         Err(error) => error.into_text(),
     }
