@@ -12,8 +12,8 @@ use std::time::Duration;
 /// Questions that are remembered, the latest of those that share a place: 32 KiB.
 const PLACES: usize = 4096;
 
-/// What takes longer gains nothing worth mentioning by being answered where it is asked: two wakes are a tenth of it.
-const SHORT: Duration = Duration::from_millis(4);
+/// What takes longer gains nothing worth mentioning by being answered where it is asked: two wakes are some hundredths of it.
+const SHORT: Duration = Duration::from_millis(8);
 
 /// Bits of a place that hold microseconds, 16 s at most; those above say which question it is.
 const MICROS_BITS: u32 = 24;
@@ -53,7 +53,7 @@ impl Durations {
     /// It took so long. What was once long has to be short for a while before it counts as such.
     pub(super) fn note(&self, asked: Asked, took: Duration) {
         let before = self.last(asked).unwrap_or_default();
-        let held = took.max(before / 8 * 7);
+        let held = took.max(before / 2);
         let micros = u64::try_from(held.as_micros()).unwrap_or(MICROS_MAX);
         if let Some(place) = self.place(asked) {
             let tag = asked.0 >> MICROS_BITS << MICROS_BITS;
@@ -100,11 +100,11 @@ mod tests {
         );
         durations.note(long, Duration::from_millis(1));
         assert!(!durations.is_short(long));
-        for _ in 0..100 {
+        for _ in 0..20 {
             durations.note(long, Duration::from_millis(1));
         }
         assert!(durations.is_short(long));
-        durations.note(long, Duration::from_millis(5));
+        durations.note(long, Duration::from_millis(9));
         assert!(!durations.is_short(long));
     }
 }
