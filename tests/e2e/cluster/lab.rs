@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::servers::{Answer, Cairn, Server, eventually, get, post_form};
+use crate::servers::{Answer, Cairn, Consul, ConsulPorts, Server, eventually, get, post_form};
 
 /// Labs of this process; each has a network of its own.
 static LABS: AtomicU8 = AtomicU8::new(0);
@@ -138,6 +138,17 @@ impl Lab {
             boots: 0,
         });
         Ok(())
+    }
+
+    /// A Consul in which the boards find each other; or why there is none.
+    pub fn with_consul(&mut self) -> Result<Consul, &'static str> {
+        let everywhere = serde_json::json!({"client_addr": "0.0.0.0"});
+        let consul = Consul::start(&self.folder, ConsulPorts::free(), everywhere)?;
+        let address = format!("http://{}:{}", self.gateway, consul.ports.http);
+        self.set("discovery.kind=consul".to_owned());
+        self.set(format!("cluster.bootstrap_expect={}", self.boards.len()));
+        self.set(format!("discovery.consul.consul_http_addr={address}"));
+        Ok(consul)
     }
 
     /// The setting that lists all boards.

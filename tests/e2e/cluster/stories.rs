@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::lab::Lab;
 use super::load::Load;
-use crate::servers::{Cairn, Consul, ConsulPorts, eventually, get, skip};
+use crate::servers::{Cairn, eventually, get, skip};
 
 /// Three boards that list each other, switched on; `None` when there can be no lab here.
 pub fn three(story: &str, folder: &Path, more: &[&str]) -> Option<Lab> {
@@ -169,20 +169,14 @@ fn sealed_together_every_board_holds_the_same_blocks() {
 fn boards_find_each_other_in_consul_and_do_without_it() {
     let folder = tempfile::tempdir().unwrap();
     let story = "cluster::consul";
-    let settings = ["discovery.kind=consul", "cluster.bootstrap_expect=3"];
-    let mut lab = match Lab::new(folder.path(), 3, &settings) {
+    let mut lab = match Lab::new(folder.path(), 3, &[]) {
         Ok(lab) => lab,
         Err(reason) => return skip(story, &reason),
     };
-    let everywhere = serde_json::json!({"client_addr": "0.0.0.0"});
-    let mut consul = match Consul::start(folder.path(), ConsulPorts::free(), everywhere) {
+    let mut consul = match lab.with_consul() {
         Ok(consul) => consul,
         Err(reason) => return skip(story, reason),
     };
-    lab.set(format!(
-        "discovery.consul.consul_http_addr=http://{}:{}",
-        lab.gateway, consul.ports.http
-    ));
     lab.start_all();
     let healthy = format!("{}/v1/health/service/cairn?passing", consul.url());
     let registered = || {
