@@ -276,6 +276,10 @@ mod tests {
         ] {
             assert_ne!(hour, asked(other, 1_000_000), "{other}");
         }
+        // Equally old, and of another length.
+        let [long, short] = [1_000_000, 400_000]
+            .map(|end| asked(&format!("query=up&start=396400&end={end}"), 1_000_000));
+        assert_ne!(long, short);
         let instant = asked("query=up&time=999999", 1_000_000);
         assert_eq!(instant, asked("query=up&time=1000014.5", 1_000_015));
         assert_ne!(instant, asked("query=up&time=9", 1_000_000));

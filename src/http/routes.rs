@@ -48,6 +48,16 @@ enum Takes {
     Change,
 }
 
+impl Takes {
+    /// Where it is answered. What changes something waits for disks and peers, however short it was.
+    fn place(self, is_short: bool) -> Place {
+        match self {
+            Self::Get | Self::Form if is_short => Place::Here,
+            Self::Get | Self::Form | Self::Post | Self::Change => Place::Thread,
+        }
+    }
+}
+
 /// An endpoint below the prefixes.
 #[derive(Clone, Copy)]
 struct ApiRoute {
@@ -326,11 +336,7 @@ async fn serve(state: State, route: ApiRoute, request: Request) -> Result<Respon
     let (pool, durations) = (call.state.pool.clone(), call.state.durations.clone());
     let question = call.params.question(call.state.clock.now());
     let asked = durations.asked(&(route.path, &call.name, &call.tenant, question));
-    // What changes something waits for disks and peers.
-    let place = match route.takes {
-        Takes::Get | Takes::Form if durations.is_short(asked) => Place::Here,
-        _ => Place::Thread,
-    };
+    let place = route.takes.place(durations.is_short(asked));
     let endpoint = route.endpoint;
     let run = move |sink: &mut super::answer::Sink| {
         let begun = call.state.clock.elapsed();
@@ -465,4 +471,20 @@ async fn unknown(request: Request) -> Response {
         |hint| format!("404 {NOT_FOUND}\n{hint}"),
     );
     plain(StatusCode::NOT_FOUND, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_short_questions_are_answered_on_the_thread_of_their_connection() {
+        let all = [Takes::Get, Takes::Form, Takes::Post, Takes::Change];
+        assert_eq!(all.map(|takes| takes.place(false)), [Place::Thread; 4]);
+        let short = all.map(|takes| takes.place(true));
+        assert_eq!(
+            short,
+            [Place::Here, Place::Here, Place::Thread, Place::Thread]
+        );
+    }
 }
