@@ -66,7 +66,7 @@ pub(super) fn is_first(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -74,7 +74,8 @@ mod tests {
     use crate::cluster::control::{Command, Found, NodeUp};
     use crate::model::FOUNDING_DEPTH;
 
-    fn founded(level: u32) -> ControlState {
+    /// Four nodes, three of which founded a cluster.
+    pub(in crate::cluster) fn founded(level: u32) -> ControlState {
         let mut state = ControlState::default();
         state.apply(&Command::Found(Found {
             cluster: ClusterId(1),

@@ -24,21 +24,14 @@ pub(super) fn is_my_turn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::ClusterId;
-    use crate::cluster::control::{Command, Found, NodeUp};
+    use crate::cluster::control::Command;
+    use crate::cluster::turns::tests::founded;
+    use crate::cluster::version::TURNED_FROM;
     use crate::model::FOUNDING_DEPTH;
 
     #[test]
     fn the_first_live_member_uploads_and_others_wait_their_turn() {
-        let mut state = ControlState::default();
-        state.apply(&Command::Found(Found {
-            cluster: ClusterId(1),
-            depth: FOUNDING_DEPTH,
-            founders: [1, 2, 3].map(Incarnation).to_vec(),
-        }));
-        for number in 1..=4 {
-            state.apply(&Command::NodeUp(NodeUp::of(number)));
-        }
+        let mut state = founded(TURNED_FROM);
         let arc = RingArc::all(FOUNDING_DEPTH).next().unwrap();
         let turns = |state: &ControlState, minutes: u64| {
             let partition = state.partition(arc).unwrap();
