@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::merging::{FIRST, MERGING};
 use super::world::{Key, World, context, drain, series};
 use crate::cluster::control::DAY_MS;
+use crate::cluster::version::{Build, DOWNSAMPLED_FROM};
 use crate::model::*;
 use crate::runtime::{Clock, RawValue, Setting};
 use crate::source::{Moments, Selection};
@@ -15,10 +16,15 @@ const SERIES: u64 = 3;
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn downsampling(text: &str, seed: u64) -> World {
+    let mut world = unopened(text, seed);
+    world.open();
+    world
+}
+
+fn unopened(text: &str, seed: u64) -> World {
     let mut world = World::unopened(seed);
     let policy = DownsamplePolicy::read(&RawValue::Text(text.to_owned()));
     world.settings.retention.downsample = policy.unwrap();
-    world.open();
     world
 }
 
@@ -161,6 +167,36 @@ fn nothing_is_downsampled_that_nobody_asked_for() {
         both,
         "they are not merged with one another"
     );
+}
+
+/// Would catch blocks that a node of an older build cannot read, and a policy that is forgotten until all are of this one.
+#[test]
+fn nothing_is_downsampled_before_every_node_can_read_it() {
+    let mut world = unopened("3d:5m", 68);
+    let this = Build::default();
+    world.settings.introduction.build.feature_level = DOWNSAMPLED_FROM - 1;
+    world.open();
+    write(&mut world, 0);
+    world.clock.advance(DAY * 40);
+    assert!(world.merge() > 0);
+    world.check_all();
+    let level = |world: &World| world.member().control_state().feature_level;
+    assert_eq!(level(&world), DOWNSAMPLED_FROM - 1);
+    assert_eq!(blocks(&world).0, [Resolution::Raw].into());
+    world.settings.introduction.build = this.clone();
+    world.open();
+    assert_eq!(level(&world), this.feature_level);
+    assert!(world.merge() > 0);
+    check(&world);
+    assert_eq!(blocks(&world).0, [Resolution::FiveMinutes].into());
+    // What is folded now is nothing for the older build.
+    world.settings.introduction.build.feature_level = DOWNSAMPLED_FROM - 1;
+    let refused = world.try_open().unwrap_err().to_string();
+    let used = format!("feature level {}", this.feature_level);
+    assert!(refused.contains(&used), "{refused}");
+    world.settings.introduction.build = this;
+    world.open();
+    check(&world);
 }
 
 /// A member that was away, or an import that is made again, brings back what was folded: it changes nothing. What is new
