@@ -42,18 +42,34 @@ pub struct ReadContext {
 /// The coarsest resolution of what was read, also where nothing of it lies in the range: the sample that stands for
 /// an interval may be behind it. Clones are the same note.
 #[derive(Clone, Debug, Default)]
-pub struct Coarsest(Arc<AtomicU8>);
+pub struct Coarsest {
+    met: Arc<AtomicU8>,
+    /// What it is a part of.
+    whole: Option<Arc<Self>>,
+}
 
 impl Coarsest {
+    /// A note of a part of the reads: what is noted there is noted here too.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self {
+            met: Arc::default(),
+            whole: Some(Arc::new(self.clone())),
+        }
+    }
+
     /// Notes that something of a resolution was met.
     pub fn meets(&self, resolution: Resolution) {
-        self.0.fetch_max(resolution.code(), Ordering::Relaxed);
+        self.met.fetch_max(resolution.code(), Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.meets(resolution);
+        }
     }
 
     /// The coarsest so far.
     #[must_use]
     pub fn met(&self) -> Resolution {
-        Resolution::of_code(self.0.load(Ordering::Relaxed)).unwrap_or_default()
+        Resolution::of_code(self.met.load(Ordering::Relaxed)).unwrap_or_default()
     }
 }
 

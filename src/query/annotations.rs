@@ -95,6 +95,8 @@ pub enum Note {
         /// One sample is left in so long.
         resolution: Resolution,
     },
+    /// An instant selector looks between the ends of intervals of samples that were downsampled.
+    BetweenEnds(Resolution),
     /// About native histograms.
     Histogram(HistogramNote),
     /// Something else, in its own words.
@@ -123,13 +125,22 @@ impl Note {
             | Self::IncompatibleTypes { .. }
             | Self::Downsampled(_)
             | Self::CutsIntervals { .. }
-            | Self::OfSamplesLeft { .. } => Severity::Info,
+            | Self::OfSamplesLeft { .. }
+            | Self::BetweenEnds(_) => Severity::Info,
             Self::Histogram(note) => match note.is_warning() {
                 true => Severity::Warning,
                 false => Severity::Info,
             },
             Self::Other(severity, _) => *severity,
         }
+    }
+
+    /// Whether it counts how often it is said. What is said of reads is said by as many threads as there were.
+    const fn is_counted(&self) -> bool {
+        !matches!(
+            self,
+            Self::CutsIntervals { .. } | Self::OfSamplesLeft { .. } | Self::BetweenEnds(_)
+        )
     }
 
     /// The text without its prefix, position and counts: what makes two notes one.
@@ -193,6 +204,9 @@ impl Note {
             } => format!(
                 "{function} over this range sees only the samples that downsampling to {resolution} has left"
             ),
+            Self::BetweenEnds(resolution) => format!(
+                "a selector at these times sees only the samples that downsampling to {resolution} has left"
+            ),
             Self::Histogram(note) => note.to_string(),
             Self::Other(_, text) => text.clone(),
         }
@@ -241,7 +255,7 @@ impl Annotations {
                 self.0.insert(key, entry);
             }
             Some(entry) => {
-                entry.times += 1;
+                entry.times += u64::from(note.is_counted());
                 entry.position = position;
                 entry.first = entry.first.min(at);
                 entry.last = entry.last.max(at);
@@ -258,7 +272,9 @@ impl Annotations {
                     self.0.insert(key, entry);
                 }
                 Some(ours) => {
-                    ours.times += entry.times;
+                    if entry.note.is_counted() {
+                        ours.times += entry.times;
+                    }
                     ours.position = entry.position;
                     ours.first = ours.first.min(entry.first);
                     ours.last = ours.last.max(entry.last);

@@ -19,6 +19,7 @@ mod against_prometheus;
 mod answer;
 mod apart;
 mod depth;
+mod downsampled;
 mod engine;
 mod memory;
 mod native;

@@ -46,6 +46,11 @@ impl MemorySource {
         samples.merge(&one);
     }
 
+    /// Holds a series.
+    pub(crate) fn put(&mut self, labels: LabelSet, samples: Samples) {
+        self.series.insert(labels, samples);
+    }
+
     /// Downsamples all series.
     pub(crate) fn downsample(&mut self, to: Resolution) {
         for samples in self.series.values_mut() {
@@ -54,7 +59,16 @@ impl MemorySource {
     }
 
     /// What a selection finds.
-    fn found(&self, selection: &Selection) -> Vec<(LabelSet, Samples)> {
+    fn found(&self, selection: &Selection, context: &ReadContext) -> Vec<(LabelSet, Samples)> {
+        let range = selection.range;
+        for (_, samples) in self.matching(&selection.matchers) {
+            for (row, fold) in &samples.folds {
+                let at = samples.timestamps[*row as usize];
+                if at >= range.start.0 && fold.resolution.before_interval(at) < range.end.0 {
+                    context.coarsest.meets(fold.resolution);
+                }
+            }
+        }
         let clipped = |range: TimeRange, samples: &Samples| {
             let mut samples = samples.clone();
             samples.clip(range);
@@ -71,7 +85,12 @@ impl MemorySource {
     }
 
     /// The same with the newest samples at some moments only.
-    fn newest(&self, selection: &Selection, moments: Moments) -> Vec<(LabelSet, Samples)> {
+    fn newest(
+        &self,
+        selection: &Selection,
+        moments: Moments,
+        context: &ReadContext,
+    ) -> Vec<(LabelSet, Samples)> {
         let back = match self
             .series
             .values()
@@ -82,7 +101,7 @@ impl MemorySource {
         };
         let mut selection = selection.clone();
         selection.range.start = selection.range.start.plus_ms(-back);
-        let mut found = self.found(&selection);
+        let mut found = self.found(&selection, context);
         let mut rows = Vec::new();
         for (_, samples) in &mut found {
             if samples.histograms.is_empty() && samples.folds.is_empty() {
@@ -140,9 +159,9 @@ impl Source for MemorySource {
     fn select(
         &self,
         selection: &Selection,
-        _: &ReadContext,
+        context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        Ok(self.stream(self.found(selection)))
+        Ok(self.stream(self.found(selection, context)))
     }
 
     /// Leaves out all that may be left out: whoever asks for the newest samples must not look at others.
@@ -150,9 +169,9 @@ impl Source for MemorySource {
         &self,
         selection: &Selection,
         moments: Moments,
-        _: &ReadContext,
+        context: &ReadContext,
     ) -> Result<Box<dyn SeriesStream>, SourceError> {
-        Ok(self.stream(self.newest(selection, moments)))
+        Ok(self.stream(self.newest(selection, moments, context)))
     }
 
     /// Each series by itself, unless it is said otherwise: nobody may rely on seeing another one's.
@@ -160,11 +179,11 @@ impl Source for MemorySource {
         &self,
         selection: &Selection,
         moments: Option<Moments>,
-        _: &ReadContext,
+        context: &ReadContext,
     ) -> Result<Vec<Box<dyn SeriesStream>>, SourceError> {
         let found = match moments {
-            Some(moments) => self.newest(selection, moments),
-            None => self.found(selection),
+            Some(moments) => self.newest(selection, moments, context),
+            None => self.found(selection, context),
         };
         let streams = found.chunks(self.more_in_stream + 1);
         Ok(streams.map(|some| self.stream(some.to_vec())).collect())

@@ -6,6 +6,7 @@ use crate::query::error::Error;
 use crate::query::plan::{Node, NodeKind, RangeInput};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 
+use super::coarse;
 use super::operator::{Input, Operator, Run};
 use super::range::RangeSource;
 use super::window::{RangeSamples, Walk, Windows};
@@ -58,6 +59,8 @@ pub(super) struct AbsentOverTime {
     pub(super) source: Box<dyn RangeSource>,
     /// The labels of the answer.
     pub(super) labels: LabelSet,
+    /// Where the series stand in the text.
+    pub(super) position: usize,
     /// It has been answered.
     pub(super) done: bool,
 }
@@ -82,6 +85,11 @@ impl Operator for AbsentOverTime {
             let histograms = samples.histograms.values.len();
             let read = samples.floats.len() + samples.histograms.weight(0, histograms);
             run.count(touched, read);
+        }
+        // Of an interval one sample is always left.
+        let function = ("absent_over_time", true);
+        if let Some(note) = coarse::of_windows(&self.windows, function, self.source.met()) {
+            run.note(note, self.position);
         }
         if values.iter().all(|value| is_absent(*value)) {
             return Ok(None);

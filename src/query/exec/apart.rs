@@ -14,10 +14,9 @@ use crate::query::annotations::Annotations;
 use crate::query::crew::Hired;
 use crate::query::error::Error;
 use crate::query::value::StepSeries;
-use crate::source::SeriesStream;
 
 use super::labels::Distinct;
-use super::operator::{Ground, Held, Input, Operator, Reads, Run};
+use super::operator::{Ground, Held, Input, Opened, Operator, Reads, Run};
 
 /// What a round makes, about, and what a thread makes of one stream at most before it leaves it: far
 /// more than what it costs to wake a thread.
@@ -42,7 +41,7 @@ enum State {
     One(Input),
     /// Several.
     Several {
-        waiting: VecDeque<Box<dyn SeriesStream>>,
+        waiting: VecDeque<Opened>,
         made: VecDeque<Made>,
     },
 }
@@ -63,7 +62,7 @@ struct Made {
 
 /// What threads share in a round.
 struct Round<'a> {
-    waiting: &'a mut VecDeque<Box<dyn SeriesStream>>,
+    waiting: &'a mut VecDeque<Opened>,
     made: Vec<Option<Made>>,
     bytes: u64,
     /// There is no use in going on.
@@ -103,7 +102,7 @@ impl Task {
     /// One round of all threads: what it has made, in order.
     fn round(
         &self,
-        waiting: &mut VecDeque<Box<dyn SeriesStream>>,
+        waiting: &mut VecDeque<Opened>,
         run: &Run<'_>,
     ) -> Result<VecDeque<Made>, Error> {
         let hired = run.hire(waiting.len().saturating_sub(1));
@@ -159,7 +158,7 @@ impl Task {
         true
     }
 
-    fn evaluate(&self, stream: Box<dyn SeriesStream>, ground: &Ground<'_>) -> Made {
+    fn evaluate(&self, stream: Opened, ground: &Ground<'_>) -> Made {
         let run = ground.run();
         run.give(stream);
         let (mut held, mut rest) = (None, None);

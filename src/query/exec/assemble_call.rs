@@ -106,6 +106,7 @@ impl Assembly {
                     windows,
                     source,
                     labels: absent_labels(arg),
+                    position: arg.span.start,
                     done: false,
                 })
             }

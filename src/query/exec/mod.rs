@@ -10,6 +10,7 @@ mod arithmetic;
 mod assemble;
 mod assemble_call;
 mod call;
+mod coarse;
 mod constant;
 mod fold_histograms;
 mod histogram;

@@ -51,7 +51,7 @@ fn read(
         TimestampMs(first.saturating_sub(run.habits.lookback_ms)),
         TimestampMs(first.saturating_sub(1)),
     );
-    let mut stream = run.select(&selector.matchers, range)?;
+    let mut stream = run.select(&selector.matchers, range)?.stream;
     let mut known = HashMap::new();
     let mut samples = Samples::default();
     while let Some(labels) = stream.next(&mut samples)? {

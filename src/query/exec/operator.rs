@@ -18,7 +18,7 @@ use crate::query::profile::{Counted, Profile};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 use crate::query::watch::Watch;
 use crate::runtime::Reservation;
-use crate::source::{Moments, ReadContext, Selection, SeriesStream, Source};
+use crate::source::{Coarsest, Moments, ReadContext, Selection, SeriesStream, Source};
 
 /// One series after the other.
 pub(in crate::query) trait Operator: Send {
@@ -60,6 +60,14 @@ pub(super) struct Reads {
     pub(super) moments: Option<Moments>,
 }
 
+/// What a read gives, or one of its streams.
+pub(super) struct Opened {
+    /// The series.
+    pub(super) stream: Box<dyn SeriesStream>,
+    /// What the read has met that was downsampled, in all of its streams.
+    pub(super) coarsest: Coarsest,
+}
+
 /// The execution of one query.
 pub(in crate::query) struct Run<'a> {
     source: &'a dyn Source,
@@ -76,7 +84,7 @@ pub(in crate::query) struct Run<'a> {
     help: Option<Help<'a>>,
     watch: Option<Watch>,
     /// What the next read gets, instead of asking storage.
-    given: RefCell<Option<Box<dyn SeriesStream>>>,
+    given: RefCell<Option<Opened>>,
 }
 
 /// What threads that evaluate parts of one query have in common.
@@ -152,8 +160,8 @@ impl<'a> Run<'a> {
     }
 
     /// Gives the next read its series.
-    pub(super) fn give(&self, stream: Box<dyn SeriesStream>) {
-        *self.given.borrow_mut() = Some(stream);
+    pub(super) fn give(&self, opened: Opened) {
+        *self.given.borrow_mut() = Some(opened);
     }
 
     /// Waits when it is another's turn.
@@ -181,11 +189,7 @@ impl<'a> Run<'a> {
     }
 
     /// Series and all of their samples in a range from storage.
-    pub(super) fn select(
-        &self,
-        matchers: &[Matcher],
-        range: TimeRange,
-    ) -> Result<Box<dyn SeriesStream>, Error> {
+    pub(super) fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Opened, Error> {
         self.read(Reads {
             matchers: matchers.to_vec(),
             range,
@@ -194,16 +198,16 @@ impl<'a> Run<'a> {
     }
 
     /// Series and samples from storage.
-    pub(super) fn read(&self, reads: Reads) -> Result<Box<dyn SeriesStream>, Error> {
+    pub(super) fn read(&self, reads: Reads) -> Result<Opened, Error> {
         self.check()?;
         if let Some(given) = self.given.take() {
             return Ok(given);
         }
         let (selection, moments) = self.selection(reads);
-        let range = selection.range;
+        let (range, context) = (selection.range, self.context_of_a_read());
         let open = || match moments {
-            Some(moments) => self.source.select_newest(&selection, moments, self.read),
-            None => self.source.select(&selection, self.read),
+            Some(moments) => self.source.select_newest(&selection, moments, &context),
+            None => self.source.select(&selection, &context),
         };
         let stream = match &self.profile {
             Some(profile) => {
@@ -212,10 +216,22 @@ impl<'a> Run<'a> {
             }
             None => open()?,
         };
-        Ok(match &self.watch {
+        let stream = match &self.watch {
             Some(watch) => watch.over(range, stream),
             None => stream,
+        };
+        Ok(Opened {
+            stream,
+            coarsest: context.coarsest,
         })
+    }
+
+    /// It is noted by itself what a read meets that was downsampled.
+    fn context_of_a_read(&self) -> ReadContext {
+        ReadContext {
+            coarsest: self.read.coarsest.part(),
+            ..self.read.clone()
+        }
     }
 
     fn selection(&self, reads: Reads) -> (Selection, Option<Moments>) {
@@ -228,15 +244,19 @@ impl<'a> Run<'a> {
     }
 
     /// Series and samples from storage, in streams that several threads may read.
-    pub(super) fn select_apart(&self, reads: Reads) -> Result<Vec<Box<dyn SeriesStream>>, Error> {
+    pub(super) fn select_apart(&self, reads: Reads) -> Result<Vec<Opened>, Error> {
         self.check()?;
         let (selection, moments) = self.selection(reads);
-        let streams = self.source.select_apart(&selection, moments, self.read)?;
-        let watched = |stream| match &self.watch {
-            Some(watch) => watch.over(selection.range, stream),
-            None => stream,
+        let context = self.context_of_a_read();
+        let streams = self.source.select_apart(&selection, moments, &context)?;
+        let opened = |stream| Opened {
+            stream: match &self.watch {
+                Some(watch) => watch.over(selection.range, stream),
+                None => stream,
+            },
+            coarsest: context.coarsest.clone(),
         };
-        Ok(streams.into_iter().map(watched).collect())
+        Ok(streams.into_iter().map(opened).collect())
     }
 
     /// To be asked once a series and every few thousand steps.

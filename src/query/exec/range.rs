@@ -16,11 +16,11 @@ use crate::query::histogram_note::HistogramNote;
 use crate::query::plan::Selector;
 use crate::query::value::{SampleValue, StepHistograms, StepSeries, Steps, is_absent};
 use crate::runtime::Reservation;
-use crate::source::SeriesStream;
 
+use super::coarse;
 use super::labels::{Distinct, StepSet, drop_metric};
 use super::neighbours::Neighbours;
-use super::operator::{Held, Input, Operator, Run, scalar_values};
+use super::operator::{Held, Input, Opened, Operator, Run, scalar_values};
 use super::pieces::joined;
 use super::window::{RangeSamples, Walk, Windows};
 
@@ -33,13 +33,18 @@ pub(super) trait RangeSource: Send {
         run: &Run<'_>,
         samples: &mut RangeSamples,
     ) -> Result<Option<(LabelSet, bool)>, Error>;
+
+    /// What it has met so far that was downsampled.
+    fn met(&self) -> Resolution {
+        Resolution::Raw
+    }
 }
 
 /// Stored samples.
 pub(super) struct Stored {
     selector: Selector,
     span: TimeRange,
-    stream: Option<Box<dyn SeriesStream>>,
+    opened: Option<Opened>,
     reader: Reader,
     /// It matters what was before the first histogram.
     neighbours: Option<Neighbours>,
@@ -54,7 +59,7 @@ impl Stored {
         Self {
             selector,
             span,
-            stream: None,
+            opened: None,
             reader: Reader::default(),
             neighbours: neighbours.then(Neighbours::default),
             position: 0,
@@ -75,15 +80,15 @@ impl RangeSource for Stored {
         run: &Run<'_>,
         samples: &mut RangeSamples,
     ) -> Result<Option<(LabelSet, bool)>, Error> {
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
+        let opened = match &mut self.opened {
+            Some(opened) => opened,
             None => self
-                .stream
+                .opened
                 .insert(run.select(&self.selector.matchers, self.span)?),
         };
         run.check()?;
         self.held = None;
-        let Some(labels) = stream.next(&mut samples.floats)? else {
+        let Some(labels) = opened.stream.next(&mut samples.floats)? else {
             return Ok(None);
         };
         let neighbour = match &mut self.neighbours {
@@ -100,6 +105,11 @@ impl RangeSource for Stored {
         self.held = Some(run.reserve(bytes + histograms.bytes(), floats + weight)?);
         run.note_folds(&samples.floats, self.position);
         Ok(Some((labels, false)))
+    }
+
+    fn met(&self) -> Resolution {
+        let opened = self.opened.as_ref();
+        opened.map_or(Resolution::Raw, |opened| opened.coarsest.met())
     }
 }
 
@@ -266,10 +276,10 @@ impl Range {
             let own = own.unwrap_or_default();
             let folds = walk.folds(&self.samples);
             let result = if window.histograms.values.is_empty() {
-                let made = of_floats(&self.call, (&window, folds), own, &mut self.workspace);
-                found.left_over = found.left_over.max(made.left_over);
-                found.cut = found.cut.max(made.cut);
-                made.value
+                let (value, left_over) =
+                    of_floats(&self.call, (&window, folds), own, &mut self.workspace);
+                found.left_over = found.left_over.max(left_over);
+                value
             } else {
                 let left_over = folds.map_or(Resolution::Raw, |folds| folds.coarsest());
                 found.left_over = found.left_over.max(left_over);
@@ -287,6 +297,15 @@ impl Range {
         found
     }
 
+    /// Says what all that was read lets it say.
+    fn remark_at_end(&self, run: &Run<'_>) {
+        let (call, met) = (&self.call, self.call.source.met());
+        let function = (call.name, call.evaluate_folded.is_some());
+        if let Some(note) = coarse::of_windows(&call.windows, function, met) {
+            run.note(note, call.positions.first().copied().unwrap_or(0));
+        }
+    }
+
     fn remark(&mut self, run: &Run<'_>, labels: &LabelSet, found: &Found) -> Result<(), Error> {
         let floats = found.floats;
         let name = labels.metric_name().unwrap_or_default();
@@ -298,13 +317,6 @@ impl Range {
             let note = Note::OfSamplesLeft {
                 function: self.call.name,
                 resolution: found.left_over,
-            };
-            run.note(note, self.call.positions.first().copied().unwrap_or(0));
-        }
-        if found.cut != Resolution::Raw {
-            let note = Note::CutsIntervals {
-                function: self.call.name,
-                resolution: found.cut,
             };
             run.note(note, self.call.positions.first().copied().unwrap_or(0));
         }
@@ -327,51 +339,25 @@ struct Found {
     histograms: StepHistograms,
     /// Some step was made only from samples that downsampling has left, at this resolution.
     left_over: Resolution,
-    /// Some window begins or ends within an interval of this resolution.
-    cut: Resolution,
 }
 
-/// What comes of a window of floats.
-#[derive(Default)]
-struct Made {
-    value: Option<f64>,
-    /// Of which resolution the samples are that it was made from alone.
-    left_over: Resolution,
-    /// The resolution of which the window cuts intervals.
-    cut: Resolution,
-}
-
-/// What a function knows of folds counts where the window is as long as they are apart.
+/// What a function knows of folds counts where the window is as long as they are apart. Also of which resolution the
+/// samples are that it was made from alone.
 fn of_floats(
     call: &RangeCall,
     (window, folds): (&RangeWindow<'_>, Option<FoldWindow<'_>>),
     scalars: &[f64],
     workspace: &mut Workspace,
-) -> Made {
-    let Some(folds) = folds else {
-        return Made {
-            value: (call.evaluate)(window, scalars, workspace),
-            ..Made::default()
-        };
-    };
-    let resolution = folds.coarsest();
-    let folded = match call.evaluate_folded {
-        Some(evaluate) if call.windows.range_ms >= resolution.ms() => evaluate(window, &folds),
-        _ => Folded {
-            value: (call.evaluate)(window, scalars, workspace),
-            of_all: false,
-        },
-    };
-    let ends = [window.range_start_ms, window.range_end_ms];
-    let cuts = ends
-        .iter()
-        .any(|end| end.rem_euclid(resolution.ms().max(1)) != 0);
-    let when = |so: bool| if so { resolution } else { Resolution::Raw };
-    Made {
-        value: folded.value,
-        left_over: when(!folded.of_all),
-        cut: when(folded.of_all && cuts),
+) -> (Option<f64>, Resolution) {
+    let resolution = folds.map_or(Resolution::Raw, |folds| folds.coarsest());
+    let knows = call.evaluate_folded.zip(folds);
+    if let Some((evaluate, folds)) = knows.filter(|_| call.windows.range_ms >= resolution.ms())
+        && let Folded::OfAll(value) = evaluate(window, &folds)
+    {
+        return (value, Resolution::Raw);
     }
+    let value = (call.evaluate)(window, scalars, workspace);
+    (value, resolution)
 }
 
 /// What comes of a window that holds histograms.
@@ -446,6 +432,7 @@ impl Operator for Range {
         self.prepare(run)?;
         loop {
             let Some((labels, drop)) = self.call.source.next(run, &mut self.samples)? else {
+                self.remark_at_end(run);
                 return Ok(None);
             };
             let name = labels.metric_name().unwrap_or_default();

@@ -3,16 +3,17 @@
 //!
 //! A series is decoded once and walked once, whatever the number of steps.
 
-use crate::model::{Samples, TimeRange, TimestampMs, is_stale, stale_nan};
+use crate::model::{Resolution, Samples, TimeRange, TimestampMs, is_stale, stale_nan};
 use crate::query::error::Error;
 use crate::query::histogram::Reader;
 use crate::query::plan::Selector;
 use crate::query::syntax::Edges;
 use crate::query::value::{StepHistograms, StepSeries, Steps, is_absent};
-use crate::source::{Moments, SeriesStream};
+use crate::source::Moments;
 
+use super::coarse;
 use super::neighbours::Neighbours;
-use super::operator::{Operator, Reads, Run};
+use super::operator::{Opened, Operator, Reads, Run};
 use super::scan_mixed::{Chooser, SmoothMixed};
 use super::times::{between, difference, reach, seconds};
 
@@ -36,7 +37,7 @@ pub(super) struct Scan {
     wanted: Wanted,
     /// Where it stands in the text.
     position: usize,
-    stream: Option<Box<dyn SeriesStream>>,
+    opened: Option<Opened>,
     samples: Samples,
     reader: Reader,
     neighbours: Neighbours,
@@ -50,7 +51,7 @@ impl Scan {
             steps,
             wanted,
             position: 0,
-            stream: None,
+            opened: None,
             samples: Samples::default(),
             reader: Reader::default(),
             neighbours: Neighbours::default(),
@@ -63,7 +64,7 @@ impl Scan {
         self
     }
 
-    fn open(&self, run: &Run<'_>) -> Result<Box<dyn SeriesStream>, Error> {
+    fn open(&self, run: &Run<'_>) -> Result<Opened, Error> {
         run.read(self.reads(run.habits.lookback_ms))
     }
 
@@ -174,6 +175,15 @@ impl Scan {
         Ok(())
     }
 
+    /// Says what all that was read lets it say.
+    fn remark(&self, met: Resolution, run: &Run<'_>) {
+        let moments = self.steps.iter().map(|at| self.selector.moment.of(at));
+        let around = self.selector.edges == Edges::Smoothed;
+        if let Some(note) = coarse::of_moments(moments, around, met) {
+            run.note(note, self.position);
+        }
+    }
+
     fn fill(&self, values: &mut [f64], lookback_ms: i64) {
         let moments = self.steps.iter().map(|at| self.selector.moment.of(at));
         if self.selector.edges == Edges::Smoothed {
@@ -204,14 +214,15 @@ impl Scan {
 
 impl Operator for Scan {
     fn next(&mut self, run: &Run<'_>) -> Result<Option<StepSeries>, Error> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
+        let mut opened = match self.opened.take() {
+            Some(opened) => opened,
             None => self.open(run)?,
         };
         loop {
             run.check()?;
-            let Some(labels) = stream.next(&mut self.samples)? else {
-                self.stream = Some(stream);
+            let Some(labels) = opened.stream.next(&mut self.samples)? else {
+                self.remark(opened.coarsest.met(), run);
+                self.opened = Some(opened);
                 return Ok(None);
             };
             let bytes = self.samples.len() * 16 + size_of_val(self.samples.folds.as_slice());
@@ -233,7 +244,7 @@ impl Operator for Scan {
                 continue;
             }
             run.count(present, present);
-            self.stream = Some(stream);
+            self.opened = Some(opened);
             return Ok(Some(series));
         }
     }
@@ -277,7 +288,8 @@ fn newest(
 }
 
 /// Says for each moment which sample is the newest at or before it, and when it was taken, if it
-/// lies within the lookback and is not stale. One that stands for others is seen for as long as their interval is, too.
+/// lies within the lookback and is not stale. One that stands for others is seen until the end of the next interval
+/// where it was at the beginning, since the next one may stand for what was taken in between.
 #[inline]
 fn choose(
     moments: impl Iterator<Item = i64>,
@@ -296,21 +308,27 @@ fn choose(
         let chosen = newest.and_then(|newest| Some((newest, *timestamps.get(newest)?)));
         found(chosen.filter(|(newest, taken)| {
             let stale = samples.values.get(*newest).is_some_and(|v| is_stale(*v));
-            let seen_ms = match samples.folds.is_empty() {
-                true => lookback_ms,
-                false => lookback_ms.saturating_add(interval_ms(samples, *newest)),
+            let from = match samples.folds.is_empty() {
+                true => moment,
+                false => last_end(samples, *newest, moment),
             };
-            *taken > moment.saturating_sub(seen_ms) && !stale
+            *taken > from.saturating_sub(lookback_ms) && !stale
         }));
     }
 }
 
-/// How long the interval is of which a sample is what is left; 0: it stands for itself.
-fn interval_ms(samples: &Samples, row: usize) -> i64 {
+/// The last end of an interval up to a moment, if a sample from before it stands for an interval; else the moment.
+/// After its own interval's last sample there was no other until the next interval began.
+fn last_end(samples: &Samples, row: usize, moment: i64) -> i64 {
     let folds = &samples.folds;
     let found = folds.binary_search_by_key(&row, |(at, _)| *at as usize);
     let fold = found.ok().and_then(|found| folds.get(found));
-    fold.map_or(0, |(_, fold)| fold.resolution.ms())
+    let taken = samples.timestamps.get(row);
+    let (Some((_, fold)), Some(taken)) = (fold, taken) else {
+        return moment;
+    };
+    let end = moment - moment.rem_euclid(fold.resolution.ms().max(1));
+    if *taken <= end { end } else { moment }
 }
 
 /// Fills in what lies between the neighbours of each moment (the modifier `smoothed`).
@@ -385,7 +403,7 @@ mod tests {
         let thin = downsample(&samples(&raw), Resolution::Hour).unwrap();
         assert_eq!(thin.timestamps, [3_600_000, 7_200_000]);
         let moments = [
-            3_599_999, 3_600_000, 7_199_999, 7_200_000, 11_099_999, 11_100_000,
+            3_599_999, 3_600_000, 7_199_999, 7_200_000, 10_799_999, 10_800_000,
         ];
         let mut values = vec![crate::query::value::ABSENT; moments.len()];
         let value_of = |at: usize, _| thin.values.get(at).copied();

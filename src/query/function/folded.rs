@@ -21,22 +21,15 @@ pub struct FoldWindow<'a> {
 
 /// What comes of a window with folds.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Folded {
-    /// The result, if there is one.
-    pub value: Option<f64>,
-    /// It is made from all samples, not only from those that are left.
-    pub of_all: bool,
+pub enum Folded {
+    /// The result, if there is one, made from all samples.
+    OfAll(Option<f64>),
+    /// These folds do not say enough: it is to be made from the samples that are left, as if they were all.
+    TooLittle,
 }
 
 /// What a function makes of a window with folds.
 pub type OverFolds = fn(&RangeWindow<'_>, &FoldWindow<'_>) -> Folded;
-
-const fn of_all(value: Option<f64>) -> Folded {
-    Folded {
-        value,
-        of_all: true,
-    }
-}
 
 impl<'a> FoldWindow<'a> {
     /// Folds of a window that begins and ends at these positions.
@@ -64,8 +57,12 @@ impl<'a> FoldWindow<'a> {
 }
 
 pub(super) fn count(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Folded {
+    Folded::OfAll(counted(window, folds))
+}
+
+fn counted(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Option<f64> {
     let shown = window.values.len() as f64;
-    of_all((shown > 0.0).then_some(shown + folds.counted()))
+    (shown > 0.0).then_some(shown + folds.counted())
 }
 
 fn total(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> f64 {
@@ -77,32 +74,31 @@ fn total(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> f64 {
 
 pub(super) fn sum(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Folded {
     let any = !window.values.is_empty();
-    of_all(any.then(|| total(window, folds)))
+    Folded::OfAll(any.then(|| total(window, folds)))
 }
 
 pub(super) fn avg(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Folded {
-    let count = count(window, folds).value;
-    of_all(count.map(|count| total(window, folds) / count))
+    Folded::OfAll(counted(window, folds).map(|count| total(window, folds) / count))
 }
 
 pub(super) fn max(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Folded {
     let all = window.values.iter().copied();
     let all = all.chain(folds.each().map(|fold| fold.max));
-    of_all(all.reduce(|best, value| extreme(best, value, value > best)))
+    Folded::OfAll(all.reduce(|best, value| extreme(best, value, value > best)))
 }
 
 pub(super) fn min(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Folded {
     let all = window.values.iter().copied();
     let all = all.chain(folds.each().map(|fold| fold.min));
-    of_all(all.reduce(|best, value| extreme(best, value, value < best)))
+    Folded::OfAll(all.reduce(|best, value| extreme(best, value, value < best)))
 }
 
 pub(super) fn last(window: &RangeWindow<'_>, _: &FoldWindow<'_>) -> Folded {
-    of_all(window.values.last().copied())
+    Folded::OfAll(window.values.last().copied())
 }
 
 pub(super) fn present(window: &RangeWindow<'_>, _: &FoldWindow<'_>) -> Folded {
-    of_all(window.values.first().map(|_| 1.0))
+    Folded::OfAll(window.values.first().map(|_| 1.0))
 }
 
 pub(super) fn rate(window: &RangeWindow<'_>, folds: &FoldWindow<'_>) -> Folded {
@@ -124,7 +120,6 @@ struct Chain {
     last: Option<(i64, f64)>,
     lost: f64,
     samples: u64,
-    kept_only: bool,
 }
 
 impl Chain {
@@ -132,7 +127,6 @@ impl Chain {
     fn add(&mut self, (at, value): (i64, f64), fold: Option<&Fold>) {
         self.samples += 1;
         let counter = fold.and_then(|fold| Some((fold, fold.counter?)));
-        self.kept_only |= fold.is_some() && counter.is_none();
         let mut first = (at, value);
         if let Some((fold, counter)) = counter {
             let span = i64::from(counter.first_before_ms);
@@ -183,6 +177,10 @@ fn whole<'a>(window: &RangeWindow<'a>, folds: &FoldWindow<'_>) -> RangeWindow<'a
 }
 
 fn extrapolated(window: &RangeWindow<'_>, folds: &FoldWindow<'_>, kind: Kind) -> Folded {
+    let counters = folds.each().all(|fold| fold.counter.is_some());
+    if !counters || window.reach != Reach::Within || !window.starts.is_empty() {
+        return Folded::TooLittle;
+    }
     let whole = whole(window, folds);
     let mut chain = Chain::default();
     let mut next = folds.folds.iter().peekable();
@@ -198,10 +196,7 @@ fn extrapolated(window: &RangeWindow<'_>, folds: &FoldWindow<'_>, kind: Kind) ->
         false => window.range_seconds() / whole.range_seconds(),
     };
     let value = chain.extrapolated(&whole, kind);
-    Folded {
-        value: value.map(|value| value * share),
-        of_all: !chain.kept_only && window.reach == Reach::Within && window.starts.is_empty(),
-    }
+    Folded::OfAll(value.map(|value| value * share))
 }
 
 impl Chain {
@@ -259,8 +254,10 @@ mod tests {
             return (floats(&window, &[], &mut Workspace::default()), true);
         }
         let folds = FoldWindow::of(&samples.folds, from, to);
-        let folded = (function.folded.unwrap())(&window, &folds);
-        (folded.value, folded.of_all)
+        match (function.folded.unwrap())(&window, &folds) {
+            Folded::OfAll(value) => (value, true),
+            Folded::TooLittle => (None, false),
+        }
     }
 
     const NAMES: [&str; 10] = [
