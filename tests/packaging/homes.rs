@@ -453,6 +453,8 @@ fn scripts_are_scripts() {
             Command::new("python3")
                 .args(["-c", parse])
                 .arg(root().join("scripts/bench-flash"))
+                .arg(root().join("scripts/bench-goals"))
+                .arg(root().join("scripts/steady_writes.py"))
                 .arg(root().join("packaging/licenses.py")),
         );
     }
