@@ -39,7 +39,7 @@ use super::upkeep::Upkeep;
 use super::verify::{Orders, Verification};
 use super::watch::Watch;
 use super::ways::BuildParts;
-use super::workers::{Duty, Rounds, Worker, start_worker};
+use super::workers::{Duty, Rounds, Worker, start_warming, start_worker};
 use super::write::{Gate, Refusing, Writer};
 use crate::model::Incarnation;
 use crate::runtime::{CancelToken, Register};
@@ -128,7 +128,8 @@ impl LocalMember {
         let member = Self::assemble(engine, directory, settings, world, registry)?;
         let duties = member.duties(settings, world, registry);
         let workers = duties.into_iter().map(start_worker);
-        *member.workers.lock() = workers.collect::<Result<_, _>>()?;
+        let warming = start_warming(Arc::clone(&member.store));
+        *member.workers.lock() = workers.chain([warming]).collect::<Result<_, _>>()?;
         member.gate.refuse(Refusing::NotReady, None);
         Ok(member)
     }

@@ -1,7 +1,7 @@
 //! What goes on in the background of a member: threads that look at something again and again.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use super::error::Error;
@@ -105,15 +105,30 @@ pub(super) fn start_worker(duty: Duty) -> Result<Worker, Error> {
         interval,
         mut once,
     } = duty;
+    start(name, move |stopped, cancel| {
+        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            once(cancel);
+        }
+    })
+}
+
+/// Starts a thread that opens the newest blocks before anybody asks, and ends then.
+pub(super) fn start_warming(store: Arc<Store>) -> Result<Worker, Error> {
+    start("cairn-warm", move |_, cancel| {
+        if let Err(error) = store.warm_up(cancel) {
+            tracing::warn!(%error, "not all of the newest blocks could be opened ahead of questions");
+        }
+    })
+}
+
+fn start(
+    name: &'static str,
+    work: impl FnOnce(&Receiver<()>, &CancelToken) + Send + 'static,
+) -> Result<Worker, Error> {
     let (stop, stopped) = sync_channel(1);
     let cancel = CancelToken::new();
     let token = cancel.clone();
-    let work = move || {
-        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            once(&token);
-        }
-    };
-    let thread = NamedThread::spawn(name, work).map_err(|error| {
+    let thread = NamedThread::spawn(name, move || work(&stopped, &token)).map_err(|error| {
         store::Error::Unavailable(format!(
             "the system starts no more threads: {error}: raise its limit"
         ))

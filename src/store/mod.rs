@@ -58,6 +58,7 @@ mod tier;
 mod tiering;
 mod tree;
 mod view;
+mod warming;
 mod watermark;
 mod whole;
 
@@ -99,5 +100,6 @@ pub use tenant_retention::{Kept, TenantRetention, TenantRetentions};
 pub use tier::{Fetching, Piece, Remote, RemoteBlock, TierMetrics, TierParts, reread_object};
 pub use tiering::{begin_elsewhere, forget_elsewhere};
 pub use tree::{DigestTree, Leaves, TREE_SLOTS, TREE_SUB_ARCS};
+pub use warming::Warmed;
 pub use watermark::{DiskState, Watermark, disk_bytes, free_bytes};
 pub use whole::{HeldWindow, Store, StoreParts};

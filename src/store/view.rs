@@ -70,6 +70,12 @@ impl ArcView {
         })
     }
 
+    /// When the newest block ends; `None`: there is none.
+    pub(super) fn ends_at(&self) -> Option<TimestampMs> {
+        let ends = self.newest.iter().map(|block| block.entry().range.end);
+        ends.max()
+    }
+
     /// Whether all blocks have been read.
     pub(super) fn is_whole(&self) -> bool {
         let older = self.older.as_ref();

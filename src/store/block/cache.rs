@@ -121,6 +121,12 @@ impl DecodedParts {
         }
     }
 
+    /// Whether half of it is in use.
+    pub(in crate::store) fn is_half_full(&self) -> bool {
+        let used: usize = self.shards.iter().map(|shard| shard.lock().bytes).sum();
+        used >= self.shard_bytes_max * SHARDS / 2
+    }
+
     fn shard(&self, key: &PartKey) -> Option<&Mutex<Shard>> {
         let mixed = key.block.0 ^ (u128::from(key.major) << 3) ^ u128::from(key.minor);
         let low = u64::try_from(mixed & u128::from(u64::MAX)).unwrap_or(0);

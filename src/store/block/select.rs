@@ -234,7 +234,7 @@ impl TenantReader {
         u32::try_from(at).ok()
     }
 
-    fn chunks_of(&self, name: u32) -> u32 {
+    pub(super) fn chunks_of(&self, name: u32) -> u32 {
         self.value_count(name).div_ceil(CHUNK)
     }
 }

@@ -1,9 +1,9 @@
 //! What a read will want of a block, said before it is read: tables whose bytes are elsewhere fetch
-//! it together. For others it costs nothing.
+//! it together. For others it costs nothing. And what is decoded of an index before anybody asks.
 
 use super::layout::CHUNK;
 use super::reader::{Ordinal, TenantReader};
-use crate::model::Matcher;
+use crate::model::{METRIC_NAME, Matcher};
 use crate::store::error::Error;
 
 /// Values and postings of a label are wanted whole when they take no more than this: looking for
@@ -28,6 +28,41 @@ impl TenantReader {
             self.table.will_scan(&values, LABEL_BYTES_MAX);
             self.table.will_scan(&postings, LABEL_BYTES_MAX);
         }
+    }
+
+    /// Decodes the names of metrics and who has them, which nearly every selection looks at, for whoever asks next.
+    ///
+    /// # Errors
+    /// When something is damaged or cannot be read.
+    pub(in crate::store) fn decode_names(&mut self) -> Result<(), Error> {
+        self.number_of(METRIC_NAME)
+            .map_or(Ok(()), |name| self.decode_label(name))
+    }
+
+    /// Decodes the whole index, for as long as it may go on.
+    ///
+    /// # Errors
+    /// As [`TenantReader::decode_names`].
+    pub(in crate::store) fn decode_index(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), Error> {
+        for chunk in 0..self.series_len().div_ceil(CHUNK) {
+            if !go_on() {
+                return Ok(());
+            }
+            self.entries(Ordinal(chunk * CHUNK))?;
+        }
+        let names = u32::try_from(self.names().len()).unwrap_or(u32::MAX);
+        for name in (0..names).take_while(|_| go_on()) {
+            self.decode_label(name)?;
+        }
+        Ok(())
+    }
+
+    fn decode_label(&mut self, name: u32) -> Result<(), Error> {
+        for chunk in 0..self.chunks_of(name) {
+            self.values(name, chunk)?;
+            self.postings(name, chunk)?;
+        }
+        Ok(())
     }
 
     /// Label sets will be read: all that is lacking is wanted before the first of them fails.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustix::fs::{Advice, fadvise};
 
 use super::form::{
     DataBlocks, FOOTER_LEN, Handle, IndexEntry, SstIndex, Walk, parse_footer, without_trailer,
@@ -64,6 +65,16 @@ impl FileAt {
             path: path.to_owned(),
             len,
         })
+    }
+
+    /// Asks the system to have all of it in its page cache soon. Nobody waits for it, and a system that does not do
+    /// it costs nothing but time later.
+    ///
+    /// # Errors
+    /// When the system refuses to.
+    pub(in crate::store) fn will_read(&self) -> Result<(), Error> {
+        fadvise(&self.file, 0, None, Advice::WillNeed)
+            .map_err(|error| Error::io("read ahead", &self.path)(error.into()))
     }
 }
 

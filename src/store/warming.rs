@@ -1,0 +1,132 @@
+//! What is read of the newest blocks after a start, before anybody asks: dashboards show the last day, and the first
+//! question would otherwise open every block of it, some small reads each (docs/performance.md, "Cold runs").
+//!
+//! It is bounded twice: by the blocks of a day, and by half of the memory for decoded parts. What does not fit is read
+//! by who asks for it, as ever.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::applied_block::AppliedBlock;
+use super::block::TenantReader;
+use super::engine::ReadAt;
+use super::error::Error;
+use super::tier::Reading;
+use super::view::listed;
+use super::whole::Store;
+use crate::model::{TimeRange, TimestampMs, WINDOW_MS};
+use crate::runtime::CancelToken;
+
+/// So far before the end of the newest block: a day of dashboards, and the window in which it begins.
+const BACK_MS: i64 = 24 * 3_600_000 + WINDOW_MS;
+
+/// A node of many partitions has more; opened tables take some KiB each.
+const BLOCKS_MAX: usize = 1024;
+
+/// Files are read into the system's page cache whole as far as this: what an SD card reads in two seconds.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A block of more tenants is read for these: each is a part of an index of its own.
+const TENANTS_MAX: usize = 16;
+
+/// What was read before anybody asked.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Warmed {
+    /// Blocks that are open.
+    pub blocks: usize,
+    /// Of them, those whose index is decoded.
+    pub decoded: usize,
+}
+
+impl Store {
+    /// Opens the newest blocks that are here and decodes their indices, newest first. Ends early when it is told to.
+    /// On a thread that may block.
+    ///
+    /// # Errors
+    /// The first block that cannot be read, after the others were.
+    pub fn warm_up(&self, cancel: &CancelToken) -> Result<Warmed, Error> {
+        let begun = self.clock.elapsed();
+        let blocks = self.newest_here()?;
+        let reading = Reading::background();
+        let (mut warmed, mut failure, mut bytes) = (Warmed::default(), None, 0u64);
+        for block in &blocks {
+            if cancel.check().is_err() {
+                return Ok(warmed);
+            }
+            let ahead = bytes < FILE_BYTES_MAX;
+            match self.open_ahead(block, ahead, &reading) {
+                Ok(read) => {
+                    bytes = bytes.saturating_add(read);
+                    warmed.blocks += 1;
+                }
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        for block in &blocks {
+            if cancel.check().is_err() || self.decoded.is_half_full() {
+                break;
+            }
+            let go_on = || cancel.check().is_ok() && !self.decoded.is_half_full();
+            match each_tenant(block, &reading, |data| data.decode_index(&go_on)) {
+                Ok(()) => warmed.decoded += 1,
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
+        let took_ms = (self.clock.elapsed() - begun).as_millis();
+        let Warmed { blocks, decoded } = warmed;
+        tracing::debug!(blocks, decoded, took_ms, "the newest blocks are open");
+        failure.map_or(Ok(warmed), Err)
+    }
+
+    /// The blocks of the newest day that are here, newest first.
+    fn newest_here(&self) -> Result<Vec<Arc<AppliedBlock>>, Error> {
+        let views = self.views.read().clone();
+        let newest = views.values().filter_map(|view| view.ends_at()).max();
+        let Some(end) = newest else {
+            return Ok(Vec::new());
+        };
+        let since = TimestampMs(end.0.saturating_sub(BACK_MS));
+        let listed = listed(views.iter(), TimeRange::new(since, end))?;
+        let mut known = BTreeSet::new();
+        let mut blocks: Vec<Arc<AppliedBlock>> = listed
+            .into_iter()
+            .map(|(_, block)| block)
+            .filter(|block| block.is_here() && known.insert(block.entry().id))
+            .collect();
+        blocks.sort_by_key(|block| Reverse(block.entry().range.end));
+        blocks.truncate(BLOCKS_MAX);
+        Ok(blocks)
+    }
+
+    /// Opens a block and decodes who has which name; with `ahead` its file is on its way into the page cache too. Says
+    /// how many bytes that is.
+    fn open_ahead(
+        &self,
+        block: &AppliedBlock,
+        ahead: bool,
+        reading: &Arc<Reading>,
+    ) -> Result<u64, Error> {
+        let mut bytes = 0;
+        if ahead && let Some(file) = self.open_file(block.entry().id)? {
+            file.will_read()?;
+            bytes = file.len();
+        }
+        each_tenant(block, reading, TenantReader::decode_names)?;
+        Ok(bytes)
+    }
+}
+
+fn each_tenant(
+    block: &AppliedBlock,
+    reading: &Arc<Reading>,
+    mut work: impl FnMut(&mut TenantReader) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let reader = block.reader(reading)?;
+    for tenant in reader.tenants()?.iter().take(TENANTS_MAX) {
+        if let Some(mut data) = reader.tenant(tenant)? {
+            work(&mut data)?;
+        }
+    }
+    Ok(())
+}
