@@ -75,6 +75,14 @@ impl SeriesEntries {
         self.places.is_empty()
     }
 
+    /// Bytes that the run takes in memory, about.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> usize {
+        size_of::<(u32, u32)>() * self.labels.capacity()
+            + size_of::<usize>() * self.ends.capacity()
+            + size_of::<Option<Place>>() * self.places.capacity()
+    }
+
     /// The labels of an entry: names and values as numbers, sorted by name.
     #[must_use]
     pub fn labels(&self, at: usize) -> Option<&[(u32, u32)]> {
@@ -160,7 +168,11 @@ impl SeriesEntries {
             shapes.push(take_shape(input)?);
         }
         let count = take_len(input, WHAT, ENTRIES_MAX)?;
-        let mut entries = Self::default();
+        let mut entries = Self {
+            labels: Vec::new(),
+            ends: Vec::with_capacity(count),
+            places: Vec::with_capacity(count),
+        };
         entries.take_labels(input, &shapes, count)?;
         let pages = (0..count)
             .map(|_| take_u64(input))
@@ -182,6 +194,7 @@ impl SeriesEntries {
             }));
         }
         finished(input, WHAT)?;
+        entries.labels.shrink_to_fit();
         Ok(entries)
     }
 

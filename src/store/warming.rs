@@ -63,11 +63,8 @@ impl Store {
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        for block in &blocks {
-            if cancel.check().is_err() || self.decoded.is_half_full() {
-                break;
-            }
-            let go_on = || cancel.check().is_ok() && !self.decoded.is_half_full();
+        let go_on = || cancel.check().is_ok() && !self.decoded.is_half_full();
+        for block in blocks.iter().take_while(|_| go_on()) {
             match each_tenant(block, &reading, |data| data.decode_index(&go_on)) {
                 Ok(()) => warmed.decoded += 1,
                 Err(error) => drop(failure.get_or_insert(error)),

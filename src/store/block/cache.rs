@@ -123,8 +123,12 @@ impl DecodedParts {
 
     /// Whether half of it is in use.
     pub(in crate::store) fn is_half_full(&self) -> bool {
-        let used: usize = self.shards.iter().map(|shard| shard.lock().bytes).sum();
-        used >= self.shard_bytes_max * SHARDS / 2
+        self.bytes() >= self.shard_bytes_max * SHARDS / 2
+    }
+
+    /// How many bytes it holds, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().bytes).sum()
     }
 
     fn shard(&self, key: &PartKey) -> Option<&Mutex<Shard>> {
@@ -173,6 +177,22 @@ impl DecodedParts {
             shard.bytes -= before.bytes;
         }
     }
+
+    /// Notes that a part takes more bytes than when it came, if it is still here.
+    pub(super) fn grew(&self, key: &PartKey, bytes: usize) {
+        let Some(shard) = self.shard(key) else {
+            return;
+        };
+        let shard = &mut *shard.lock();
+        let Some(item) = shard.items.get_mut(key) else {
+            return;
+        };
+        item.bytes += bytes;
+        shard.bytes += bytes;
+        if shard.bytes > self.shard_bytes_max {
+            shard.halve();
+        }
+    }
 }
 
 impl Shard {
@@ -217,6 +237,7 @@ mod tests {
         }
         let kept = (0..10_000).filter(|number| parts.get::<u32>(&key(*number)).is_some());
         assert!((100..=800).contains(&kept.count()));
+        assert!(parts.is_half_full() && !DecodedParts::new(1 << 20).is_half_full());
         for shard in &parts.shards {
             let shard = shard.lock();
             assert!(shard.bytes <= parts.shard_bytes_max);
@@ -224,6 +245,16 @@ mod tests {
                 shard.bytes,
                 shard.items.values().map(|item| item.bytes).sum::<usize>()
             );
+        }
+        // What grows counts, and makes room as what is new does.
+        let bytes =
+            |parts: &DecodedParts| -> usize { parts.shards.iter().map(|it| it.lock().bytes).sum() };
+        let before = parts.bytes();
+        parts.grew(&key(9_999), 7);
+        parts.grew(&key(10_000), 1000);
+        assert_eq!(parts.bytes(), before + 7);
+        for _ in 0..800 {
+            parts.grew(&key(9_999), 1000);
         }
         // Another type under the key is as good as nothing.
         assert!(parts.get::<String>(&key(0)).is_none());

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::cache::{PartKey, PartKind};
 use super::layout::{CHUNK, PageRows, damaged};
-use super::parts::{ENTRY_BYTES, Entries, Page, decoded};
+use super::parts::{Entries, Page, decoded};
 use super::reader::{Ordinal, TenantReader};
 use crate::codec::postings::Lists;
 use crate::codec::series_entry::{Place, SeriesEntries};
@@ -35,7 +35,6 @@ impl TenantReader {
                 let labels = (0..run.len()).map(|_| OnceLock::new()).collect();
                 Ok(Entries { run, labels })
             };
-            let size = |entries: &Entries| entries.run.len() * ENTRY_BYTES;
             let part = || "series entries".to_owned();
             decoded(
                 table,
@@ -44,7 +43,7 @@ impl TenantReader {
                 self.keys.series(chunk),
                 part,
                 decode,
-                size,
+                Entries::memory_bytes,
             )
         })?;
         if ordinal.0 >= self.opened.series || at >= found.run.len() {
@@ -133,7 +132,7 @@ impl TenantReader {
         })
     }
 
-    fn part(&self, kind: PartKind, major: u32, minor: u32) -> PartKey {
+    pub(super) fn part(&self, kind: PartKind, major: u32, minor: u32) -> PartKey {
         PartKey {
             block: self.id,
             tenant: self.opened.number,

@@ -12,13 +12,25 @@ use crate::model::{BlockId, LabelSet};
 use crate::store::engine::Table;
 use crate::store::error::Error;
 
-/// What an entry and its label set take in memory, about.
-pub(super) const ENTRY_BYTES: usize = 512;
+/// What a label set takes in memory beside its text and two numbers of four bytes for each label, about.
+const LABELS_BYTES: usize = 96;
 
 /// A run of series entries, and those of their label sets that were asked for.
 pub(super) struct Entries {
     pub(super) run: SeriesEntries,
     pub(super) labels: Vec<OnceLock<LabelSet>>,
+}
+
+impl Entries {
+    /// Bytes that they take in memory without label sets, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.run.memory_bytes() + size_of_val(self.labels.as_slice())
+    }
+}
+
+/// Bytes that a label set takes in memory, about.
+pub(super) fn memory_of(labels: &LabelSet) -> usize {
+    LABELS_BYTES + labels.text_len() + 2 * size_of::<u32>() * labels.len()
 }
 
 /// A page and which rows each of its series has.

@@ -10,12 +10,12 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use super::cache::DecodedParts;
+use super::cache::{DecodedParts, PartKind};
 use super::few::Few;
 use super::layout::{
     BlockProperties, BlockTotals, CHUNK, Keys, TenantEntry, TenantKeys, damaged, decode_metadata,
 };
-use super::parts::{Entries, Page, must_get};
+use super::parts::{Entries, Page, memory_of, must_get};
 use super::picked::Picked;
 use crate::codec::page;
 use crate::codec::symbols::{self, Symbols};
@@ -311,10 +311,19 @@ impl TenantReader {
         }
         let labels =
             LabelSet::from_pairs(&pairs).map_err(|error| self.damaged("a series entry", &error))?;
-        if let Some(slot) = entries.labels.get(at) {
-            return Ok(slot.get_or_init(|| labels).clone());
-        }
+        self.keep(ordinal, at, &entries, labels.clone());
         Ok(labels)
+    }
+
+    /// Keeps a label set beside its entry, whose part takes so much more memory then.
+    fn keep(&self, ordinal: Ordinal, at: usize, entries: &Entries, labels: LabelSet) {
+        let bytes = memory_of(&labels);
+        let slot = entries.labels.get(at);
+        let is_new = slot.is_some_and(|slot| slot.set(labels).is_ok());
+        if let Some(shared) = self.shared.as_ref().filter(|_| is_new) {
+            let part = self.part(PartKind::Entries, ordinal.0 / CHUNK, 0);
+            shared.grew(&part, bytes);
+        }
     }
 
     /// The fingerprint of a series.

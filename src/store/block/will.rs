@@ -44,15 +44,13 @@ impl TenantReader {
     /// # Errors
     /// As [`TenantReader::decode_names`].
     pub(in crate::store) fn decode_index(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), Error> {
-        for chunk in 0..self.series_len().div_ceil(CHUNK) {
-            if !go_on() {
-                return Ok(());
-            }
-            self.entries(Ordinal(chunk * CHUNK))?;
-        }
         let names = u32::try_from(self.names().len()).unwrap_or(u32::MAX);
         for name in (0..names).take_while(|_| go_on()) {
             self.decode_label(name)?;
+        }
+        let chunks = self.series_len().div_ceil(CHUNK);
+        for chunk in (0..chunks).take_while(|_| go_on()) {
+            self.entries(Ordinal(chunk * CHUNK))?;
         }
         Ok(())
     }
@@ -115,5 +113,102 @@ impl TenantReader {
             last = Some((place.group, place.page));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::tests::{Given, build, properties};
+    use super::super::{BlockReader, DecodedParts};
+    use super::*;
+    use crate::model::{LabelSet, MatchOp, Samples, TenantId, TimestampMs, Value};
+    use crate::store::engine::{Pairs, SstTable, Table};
+
+    /// A table that counts how often it is read.
+    struct Counting {
+        table: SstTable,
+        reads: AtomicUsize,
+    }
+
+    impl Table for Counting {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.table.get(key)
+        }
+
+        fn scan(&self, prefix: &[u8], after: Option<&[u8]>) -> Result<Pairs, Error> {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            self.table.scan(prefix, after)
+        }
+    }
+
+    fn content(tenant: &TenantId) -> Given {
+        let mut given = Given::default();
+        for number in 0..300 {
+            let pairs = [
+                ("__name__", format!("metric_{}", number % 150)),
+                ("instance", format!("host-{number}")),
+            ];
+            let labels = LabelSet::from_pairs(&pairs).unwrap();
+            let mut samples = Samples::default();
+            samples.push(
+                TimestampMs(1000),
+                Value::Float(f64::from(number)),
+                TimestampMs(0),
+            );
+            given.series.insert((tenant.clone(), labels), samples);
+        }
+        given
+    }
+
+    #[test]
+    fn what_is_decoded_ahead_is_not_read_again() {
+        let tenant = TenantId::new("anonymous").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let built = build(directory.path(), &mut content(&tenant)).unwrap();
+        let bytes = std::fs::read(&built.path).unwrap();
+        let table = Arc::new(Counting {
+            table: SstTable::open(Box::new(bytes)).unwrap(),
+            reads: AtomicUsize::new(0),
+        });
+        let reads = || table.reads.load(Ordering::Relaxed);
+        let open = |parts: &Arc<DecodedParts>| {
+            let table: Arc<dyn Table> = Arc::clone(&table) as Arc<dyn Table>;
+            let reader = BlockReader::open(table, properties().id).unwrap();
+            let reader = reader.sharing(Arc::clone(parts));
+            reader.tenant(&tenant).unwrap().unwrap()
+        };
+        let parts = Arc::new(DecodedParts::new(8 << 20));
+
+        let mut ahead = open(&parts);
+        let opened = reads();
+        ahead.decode_index(&|| false).unwrap();
+        assert_eq!(reads(), opened, "told to stop, it reads nothing");
+        ahead.decode_names().unwrap();
+        let names = reads();
+        // Values and postings of 150 names, in two chunks each.
+        assert_eq!(names, opened + 4);
+        ahead.decode_index(&|| true).unwrap();
+        assert_eq!(
+            reads(),
+            names + 3 + 2 * 3,
+            "three chunks of entries and of each of two"
+        );
+
+        let mut asking = open(&parts);
+        let before = reads();
+        let name = Matcher::new("__name__", MatchOp::Regex, "metric_1.*").unwrap();
+        let instance = Matcher::new("instance", MatchOp::NotEqual, "host-10").unwrap();
+        let found = asking.select(&[name, instance]).unwrap();
+        assert_eq!(found.len(), 2 * 61 - 1);
+        let (bytes, sets) = (parts.bytes(), found.len());
+        for ordinal in found {
+            asking.labels(ordinal).unwrap();
+        }
+        assert_eq!(reads(), before);
+        assert!(parts.bytes() > bytes + sets * "__name__metric_1instancehost-1".len());
     }
 }

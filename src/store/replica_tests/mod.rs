@@ -5,6 +5,7 @@ mod elsewhere;
 mod newest;
 mod rig;
 mod split;
+mod warming;
 
 use proptest::prelude::*;
 use rig::{Node, Write, arc_of, float, read_all, series, writes};
