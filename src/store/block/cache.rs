@@ -247,8 +247,6 @@ mod tests {
             );
         }
         // What grows counts, and makes room as what is new does.
-        let bytes =
-            |parts: &DecodedParts| -> usize { parts.shards.iter().map(|it| it.lock().bytes).sum() };
         let before = parts.bytes();
         parts.grew(&key(9_999), 7);
         parts.grew(&key(10_000), 1000);
