@@ -27,6 +27,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "which copies of blocks: `local` files or those in the `bucket`",
     ),
     ("data_dir", "the directory that holds everything"),
+    ("decoded", "of how many blocks the index was decoded"),
     ("delete", "the name of a delete, by which it is undone"),
     (
         "end",
