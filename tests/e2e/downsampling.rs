@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::remote_write::{body, now_ms, send, series};
 use super::servers::{Answer, Cairn, eventually, free_port, get, post_form};
 
-const DAY: i64 = 86_400_000;
-const HOUR: i64 = 3_600_000;
+pub const DAY: i64 = 86_400_000;
+pub const HOUR: i64 = 3_600_000;
 const HOSTS: i64 = 20;
 /// Eight hours, so that it is quick.
 const LEN: i64 = 8 * 3_600_000;
@@ -24,7 +24,7 @@ fn mixed(number: i64) -> i64 {
 }
 
 /// Counters that begin anew, gauges, and what stands still, every 15 s.
-fn write(url: &str, start: i64) -> u64 {
+pub fn write(url: &str, start: i64) -> u64 {
     let mut written = 0;
     for hour in 0..LEN / 3_600_000 {
         let mut all = Vec::new();
@@ -56,10 +56,10 @@ fn write(url: &str, start: i64) -> u64 {
     written
 }
 
-fn ask(cairn: &Cairn, query: &str, at: i64) -> Value {
+fn ask(url: &str, query: &str, at: i64) -> Value {
     let time = format!("{}", at / 1000);
     let answer: Answer = post_form(
-        &format!("{}/api/v1/query", cairn.url()),
+        &format!("{url}/api/v1/query"),
         &[("query", query), ("time", &time)],
     )
     .unwrap();
@@ -68,18 +68,25 @@ fn ask(cairn: &Cairn, query: &str, at: i64) -> Value {
 }
 
 /// Bytes and samples of the blocks of that time; the node's own metrics lie in others.
-fn blocks(cairn: &Cairn, from: i64) -> (u64, u64) {
-    let answer = get(&format!("{}/api/v1/status/tsdb/blocks", cairn.url()));
-    let answer = answer.unwrap().json();
-    let blocks = answer["data"]["blocks"].as_array().unwrap().iter();
-    let old = |block: &&Value| block["minTime"].as_i64().unwrap() < from + DAY;
-    let old: Vec<&Value> = blocks.filter(old).collect();
+pub fn blocks(url: &str, from: i64) -> (u64, u64) {
+    let old = old_blocks(url, from);
     let sum = |key: &str| {
         old.iter()
             .map(|block| block["stats"][key].as_u64().unwrap())
             .sum()
     };
     (sum("numBytes"), sum("numSamples"))
+}
+
+/// The blocks of that time as a node lists them, by their names.
+pub fn old_blocks(url: &str, from: i64) -> Vec<Value> {
+    let answer = get(&format!("{url}/api/v1/status/tsdb/blocks"));
+    let answer = answer.unwrap().json();
+    let blocks = answer["data"]["blocks"].as_array().unwrap().iter();
+    let old = |block: &&Value| block["minTime"].as_i64().unwrap() < from + DAY;
+    let mut old: Vec<Value> = blocks.filter(old).cloned().collect();
+    old.sort_by_key(|block| block["ulid"].to_string());
+    old
 }
 
 const QUERIES: [&str; 8] = [
@@ -109,21 +116,21 @@ fn numbers(answer: &Value) -> Vec<(String, f64)> {
     all
 }
 
-fn flush(cairn: &Cairn) {
-    let (done, said) = Cairn::run(&["flush", "--url", &cairn.url()]);
+pub fn flush(url: &str) {
+    let (done, said) = Cairn::run(&["flush", "--url", url]);
     assert!(done, "{said}");
 }
 
 /// What all queries give at all times.
-fn answers(cairn: &Cairn, times: &[i64]) -> Vec<Value> {
+pub fn answers(url: &str, times: &[i64]) -> Vec<Value> {
     let each = QUERIES
         .iter()
-        .flat_map(|query| times.iter().map(|at| ask(cairn, query, *at)));
+        .flat_map(|query| times.iter().map(|at| ask(url, query, *at)));
     each.collect()
 }
 
 /// As before, to rounding, and each says what it was made from.
-fn agree(before: &[Value], after: &[Value]) {
+pub fn agree(before: &[Value], after: &[Value]) {
     for (was, is) in before.iter().zip(after) {
         for (was, is) in numbers(was).iter().zip(numbers(is)) {
             assert_eq!(was.0, is.0);
@@ -136,9 +143,9 @@ fn agree(before: &[Value], after: &[Value]) {
 }
 
 /// A line at odd steps has no gaps, and a function that cannot do without what went says so.
-fn look_closer(cairn: &Cairn, from: i64) {
+fn look_closer(url: &str, from: i64) {
     let odd = ask(
-        cairn,
+        url,
         "quantile_over_time(0.5, temperature[1h])",
         from + 4 * HOUR,
     );
@@ -146,7 +153,7 @@ fn look_closer(cairn: &Cairn, from: i64) {
     let said = "quantile_over_time over this range sees only";
     assert!(infos.contains(said), "{infos}");
     // It cuts intervals, says so, and is not short of what it cuts away.
-    let growth = |at: i64| ask(cairn, "sum(rate(requests_total[10m]))", at);
+    let growth = |at: i64| ask(url, "sum(rate(requests_total[10m]))", at);
     let (whole, cut) = (growth(from + 4 * HOUR), growth(from + 4 * HOUR + 130_000));
     let off = numbers(&cut)[0].1 / numbers(&whole)[0].1 - 1.0;
     assert!(off.abs() < 0.03, "{cut} {whole}");
@@ -158,12 +165,16 @@ fn look_closer(cairn: &Cairn, from: i64) {
     );
     // Nothing lies between two kept samples, which is not to pass for there having been nothing.
     let between = "sum_over_time(temperature[1m])";
-    let none = ask(cairn, between, from + 4 * HOUR + 150_000);
+    let none = ask(url, between, from + 4 * HOUR + 150_000);
     assert_eq!(none["data"]["result"], json!([]), "{none}");
-    let said = "samples were downsampled to 5m";
-    assert!(none["infos"].to_string().contains(said), "{none}");
+    for said in [
+        "samples were downsampled to 5m",
+        "sum_over_time over this range sees only",
+    ] {
+        assert!(none["infos"].to_string().contains(said), "{none}");
+    }
     // What is young is what was written, and nothing is said of it.
-    let young = ask(cairn, "count_over_time(cairn_head_series[1m])", now_ms());
+    let young = ask(url, "count_over_time(cairn_head_series[1m])", now_ms());
     assert!(young["infos"].is_null(), "{young}");
     let seconds = |ms: i64| format!("{}", ms / 1000);
     let form = [
@@ -172,8 +183,10 @@ fn look_closer(cairn: &Cairn, from: i64) {
         ("end", &seconds(from + 2 * HOUR)),
         ("step", "11"),
     ];
-    let line = post_form(&format!("{}/api/v1/query_range", cairn.url()), &form);
+    let line = post_form(&format!("{url}/api/v1/query_range"), &form);
     let line = line.unwrap().json();
+    let said = "a selector at these times sees only";
+    assert!(line["infos"].to_string().contains(said), "{line}");
     let points = line["data"]["result"][0]["values"].as_array().unwrap();
     assert_eq!(points.len(), (3600 - 7) / 11 + 1);
     let all = json!(HOSTS.to_string());
@@ -191,12 +204,12 @@ fn a_month_becomes_smaller_and_its_sums_stay() {
     let cairn = start(&[]);
     let from = now_ms() / DAY * DAY - 40 * DAY;
     let written = write(&cairn.url(), from);
-    flush(&cairn);
+    flush(&cairn.url());
     let times: Vec<i64> = (2..=8).map(|hour| from + hour * HOUR).collect();
-    let before = answers(&cairn, &times);
+    let before = answers(&cairn.url(), &times);
     let says = |answer: &Value| answer.to_string().contains("downsampled");
     assert!(!before.iter().any(says));
-    let (bytes, samples) = blocks(&cairn, from);
+    let (bytes, samples) = blocks(&cairn.url(), from);
     assert_eq!(samples, written);
     drop(cairn);
     let policy = ["retention.downsample=30d:5m"];
@@ -204,23 +217,23 @@ fn a_month_becomes_smaller_and_its_sums_stay() {
     eventually(
         "the month is downsampled",
         Duration::from_secs(180),
-        || match blocks(&cairn, from) {
+        || match blocks(&cairn.url(), from) {
             (_, left) if left * 15 < samples => Ok(()),
             (_, left) => Err(format!("{left} of {samples} samples are left")),
         },
     );
-    let (bytes_after, left) = blocks(&cairn, from);
+    let (bytes_after, left) = blocks(&cairn.url(), from);
     println!("{bytes} bytes of {samples} samples, then {bytes_after} of {left}");
     assert!(bytes_after * 2 < bytes, "{bytes_after} of {bytes} bytes");
-    agree(&before, &answers(&cairn, &times));
-    look_closer(&cairn, from);
+    agree(&before, &answers(&cairn.url(), &times));
+    look_closer(&cairn.url(), from);
     // What comes again was counted.
     write(&cairn.url(), from);
-    agree(&before, &answers(&cairn, &times));
-    flush(&cairn);
+    agree(&before, &answers(&cairn.url(), &times));
+    flush(&cairn.url());
     drop(cairn);
     let cairn = start(&policy);
-    agree(&before, &answers(&cairn, &times));
+    agree(&before, &answers(&cairn.url(), &times));
     drop(cairn);
     let directory = data_dir.to_str().unwrap();
     let (done, said) = Cairn::run(&["blocks", "--data-dir", directory]);

@@ -3,6 +3,7 @@
 mod availability;
 mod consul;
 mod disk;
+mod downsampling;
 mod growth;
 mod lab;
 mod load;
