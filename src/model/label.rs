@@ -47,6 +47,16 @@ impl Flat {
             ends,
         }
     }
+
+    fn before(&self, border: usize) -> &[u8] {
+        self.text.as_bytes().get(..border).unwrap_or_default()
+    }
+
+    /// The name or value of this number, which begins at a border; `None` behind the last.
+    fn next(&self, border: usize, at: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(at)? as usize;
+        self.text.as_bytes().get(border..end)
+    }
 }
 
 /// Why labels are no label set.
@@ -214,8 +224,17 @@ impl Default for LabelSet {
 }
 
 impl Ord for LabelSet {
+    /// Where names and values end alike, the first byte that differs decides, so they are compared in one piece;
+    /// beyond that the first name or value that ends elsewhere does.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let (one, two) = (&*self.0, &*other.0);
+        let ends = one.ends.iter().zip(&two.ends);
+        let alike = ends.take_while(|(one, two)| one == two).count();
+        let last = alike.checked_sub(1).and_then(|last| one.ends.get(last));
+        let border = last.map_or(0, |end| *end as usize);
+        one.before(border)
+            .cmp(two.before(border))
+            .then_with(|| one.next(border, alike).cmp(&two.next(border, alike)))
     }
 }
 
@@ -334,6 +353,22 @@ mod tests {
             LabelSet::from_pairs(&[("", "1")]),
             Err(LabelError::EmptyName { .. })
         ));
+    }
+
+    proptest::proptest! {
+        /// By its definition: label by label, name first, then value, a shorter set before a longer one.
+        #[test]
+        fn the_order_is_that_of_the_labels(
+            one in proptest::collection::btree_map("[ab]{1,3}", "[ab\u{e9}]{1,3}", 0..4),
+            other in proptest::collection::btree_map("[ab]{1,3}", "[ab\u{e9}]{1,3}", 0..4),
+        ) {
+            let set = |of: &std::collections::BTreeMap<String, String>| {
+                LabelSet::from_pairs(&of.iter().collect::<Vec<_>>()).unwrap()
+            };
+            let (a, b) = (set(&one), set(&other));
+            proptest::prop_assert_eq!(a.cmp(&b), a.iter().cmp(b.iter()));
+            proptest::prop_assert_eq!(a.cmp(&a), Ordering::Equal);
+        }
     }
 
     #[test]
