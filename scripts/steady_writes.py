@@ -30,18 +30,19 @@ class Target:
     SERIES = 100
 
     def __init__(self, number):
-        text = b""
+        text, ends = b"", []
+        sample = b"\x09" + struct.pack("<d", 0) + b"\x10" + varint(int(time.time() * 1000))
         for ordinal in range(self.SERIES):
             labels = {"__name__": f"bench_goals_{ordinal}", "instance": f"board-{number:03}:9100", "job": "node"}
             encoded = b"".join(field(1, field(1, k.encode()) + field(2, v.encode())) for k, v in labels.items())
-            sample = b"\x09" + struct.pack("<d", 0) + b"\x10" + varint(int(time.time() * 1000))
             text += field(1, encoded + field(2, sample))
+            ends.append(len(text))
         # Snappy's block format, one literal.
-        self.body = bytearray(varint(len(text)) + b"\xfc" + struct.pack("<I", len(text) - 1) + text)
+        head = varint(len(text)) + b"\xfc" + struct.pack("<I", len(text) - 1)
+        self.body = bytearray(head + text)
         self.length = len(sample)
-        self.places, at = [], -1
-        while (at := self.body.find(sample, at + 1)) >= 0:
-            self.places.append(at)
+        # A sample is the last of its series.
+        self.places = [len(head) + end - self.length for end in ends]
         self.value = number
 
     def at(self, seconds):

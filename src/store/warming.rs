@@ -10,10 +10,8 @@ use std::sync::Arc;
 
 use super::applied_block::AppliedBlock;
 use super::block::TenantReader;
-use super::engine::ReadAt;
 use super::error::Error;
 use super::tier::Reading;
-use super::view::listed;
 use super::whole::Store;
 use crate::model::{TimeRange, TimestampMs, WINDOW_MS};
 use crate::runtime::CancelToken;
@@ -44,18 +42,24 @@ impl Store {
     /// On a thread that may block.
     ///
     /// # Errors
-    /// The first block that cannot be read, after the others were.
+    /// The first that could not be read, after the others were.
     pub fn warm_up(&self, cancel: &CancelToken) -> Result<Warmed, Error> {
         let begun = self.clock.elapsed();
-        let blocks = self.newest_here()?;
+        let mut failure = None;
+        let blocks = self.newest_here(&mut failure);
         let reading = Reading::background();
-        let (mut warmed, mut failure, mut bytes) = (Warmed::default(), None, 0u64);
+        let (mut warmed, mut bytes) = (Warmed::default(), 0u64);
+        let go_on = || cancel.check().is_ok() && !self.decoded.is_half_full();
         for block in &blocks {
             if cancel.check().is_err() {
                 return Ok(warmed);
             }
-            let ahead = bytes < FILE_BYTES_MAX;
-            match self.open_ahead(block, ahead, &reading) {
+            match self.open_ahead(
+                block,
+                FILE_BYTES_MAX.saturating_sub(bytes),
+                &reading,
+                &go_on,
+            ) {
                 Ok(read) => {
                     bytes = bytes.saturating_add(read);
                     warmed.blocks += 1;
@@ -63,10 +67,9 @@ impl Store {
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
-        let go_on = || cancel.check().is_ok() && !self.decoded.is_half_full();
         for block in blocks.iter().take_while(|_| go_on()) {
             match each_tenant(block, &reading, |data| data.decode_index(&go_on)) {
-                Ok(()) => warmed.decoded += 1,
+                Ok(whole) => warmed.decoded += usize::from(whole),
                 Err(error) => drop(failure.get_or_insert(error)),
             }
         }
@@ -76,54 +79,62 @@ impl Store {
         failure.map_or(Ok(warmed), Err)
     }
 
-    /// The blocks of the newest day that are here, newest first.
-    fn newest_here(&self) -> Result<Vec<Arc<AppliedBlock>>, Error> {
+    /// The blocks of the newest day that are here, newest first. Partitions of which they are not known are left out.
+    fn newest_here(&self, failure: &mut Option<Error>) -> Vec<Arc<AppliedBlock>> {
         let views = self.views.read().clone();
         let newest = views.values().filter_map(|view| view.ends_at()).max();
         let Some(end) = newest else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let since = TimestampMs(end.0.saturating_sub(BACK_MS));
-        let listed = listed(views.iter(), TimeRange::new(since, end))?;
-        let mut known = BTreeSet::new();
-        let mut blocks: Vec<Arc<AppliedBlock>> = listed
-            .into_iter()
-            .map(|(_, block)| block)
-            .filter(|block| block.is_here() && known.insert(block.entry().id))
-            .collect();
+        let (mut known, mut blocks) = (BTreeSet::new(), Vec::new());
+        for view in views.values() {
+            match view.blocks_in(TimeRange::new(since, end)) {
+                Ok(listed) => blocks.extend(
+                    listed
+                        .filter(|block| block.is_here() && known.insert(block.entry().id))
+                        .map(Arc::clone),
+                ),
+                Err(error) => drop(failure.get_or_insert(error)),
+            }
+        }
         blocks.sort_by_key(|block| Reverse(block.entry().range.end));
         blocks.truncate(BLOCKS_MAX);
-        Ok(blocks)
+        blocks
     }
 
-    /// Opens a block and decodes who has which name; with `ahead` its file is on its way into the page cache too. Says
-    /// how many bytes that is.
+    /// Opens a block and decodes who has which name; so many bytes of its file are on their way into the page cache too.
+    /// Says how many there were.
     fn open_ahead(
         &self,
         block: &AppliedBlock,
-        ahead: bool,
+        ahead: u64,
         reading: &Arc<Reading>,
+        go_on: &dyn Fn() -> bool,
     ) -> Result<u64, Error> {
         let mut bytes = 0;
-        if ahead && let Some(file) = self.open_file(block.entry().id)? {
-            file.will_read()?;
-            bytes = file.len();
+        if ahead > 0
+            && let Some(file) = self.open_file(block.entry().id)?
+        {
+            bytes = file.will_read(ahead);
         }
-        each_tenant(block, reading, TenantReader::decode_names)?;
+        each_tenant(block, reading, |data| data.decode_names(go_on))?;
         Ok(bytes)
     }
 }
 
+/// Does something for each tenant. `false`: somewhere it was not done to the end.
 fn each_tenant(
     block: &AppliedBlock,
     reading: &Arc<Reading>,
-    mut work: impl FnMut(&mut TenantReader) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut work: impl FnMut(&mut TenantReader) -> Result<bool, Error>,
+) -> Result<bool, Error> {
     let reader = block.reader(reading)?;
+    let mut whole = true;
     for tenant in reader.tenants()?.iter().take(TENANTS_MAX) {
         if let Some(mut data) = reader.tenant(tenant)? {
-            work(&mut data)?;
+            whole &= work(&mut data)?;
         }
     }
-    Ok(())
+    Ok(whole)
 }

@@ -131,8 +131,11 @@ pub fn answers(url: &str, times: &[i64]) -> Vec<Value> {
 
 /// As before, to rounding, and each says what it was made from.
 pub fn agree(before: &[Value], after: &[Value]) {
+    assert_eq!(before.len(), after.len());
     for (was, is) in before.iter().zip(after) {
-        for (was, is) in numbers(was).iter().zip(numbers(is)) {
+        let (old, new) = (numbers(was), numbers(is));
+        assert_eq!(old.len(), new.len(), "{is}");
+        for (was, is) in old.iter().zip(new) {
             assert_eq!(was.0, is.0);
             let off = (was.1 - is.1).abs() / was.1.abs().max(1.0);
             assert!(off < 1e-12, "{was:?} {is:?}");

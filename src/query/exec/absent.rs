@@ -88,7 +88,7 @@ impl Operator for AbsentOverTime {
         }
         // Of an interval one sample is always left.
         let function = ("absent_over_time", true);
-        if let Some(note) = coarse::of_windows(&self.windows, function, self.source.met()) {
+        if let Some(note) = coarse::of_windows(&self.windows, function, self.source.met_at_end()) {
             run.note(note, self.position);
         }
         if values.iter().all(|value| is_absent(*value)) {

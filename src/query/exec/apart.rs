@@ -16,7 +16,8 @@ use crate::query::error::Error;
 use crate::query::value::StepSeries;
 
 use super::labels::Distinct;
-use super::operator::{Ground, Held, Input, Opened, Operator, Reads, Run};
+use super::opened::Opened;
+use super::operator::{Ground, Held, Input, Operator, Reads, Run};
 
 /// What a round makes, about, and what a thread makes of one stream at most before it leaves it: far
 /// more than what it costs to wake a thread.

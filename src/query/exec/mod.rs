@@ -20,6 +20,7 @@ mod labels;
 mod measured;
 mod mixed;
 mod neighbours;
+mod opened;
 mod operator;
 mod output;
 mod pick;

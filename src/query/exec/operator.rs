@@ -18,7 +18,9 @@ use crate::query::profile::{Counted, Profile};
 use crate::query::value::{ABSENT, StepSeries, is_absent};
 use crate::query::watch::Watch;
 use crate::runtime::Reservation;
-use crate::source::{Coarsest, Moments, ReadContext, Selection, SeriesStream, Source};
+use crate::source::{Moments, ReadContext, Selection, Source};
+
+use super::opened::Opened;
 
 /// One series after the other.
 pub(in crate::query) trait Operator: Send {
@@ -58,14 +60,6 @@ pub(super) struct Reads {
     pub(super) range: TimeRange,
     /// The only moments that are looked at, if there are such.
     pub(super) moments: Option<Moments>,
-}
-
-/// What a read gives, or one of its streams.
-pub(super) struct Opened {
-    /// The series.
-    pub(super) stream: Box<dyn SeriesStream>,
-    /// What the read has met that was downsampled, in all of its streams.
-    pub(super) coarsest: Coarsest,
 }
 
 /// The execution of one query.
@@ -220,10 +214,7 @@ impl<'a> Run<'a> {
             Some(watch) => watch.over(range, stream),
             None => stream,
         };
-        Ok(Opened {
-            stream,
-            coarsest: context.coarsest,
-        })
+        Ok(Opened::alone(stream, context.coarsest))
     }
 
     /// It is noted by itself what a read meets that was downsampled.
@@ -249,14 +240,12 @@ impl<'a> Run<'a> {
         let (selection, moments) = self.selection(reads);
         let context = self.context_of_a_read();
         let streams = self.source.select_apart(&selection, moments, &context)?;
-        let opened = |stream| Opened {
-            stream: match &self.watch {
-                Some(watch) => watch.over(selection.range, stream),
-                None => stream,
-            },
-            coarsest: context.coarsest.clone(),
+        let watched = |stream| match &self.watch {
+            Some(watch) => watch.over(selection.range, stream),
+            None => stream,
         };
-        Ok(streams.into_iter().map(opened).collect())
+        let streams = streams.into_iter().map(watched).collect();
+        Ok(Opened::several(streams, &context.coarsest))
     }
 
     /// To be asked once a series and every few thousand steps.

@@ -20,7 +20,8 @@ use crate::runtime::Reservation;
 use super::coarse;
 use super::labels::{Distinct, StepSet, drop_metric};
 use super::neighbours::Neighbours;
-use super::operator::{Held, Input, Opened, Operator, Run, scalar_values};
+use super::opened::Opened;
+use super::operator::{Held, Input, Operator, Run, scalar_values};
 use super::pieces::joined;
 use super::window::{RangeSamples, Walk, Windows};
 
@@ -34,8 +35,8 @@ pub(super) trait RangeSource: Send {
         samples: &mut RangeSamples,
     ) -> Result<Option<(LabelSet, bool)>, Error>;
 
-    /// What it has met so far that was downsampled.
-    fn met(&self) -> Resolution {
+    /// At its end: what it has met that was downsampled, where it is the last to end of those that read with it.
+    fn met_at_end(&self) -> Resolution {
         Resolution::Raw
     }
 }
@@ -107,9 +108,9 @@ impl RangeSource for Stored {
         Ok(Some((labels, false)))
     }
 
-    fn met(&self) -> Resolution {
+    fn met_at_end(&self) -> Resolution {
         let opened = self.opened.as_ref();
-        opened.map_or(Resolution::Raw, |opened| opened.coarsest.met())
+        opened.map_or(Resolution::Raw, Opened::met_at_end)
     }
 }
 
@@ -299,7 +300,7 @@ impl Range {
 
     /// Says what all that was read lets it say.
     fn remark_at_end(&self, run: &Run<'_>) {
-        let (call, met) = (&self.call, self.call.source.met());
+        let (call, met) = (&self.call, self.call.source.met_at_end());
         let function = (call.name, call.evaluate_folded.is_some());
         if let Some(note) = coarse::of_windows(&call.windows, function, met) {
             run.note(note, call.positions.first().copied().unwrap_or(0));

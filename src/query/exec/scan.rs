@@ -13,7 +13,8 @@ use crate::source::Moments;
 
 use super::coarse;
 use super::neighbours::Neighbours;
-use super::operator::{Opened, Operator, Reads, Run};
+use super::opened::Opened;
+use super::operator::{Operator, Reads, Run};
 use super::scan_mixed::{Chooser, SmoothMixed};
 use super::times::{between, difference, reach, seconds};
 
@@ -221,7 +222,7 @@ impl Operator for Scan {
         loop {
             run.check()?;
             let Some(labels) = opened.stream.next(&mut self.samples)? else {
-                self.remark(opened.coarsest.met(), run);
+                self.remark(opened.met_at_end(), run);
                 self.opened = Some(opened);
                 return Ok(None);
             };

@@ -178,13 +178,15 @@ impl DecodedParts {
         }
     }
 
-    /// Notes that a part takes more bytes than when it came, if it is still here.
-    pub(super) fn grew(&self, key: &PartKey, bytes: usize) {
+    /// Notes that a part takes more bytes than when it came, if it is still here: another one may have taken its place.
+    pub(super) fn grew<T>(&self, key: &PartKey, part: &Arc<T>, bytes: usize) {
         let Some(shard) = self.shard(key) else {
             return;
         };
         let shard = &mut *shard.lock();
-        let Some(item) = shard.items.get_mut(key) else {
+        let is_it =
+            |item: &&mut Item| std::ptr::addr_eq(Arc::as_ptr(&item.part), Arc::as_ptr(part));
+        let Some(item) = shard.items.get_mut(key).filter(is_it) else {
             return;
         };
         item.bytes += bytes;
@@ -248,11 +250,13 @@ mod tests {
         }
         // What grows counts, and makes room as what is new does.
         let before = parts.bytes();
-        parts.grew(&key(9_999), 7);
-        parts.grew(&key(10_000), 1000);
+        let last = parts.get::<u32>(&key(9_999)).unwrap();
+        parts.grew(&key(9_999), &last, 7);
+        parts.grew(&key(9_999), &Arc::new(*last), 1000);
+        parts.grew(&key(10_000), &last, 1000);
         assert_eq!(parts.bytes(), before + 7);
         for _ in 0..800 {
-            parts.grew(&key(9_999), 1000);
+            parts.grew(&key(9_999), &last, 1000);
         }
         // Another type under the key is as good as nothing.
         assert!(parts.get::<String>(&key(0)).is_none());

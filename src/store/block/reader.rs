@@ -316,13 +316,13 @@ impl TenantReader {
     }
 
     /// Keeps a label set beside its entry, whose part takes so much more memory then.
-    fn keep(&self, ordinal: Ordinal, at: usize, entries: &Entries, labels: LabelSet) {
+    fn keep(&self, ordinal: Ordinal, at: usize, entries: &Arc<Entries>, labels: LabelSet) {
         let bytes = memory_of(&labels);
         let slot = entries.labels.get(at);
         let is_new = slot.is_some_and(|slot| slot.set(labels).is_ok());
         if let Some(shared) = self.shared.as_ref().filter(|_| is_new) {
             let part = self.part(PartKind::Entries, ordinal.0 / CHUNK, 0);
-            shared.grew(&part, bytes);
+            shared.grew(&part, entries, bytes);
         }
     }
 

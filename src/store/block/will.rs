@@ -30,37 +30,51 @@ impl TenantReader {
         }
     }
 
-    /// Decodes the names of metrics and who has them, which nearly every selection looks at, for whoever asks next.
+    /// Decodes the names of metrics and who has them, which nearly every selection looks at, for whoever asks next; for
+    /// as long as it may go on. `false`: not all of it.
     ///
     /// # Errors
     /// When something is damaged or cannot be read.
-    pub(in crate::store) fn decode_names(&mut self) -> Result<(), Error> {
+    pub(in crate::store) fn decode_names(
+        &mut self,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<bool, Error> {
         self.number_of(METRIC_NAME)
-            .map_or(Ok(()), |name| self.decode_label(name))
+            .map_or(Ok(true), |name| self.decode_label(name, go_on))
     }
 
-    /// Decodes the whole index, for as long as it may go on.
+    /// The same of the whole index.
     ///
     /// # Errors
     /// As [`TenantReader::decode_names`].
-    pub(in crate::store) fn decode_index(&mut self, go_on: &dyn Fn() -> bool) -> Result<(), Error> {
+    pub(in crate::store) fn decode_index(
+        &mut self,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<bool, Error> {
         let names = u32::try_from(self.names().len()).unwrap_or(u32::MAX);
-        for name in (0..names).take_while(|_| go_on()) {
-            self.decode_label(name)?;
+        for name in 0..names {
+            if !self.decode_label(name, go_on)? {
+                return Ok(false);
+            }
         }
-        let chunks = self.series_len().div_ceil(CHUNK);
-        for chunk in (0..chunks).take_while(|_| go_on()) {
+        for chunk in 0..self.series_len().div_ceil(CHUNK) {
+            if !go_on() {
+                return Ok(false);
+            }
             self.entries(Ordinal(chunk * CHUNK))?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn decode_label(&mut self, name: u32) -> Result<(), Error> {
+    fn decode_label(&mut self, name: u32, go_on: &dyn Fn() -> bool) -> Result<bool, Error> {
         for chunk in 0..self.chunks_of(name) {
+            if !go_on() {
+                return Ok(false);
+            }
             self.values(name, chunk)?;
             self.postings(name, chunk)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Label sets will be read: all that is lacking is wanted before the first of them fails.
@@ -185,13 +199,14 @@ mod tests {
 
         let mut ahead = open(&parts);
         let opened = reads();
-        ahead.decode_index(&|| false).unwrap();
+        assert!(!ahead.decode_index(&|| false).unwrap());
+        assert!(!ahead.decode_names(&|| false).unwrap());
         assert_eq!(reads(), opened, "told to stop, it reads nothing");
-        ahead.decode_names().unwrap();
+        assert!(ahead.decode_names(&|| true).unwrap());
         let names = reads();
         // Values and postings of 150 names, in two chunks each.
         assert_eq!(names, opened + 4);
-        ahead.decode_index(&|| true).unwrap();
+        assert!(ahead.decode_index(&|| true).unwrap());
         assert_eq!(
             reads(),
             names + 3 + 2 * 3,

@@ -12,6 +12,7 @@
 //! Memory: the index (one entry per 8 KiB of file) and the data block that was read last.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +46,9 @@ pub trait ReadAt: Send + Sync {
     fn name(&self) -> String;
 }
 
+/// Linux reads no more ahead for one call than the device's readahead, 128 KiB unless somebody has set it.
+const AHEAD_STEP: u64 = 128 << 10;
+
 /// A file, opened for reading.
 pub struct FileAt {
     file: File,
@@ -67,14 +71,17 @@ impl FileAt {
         })
     }
 
-    /// Asks the system to have all of it in its page cache soon. Nobody waits for it, and a system that does not do
-    /// it costs nothing but time later.
-    ///
-    /// # Errors
-    /// When the system refuses to.
-    pub(in crate::store) fn will_read(&self) -> Result<(), Error> {
-        fadvise(&self.file, 0, None, Advice::WillNeed)
-            .map_err(|error| Error::io("read ahead", &self.path)(error.into()))
+    /// Asks the system to have it in its page cache soon, up to so many bytes; says of how many it was asked. Nobody waits
+    /// for it, and a system that does not do it costs nothing but time later.
+    pub(in crate::store) fn will_read(&self, at_most: u64) -> u64 {
+        let (end, mut asked) = (self.len.min(at_most), 0);
+        while let Some(length) = NonZeroU64::new((end - asked).min(AHEAD_STEP)) {
+            if fadvise(&self.file, asked, Some(length), Advice::WillNeed).is_err() {
+                break;
+            }
+            asked += length.get();
+        }
+        asked
     }
 }
 
