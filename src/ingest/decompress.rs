@@ -163,6 +163,22 @@ mod tests {
         }
     }
 
+    /// Would catch buffers that double when requests differ by a little.
+    #[test]
+    fn a_buffer_is_hardly_larger_than_the_largest_body() {
+        let mut buffer = Vec::new();
+        for len in [3 * BUFFER_STEP, 3 * BUFFER_STEP + 1, 3 * BUFFER_STEP - 1] {
+            let body = encoded(Encoding::Snappy, &vec![7; len]);
+            let back = decompress(Encoding::Snappy, &body, 1 << 20, &mut buffer).unwrap();
+            assert_eq!(back.len(), len);
+        }
+        assert!(
+            buffer.capacity() <= 4 * BUFFER_STEP,
+            "{}",
+            buffer.capacity()
+        );
+    }
+
     #[test]
     fn truncated_and_foreign_bytes_are_malformed() {
         let mut buffer = Vec::new();

@@ -19,8 +19,9 @@ use crate::runtime::CancelToken;
 /// So far before the end of the newest block: a day of dashboards, and the window in which it begins.
 const BACK_MS: i64 = 24 * 3_600_000 + WINDOW_MS;
 
-/// A node of many partitions has more; opened tables take some KiB each.
-const BLOCKS_MAX: usize = 1024;
+/// A day of a node of 16 partitions has some 200. Half of the files that the engine keeps open: of more, those that were
+/// opened last would close the newest again.
+const BLOCKS_MAX: usize = 256;
 
 /// Files are read into the system's page cache whole as far as this: what an SD card reads in two seconds.
 const FILE_BYTES_MAX: u64 = 64 << 20;

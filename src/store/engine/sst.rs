@@ -245,6 +245,20 @@ mod tests {
     use crate::store::engine::form::block_checksum;
     use crate::store::engine::{build_table, for_each};
 
+    /// Would catch bytes that are asked for twice or beyond the bound, and a file that is asked for by its first step alone.
+    #[test]
+    fn a_file_is_asked_for_up_to_its_end_or_the_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for len in [0, 1, 3 * AHEAD_STEP + 7] {
+            std::fs::write(&path, vec![1; usize::try_from(len).unwrap()]).unwrap();
+            let file = FileAt::open(&path).unwrap();
+            assert_eq!(file.will_read(u64::MAX), len);
+            assert_eq!(file.will_read(AHEAD_STEP + 1), len.min(AHEAD_STEP + 1));
+            assert_eq!(file.will_read(0), 0);
+        }
+    }
+
     fn build(pairs: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.sst");
