@@ -27,7 +27,8 @@ fn same(one: &Samples, other: &Samples, moments: Moments) -> bool {
     })
 }
 
-/// Seals what a node holds of a partition and window, if anything.
+/// Seals what a node holds of a partition and window, if anything. What blocks hold already is given up, as whoever
+/// seals does: afterwards the head holds nothing of the window.
 pub(super) fn seal(
     node: &Node,
     arc: RingArc,
@@ -43,7 +44,7 @@ pub(super) fn seal(
     };
     let built = node.store.build(&cut, &order, &CancelToken::new());
     let Some(entry) = built.unwrap() else {
-        return;
+        return node.store.forget(cut).unwrap();
     };
     let id = entry.id;
     blocks.insert(id, entry);
