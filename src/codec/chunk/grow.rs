@@ -107,7 +107,12 @@ impl Chunk {
             self.next_row = row + 1;
             return;
         }
-        let mut pen = Pen { chunk: self, slabs };
+        let mut pen = Pen {
+            chunk: self,
+            slabs,
+            code: 0,
+            len: 0,
+        };
         if pen.chunk.mode & MODE_CHANGED == 0 {
             pen.begin(bits);
         }
@@ -120,6 +125,7 @@ impl Chunk {
             let changed = bits != pen.chunk.last_bits;
             pen.put(u64::from(changed), 1);
             if !changed {
+                pen.finish();
                 return;
             }
         }
@@ -128,6 +134,7 @@ impl Chunk {
         } else {
             pen.xor(bits);
         }
+        pen.finish();
         pen.chunk.last_bits = bits;
     }
 
@@ -216,6 +223,9 @@ impl Chunk {
 struct Pen<'a> {
     chunk: &'a mut Chunk,
     slabs: &'a mut Slabs,
+    /// Up to 64 bits on their way: what is written for one value mostly goes into the chunk at once.
+    code: u64,
+    len: u32,
 }
 
 impl Pen<'_> {
@@ -342,13 +352,27 @@ impl Pen<'_> {
         self.put(value, 2 * bits - 1);
     }
 
+    /// Writes the lower `len` bits of a value, which has no others.
     #[inline]
     fn put(&mut self, value: u64, len: u32) {
+        if self.len + len > u64::BITS {
+            self.finish();
+        }
+        // A shift by all bits there are happens only where there were none before.
+        self.code = self.code.checked_shl(len).unwrap_or(0) | value;
+        self.len += len;
+    }
+
+    /// Gives the chunk what is on its way.
+    #[inline]
+    fn finish(&mut self) {
+        let (code, len) = (self.code, self.len);
+        (self.code, self.len) = (0, 0);
         if len > 32 {
-            self.put_word(value >> 32, len - 32);
-            self.put_word(value & 0xffff_ffff, 32);
+            self.put_word(code >> 32, len - 32);
+            self.put_word(code & 0xffff_ffff, 32);
         } else {
-            self.put_word(value, len);
+            self.put_word(code, len);
         }
     }
 

@@ -10,8 +10,9 @@ use arc_swap::ArcSwap;
 use super::arcs::ArcTable;
 use super::kept::Names;
 use super::late::Late;
-use super::layer::{LayerData, Live};
+use super::layer::{Layer, LayerData, Live};
 use super::roster::Roster;
+use super::rows::RowTable;
 use super::shard::{OpenLayers, Shard, State};
 use super::types::{AppendBatch, Appended, SeriesId};
 use super::work::{Place, Spare, Work};
@@ -230,33 +231,9 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
                 continue;
             };
             if !data.defined.contains(place.local) {
-                fresh.extend(Fresh::note(data, place, float.series, logged));
+                fresh.extend(Fresh::note(data, place.local, float.series, logged));
             }
-            let outcome = row.map_or(Live::Late, |row| data.append(place.local, row, float.bits));
-            match outcome {
-                Live::Appended => {
-                    data.samples += 1;
-                    if data.is_kept()
-                        && let Some(entry) = names.roster.entry(float.series)
-                    {
-                        let sample = (place.local, float.offset_ms, float.bits);
-                        layer.count_live(data, names.hasher, entry.fingerprint, sample);
-                    }
-                }
-                Live::Repeat => data.repeats += 1,
-                Live::Late => {
-                    data.samples += 1;
-                    data.push_late(Late {
-                        local: place.local,
-                        offset_ms: float.offset_ms,
-                        start: TimestampMs(0),
-                        value: Value::Float(f64::from_bits(float.bits)),
-                    });
-                    if data.late_is_full() {
-                        layer.settle_locked(data, &rows, names);
-                    }
-                }
-            }
+            put_float((layer, data), &rows, names, (place.local, row), float);
         }
         fresh
     }
@@ -375,7 +352,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         let fresh = if data.defined.contains(place.local) {
             None
         } else {
-            Fresh::note(data, &place, sample.series, logged)
+            Fresh::note(data, place.local, sample.series, logged)
         };
         data.samples += 1;
         data.push_late(Late {
@@ -447,10 +424,46 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
     }
 }
 
+/// Puts a float into a layer: to the chunk of the series with this place in the arc, where it has a row of
+/// the target's and is newer than the series' last; else to the late samples.
+#[inline]
+pub(super) fn put_float(
+    (layer, data): (&Layer, &mut LayerData),
+    rows: &RowTable,
+    names: Names<'_>,
+    (local, row): (u32, Option<u16>),
+    float: &LoggedFloat,
+) {
+    match row.map_or(Live::Late, |row| data.append(local, row, float.bits)) {
+        Live::Appended => {
+            data.samples += 1;
+            if data.is_kept()
+                && let Some(entry) = names.roster.entry(float.series)
+            {
+                let sample = (local, float.offset_ms, float.bits);
+                layer.count_live(data, names.hasher, entry.fingerprint, sample);
+            }
+        }
+        Live::Repeat => data.repeats += 1,
+        Live::Late => {
+            data.samples += 1;
+            data.push_late(Late {
+                local,
+                offset_ms: float.offset_ms,
+                start: TimestampMs(0),
+                value: Value::Float(f64::from_bits(float.bits)),
+            });
+            if data.late_is_full() {
+                layer.settle_locked(data, rows, names);
+            }
+        }
+    }
+}
+
 /// A series that a layer or its part of the log does not know yet.
 #[derive(Clone, Copy, Debug)]
-struct Fresh {
-    slot: u32,
+pub(super) struct Fresh {
+    pub slot: u32,
     held: bool,
     define: bool,
 }
@@ -458,10 +471,10 @@ struct Fresh {
 impl Fresh {
     /// Marks a series as known; `None` when it was and the log is not written.
     #[cold]
-    fn note(data: &mut LayerData, place: &Place, slot: u32, logged: bool) -> Option<Self> {
-        let held = data.present.insert(place.local);
+    pub(super) fn note(data: &mut LayerData, local: u32, slot: u32, logged: bool) -> Option<Self> {
+        let held = data.present.insert(local);
         if logged {
-            data.defined.insert(place.local);
+            data.defined.insert(local);
         }
         (held || logged).then_some(Self {
             slot,

@@ -15,7 +15,8 @@ use super::shard::Shard;
 use super::types::{AppendBatch, Appended, SHARDS_MAX, SeriesId};
 use super::work::Spare;
 use crate::model::{
-    Buckets, LabelSet, Metadata, RingArc, TenantId, TimestampMs, Value, Window, fingerprint,
+    Buckets, Fingerprint, LabelSet, Metadata, RingArc, TenantId, TimestampMs, Value, Window,
+    fingerprint,
 };
 use crate::store::digest::ContentHasher;
 use crate::store::error::Error;
@@ -24,6 +25,9 @@ use crate::store::log::{Log, Record, RecordKind, encode_metadata};
 /// Bytes of one series' labels, one family's metadata, or one exemplar's labels; entries of one
 /// histogram are bounded by a sixteenth of it. A log record must hold any of them.
 const ITEM_MAX: usize = 1 << 20;
+
+/// Names of tenants, jobs and instances seldom have more bytes.
+const TARGET_BYTES: usize = 256;
 
 /// The memory of the head.
 #[derive(Debug)]
@@ -118,19 +122,20 @@ impl Core {
 
     /// The shard of a series: that of its target, or of its own hash when it has none.
     fn shard_of(&self, tenant: &TenantId, labels: &LabelSet) -> usize {
-        let mut hash = xxhash_rust::xxh3::Xxh3::new();
-        hash.update(tenant.as_str().as_bytes());
+        let mut bytes = Vec::with_capacity(TARGET_BYTES);
+        bytes.extend_from_slice(tenant.as_str().as_bytes());
         for name in ["job", "instance"] {
-            hash.update(&[0]);
-            hash.update(labels.get(name).unwrap_or_default().as_bytes());
+            bytes.push(0);
+            bytes.extend_from_slice(labels.get(name).unwrap_or_default().as_bytes());
         }
         let shards = self.shards.len() as u64;
-        usize::try_from(hash.digest() % shards.max(1)).unwrap_or(0)
+        usize::try_from(xxhash_rust::xxh3::xxh3_64(&bytes) % shards.max(1)).unwrap_or(0)
     }
 
     /// The id of a series; a new one is refused when there are too many.
     pub(super) fn register(&self, tenant: &TenantId, labels: &LabelSet) -> Result<SeriesId, Error> {
-        self.register_if(tenant, labels, || self.check_new(labels))
+        let of = (tenant, labels, fingerprint(tenant, labels));
+        self.register_if(of, || self.check_new(labels))
     }
 
     /// The same for a series that was taken before: a bound that is lower today does not lose it.
@@ -139,7 +144,16 @@ impl Core {
         tenant: &TenantId,
         labels: &LabelSet,
     ) -> Result<SeriesId, Error> {
-        self.register_if(tenant, labels, || Ok(()))
+        let of = (tenant, labels, fingerprint(tenant, labels));
+        self.register_if(of, || Ok(()))
+    }
+
+    /// The same for one whose fingerprint is known.
+    pub(super) fn register_known(
+        &self,
+        of: (&TenantId, &LabelSet, Fingerprint),
+    ) -> Result<SeriesId, Error> {
+        self.register_if(of, || Ok(()))
     }
 
     /// The tenant and labels of a series that is not forgotten.
@@ -154,8 +168,7 @@ impl Core {
 
     fn register_if(
         &self,
-        tenant: &TenantId,
-        labels: &LabelSet,
+        (tenant, labels, fingerprint): (&TenantId, &LabelSet, Fingerprint),
         may_be_new: impl FnOnce() -> Result<(), Error>,
     ) -> Result<SeriesId, Error> {
         let number = self.shard_of(tenant, labels);
@@ -163,7 +176,6 @@ impl Core {
             .shards
             .get(number)
             .ok_or_else(|| Error::Bug("a shard that is not there".to_owned()))?;
-        let fingerprint = fingerprint(tenant, labels);
         let id = |roster: &super::roster::Roster, slot: u32| {
             let generation = roster.entry(slot).map_or(0, |entry| entry.generation);
             SeriesId::new(u8::try_from(number).unwrap_or(0), slot, generation)

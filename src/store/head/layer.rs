@@ -14,7 +14,7 @@ use super::late::{Late, Run, bytes_of, collect};
 use super::pieces::Bits;
 use super::rows::{Rows, time_in};
 use super::types::HeadSeries;
-use crate::codec::chunk::{Chunk, Reader, Slabs};
+use crate::codec::chunk::{Chunk, ROW_MAX, Reader, Slabs};
 use crate::model::{
     Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value, WINDOW_MS, Window,
 };
@@ -250,6 +250,36 @@ impl LayerData {
             return Live::Repeat;
         }
         Live::Late
+    }
+
+    /// Appends floats at rows of the series' target as long as they are newer than the last one; says how many.
+    pub(super) fn append_run(
+        &mut self,
+        local: u32,
+        floats: impl Iterator<Item = (u16, u64)>,
+    ) -> usize {
+        let mut floats = floats.peekable();
+        if floats.peek().is_none_or(|(row, _)| *row > ROW_MAX) {
+            return 0;
+        }
+        let piece = local as usize / CHUNKS;
+        if self.chunks.get(piece).is_none_or(Option::is_none) {
+            self.add_piece(piece);
+        }
+        let piece = self.chunks.get_mut(piece).and_then(Option::as_mut);
+        let Some(chunk) = piece.and_then(|piece| piece.get_mut(local as usize % CHUNKS)) else {
+            return 0;
+        };
+        let mut count = 0;
+        for (row, bits) in floats {
+            if row > ROW_MAX || row < chunk.next_row() {
+                break;
+            }
+            chunk.append(&mut self.slabs, row, bits);
+            count += 1;
+        }
+        self.samples += count as u64;
+        count
     }
 
     /// Puts the chunk of a series in its place; its bits are in this layer's slabs.

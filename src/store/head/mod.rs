@@ -19,6 +19,8 @@ mod layer;
 mod pieces;
 mod postings;
 mod replay;
+mod replay_floats;
+mod replay_series;
 mod replay_threads;
 mod roster;
 mod rows;

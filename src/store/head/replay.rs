@@ -6,67 +6,38 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::Core;
+use super::replay_floats::{Collected, Cutting, Into};
+use super::replay_series::{Arcs, Asking, Definition, Here, Part, forgotten, stray};
+use super::rows::time_in;
 use super::types::{AppendBatch, FloatSample, OtherSample, SeriesId};
-use crate::model::{Fingerprint, LabelSet, RingArc, TenantId, TimestampMs, Window, fingerprint};
+use crate::model::{LabelSet, RingArc, TimestampMs, Window, fingerprint};
 use crate::store::error::Error;
 use crate::store::log::{
-    Covered, LoggedFloat, RecordHeader, RecordKind, decode_definitions, decode_exemplar,
+    Covered, FloatRun, RecordHeader, RecordKind, decode_definitions, decode_exemplar,
     decode_floats, decode_metadata, decode_others,
 };
-
-/// What a number in the log means: a series, and up to which position its content is elsewhere.
-#[derive(Clone, Debug)]
-enum Meaning {
-    /// Not needed so far: registered when a sample is.
-    Defined(Box<Definition>),
-    Registered(SeriesId, RingArc, u64),
-}
-
-/// A series as the log defines it.
-#[derive(Clone, Debug)]
-struct Definition {
-    tenant: TenantId,
-    labels: LabelSet,
-    fingerprint: Fingerprint,
-    /// Up to which position its content is elsewhere.
-    marked: u64,
-    /// Where the definition stands.
-    position: u64,
-}
-
-/// What numbers mean in one window and shard of the writer.
-type Meanings = Vec<Option<Meaning>>;
 
 /// Puts records into a core that nobody reads yet.
 pub(super) struct Replay {
     core: Arc<Core>,
-    series: HashMap<(Window, u8), Meanings>,
+    parts: HashMap<(Window, u8), Part>,
+    arcs: Arcs,
+    collected: Collected,
     now: TimestampMs,
     bytes: Vec<u8>,
-    logged: Vec<LoggedFloat>,
-    floats: Vec<FloatSample>,
-}
-
-/// Numbers up to here are believed; a shard never has more series.
-const NUMBER_MAX: u32 = 1 << 28;
-
-/// What a record's number stands for at its position.
-enum Known {
-    /// A series whose sample is wanted, and its arc.
-    Wanted(SeriesId, RingArc),
-    /// The sample is in a block.
-    Elsewhere,
+    runs: Vec<FloatRun>,
 }
 
 impl Replay {
     pub(super) fn new(core: Arc<Core>, now: TimestampMs) -> Self {
         Self {
             core,
-            series: HashMap::new(),
+            parts: HashMap::new(),
+            arcs: Arcs::default(),
+            collected: Collected::default(),
             now,
             bytes: Vec::new(),
-            logged: Vec::new(),
-            floats: Vec::new(),
+            runs: Vec::new(),
         }
     }
 
@@ -77,44 +48,26 @@ impl Replay {
         covered: &Covered,
     ) -> Result<(), Error> {
         let window = header.window;
-        let meanings = self.series.entry((window, header.shard)).or_default();
-        let mut too_large = None;
+        // What waits means what numbers meant so far.
+        self.put_back((window, header.shard));
+        let part = self.parts.entry((window, header.shard)).or_default();
+        let mut failed = None;
         decode_definitions(payload, |number, tenant, labels| {
-            if number >= NUMBER_MAX {
-                too_large = Some(number);
-                return;
-            }
-            let at = number as usize;
-            if meanings.len() <= at {
-                meanings.resize(at + 1, None);
-            }
             let fingerprint = fingerprint(&tenant, &labels);
             let marked = covered.of_series(window, fingerprint);
-            if let Some(place) = meanings.get_mut(at) {
-                *place = Some(Meaning::Defined(Box::new(Definition {
-                    tenant,
-                    labels,
-                    fingerprint,
-                    marked,
-                    position: header.position,
-                })));
-            }
+            let series = Definition {
+                tenant,
+                labels,
+                fingerprint,
+                position: header.position,
+            };
+            failed = failed.take().or(part.define(number, marked, series).err());
         })
         .map_err(damaged)?;
-        match too_large {
-            None => Ok(()),
-            Some(number) => Err(Error::corrupt(
-                "a definition",
-                format!("it defines the number {number}"),
-            )),
-        }
+        failed.map_or(Ok(()), Err)
     }
 
-    fn meaning(&mut self, header: &RecordHeader, number: u32) -> Option<&mut Meaning> {
-        let meanings = self.series.get_mut(&(header.window, header.shard))?;
-        meanings.get_mut(number as usize)?.as_mut()
-    }
-
+    /// Float samples wait until there are enough of them.
     fn floats(
         &mut self,
         header: &RecordHeader,
@@ -122,35 +75,139 @@ impl Replay {
         covered: &Covered,
         pins: &mut Vec<(RingArc, u64)>,
     ) -> Result<(), Error> {
-        let mut logged = std::mem::take(&mut self.logged);
-        logged.clear();
-        decode_floats(payload, &mut self.bytes, &mut logged).map_err(damaged)?;
-        self.floats.clear();
-        let meanings = self
-            .series
-            .entry((header.window, header.shard))
-            .or_default();
-        let mut last = None;
-        for float in &logged {
-            let known = known(&self.core, meanings, header, float.series, covered, pins)?;
-            if let Known::Wanted(series, arc) = known {
-                if last != Some(arc) {
-                    last = Some(arc);
-                    pin(pins, arc, header.position);
-                }
-                self.floats.push(FloatSample {
-                    series,
-                    at: super::rows::time_in(header.window, float.offset_ms),
-                    value: f64::from_bits(float.bits),
-                });
+        let values = &mut self.collected.values;
+        let begin = values.len();
+        let count = decode_floats(payload, &mut self.bytes, &mut self.runs, values);
+        count.map_err(damaged)?;
+        let part = self.parts.entry((header.window, header.shard)).or_default();
+        let asking = Asking {
+            core: &self.core,
+            header,
+            covered,
+        };
+        for run in &self.runs {
+            let (first, end) = (run.first as usize, (run.first + run.len) as usize);
+            let known = |here: &Here| {
+                here.is_here() || header.position <= here.marked && !here.is_unknown()
+            };
+            if part
+                .series
+                .get(first..end)
+                .is_some_and(|all| all.iter().all(known))
+            {
+                continue;
+            }
+            for number in run.first..run.first + run.len {
+                asking.first_known(part, number, &mut self.arcs, pins)?;
             }
         }
-        self.logged = logged;
+        let strays = self.cut(header, begin, pins);
+        if self.collected.is_full() {
+            self.finish();
+        }
         let batch = AppendBatch {
-            floats: &self.floats,
+            floats: &strays,
             ..AppendBatch::default()
         };
         self.append(&batch)
+    }
+
+    /// Cuts the runs of a record, whose values begin at `begin`, into stretches; samples of other shards are returned.
+    fn cut(
+        &mut self,
+        header: &RecordHeader,
+        begin: usize,
+        pins: &mut Vec<(RingArc, u64)>,
+    ) -> Vec<FloatSample> {
+        let mut strays: Vec<(SeriesId, u32, u32, u32)> = Vec::new();
+        let Some(part) = self.parts.get_mut(&(header.window, header.shard)) else {
+            return Vec::new();
+        };
+        // A window that nothing is wanted of is not begun.
+        let wanted = |here: &Here| here.is_here() && here.marked < header.position;
+        let of_run = |run: &FloatRun| {
+            let end = (run.first + run.len) as usize;
+            let all = part
+                .series
+                .get(run.first as usize..end.min(part.series.len()));
+            all.is_some_and(|all| all.iter().any(wanted))
+        };
+        let shard = self.core.shards.get(usize::from(header.shard));
+        let shard = shard.filter(|_| self.runs.iter().any(of_run));
+        let mut state = shard.map(|shard| shard.state.lock());
+        let state = state.as_mut().map(|state| state.window(header.window, &[]));
+        let mut rows = state.map(|state| (state.live, state.rows.lock()));
+        let mut begin = u32::try_from(begin).unwrap_or(u32::MAX);
+        for run in &self.runs {
+            let mut cutting = Cutting::of(&mut part.waiting, run.offset_ms);
+            let (mut target, mut row) = (None, None);
+            for (number, at) in (run.first..run.first + run.len).zip(begin..) {
+                let wanted = part.series.get(number as usize);
+                let wanted = wanted.filter(|here| here.marked < header.position);
+                let Some(here) = wanted else {
+                    cutting.end();
+                    continue;
+                };
+                if !here.is_here() {
+                    cutting.end();
+                    let of = stray(&part.named, number);
+                    strays.extend(of.map(|(series, arc)| (series, arc, run.offset_ms, at)));
+                    continue;
+                }
+                if self.arcs.pin(pins, here.arc, header.position) {
+                    cutting.has_arc(here.arc);
+                }
+                if target != Some(here.target) {
+                    cutting.end();
+                    target = Some(here.target);
+                    row = match &mut rows {
+                        Some((true, rows)) => rows.row(here.target, run.offset_ms),
+                        _ => None,
+                    };
+                }
+                cutting.take(number, at, row);
+            }
+            cutting.end();
+            begin += run.len;
+        }
+        let sample = |(series, arc, offset_ms, at): (SeriesId, u32, u32, u32)| {
+            self.arcs.pin(pins, arc, header.position);
+            let bits = self.collected.values.get(at as usize).copied();
+            FloatSample {
+                series,
+                at: time_in(header.window, offset_ms),
+                value: f64::from_bits(bits.unwrap_or(0)),
+            }
+        };
+        strays.into_iter().map(sample).collect()
+    }
+
+    /// Puts back what waits of a window and shard.
+    fn put_back(&mut self, of: (Window, u8)) {
+        let Some(part) = self
+            .parts
+            .get_mut(&of)
+            .filter(|part| !part.waiting.is_empty())
+        else {
+            return;
+        };
+        let into = Into {
+            core: &self.core,
+            shard: usize::from(of.1),
+            window: of.0,
+            now: self.now,
+            arcs: &self.arcs.all,
+        };
+        self.collected
+            .put_back(&into, &part.series, &mut part.waiting);
+    }
+
+    /// Puts back all that waits.
+    pub(super) fn finish(&mut self) {
+        let waits = |(of, part): (&(Window, u8), &Part)| (!part.waiting.is_empty()).then_some(*of);
+        let parts: Vec<(Window, u8)> = self.parts.iter().filter_map(waits).collect();
+        parts.into_iter().for_each(|of| self.put_back(of));
+        self.collected.values.clear();
     }
 
     fn others(
@@ -163,14 +220,16 @@ impl Replay {
         let mut logged = Vec::new();
         decode_others(payload, header.window, |sample| logged.push(sample)).map_err(damaged)?;
         let mut others = Vec::with_capacity(logged.len());
-        let meanings = self
-            .series
-            .entry((header.window, header.shard))
-            .or_default();
+        let part = self.parts.entry((header.window, header.shard)).or_default();
+        let asking = Asking {
+            core: &self.core,
+            header,
+            covered,
+        };
         for sample in logged {
-            let known = known(&self.core, meanings, header, sample.series, covered, pins)?;
-            if let Known::Wanted(series, arc) = known {
-                pin(pins, arc, header.position);
+            let known = asking.known(part, sample.series, &mut self.arcs, pins)?;
+            if let Some((series, arc)) = known {
+                self.arcs.pin(pins, arc, header.position);
                 others.push(OtherSample {
                     series,
                     at: sample.at,
@@ -200,8 +259,8 @@ impl Replay {
         if covered.of_series(header.window, fingerprint) >= header.position {
             return Ok(());
         }
-        let arc = self.core.arcs().of(fingerprint);
-        pin(pins, arc, header.position);
+        let arc = self.arcs.number_of(self.core.arcs().of(fingerprint));
+        self.arcs.pin(pins, arc, header.position);
         let of = (&tenant, family.as_str());
         self.core
             .metadata(of, &metadata, header.window, self.now, None)
@@ -212,13 +271,11 @@ impl Replay {
     /// still has the definition of their series too.
     fn exemplar(&mut self, header: &RecordHeader, payload: &[u8]) -> Result<(), Error> {
         let (number, exemplar) = decode_exemplar(payload).map_err(damaged)?;
-        let core = Arc::clone(&self.core);
-        let series = match self.meaning(header, number) {
-            None => return Ok(()),
-            Some(Meaning::Registered(series, _, _)) => *series,
-            Some(Meaning::Defined(series)) => {
-                core.register_unbounded(&series.tenant, &series.labels)?
-            }
+        let Some(part) = self.parts.get(&(header.window, header.shard)) else {
+            return Ok(());
+        };
+        let Some(series) = part.of_exemplar(&self.core, header, number)? else {
+            return Ok(());
         };
         self.append(&AppendBatch {
             exemplars: &[(series, exemplar)],
@@ -251,71 +308,9 @@ impl Replay {
         let appended = self.core.append(batch, self.now, None)?;
         let stale = appended.stale_floats.len() + appended.stale_others.len();
         if stale + appended.stale_exemplars.len() > 0 {
-            return Err(Error::Bug(
-                "a series was forgotten during replay".to_owned(),
-            ));
+            return Err(forgotten());
         }
         Ok(())
-    }
-}
-
-/// What a number means for a record of samples.
-#[inline]
-fn known(
-    core: &Core,
-    meanings: &mut Meanings,
-    header: &RecordHeader,
-    number: u32,
-    covered: &Covered,
-    pins: &mut Vec<(RingArc, u64)>,
-) -> Result<Known, Error> {
-    match meanings.get_mut(number as usize).and_then(Option::as_mut) {
-        Some(Meaning::Registered(id, arc, marked)) if *marked < header.position => {
-            Ok(Known::Wanted(*id, *arc))
-        }
-        Some(Meaning::Registered(..)) => Ok(Known::Elsewhere),
-        other => first_known(core, other, header, number, covered, pins),
-    }
-}
-
-/// As [`known`], for a series that is not registered yet, or that nothing defines.
-#[cold]
-fn first_known(
-    core: &Core,
-    meaning: Option<&mut Meaning>,
-    header: &RecordHeader,
-    number: u32,
-    covered: &Covered,
-    pins: &mut Vec<(RingArc, u64)>,
-) -> Result<Known, Error> {
-    let Some(meaning) = meaning else {
-        // Its definition went with a segment that holds only what blocks have.
-        if covered.highest(header.window) >= header.position {
-            return Ok(Known::Elsewhere);
-        }
-        return Err(Error::corrupt(
-            "a record",
-            format!("it names the series {number}, which nothing defines"),
-        ));
-    };
-    let Meaning::Defined(series) = &*meaning else {
-        return Ok(Known::Elsewhere);
-    };
-    if series.marked >= header.position {
-        return Ok(Known::Elsewhere);
-    }
-    let arc = core.arcs().of(series.fingerprint);
-    let id = core.register_unbounded(&series.tenant, &series.labels)?;
-    // As long as its samples are needed, so is the definition, in whatever segment it lies.
-    pin(pins, arc, series.position);
-    *meaning = Meaning::Registered(id, arc, series.marked);
-    Ok(Known::Wanted(id, arc))
-}
-
-/// Notes what an arc needs, once for each position.
-fn pin(pins: &mut Vec<(RingArc, u64)>, arc: RingArc, position: u64) {
-    if !pins.contains(&(arc, position)) {
-        pins.push((arc, position));
     }
 }
 

@@ -16,8 +16,8 @@ use crate::runtime::{NamedThread, cores};
 use crate::store::error::Error;
 use crate::store::log::{Covered, Misread, Pin, RecordHeader, Replayed};
 
-/// Records that wait for a thread: enough that none runs dry while the reader fills another's.
-const WAITING: usize = 16;
+/// Records that wait for a thread: enough that none runs dry while another one puts back what it has collected.
+const WAITING: usize = 64;
 
 /// A record on its way to a thread.
 struct Job {
@@ -93,6 +93,7 @@ fn work(core: Arc<Core>, covered: &Covered, now: TimestampMs, jobs: &Receiver<Jo
             }
         }
     }
+    replay.finish();
     let last = last.into_iter();
     let last = last.map(|((_, window, arc), position)| (window, arc, position));
     Ok(last.chain(definitions).map(Pin::from).collect())

@@ -29,9 +29,9 @@ pub(super) use mark::Covered;
 pub use mark::Mark;
 pub(super) use open::{Misread, Pin, Replayed};
 pub(super) use payload::{
-    DefineWriter, FloatsWriter, LoggedFloat, LoggedOther, OthersWriter, RECORD_SAMPLES_MAX,
-    decode_definitions, decode_exemplar, decode_floats, decode_metadata, decode_others,
-    encode_exemplar, encode_metadata,
+    DefineWriter, FloatRun, FloatsWriter, LoggedFloat, LoggedOther, OthersWriter,
+    RECORD_SAMPLES_MAX, decode_definitions, decode_exemplar, decode_floats, decode_metadata,
+    decode_others, encode_exemplar, encode_metadata,
 };
 pub(super) use record::{RecordHeader, RecordKind};
 pub use settings::{SyncMode, WriteLogSettings};

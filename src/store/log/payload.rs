@@ -12,7 +12,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 use super::record::PAYLOAD_MAX;
 use crate::codec::{Error, histograms, varint};
 use crate::model::{
-    Exemplar, LabelSet, Metadata, MetricKind, TenantId, TimestampMs, Value, Window,
+    Exemplar, LabelSet, Metadata, MetricKind, TenantId, TimestampMs, Value, WINDOW_MS, Window,
 };
 
 const PLAIN: u8 = 0;
@@ -98,10 +98,12 @@ fn unwrap<'a>(payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], E
         PLAIN => Ok(rest),
         LZ4 => {
             let len = varint::take_len(&mut rest, WHAT, EXPANDED_MAX)?;
-            scratch.clear();
-            scratch.resize(len, 0);
-            match lz4_flex::block::decompress_into(rest, scratch) {
-                Ok(found) if found == len => Ok(scratch.as_slice()),
+            if scratch.len() < len {
+                scratch.resize(len, 0);
+            }
+            let room = scratch.get_mut(..len).unwrap_or_default();
+            match lz4_flex::block::decompress_into(rest, room) {
+                Ok(found) if found == len => Ok(room),
                 Ok(found) => Err(invalid(WHAT, found as u64)),
                 Err(_) => Err(invalid(WHAT, len as u64)),
             }
@@ -270,50 +272,89 @@ fn run_length(samples: &[LoggedFloat]) -> usize {
         .count()
 }
 
-/// Appends the float samples of a payload to `samples`.
+/// Samples of consecutive numbers at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FloatRun {
+    /// The number of the first series.
+    pub first: u32,
+    /// How many they are.
+    pub len: u32,
+    /// Milliseconds from the start of the window.
+    pub offset_ms: u32,
+}
+
+/// Reads the payload of float samples: their runs in order, and as many values, which are added to `values`; says how
+/// many they are.
 ///
 /// # Errors
-/// When the payload is damaged.
+/// When the payload is damaged; nothing is added then.
 pub(crate) fn decode_floats(
     payload: &[u8],
     scratch: &mut Vec<u8>,
-    samples: &mut Vec<LoggedFloat>,
-) -> Result<(), Error> {
+    runs: &mut Vec<FloatRun>,
+    values: &mut Vec<u64>,
+) -> Result<usize, Error> {
     const WHAT: &str = "logged floats";
+    runs.clear();
     let mut body = unwrap(payload, scratch)?;
     let count = varint::take_len(&mut body, WHAT, RECORD_SAMPLES_MAX)?;
-    let begin = samples.len();
     let (mut expected, mut offset_ms, mut left) = (0i64, 0i64, count);
     while left > 0 {
         let first = expected.wrapping_add(varint::take_i64(&mut body)?);
         offset_ms = offset_ms.wrapping_add(varint::take_i64(&mut body)?);
         let run = varint::take_len(&mut body, WHAT, left)?;
-        let series = u32::try_from(first).map_err(|_| invalid(WHAT, first.unsigned_abs()))?;
-        let offset =
-            u32::try_from(offset_ms).map_err(|_| invalid(WHAT, offset_ms.unsigned_abs()))?;
         if run == 0 {
             return Err(invalid(WHAT, 0));
         }
-        samples.extend(
-            (0..run)
-                .zip(series..=u32::MAX)
-                .map(|(_, series)| LoggedFloat {
-                    series,
-                    offset_ms: offset,
-                    bits: 0,
-                }),
-        );
-        expected = first + run as i64;
+        expected = first.wrapping_add(run as i64);
+        if u32::try_from(expected).is_err() || !(0..WINDOW_MS).contains(&offset_ms) {
+            return Err(invalid(WHAT, offset_ms.unsigned_abs()));
+        }
+        let number =
+            |value: i64| u32::try_from(value).map_err(|_| invalid(WHAT, value.unsigned_abs()));
+        runs.push(FloatRun {
+            first: number(first)?,
+            len: number(run as i64)?,
+            offset_ms: number(offset_ms)?,
+        });
         left -= run;
     }
-    for shift in (0..64).step_by(8) {
-        let plane = varint::take_exact(&mut body, count, WHAT)?;
-        let fresh = samples.get_mut(begin..).unwrap_or_default();
-        for (sample, byte) in fresh.iter_mut().zip(plane) {
-            sample.bits |= u64::from(*byte) << shift;
-        }
+    let bytes = varint::take_exact(&mut body, 8 * count, WHAT)?;
+    varint::finished(body, WHAT)?;
+    let plane = |number: usize| {
+        bytes
+            .get(number * count..(number + 1) * count)
+            .unwrap_or_default()
+    };
+    let planes: [&[u8]; 8] = std::array::from_fn(plane);
+    let value = |at: usize| planes.map(|plane| plane.get(at).copied().unwrap_or(0));
+    let eights = count / 8 * 8;
+    for at in (0..eights).step_by(8) {
+        let eight = |plane: &[u8]| plane.get(at..).and_then(<[u8]>::first_chunk).copied();
+        let rows = planes.map(|plane| u64::from_le_bytes(eight(plane).unwrap_or_default()));
+        values.extend_from_slice(&transposed(rows));
     }
-    varint::finished(body, WHAT)
+    values.extend((eights..count).map(|at| u64::from_le_bytes(value(at))));
+    Ok(count)
+}
+
+/// Eight times eight bytes, rows made columns: blocks of four, of two and of one byte change places.
+const fn transposed([a, b, c, d, e, f, g, h]: [u64; 8]) -> [u64; 8] {
+    const fn change(one: u64, other: u64, mask: u64) -> (u64, u64) {
+        let shift = mask.trailing_ones();
+        let lower = (one & mask) | ((other & mask) << shift);
+        (lower, ((one >> shift) & mask) | (other & !mask))
+    }
+    const FOUR: u64 = 0x0000_0000_ffff_ffff;
+    const TWO: u64 = 0x0000_ffff_0000_ffff;
+    const ONE: u64 = 0x00ff_00ff_00ff_00ff;
+    let ((a, e), (b, f)) = (change(a, e, FOUR), change(b, f, FOUR));
+    let ((c, g), (d, h)) = (change(c, g, FOUR), change(d, h, FOUR));
+    let ((a, c), (b, d)) = (change(a, c, TWO), change(b, d, TWO));
+    let ((e, g), (f, h)) = (change(e, g, TWO), change(f, h, TWO));
+    let ((a, b), (c, d)) = (change(a, b, ONE), change(c, d, ONE));
+    let ((e, f), (g, h)) = (change(e, f, ONE), change(g, h, ONE));
+    [a, b, c, d, e, f, g, h]
 }
 
 const OTHER_HISTOGRAM: u8 = 1;

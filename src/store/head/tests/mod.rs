@@ -3,6 +3,7 @@
 
 mod content;
 mod late;
+mod replay;
 mod rig;
 mod segments;
 mod test_series;

@@ -1,0 +1,300 @@
+//! Float samples of the log on their way back into chunks, series by series.
+//!
+//! The log has them as they came: of each scrape one sample of every series. Put back in that order, each would ask for
+//! its series, its layer and its chunk again. So a thread collects some hundred thousand and then takes one series after
+//! the other. Samples of one series stay in order, and a target's rows are made in the order of the log: what the head
+//! holds afterwards is what it would hold had they come one by one.
+
+use super::append::{Fresh, put_float};
+use super::core::Core;
+use super::kept::Names;
+use super::layer::{Layer, LayerData};
+use super::replay_series::Here;
+use super::rows::RowTable;
+use super::shard::OpenLayers;
+use crate::model::{RingArc, TimestampMs, Window};
+use crate::store::log::LoggedFloat;
+
+/// Values that a thread collects, 1 MiB: some of each of 50,000 series. Tests see it full often.
+const VALUES_MAX: usize = if cfg!(test) { 64 } else { 1 << 17 };
+/// Series taken together: what they need stays in the cache of one core.
+const BLOCK: u32 = 64;
+/// No row: the samples are late. No table has so many.
+const NO_ROW: u16 = u16::MAX;
+
+/// Samples of consecutive numbers of one block and one target at one time.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    first: u32,
+    /// Where the first sample's value is.
+    at: u32,
+    offset_ms: u32,
+    row: u16,
+    len: u16,
+}
+
+/// The stretches of one window and shard that wait.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    stretches: Vec<Stretch>,
+    /// Numbers of the arcs that samples are of.
+    arcs: Vec<u32>,
+}
+
+impl Waiting {
+    /// Whether there is nothing.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.stretches.is_empty()
+    }
+
+    /// There are samples of the arc of this number.
+    pub(super) fn has_arc(&mut self, arc: u32) {
+        if !self.arcs.contains(&arc) {
+            self.arcs.push(arc);
+        }
+    }
+}
+
+/// The samples of a record at one time that are wanted, cut into stretches.
+pub(super) struct Cutting<'a> {
+    waiting: &'a mut Waiting,
+    open: Stretch,
+}
+
+impl<'a> Cutting<'a> {
+    pub(super) const fn of(waiting: &'a mut Waiting, offset_ms: u32) -> Self {
+        Self {
+            waiting,
+            open: Stretch {
+                first: 0,
+                at: 0,
+                offset_ms,
+                row: NO_ROW,
+                len: 0,
+            },
+        }
+    }
+
+    /// The next sample, whose value is at `at`. Where the one before was not wanted or of another target, the call
+    /// before was [`Self::end`].
+    #[inline]
+    pub(super) fn take(&mut self, number: u32, at: u32, row: Option<u16>) {
+        if number.is_multiple_of(BLOCK) {
+            self.end();
+        }
+        if self.open.len == 0 {
+            (self.open.first, self.open.at) = (number, at);
+            self.open.row = row.unwrap_or(NO_ROW);
+        }
+        self.open.len += 1;
+    }
+
+    /// What comes does not follow.
+    #[inline]
+    pub(super) fn end(&mut self) {
+        if self.open.len > 0 {
+            self.waiting.stretches.push(self.open);
+            self.open.len = 0;
+        }
+    }
+
+    /// There are samples of the arc of this number.
+    pub(super) fn has_arc(&mut self, arc: u32) {
+        self.waiting.has_arc(arc);
+    }
+}
+
+/// Where samples go.
+pub(super) struct Into<'a> {
+    pub core: &'a Core,
+    pub shard: usize,
+    pub window: Window,
+    pub now: TimestampMs,
+    /// The arcs by their numbers.
+    pub arcs: &'a [RingArc],
+}
+
+/// What a thread has collected, and room to put it in order.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// The values of all windows and shards, record by record.
+    pub values: Vec<u64>,
+    block: Block,
+}
+
+impl Collected {
+    /// Whether all that waits should be put back before more is added.
+    pub(super) const fn is_full(&self) -> bool {
+        self.values.len() >= VALUES_MAX
+    }
+
+    /// Puts back what waits of a window and shard.
+    pub(super) fn put_back(&mut self, into: &Into<'_>, series: &[Here], waiting: &mut Waiting) {
+        let Waiting { stretches, arcs } = std::mem::take(waiting);
+        let Some(shard) = into.core.shards.get(into.shard) else {
+            return;
+        };
+        let arc = |number: &u32| into.arcs.get(*number as usize).copied();
+        let used: Vec<RingArc> = arcs.iter().filter_map(arc).collect();
+        let mut place_of = vec![u32::MAX; into.arcs.len()];
+        for (place, number) in (0u32..).zip(&arcs) {
+            if let Some(of_arc) = place_of.get_mut(*number as usize) {
+                *of_arc = place;
+            }
+        }
+        let mut state = shard.state.lock();
+        let roster = shard.roster.read();
+        let of_window = state.window(into.window, &used);
+        let rows = of_window.rows.lock();
+        let mut layers = OpenLayers::of(of_window, &used, into.now);
+        let names = Names {
+            roster: &roster,
+            hasher: &into.core.hasher,
+        };
+        let mut fresh: Vec<Fresh> = Vec::new();
+        for of_block in by_block(stretches).chunk_by(|a, b| a.first / BLOCK == b.first / BLOCK) {
+            self.block.sort(&self.values, of_block);
+            for (number, samples) in self.block.series() {
+                let here = series.get(number as usize).filter(|here| here.is_here());
+                let Some(here) = here else {
+                    continue;
+                };
+                let place = place_of.get(here.arc as usize).copied();
+                let Some((layer, data)) = layers.get(place.unwrap_or(u32::MAX)) else {
+                    continue;
+                };
+                fresh.extend(Fresh::note(data, here.local, here.slot, false));
+                let stretch = |at: u32| of_block.get(at as usize);
+                let samples = samples.iter();
+                let samples = samples.filter_map(|(at, bits)| Some((stretch(*at)?, *bits)));
+                put_series((layer, data), &rows, names, here, samples);
+            }
+        }
+        drop(layers);
+        drop(rows);
+        fresh.iter().for_each(|one| state.hold(one.slot));
+    }
+}
+
+/// Puts back samples of a series, each with its stretch.
+fn put_series<'a>(
+    (layer, data): (&Layer, &mut LayerData),
+    rows: &RowTable,
+    names: Names<'_>,
+    here: &Here,
+    samples: impl Iterator<Item = (&'a Stretch, u64)> + Clone,
+) {
+    let mut passed = 0;
+    if !data.is_kept() {
+        let floats = samples.clone().map(|(stretch, bits)| (stretch.row, bits));
+        passed = data.append_run(here.local, floats);
+    }
+    // From the first on that is late or a repeat, one by one.
+    for (stretch, bits) in samples.skip(passed) {
+        let float = LoggedFloat {
+            series: here.slot,
+            offset_ms: stretch.offset_ms,
+            bits,
+        };
+        let row = Some(stretch.row).filter(|row| *row != NO_ROW);
+        put_float((layer, data), rows, names, (here.local, row), &float);
+    }
+}
+
+/// The stretches sorted by block, those of one block in their order.
+fn by_block(mut stretches: Vec<Stretch>) -> Vec<Stretch> {
+    const DIGIT: u32 = 11;
+    let highest = stretches.iter().map(|one| one.first).max().unwrap_or(0);
+    let mut shift = BLOCK.trailing_zeros();
+    let mut sorted = stretches.clone();
+    while highest.checked_shr(shift).is_some_and(|rest| rest > 0) {
+        let digit = |one: &Stretch| (one.first >> shift) as usize % (1 << DIGIT);
+        let mut places = [0usize; 1 << DIGIT];
+        for one in &stretches {
+            if let Some(count) = places.get_mut(digit(one)) {
+                *count += 1;
+            }
+        }
+        let mut passed = 0;
+        for place in &mut places {
+            passed += std::mem::replace(place, passed);
+        }
+        for one in &stretches {
+            let Some(place) = places.get_mut(digit(one)) else {
+                continue;
+            };
+            if let Some(into) = sorted.get_mut(*place) {
+                *into = *one;
+            }
+            *place += 1;
+        }
+        std::mem::swap(&mut stretches, &mut sorted);
+        shift += DIGIT;
+    }
+    stretches
+}
+
+/// The samples of a block of numbers, sorted by number.
+#[derive(Debug)]
+struct Block {
+    first: u32,
+    /// Where the samples of each number end.
+    ends: [u32; BLOCK as usize],
+    /// Each with the place of its stretch.
+    samples: Vec<(u32, u64)>,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            ends: [0; BLOCK as usize],
+            samples: Vec::new(),
+        }
+    }
+}
+
+impl Block {
+    /// Takes the samples of stretches of one block.
+    fn sort(&mut self, values: &[u64], stretches: &[Stretch]) {
+        let block = stretches.first().map_or(0, |one| one.first / BLOCK);
+        self.first = block * BLOCK;
+        let first_of = |one: &Stretch| (one.first % BLOCK) as usize;
+        let mut counts = [0; BLOCK as usize];
+        for one in stretches {
+            let own = counts.iter_mut().skip(first_of(one));
+            own.take(usize::from(one.len)).for_each(|count| *count += 1);
+        }
+        // First where each begins; as it is filled, where it ends.
+        let mut passed = 0;
+        for (end, count) in self.ends.iter_mut().zip(counts) {
+            *end = passed;
+            passed += count;
+        }
+        self.samples.clear();
+        self.samples.resize(passed as usize, (0, 0));
+        for (at, one) in (0u32..).zip(stretches) {
+            let own = values
+                .iter()
+                .skip(one.at as usize)
+                .take(usize::from(one.len));
+            for (bits, end) in own.zip(self.ends.iter_mut().skip(first_of(one))) {
+                if let Some(place) = self.samples.get_mut(*end as usize) {
+                    *place = (at, *bits);
+                }
+                *end += 1;
+            }
+        }
+    }
+
+    /// The samples of each number that has any.
+    fn series(&self) -> impl Iterator<Item = (u32, &[(u32, u64)])> {
+        let mut begin = 0;
+        let all = (self.first..).zip(&self.ends).map(move |(number, end)| {
+            let own = self.samples.get(begin..*end as usize);
+            begin = *end as usize;
+            (number, own.unwrap_or_default())
+        });
+        all.filter(|(_, own)| !own.is_empty())
+    }
+}
