@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::replay_floats::{Collected, Cutting, Into};
-use super::replay_series::{Arcs, Asking, Definition, Here, Part, forgotten, stray};
+use super::replay_floats::{Collected, Cutting, Here, Into};
+use super::replay_series::{Arcs, Asking, Definition, Part, forgotten, stray};
 use super::rows::time_in;
 use super::types::{AppendBatch, FloatSample, OtherSample, SeriesId};
 use crate::model::{LabelSet, RingArc, TimestampMs, Window, fingerprint};

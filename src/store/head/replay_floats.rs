@@ -9,7 +9,6 @@ use super::append::{Fresh, put_float};
 use super::core::Core;
 use super::kept::Names;
 use super::layer::{Layer, LayerData};
-use super::replay_series::Here;
 use super::rows::RowTable;
 use super::shard::OpenLayers;
 use crate::model::{RingArc, TimestampMs, Window};
@@ -21,6 +20,48 @@ const VALUES_MAX: usize = if cfg!(test) { 64 } else { 1 << 17 };
 const BLOCK: u32 = 64;
 /// No row: the samples are late. No table has so many.
 const NO_ROW: u16 = u16::MAX;
+
+/// A series of the shard that a record names, as records name it: by number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Here {
+    /// Up to which position its content is elsewhere; [`Here::UNKNOWN`]'s: nothing is known of the number.
+    pub marked: u64,
+    /// Its slot; from [`Here::UNUSED`] on: it has none.
+    pub slot: u32,
+    pub local: u32,
+    pub target: u32,
+    /// The number of its arc.
+    pub arc: u32,
+}
+
+impl Here {
+    /// No series has it.
+    pub(super) const UNKNOWN: Self = Self::defined(u64::MAX);
+    /// It is not registered, or with another shard.
+    const UNUSED: u32 = u32::MAX;
+
+    /// A number that is defined and not registered yet.
+    pub(super) const fn defined(marked: u64) -> Self {
+        Self {
+            marked,
+            slot: Self::UNUSED,
+            local: 0,
+            target: 0,
+            arc: 0,
+        }
+    }
+
+    /// Whether a number is nobody's.
+    pub(super) const fn is_unknown(&self) -> bool {
+        self.marked == u64::MAX
+    }
+
+    /// Whether it is a series of the shard.
+    #[inline]
+    pub(super) const fn is_here(&self) -> bool {
+        self.slot != Self::UNUSED
+    }
+}
 
 /// Samples of consecutive numbers of one block and one target at one time.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::core::Core;
-use super::replay_floats::Waiting;
+use super::replay_floats::{Here, Waiting};
 use super::types::SeriesId;
 use crate::model::{Fingerprint, LabelSet, RingArc, TenantId};
 use crate::store::error::Error;
@@ -11,48 +11,6 @@ use crate::store::log::{Covered, RecordHeader};
 
 /// Numbers up to here are believed; a shard never has more series.
 const NUMBER_MAX: u32 = 1 << 28;
-
-/// A series of the shard that a record names, as records name it: by number.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Here {
-    /// Up to which position its content is elsewhere; [`Here::UNKNOWN`]'s: nothing is known of the number.
-    pub marked: u64,
-    /// Its slot; from [`Here::UNUSED`] on: it has none.
-    pub slot: u32,
-    pub local: u32,
-    pub target: u32,
-    /// The number of its arc.
-    pub arc: u32,
-}
-
-impl Here {
-    /// No series has it.
-    pub(super) const UNKNOWN: Self = Self::defined(u64::MAX);
-    /// It is not registered, or with another shard.
-    const UNUSED: u32 = u32::MAX;
-
-    /// A number that is defined and not registered yet.
-    pub(super) const fn defined(marked: u64) -> Self {
-        Self {
-            marked,
-            slot: Self::UNUSED,
-            local: 0,
-            target: 0,
-            arc: 0,
-        }
-    }
-
-    /// Whether a number is nobody's.
-    pub(super) const fn is_unknown(&self) -> bool {
-        self.marked == u64::MAX
-    }
-
-    /// Whether it is a series of the shard.
-    #[inline]
-    pub(super) const fn is_here(&self) -> bool {
-        self.slot != Self::UNUSED
-    }
-}
 
 /// A series as the log defines it: registered when a sample is needed.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 mod commit;
 mod copy;
 mod disk;
+mod floats;
 mod mark;
 mod open;
 mod payload;
@@ -25,12 +26,12 @@ mod tests;
 pub use disk::{DirDisk, LogDisk, LogFile};
 #[cfg(test)]
 pub(crate) use faulty::FaultyDisk;
+pub(super) use floats::{FloatRun, FloatsWriter, LoggedFloat, RECORD_SAMPLES_MAX, decode_floats};
 pub(super) use mark::Covered;
 pub use mark::Mark;
 pub(super) use open::{Misread, Pin, Replayed};
 pub(super) use payload::{
-    DefineWriter, FloatRun, FloatsWriter, LoggedFloat, LoggedOther, OthersWriter,
-    RECORD_SAMPLES_MAX, decode_definitions, decode_exemplar, decode_floats, decode_metadata,
+    DefineWriter, LoggedOther, OthersWriter, decode_definitions, decode_exemplar, decode_metadata,
     decode_others, encode_exemplar, encode_metadata,
 };
 pub(super) use record::{RecordHeader, RecordKind};

@@ -12,7 +12,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_outpu
 use super::record::PAYLOAD_MAX;
 use crate::codec::{Error, histograms, varint};
 use crate::model::{
-    Exemplar, LabelSet, Metadata, MetricKind, TenantId, TimestampMs, Value, WINDOW_MS, Window,
+    Exemplar, LabelSet, Metadata, MetricKind, TenantId, TimestampMs, Value, Window,
 };
 
 const PLAIN: u8 = 0;
@@ -21,22 +21,8 @@ const LZ4: u8 = 1;
 const LZ4_FROM: usize = 128;
 /// What a compressed payload may become: what a writer would have put into it.
 const EXPANDED_MAX: usize = 4 * PAYLOAD_MAX;
-/// Samples of one record at most.
-pub(crate) const RECORD_SAMPLES_MAX: usize = 1 << 16;
 /// Labels of a series or exemplar at most; far beyond what ingest lets through.
 const LABELS_MAX: usize = 1 << 16;
-
-/// A float sample as the log has it: the writer's number of the series, milliseconds from the
-/// window's start, bits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct LoggedFloat {
-    /// The number that a definition gave to the series.
-    pub series: u32,
-    /// Milliseconds from the start of the window.
-    pub offset_ms: u32,
-    /// The value's bits.
-    pub bits: u64,
-}
 
 /// Any other sample.
 #[derive(Clone, Debug)]
@@ -53,14 +39,14 @@ pub(crate) struct LoggedOther {
 
 /// Compresses payloads, with buffers that stay.
 #[derive(Default)]
-struct Packer {
+pub(super) struct Packer {
     table: CompressTable,
     packed: Vec<u8>,
 }
 
 impl Packer {
     /// Appends `body` as a payload, compressed where that pays.
-    fn wrap(&mut self, body: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn wrap(&mut self, body: &[u8], out: &mut Vec<u8>) {
         if let Some(packed) = self.pack(body) {
             out.push(LZ4);
             varint::put_len(out, body.len());
@@ -91,7 +77,7 @@ fn wrap(body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// The body of a payload; `scratch` holds it where it has to be expanded.
-fn unwrap<'a>(payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
+pub(super) fn unwrap<'a>(payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], Error> {
     const WHAT: &str = "a log record's payload";
     let mut rest = payload;
     match varint::take_u8(&mut rest, WHAT)? {
@@ -112,7 +98,7 @@ fn unwrap<'a>(payload: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], E
     }
 }
 
-fn invalid(what: &'static str, value: u64) -> Error {
+pub(super) fn invalid(what: &'static str, value: u64) -> Error {
     Error::Invalid { what, value }
 }
 
@@ -208,153 +194,6 @@ fn take_symbol<'a>(body: &mut &'a [u8], symbols: &mut Vec<&'a str>) -> Result<&'
         .ok()
         .and_then(|at| symbols.get(at).copied())
         .ok_or(invalid(WHAT, number))
-}
-
-/// Makes payloads of float samples, with buffers that stay.
-#[derive(Default)]
-pub(crate) struct FloatsWriter {
-    body: Vec<u8>,
-    packer: Packer,
-}
-
-impl std::fmt::Debug for FloatsWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("FloatsWriter")
-    }
-}
-
-impl FloatsWriter {
-    /// Appends the payload of float samples, at most [`RECORD_SAMPLES_MAX`] of them: runs of
-    /// consecutive numbers with one timestamp, then the values' bytes by significance, so that the
-    /// bytes that hardly differ stand together.
-    pub(crate) fn put(&mut self, samples: &[LoggedFloat], out: &mut Vec<u8>) {
-        let body = &mut self.body;
-        body.clear();
-        body.reserve(samples.len() * 9 + 16);
-        varint::put_len(body, samples.len());
-        let (mut expected, mut offset_ms, mut rest) = (0u32, 0u32, samples);
-        while let Some(first) = rest.first() {
-            let run = run_length(rest);
-            varint::put_i64(body, i64::from(first.series) - i64::from(expected));
-            varint::put_i64(body, i64::from(first.offset_ms) - i64::from(offset_ms));
-            varint::put_len(body, run);
-            expected = first
-                .series
-                .wrapping_add(u32::try_from(run).unwrap_or(u32::MAX));
-            offset_ms = first.offset_ms;
-            rest = rest.get(run..).unwrap_or_default();
-        }
-        for shift in (0..64).step_by(8) {
-            body.extend(samples.iter().map(|sample| low_byte(sample.bits >> shift)));
-        }
-        self.packer.wrap(body, out);
-    }
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the low byte is what is wanted"
-)]
-const fn low_byte(bits: u64) -> u8 {
-    bits as u8
-}
-
-fn run_length(samples: &[LoggedFloat]) -> usize {
-    let Some(first) = samples.first() else {
-        return 0;
-    };
-    let follows = |(at, sample): (u32, &LoggedFloat)| {
-        sample.offset_ms == first.offset_ms && sample.series == first.series.wrapping_add(at)
-    };
-    (0u32..)
-        .zip(samples)
-        .take_while(|pair| follows(*pair))
-        .count()
-}
-
-/// Samples of consecutive numbers at one time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FloatRun {
-    /// The number of the first series.
-    pub first: u32,
-    /// How many they are.
-    pub len: u32,
-    /// Milliseconds from the start of the window.
-    pub offset_ms: u32,
-}
-
-/// Reads the payload of float samples: their runs in order, and as many values, which are added to `values`; says how
-/// many they are.
-///
-/// # Errors
-/// When the payload is damaged; nothing is added then.
-pub(crate) fn decode_floats(
-    payload: &[u8],
-    scratch: &mut Vec<u8>,
-    runs: &mut Vec<FloatRun>,
-    values: &mut Vec<u64>,
-) -> Result<usize, Error> {
-    const WHAT: &str = "logged floats";
-    runs.clear();
-    let mut body = unwrap(payload, scratch)?;
-    let count = varint::take_len(&mut body, WHAT, RECORD_SAMPLES_MAX)?;
-    let (mut expected, mut offset_ms, mut left) = (0i64, 0i64, count);
-    while left > 0 {
-        let first = expected.wrapping_add(varint::take_i64(&mut body)?);
-        offset_ms = offset_ms.wrapping_add(varint::take_i64(&mut body)?);
-        let run = varint::take_len(&mut body, WHAT, left)?;
-        if run == 0 {
-            return Err(invalid(WHAT, 0));
-        }
-        expected = first.wrapping_add(run as i64);
-        if u32::try_from(expected).is_err() || !(0..WINDOW_MS).contains(&offset_ms) {
-            return Err(invalid(WHAT, offset_ms.unsigned_abs()));
-        }
-        let number =
-            |value: i64| u32::try_from(value).map_err(|_| invalid(WHAT, value.unsigned_abs()));
-        runs.push(FloatRun {
-            first: number(first)?,
-            len: number(run as i64)?,
-            offset_ms: number(offset_ms)?,
-        });
-        left -= run;
-    }
-    let bytes = varint::take_exact(&mut body, 8 * count, WHAT)?;
-    varint::finished(body, WHAT)?;
-    let plane = |number: usize| {
-        bytes
-            .get(number * count..(number + 1) * count)
-            .unwrap_or_default()
-    };
-    let planes: [&[u8]; 8] = std::array::from_fn(plane);
-    let value = |at: usize| planes.map(|plane| plane.get(at).copied().unwrap_or(0));
-    let eights = count / 8 * 8;
-    for at in (0..eights).step_by(8) {
-        let eight = |plane: &[u8]| plane.get(at..).and_then(<[u8]>::first_chunk).copied();
-        let rows = planes.map(|plane| u64::from_le_bytes(eight(plane).unwrap_or_default()));
-        values.extend_from_slice(&transposed(rows));
-    }
-    values.extend((eights..count).map(|at| u64::from_le_bytes(value(at))));
-    Ok(count)
-}
-
-/// Eight times eight bytes, rows made columns: blocks of four, of two and of one byte change places.
-const fn transposed([a, b, c, d, e, f, g, h]: [u64; 8]) -> [u64; 8] {
-    const fn change(one: u64, other: u64, mask: u64) -> (u64, u64) {
-        let shift = mask.trailing_ones();
-        let lower = (one & mask) | ((other & mask) << shift);
-        (lower, ((one >> shift) & mask) | (other & !mask))
-    }
-    const FOUR: u64 = 0x0000_0000_ffff_ffff;
-    const TWO: u64 = 0x0000_ffff_0000_ffff;
-    const ONE: u64 = 0x00ff_00ff_00ff_00ff;
-    let ((a, e), (b, f)) = (change(a, e, FOUR), change(b, f, FOUR));
-    let ((c, g), (d, h)) = (change(c, g, FOUR), change(d, h, FOUR));
-    let ((a, c), (b, d)) = (change(a, c, TWO), change(b, d, TWO));
-    let ((e, g), (f, h)) = (change(e, g, TWO), change(f, h, TWO));
-    let ((a, b), (c, d)) = (change(a, b, ONE), change(c, d, ONE));
-    let ((e, f), (g, h)) = (change(e, f, ONE), change(g, h, ONE));
-    [a, b, c, d, e, f, g, h]
 }
 
 const OTHER_HISTOGRAM: u8 = 1;
