@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::Core;
-use super::replay_floats::{Collected, Cutting, Here, Into};
+use super::replay_floats::{Collected, Cutting, Destination, Here};
 use super::replay_series::{Arcs, Asking, Definition, Part, forgotten, stray};
 use super::rows::time_in;
 use super::types::{AppendBatch, FloatSample, OtherSample, SeriesId};
@@ -191,7 +191,7 @@ impl Replay {
         else {
             return;
         };
-        let into = Into {
+        let into = Destination {
             core: &self.core,
             shard: usize::from(of.1),
             window: of.0,

@@ -146,7 +146,7 @@ impl<'a> Cutting<'a> {
 }
 
 /// Where samples go.
-pub(super) struct Into<'a> {
+pub(super) struct Destination<'a> {
     pub core: &'a Core,
     pub shard: usize,
     pub window: Window,
@@ -170,7 +170,12 @@ impl Collected {
     }
 
     /// Puts back what waits of a window and shard.
-    pub(super) fn put_back(&mut self, into: &Into<'_>, series: &[Here], waiting: &mut Waiting) {
+    pub(super) fn put_back(
+        &mut self,
+        into: &Destination<'_>,
+        series: &[Here],
+        waiting: &mut Waiting,
+    ) {
         let Waiting { stretches, arcs } = std::mem::take(waiting);
         let Some(shard) = into.core.shards.get(into.shard) else {
             return;
