@@ -120,7 +120,7 @@ impl Core {
         self.arcs.store(Arc::new(arcs));
     }
 
-    /// The shard of a series: that of its target, or of its own hash when it has none.
+    /// The shard of a series: that of its target; all of a tenant that have none are in one.
     fn shard_of(&self, tenant: &TenantId, labels: &LabelSet) -> usize {
         let mut bytes = Vec::with_capacity(TARGET_BYTES);
         bytes.extend_from_slice(tenant.as_str().as_bytes());

@@ -20,6 +20,7 @@ mod pieces;
 mod postings;
 mod replay;
 mod replay_floats;
+mod replay_queue;
 mod replay_series;
 mod replay_threads;
 mod roster;

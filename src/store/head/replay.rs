@@ -49,7 +49,7 @@ impl Replay {
     ) -> Result<(), Error> {
         let window = header.window;
         // What waits means what numbers meant so far.
-        self.put_back((window, header.shard));
+        self.put_back((window, header.shard))?;
         let part = self.parts.entry((window, header.shard)).or_default();
         let mut failed = None;
         decode_definitions(payload, |number, tenant, labels| {
@@ -103,8 +103,13 @@ impl Replay {
         }
         let strays = self.cut(header, begin, pins);
         if self.collected.is_full() {
-            self.finish();
+            self.finish()?;
         }
+        if strays.is_empty() {
+            return Ok(());
+        }
+        // What they follow may wait.
+        self.finish()?;
         let batch = AppendBatch {
             floats: &strays,
             ..AppendBatch::default()
@@ -183,13 +188,13 @@ impl Replay {
     }
 
     /// Puts back what waits of a window and shard.
-    fn put_back(&mut self, of: (Window, u8)) {
+    fn put_back(&mut self, of: (Window, u8)) -> Result<(), Error> {
         let Some(part) = self
             .parts
             .get_mut(&of)
             .filter(|part| !part.waiting.is_empty())
         else {
-            return;
+            return Ok(());
         };
         let into = Destination {
             core: &self.core,
@@ -199,15 +204,18 @@ impl Replay {
             arcs: &self.arcs.all,
         };
         self.collected
-            .put_back(&into, &part.series, &mut part.waiting);
+            .put_back(&into, &part.series, &mut part.waiting)
     }
 
     /// Puts back all that waits.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self) -> Result<(), Error> {
         let waits = |(of, part): (&(Window, u8), &Part)| (!part.waiting.is_empty()).then_some(*of);
         let parts: Vec<(Window, u8)> = self.parts.iter().filter_map(waits).collect();
-        parts.into_iter().for_each(|of| self.put_back(of));
+        for of in parts {
+            self.put_back(of)?;
+        }
         self.collected.values.clear();
+        Ok(())
     }
 
     fn others(

@@ -7,32 +7,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::core::Core;
 use super::replay::Replay;
+use super::replay_queue::{Job, Queue, Taker};
 use crate::model::TimestampMs;
 use crate::runtime::{NamedThread, cores};
 use crate::store::error::Error;
 use crate::store::log::{Covered, Misread, Pin, RecordHeader, Replayed};
-
-/// Records that wait for a thread: enough that none runs dry while another one puts back what it has collected.
-const WAITING: usize = 64;
-
-/// A record on its way to a thread.
-struct Job {
-    header: RecordHeader,
-    offset: u64,
-    payload: Vec<u8>,
-}
 
 /// What a thread has found out.
 type Outcome = Result<Vec<Pin>, Misread>;
 
 /// Puts the log's records into a core that nobody reads yet.
 pub(super) struct ReplayThreads {
-    /// One for each thread. Dropped first: then the threads end, and dropping them waits for it.
-    jobs: Vec<SyncSender<Job>>,
+    /// One for each thread.
+    queues: Vec<Arc<Queue>>,
     threads: Vec<NamedThread>,
     outcomes: Receiver<Outcome>,
 }
@@ -49,20 +40,21 @@ impl ReplayThreads {
     ) -> Result<Self, Error> {
         let count = cores().clamp(1, core.shards.len().max(1));
         let (tell, outcomes) = sync_channel(count);
-        let (mut jobs, mut threads) = (Vec::new(), Vec::new());
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for _ in 0..count {
-            let (sender, receiver) = sync_channel(WAITING);
+            let queue = Arc::new(Queue::default());
+            let jobs = Taker(Arc::clone(&queue));
             let (core, covered, tell) = (Arc::clone(core), covered.clone(), tell.clone());
             let thread = NamedThread::spawn("replay", move || {
                 // Nobody listens when opening was given up for another reason.
-                let _ = tell.send(work(core, &covered, now, &receiver));
+                let _ = tell.send(work(core, &covered, now, jobs));
             })
             .map_err(Error::io("start a thread for", Path::new("the replay")))?;
-            jobs.push(sender);
+            queues.push(queue);
             threads.push(thread);
         }
         Ok(Self {
-            jobs,
+            queues,
             threads,
             outcomes,
         })
@@ -70,12 +62,12 @@ impl ReplayThreads {
 }
 
 /// Takes jobs until there are no more, or one cannot be done.
-fn work(core: Arc<Core>, covered: &Covered, now: TimestampMs, jobs: &Receiver<Job>) -> Outcome {
+fn work(core: Arc<Core>, covered: &Covered, now: TimestampMs, jobs: Taker) -> Outcome {
     let mut replay = Replay::new(core, now);
     // The last record of each segment that is about an arc keeps what the ones before it would.
     let (mut last, mut definitions) = (BTreeMap::new(), BTreeSet::new());
     let mut pins = Vec::new();
-    while let Ok(job) = jobs.recv() {
+    for job in jobs {
         let header = &job.header;
         pins.clear();
         replay
@@ -93,15 +85,37 @@ fn work(core: Arc<Core>, covered: &Covered, now: TimestampMs, jobs: &Receiver<Jo
             }
         }
     }
-    replay.finish();
+    replay.finish().map_err(nowhere)?;
     let last = last.into_iter();
     let last = last.map(|((_, window, arc), position)| (window, arc, position));
     Ok(last.chain(definitions).map(Pin::from).collect())
 }
 
+impl ReplayThreads {
+    fn end(&self) {
+        self.queues.iter().for_each(|queue| queue.end());
+    }
+}
+
+/// The threads end before they are waited for.
+impl Drop for ReplayThreads {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// An error that no record of the log is to blame for.
+const fn nowhere(error: Error) -> Misread {
+    Misread {
+        generation: 0,
+        offset: 0,
+        error,
+    }
+}
+
 impl Replayed for ReplayThreads {
     fn record(&mut self, header: &RecordHeader, offset: u64, payload: &[u8]) -> bool {
-        let Some(at) = usize::from(header.shard).checked_rem(self.jobs.len()) else {
+        let Some(at) = usize::from(header.shard).checked_rem(self.queues.len()) else {
             return false;
         };
         let job = Job {
@@ -109,11 +123,11 @@ impl Replayed for ReplayThreads {
             offset,
             payload: payload.to_vec(),
         };
-        self.jobs.get(at).is_some_and(|jobs| jobs.send(job).is_ok())
+        self.queues.get(at).is_some_and(|queue| queue.push(job))
     }
 
     fn finish(&mut self) -> Result<Vec<Pin>, Misread> {
-        self.jobs.clear();
+        self.end();
         let mut all = Vec::new();
         let mut misread: Option<Misread> = None;
         for thread in &mut self.threads {
@@ -130,11 +144,8 @@ impl Replayed for ReplayThreads {
                     }
                 }
                 Err(_) => {
-                    return Err(Misread {
-                        generation: 0,
-                        offset: 0,
-                        error: Error::Bug("a thread of the replay ended early".to_owned()),
-                    });
+                    let what = "a thread of the replay ended early";
+                    return Err(nowhere(Error::Bug(what.to_owned())));
                 }
             }
         }

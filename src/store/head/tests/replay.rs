@@ -139,13 +139,20 @@ proptest! {
     #[test]
     fn a_replay_makes_what_was_there(
         scrapes in scrapes(), marked_at in 0usize..40, marked in 0usize..3, shards in 1usize..6,
+        restarts in proptest::collection::vec((0usize..40, prop_oneof![3 => Just(4usize), 1 => 1usize..6]), 0..3),
     ) {
         let disk = FaultyDisk::default();
-        let head = open_with(&disk, &[], 4);
+        let mut head = open_with(&disk, &[], 4);
         let (mut now, mut last, mut marks) = (TimestampMs(WINDOW_MS - 100_000), 0, Vec::new());
         for (number, scrape) in scrapes.iter().enumerate() {
             now = now.plus_ms(scrape.step_ms);
             last = last.max(take(&head, scrape, now));
+            for (_, shards) in restarts.iter().filter(|(at, _)| *at == number) {
+                // From now on numbers mean other series.
+                head.wait_durable(last).unwrap();
+                drop(head);
+                head = open_with(&disk, &marks, *shards);
+            }
             if number != marked_at {
                 continue;
             }
@@ -169,7 +176,7 @@ proptest! {
         prop_assert_eq!(content(&same), want.clone());
         let after = same.stats();
         prop_assert_eq!((after.windows, after.oldest), (before.windows, before.oldest));
-        if marks.is_empty() {
+        if marks.is_empty() && restarts.is_empty() {
             prop_assert_eq!(lie(&same), as_it_lay);
             let (after, before) = (after.layer_bytes, before.layer_bytes);
             prop_assert!(after < before + before / 8 + 4096, "{} bytes, {} before", after, before);

@@ -1,10 +1,13 @@
 //! Which segments of the log the head keeps.
 
+use std::sync::Arc;
+
 use super::rig::*;
 use crate::model::*;
+use crate::runtime::ByteSize;
 use crate::store::head::*;
-use crate::store::log::Mark;
 use crate::store::log::faulty::FaultyDisk;
+use crate::store::log::{Mark, WriteLogSettings};
 
 /// Text that LZ4 leaves as it is.
 fn noise(seed: u64, len: usize) -> String {
@@ -31,6 +34,13 @@ fn fill(head: &Head, seed: u64, len: usize) -> usize {
         .unwrap();
     head.wait_durable(appended.position).unwrap();
     usize::try_from(head.stats().log.written_bytes - before).unwrap()
+}
+
+/// Appends more than a segment has room for.
+fn fill_segment(head: &Head) {
+    for seed in 0..9 {
+        fill(head, seed, 1_000_000);
+    }
 }
 
 /// Seals what is held of all windows but this one.
@@ -91,6 +101,50 @@ fn a_definition_at_the_end_of_a_segment_stays_as_long_as_its_samples() {
     drop(head);
     let head = open(&disk.after_kill(), &marks);
     assert_eq!(content(&head), before);
+}
+
+/// Would catch a replay that says of no sample, or of none of another shard's, that its segment is needed.
+#[test]
+fn a_segment_stays_after_a_restart_as_long_as_its_samples() {
+    let window = Window(Window::of(TimestampMs(1_700_000_000_000)).0 - 3);
+    let series = ["a", "b", "c", "d"].map(|instance| labels("m", instance));
+    for shards in [4, 3] {
+        let disk = FaultyDisk::default();
+        let head = open(&disk, &[]);
+        // The definitions are in the segment before that of the samples.
+        for set in &series {
+            float(&head, set, window.start().0 + 5, 1.0);
+        }
+        fill_segment(&head);
+        assert_eq!(head.stats().log.segments, 2);
+        for set in &series {
+            let position = float(&head, set, window.start().0 + 6, 2.0);
+            head.wait_durable(position).unwrap();
+        }
+        fill_segment(&head);
+        assert_eq!(head.stats().log.segments, 3);
+        let before = content(&head);
+        drop(head);
+        let settings = HeadSettings {
+            shards,
+            ..HeadSettings::default()
+        };
+        let log = WriteLogSettings {
+            segment_size: ByteSize(1),
+            ..WriteLogSettings::default()
+        };
+        let open = |disk: FaultyDisk, marks: &[Mark]| {
+            Head::open(settings, &log, Arc::new(disk), marks, clock()).unwrap()
+        };
+        let head = open(disk.clone(), &[]);
+        let mut marks = Vec::new();
+        give_up_all_but(&head, window, &mut marks);
+        fill(&head, 11, 10);
+        assert_eq!(head.stats().log.segments, 3);
+        assert_eq!(content(&head), before);
+        drop(head);
+        assert_eq!(content(&open(disk.after_kill(), &marks)), before);
+    }
 }
 
 #[test]
