@@ -101,7 +101,6 @@ impl Drop for Taker {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
@@ -127,7 +126,6 @@ mod tests {
     #[test]
     fn records_come_in_order_and_wait_for_room() {
         let queue = Queue::default();
-        let pushed = AtomicUsize::new(0);
         let sizes = [
             10,
             WAITING_BYTES / 2,
@@ -141,10 +139,15 @@ mod tests {
             scope.spawn(|| {
                 for (number, len) in (0u64..).zip(sizes) {
                     assert!(queue.push(job(number, len)));
-                    pushed.fetch_add(1, Ordering::SeqCst);
                 }
                 queue.end();
             });
+            // Long enough for a third that does not wait for room.
+            let has_two = || queue.waiting.lock().jobs.len() >= 2;
+            while !has_two() {
+                thread::yield_now();
+            }
+            (0..10_000).for_each(|_| thread::yield_now());
             while let Some(job) = queue.take() {
                 taken.push((job.header.position, job.payload.len()));
                 let waiting = queue.waiting.lock();

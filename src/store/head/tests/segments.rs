@@ -103,7 +103,8 @@ fn a_definition_at_the_end_of_a_segment_stays_as_long_as_its_samples() {
     assert_eq!(content(&head), before);
 }
 
-/// Would catch a replay that says of no sample, or of none of another shard's, that its segment is needed.
+/// Would catch a replay that does not say which segments are needed, also of series that another number of shards has
+/// moved.
 #[test]
 fn a_segment_stays_after_a_restart_as_long_as_its_samples() {
     let window = Window(Window::of(TimestampMs(1_700_000_000_000)).0 - 3);
