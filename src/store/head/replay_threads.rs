@@ -40,7 +40,12 @@ impl ReplayThreads {
     ) -> Result<Self, Error> {
         let count = cores().clamp(1, core.shards.len().max(1));
         let (tell, outcomes) = sync_channel(count);
-        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        // As a whole from the beginning: where the second thread cannot be started, the first one is told to end.
+        let mut started = Self {
+            queues: Vec::new(),
+            threads: Vec::new(),
+            outcomes,
+        };
         for _ in 0..count {
             let queue = Arc::new(Queue::default());
             let jobs = Taker(Arc::clone(&queue));
@@ -50,14 +55,10 @@ impl ReplayThreads {
                 let _ = tell.send(work(core, &covered, now, jobs));
             })
             .map_err(Error::io("start a thread for", Path::new("the replay")))?;
-            queues.push(queue);
-            threads.push(thread);
+            started.queues.push(queue);
+            started.threads.push(thread);
         }
-        Ok(Self {
-            queues,
-            threads,
-            outcomes,
-        })
+        Ok(started)
     }
 }
 
