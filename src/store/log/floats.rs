@@ -6,6 +6,7 @@ use crate::model::WINDOW_MS;
 
 /// Samples of one record at most.
 pub(crate) const RECORD_SAMPLES_MAX: usize = 1 << 16;
+
 /// A float sample as the log has it: the writer's number of the series, milliseconds from the
 /// window's start, bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,4 +164,71 @@ const fn transposed([a, b, c, d, e, f, g, h]: [u64; 8]) -> [u64; 8] {
     let ((a, b), (c, d)) = (change(a, b, ONE), change(c, d, ONE));
     let ((e, f), (g, h)) = (change(e, f, ONE), change(g, h, ONE));
     [a, b, c, d, e, f, g, h]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a payload says.
+    fn read(payload: &[u8]) -> Result<Vec<LoggedFloat>, Error> {
+        let (mut runs, mut values) = (Vec::new(), vec![77]);
+        let decoded = decode_floats(payload, &mut Vec::new(), &mut runs, &mut values);
+        let Ok(count) = decoded else {
+            assert_eq!(values, [77], "nothing is added");
+            return Err(decoded.unwrap_err());
+        };
+        let numbers = runs.iter().flat_map(|run| {
+            let numbers = run.first..run.first + run.len;
+            numbers.map(|series| (series, run.offset_ms))
+        });
+        let values = values.split_off(1);
+        assert_eq!(values.len(), count);
+        let float = |((series, offset_ms), bits)| LoggedFloat {
+            series,
+            offset_ms,
+            bits,
+        };
+        Ok(numbers.zip(values).map(float).collect())
+    }
+
+    fn floats() -> impl Strategy<Value = Vec<LoggedFloat>> {
+        let run = (0..u32::MAX - 40, 0..7_200_000u32, 1usize..40, any::<u64>());
+        let run = run.prop_map(|(first, offset_ms, len, bits)| {
+            let one = |(series, at): (u32, u64)| LoggedFloat {
+                series,
+                offset_ms,
+                bits: bits.wrapping_mul(at + 1),
+            };
+            (first..).zip(0u64..).take(len).map(one).collect::<Vec<_>>()
+        });
+        proptest::collection::vec(run, 0..12).prop_map(|runs| runs.concat())
+    }
+
+    proptest! {
+        /// Would catch values whose bytes change places, also behind the last whole eight, and runs that are read as others.
+        #[test]
+        fn floats_come_back(floats in floats()) {
+            let mut payload = Vec::new();
+            FloatsWriter::default().put(&floats, &mut payload);
+            prop_assert_eq!(read(&payload).unwrap(), floats);
+        }
+
+        /// Would catch a panic, and values that are added of a payload that is refused.
+        #[test]
+        fn a_damaged_payload_is_refused_or_read(
+            floats in floats(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
+        ) {
+            let mut payload = Vec::new();
+            FloatsWriter::default().put(&floats, &mut payload);
+            let at = at.index(payload.len());
+            payload[at] = byte;
+            if cut {
+                payload.truncate(at);
+            }
+            drop(read(&payload));
+        }
+    }
 }
