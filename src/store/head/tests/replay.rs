@@ -1,7 +1,6 @@
 //! A replay takes series after series and not sample after sample: the head must be what it was.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -9,7 +8,6 @@ use super::rig::*;
 use crate::model::*;
 use crate::store::head::*;
 use crate::store::log::faulty::FaultyDisk;
-use crate::store::log::{Mark, WriteLogSettings};
 
 /// What comes at a time of a target: from which of its series, and how many.
 #[derive(Clone, Debug)]
@@ -51,15 +49,6 @@ fn set_of(target: usize, number: usize) -> LabelSet {
         2 => LabelSet::from_pairs(&[("__name__", name.as_str()), ("of", "none")]).unwrap(),
         _ => labels(&name, &target.to_string()),
     }
-}
-
-fn open_with(disk: &FaultyDisk, marks: &[Mark], shards: usize) -> Head {
-    let settings = HeadSettings {
-        shards,
-        ..HeadSettings::default()
-    };
-    let log = WriteLogSettings::default();
-    Head::open(settings, &log, Arc::new(disk.clone()), marks, clock()).unwrap()
 }
 
 /// Takes a scrape in, one request for some fifty samples.

@@ -14,7 +14,15 @@ pub(super) fn clock() -> Arc<dyn Clock> {
 }
 
 pub(super) fn open(disk: &FaultyDisk, marks: &[Mark]) -> Head {
-    let settings = HeadSettings::default();
+    open_with(disk, marks, HeadSettings::default().shards)
+}
+
+/// The same with so many shards.
+pub(super) fn open_with(disk: &FaultyDisk, marks: &[Mark], shards: usize) -> Head {
+    let settings = HeadSettings {
+        shards,
+        ..HeadSettings::default()
+    };
     let log = WriteLogSettings {
         segment_size: crate::runtime::ByteSize(1),
         ..WriteLogSettings::default()

@@ -1,13 +1,10 @@
 //! Which segments of the log the head keeps.
 
-use std::sync::Arc;
-
 use super::rig::*;
 use crate::model::*;
-use crate::runtime::ByteSize;
 use crate::store::head::*;
+use crate::store::log::Mark;
 use crate::store::log::faulty::FaultyDisk;
-use crate::store::log::{Mark, WriteLogSettings};
 
 /// Text that LZ4 leaves as it is.
 fn noise(seed: u64, len: usize) -> String {
@@ -126,25 +123,17 @@ fn a_segment_stays_after_a_restart_as_long_as_its_samples() {
         assert_eq!(head.stats().log.segments, 3);
         let before = content(&head);
         drop(head);
-        let settings = HeadSettings {
-            shards,
-            ..HeadSettings::default()
-        };
-        let log = WriteLogSettings {
-            segment_size: ByteSize(1),
-            ..WriteLogSettings::default()
-        };
-        let open = |disk: FaultyDisk, marks: &[Mark]| {
-            Head::open(settings, &log, Arc::new(disk), marks, clock()).unwrap()
-        };
-        let head = open(disk.clone(), &[]);
+        let head = open_with(&disk, &[], shards);
         let mut marks = Vec::new();
         give_up_all_but(&head, window, &mut marks);
         fill(&head, 11, 10);
         assert_eq!(head.stats().log.segments, 3);
         assert_eq!(content(&head), before);
         drop(head);
-        assert_eq!(content(&open(disk.after_kill(), &marks)), before);
+        assert_eq!(
+            content(&open_with(&disk.after_kill(), &marks, shards)),
+            before
+        );
     }
 }
 
