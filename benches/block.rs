@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cairn::codec::page::Density;
 use cairn::model::{
     BlockId, LabelSet, Level, MatchOp, Matcher, RingArc, Samples, TenantId, TimeRange, TimestampMs,
     Value, fingerprint,
@@ -99,6 +100,7 @@ fn measure(name: &str, recording: &[(LabelSet, Samples)], every: usize, rows: us
             range: TimeRange::ALL,
             level: Level(0),
             round: 1,
+            pages: Density::Quick,
         };
         let path = directory.path().join(number.to_string());
         let started = Instant::now();

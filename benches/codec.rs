@@ -14,7 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn::codec::{page, timestamps};
+use cairn::codec::page::{self, Density};
+use cairn::codec::timestamps;
 use cairn::model::Samples;
 use criterion::{Criterion, Throughput};
 
@@ -50,31 +51,39 @@ fn main() {
 }
 
 fn measure(criterion: &mut Criterion, set: &Set) {
+    for (kind, density) in [("quick", Density::Quick), ("dense", Density::Dense)] {
+        measure_pages(criterion, set, kind, density);
+    }
+}
+
+fn measure_pages(criterion: &mut Criterion, set: &Set, kind: &str, density: Density) {
     let samples: usize = set.targets.iter().flatten().map(Samples::len).sum();
     let series: usize = set.targets.iter().map(Vec::len).sum();
-    let pages = encode(&set.targets);
+    let pages = encode(&set.targets, density);
     let values: usize = pages.iter().map(|page| page.0.len()).sum();
     let times = timestamp_bytes(&set.targets);
     println!(
-        "{}: {series} series, {samples} samples, {} pages: values {:.4}, timestamps {:.5}, together {:.4} B/sample",
+        "{}, {kind}: {series} series, {samples} samples, {} pages: values {:.4}, timestamps {:.5}, together {:.4} B/sample",
         set.name,
         pages.len(),
         values as f64 / samples as f64,
         times as f64 / samples as f64,
         (values + times) as f64 / samples as f64,
     );
-    let mut group = criterion.benchmark_group(&set.name);
+    let mut group = criterion.benchmark_group(format!("{}, {kind}", set.name));
     group.throughput(Throughput::Elements(samples as u64));
-    group.bench_function("encode", |bench| bench.iter(|| encode(&set.targets).len()));
+    group.bench_function("encode", |bench| {
+        bench.iter(|| encode(&set.targets, density).len())
+    });
     group.bench_function("decode", |bench| bench.iter(|| decode(&pages)));
     group.finish();
 }
 
 /// Pages with the rows of their series.
-fn encode(targets: &[Target]) -> Vec<(Vec<u8>, Vec<usize>)> {
+fn encode(targets: &[Target], density: Density) -> Vec<(Vec<u8>, Vec<usize>)> {
     let mut pages = Vec::new();
     for target in targets {
-        let mut builder = page::Builder::new();
+        let mut builder = page::Builder::new(density);
         let mut rows = Vec::new();
         let mut finish = |builder: &mut page::Builder, rows: &mut Vec<usize>| {
             let mut out = Vec::new();

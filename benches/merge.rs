@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cairn::codec::page::Density;
 use cairn::model::{
     BlockId, LabelSet, Level, Resolution, RingArc, Samples, TenantId, TimeRange, TimestampMs,
     Value, WINDOW_MS, Window, fingerprint,
@@ -187,6 +188,7 @@ fn properties(id: u128, arc: RingArc, range: TimeRange, level: u8) -> BlockPrope
         range,
         level: Level(level),
         round: 1,
+        pages: Density::Quick,
     }
 }
 

@@ -23,7 +23,7 @@ pub const PROTOCOL: ProtocolVersion = ProtocolVersion { major: 1, minor: 0 };
 
 /// The feature level of this program: raised with every command or block format that older
 /// programs cannot read.
-pub const FEATURE_LEVEL: u32 = 6;
+pub const FEATURE_LEVEL: u32 = 7;
 
 /// From this level on partitions are split: older programs apply the command, but do not divide
 /// what they hold.
@@ -42,6 +42,9 @@ pub(super) const TURNED_FROM: u32 = 6;
 
 /// From this level on copies of the catalog say of which seals they know: older programs cannot read them.
 pub(super) const PASSED_FROM: u32 = 6;
+
+/// From this level on merged blocks have dense pages: older programs cannot read them.
+pub(super) const DENSE_FROM: u32 = 7;
 
 impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

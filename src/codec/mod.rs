@@ -17,6 +17,7 @@
 mod choose;
 mod crc;
 mod decimal;
+mod entropy;
 mod error;
 mod exceptions;
 mod frame;

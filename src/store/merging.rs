@@ -21,6 +21,7 @@ use super::error::Error;
 use super::files::remove;
 use super::watermark::free_bytes;
 use super::whole::{Receipts, Store};
+use crate::codec::page::Density;
 use crate::model::{
     BlockEntry, BlockId, Deletion, Level, Resolution, RingArc, TimeRange, TimestampMs,
 };
@@ -75,7 +76,7 @@ impl Drop for Made {
 
 impl Store {
     /// Builds one block of several that are applied here, durably; its file is staged until it is
-    /// applied.
+    /// applied. Its pages are as they are to be.
     ///
     /// # Errors
     /// When an input is not applied here (any more), something cannot be read or written, the disk
@@ -83,6 +84,7 @@ impl Store {
     pub fn merge(
         &self,
         order: &MergeOrder,
+        pages: Density,
         throttle: &Arc<Throttle>,
         cancel: &CancelToken,
     ) -> Result<MergedFile, Error> {
@@ -104,6 +106,7 @@ impl Store {
             range: order.range,
             level: order.level.at(order.resolution),
             round: order.round,
+            pages,
         };
         self.receipts.lock().insert(properties.id);
         let made = Made {

@@ -28,6 +28,7 @@ use super::tier::Reading;
 use super::tree::{DigestTree, Leaves};
 use super::view::ArcView;
 use super::whole::Store;
+use crate::codec::page::Density;
 use crate::model::{BlockEntry, BlockId, Level, RingArc, Samples, TimeRange, Window};
 use crate::runtime::{CancelToken, Rule, holds};
 
@@ -190,6 +191,7 @@ impl Store {
             range: order.range,
             level: Level(0),
             round: order.round,
+            pages: Density::Quick,
         };
         let path = self.staged(properties.id);
         let built = build_block(&path, &properties, &mut remainder, cancel)?;

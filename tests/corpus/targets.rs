@@ -221,7 +221,8 @@ fn canonical(histogram: cairn::model::Histogram) -> Vec<u8> {
 }
 
 /// A page as it is, and a page whose outside is right: the first two bytes are its rows, the third
-/// its series, the rest what is behind the compression.
+/// its series and, in bit 6, whether it is coded; the rest what is behind the compression, of which a
+/// coded one says in a byte more how long it is before the streams.
 pub(super) fn page(bytes: &[u8]) {
     if let Ok(page) = page::Reader::open(bytes) {
         read_page(&page, 480);
@@ -230,9 +231,19 @@ pub(super) fn page(bytes: &[u8]) {
         return;
     };
     let rows = usize::from(u16::from_le_bytes([*low, *high])).min(ROWS_MAX);
-    let mut body = vec![1, *series & 63, 0];
+    let mut body = vec![1, *series & 63];
+    let mut streams = &[][..];
+    let mut raw = raw;
+    if let (true, [len, rest @ ..]) = (*series & 64 != 0, raw) {
+        body[0] = 2;
+        (raw, streams) = rest.split_at(rest.len().min(usize::from(*len)));
+        let head = if raw.len() < 128 { 2 } else { 3 };
+        varint::put_u64(&mut body, raw.len() as u64 + head);
+    }
+    body.push(0);
     varint::put_u64(&mut body, raw.len() as u64);
     body.extend_from_slice(raw);
+    body.extend_from_slice(streams);
     if let Ok(page) = page::Reader::open(&sealed(&body)) {
         read_page(&page, rows);
     }
@@ -247,22 +258,28 @@ fn read_page(page: &page::Reader, rows: usize) {
         }
         assert_eq!(samples.values.len(), rows);
         samples.timestamps = (0..).take(rows).collect();
-        let mut builder = page::Builder::new();
-        if builder.push((&samples).into()).is_err() {
-            continue;
+        for density in [page::Density::Quick, page::Density::Dense] {
+            write_page(&samples, density);
         }
-        let mut again = Vec::new();
-        builder.finish(&mut again);
-        let again = page::Reader::open(&again).expect("what was written can be opened");
-        let mut back = Samples {
-            timestamps: samples.timestamps.clone(),
-            ..Samples::default()
-        };
-        again
-            .read(0, rows, &mut back)
-            .expect("what was written can be read");
-        assert!(samples == back, "{samples:?} {back:?}");
     }
+}
+
+fn write_page(samples: &Samples, density: page::Density) {
+    let mut builder = page::Builder::new(density);
+    if builder.push(samples.into()).is_err() {
+        return;
+    }
+    let mut again = Vec::new();
+    builder.finish(&mut again);
+    let again = page::Reader::open(&again).expect("what was written can be opened");
+    let mut back = Samples {
+        timestamps: samples.timestamps.clone(),
+        ..Samples::default()
+    };
+    again
+        .read(0, samples.len(), &mut back)
+        .expect("what was written can be read");
+    assert!(*samples == back, "{samples:?} {back:?}");
 }
 
 /// A run of symbols.

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cairn::codec::page::Density;
 use cairn::model::{
     BlockId, Buckets, Histogram, LabelSet, Level, Metadata, MetricKind, ResetHint, Resolution,
     RingArc, Samples, Span, TenantId, TimeRange, TimestampMs, Value, downsample, fingerprint,
@@ -35,6 +36,11 @@ fn golden(extension: &str) -> PathBuf {
 /// What version 2 adds: samples that stand for others.
 fn golden_downsampled(extension: &str) -> PathBuf {
     golden(extension).with_file_name(format!("block-2-downsampled.{extension}"))
+}
+
+/// What version 3 adds: pages that are coded.
+fn golden_dense(extension: &str) -> PathBuf {
+    golden(extension).with_file_name(format!("block-3-dense.{extension}"))
 }
 
 struct Given(Vec<(ContentSeries, Samples)>);
@@ -158,6 +164,7 @@ fn write() {
         range: TimeRange::new(TimestampMs(0), TimestampMs(7_199_999)),
         level: Level(0),
         round: 1,
+        pages: Density::Quick,
     };
     let file = golden("sst");
     build_block(&file, &properties, &mut content(), &CancelToken::new()).unwrap();
@@ -171,6 +178,32 @@ fn write_downsampled() {
     build_downsampled(&file);
     let table = Arc::new(SstTable::open_file(&file).unwrap());
     std::fs::write(golden_downsampled("txt"), dump(table)).unwrap();
+}
+
+/// The same merged, and noise, which is what a coded page is shorter for.
+fn build_dense(path: &Path) {
+    let raw = Arc::new(SstTable::open_file(&golden("sst")).unwrap());
+    let mut properties = BlockReader::open(raw, ID).unwrap().properties().clone();
+    properties.level = Level(1);
+    properties.pages = Density::Dense;
+    let mut content = content();
+    for name in ["noise_one", "noise_two"] {
+        let mut samples = Samples::default();
+        let mut state = name.len() as u64;
+        for row in 0..400 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let value = f64::from(u32::try_from(state >> 52).unwrap()) / 8.0;
+            samples.push(
+                TimestampMs(row * 15_000),
+                Value::Float(value),
+                TimestampMs(0),
+            );
+        }
+        add(&mut content, "other", &[("__name__", name)], samples);
+    }
+    build_block(path, &properties, &mut content, &CancelToken::new()).unwrap();
 }
 
 fn build_downsampled(path: &Path) {
@@ -299,6 +332,27 @@ fn a_downsampled_block_of_version_2_gives_what_it_gave() {
     let directory = tempfile::tempdir().unwrap();
     let today = directory.path().join("today");
     build_downsampled(&today);
+    assert_eq!(dump(Arc::new(SstTable::open_file(&today).unwrap())), want);
+}
+
+#[test]
+fn a_dense_block_of_version_3_gives_what_it_gave() {
+    let (file, text) = (golden_dense("sst"), golden_dense("txt"));
+    if !file.exists() && std::env::var("CAIRN_GOLDEN").is_ok_and(|value| value == "add") {
+        build_dense(&file);
+        let table = Arc::new(SstTable::open_file(&file).unwrap());
+        std::fs::write(&text, dump(table)).unwrap();
+    }
+    let want = std::fs::read_to_string(text).unwrap();
+    let plain = Arc::new(SstTable::open_file(&file).unwrap());
+    let properties = BlockReader::open(plain.clone(), ID).unwrap();
+    assert_eq!(properties.properties().pages, Density::Dense);
+    assert_eq!(dump(plain), want);
+    let verified = verify_block(&file, ID, None, &CancelToken::new()).unwrap();
+    assert_eq!(verified.faults, []);
+    let directory = tempfile::tempdir().unwrap();
+    let today = directory.path().join("today");
+    build_dense(&today);
     assert_eq!(dump(Arc::new(SstTable::open_file(&today).unwrap())), want);
 }
 

@@ -200,7 +200,7 @@ fn known() -> Vec<(String, Vec<u8>, Vec<usize>)> {
         vec![],
     ));
     for (name, series) in pages() {
-        let mut builder = page::Builder::new();
+        let mut builder = page::Builder::new(page::Density::Quick);
         for samples in &series {
             builder.push(samples.into()).unwrap();
         }
@@ -209,6 +209,16 @@ fn known() -> Vec<(String, Vec<u8>, Vec<usize>)> {
         let rows = series.iter().map(|samples| samples.values.len()).collect();
         all.push((format!("page {name}"), out, rows));
     }
+    let series = dense();
+    let mut builder = page::Builder::new(page::Density::Dense);
+    for samples in &series {
+        builder.push(samples.into()).unwrap();
+    }
+    let mut out = Vec::new();
+    builder.finish(&mut out);
+    assert_eq!(out[0], 2, "it is coded");
+    let rows = series.iter().map(|samples| samples.values.len()).collect();
+    all.push(("page coded".to_owned(), out, rows));
     all.extend(damaged_sections());
     all
 }
@@ -237,6 +247,12 @@ fn damaged_sections() -> Vec<(String, Vec<u8>, Vec<usize>)> {
         sealed("page that refers to itself", "010100050900020200"),
         sealed("page with a power of ten that is none", "01010003000d00"),
         sealed("page with parts past its end", "01010006010002020009"),
+        sealed("page coded without what is compressed", "020105"),
+        sealed("page coded without its stream", "0201080006010002020108"),
+        sealed(
+            "page coded with a stream too many",
+            "02010500030000020100000000",
+        ),
     ]
 }
 
@@ -330,6 +346,38 @@ fn some_histograms() -> Vec<(&'static str, Histogram)> {
         ("float with custom bounds", custom),
         ("stale", stale),
     ]
+}
+
+/// Noise, which is shorter coded; what has its path; sums with errors; histograms and markers; and
+/// more rows than a segment has.
+fn dense() -> Vec<Samples> {
+    let of = |values: Vec<f64>| Samples {
+        values,
+        ..Samples::default()
+    };
+    let mut state = 9u64;
+    let mut step = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        f64::from(u32::try_from(state >> 53).unwrap())
+    };
+    let noise: Vec<f64> = (0..600).map(|_| step()).collect();
+    let moved = noise.iter().map(|value| 5.0 - value / 10.0).collect();
+    let wide = noise.iter().take(40).map(|v| v * v * v * 1e9).collect();
+    let mut sum = 0.0;
+    let sums = noise.iter().take(50).map(|value| {
+        sum += value / 7e8;
+        sum
+    });
+    let sums = sums.collect();
+    let slow = (0..4200u32).map(|row| f64::from(row / 500)).collect();
+    let mut marked = of(noise.iter().take(30).copied().collect());
+    marked.values[7] = stale_nan();
+    marked.starts = vec![77; 30];
+    marked.histograms = vec![(3, Arc::new(some_histograms()[0].1.clone()))];
+    marked.values[3] = 0.0;
+    vec![of(noise), of(moved), of(wide), of(sums), of(slow), marked]
 }
 
 fn pages() -> Vec<(&'static str, Vec<Samples>)> {

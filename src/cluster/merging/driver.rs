@@ -27,6 +27,8 @@ use crate::cluster::manifests::{Listed, listed};
 use crate::cluster::moves::Follower;
 use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
+use crate::cluster::version::DENSE_FROM;
+use crate::codec::page::Density;
 use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc};
 use crate::runtime::{CancelToken, Clock, Throttle};
 use crate::store::{self, MergedFile, RetentionSettings, Store};
@@ -335,10 +337,14 @@ impl Merger {
                 break;
             }
         }
+        let pages = match state.feature_level {
+            0..DENSE_FROM => Density::Quick,
+            DENSE_FROM.. => Density::Dense,
+        };
         let file = match fetched {
             Ok(()) => self
                 .store
-                .merge(order, throttle, cancel)
+                .merge(order, pages, throttle, cancel)
                 .map_err(Error::from),
             Err(error) => Err(error),
         };

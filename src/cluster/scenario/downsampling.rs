@@ -29,7 +29,7 @@ fn unopened(text: &str, seed: u64) -> World {
 }
 
 /// A day of a counter that begins anew, of a gauge and of something that stands still, a sample every half minute.
-fn write(world: &mut World, day: i64) {
+pub(super) fn write(world: &mut World, day: i64) {
     let at = FIRST + day * DAY_MS;
     let ahead = (at - world.clock.now().0).max(0);
     world

@@ -4,7 +4,26 @@ use proptest::prelude::*;
 
 use super::super::strategies::{column, histogram, same};
 use super::*;
+use crate::codec::varint::{put_len, take_len, take_u8};
+use crate::codec::version::{PAGE_CODED, PAGE_VARINT};
+use crate::codec::{ROWS_MAX, frame};
 use crate::model::{Resolution, downsample, stale_nan};
+
+/// The series as a page of each encoding, whichever is shorter.
+fn in_each(series: &[Samples]) -> [Vec<u8>; 2] {
+    let mut coded = filled(Density::Dense, series).coded().unwrap();
+    assert_eq!(coded[0], PAGE_CODED);
+    frame::seal(&mut coded, 0);
+    [built(series), coded]
+}
+
+fn filled(density: Density, series: &[Samples]) -> Builder {
+    let mut builder = Builder::new(density);
+    for (place, samples) in series.iter().enumerate() {
+        assert_eq!(builder.push(samples.into()), Ok(place));
+    }
+    builder
+}
 
 fn samples(values: &[f64]) -> Samples {
     Samples {
@@ -14,10 +33,7 @@ fn samples(values: &[f64]) -> Samples {
 }
 
 fn built(series: &[Samples]) -> Vec<u8> {
-    let mut builder = Builder::new();
-    for (place, samples) in series.iter().enumerate() {
-        assert_eq!(builder.push(samples.into()), Ok(place));
-    }
+    let mut builder = filled(Density::Quick, series);
     let mut out = Vec::new();
     builder.finish(&mut out);
     assert!(builder.is_empty());
@@ -38,9 +54,17 @@ fn equal(one: &Samples, other: &Samples) -> bool {
             .all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1))
 }
 
+/// How long the page of varints is.
 fn check(series: &[Samples]) -> usize {
-    let bytes = built(series);
-    let page = Reader::open(&bytes).unwrap();
+    let pages = in_each(series);
+    for bytes in &pages {
+        check_page(bytes, series);
+    }
+    pages[0].len()
+}
+
+fn check_page(bytes: &[u8], series: &[Samples]) {
+    let page = Reader::open(bytes).unwrap();
     assert_eq!(page.len(), series.len());
     let mut out = samples(&[7.0]);
     // Backwards, because no series needs another one to have been read.
@@ -52,7 +76,6 @@ fn check(series: &[Samples]) -> usize {
     for (place, want) in series.iter().enumerate() {
         check_some_rows(&page, place, want);
     }
-    bytes.len()
 }
 
 /// Some rows are what all rows have there.
@@ -106,7 +129,7 @@ fn a_page_of_idle_series_is_a_few_bytes() {
     let idle: Vec<Samples> = (0..64).map(|i| samples(&[f64::from(i % 3); 480])).collect();
     let size = check(&idle);
     assert!(size < 100, "{size}");
-    let mut builder = Builder::new();
+    let mut builder = Builder::new(Density::Quick);
     for samples in &idle {
         assert!(!builder.is_full());
         builder.push(samples.into()).unwrap();
@@ -117,11 +140,12 @@ fn a_page_of_idle_series_is_a_few_bytes() {
 
 #[test]
 fn the_wrong_number_of_rows_is_noticed() {
-    let bytes = built(&[samples(&[1.0, 2.0, 4.0])]);
-    let page = Reader::open(&bytes).unwrap();
-    let mut out = Samples::default();
-    for rows in [0, 1, 2, 4, ROWS_MAX, usize::MAX] {
-        assert!(page.read(0, rows, &mut out).is_err(), "{rows}");
+    for bytes in in_each(&[samples(&[1.0, 2.0, 4.0])]) {
+        let page = Reader::open(&bytes).unwrap();
+        let mut out = Samples::default();
+        for rows in [0, 1, 2, 4, ROWS_MAX, usize::MAX] {
+            assert!(page.read(0, rows, &mut out).is_err(), "{rows}");
+        }
     }
 }
 
@@ -199,11 +223,12 @@ proptest! {
         bit in 0..8,
         cut: prop::sample::Index,
     ) {
-        let mut bytes = built(&series);
-        prop_assert!(Reader::open(&bytes[..cut.index(bytes.len())]).is_err());
-        let at = at.index(bytes.len());
-        bytes[at] ^= 1u8 << bit;
-        prop_assert!(Reader::open(&bytes).is_err());
+        for mut bytes in in_each(&series) {
+            prop_assert!(Reader::open(&bytes[..cut.index(bytes.len())]).is_err());
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1u8 << bit;
+            prop_assert!(Reader::open(&bytes).is_err());
+        }
     }
 
     /// Behind the checksum and the compression: what only malice makes.
@@ -215,8 +240,11 @@ proptest! {
         rows in 0usize..100,
         any: Vec<u8>,
     ) {
-        let bytes = built(&series);
-        let mut body = &bytes[..bytes.len() - 4];
+        let [varints, coded] = in_each(&series).map(|mut page| {
+            page.truncate(page.len() - 4);
+            page
+        });
+        let mut body = &varints[..];
         take_u8(&mut body, "").unwrap();
         let count = take_len(&mut body, "", 100).unwrap();
         let mut raw = frame::decompress(&mut body, "", 1 << 20).unwrap();
@@ -229,13 +257,54 @@ proptest! {
             raw[at] = byte;
         }
         stored.extend_from_slice(&raw);
+        let mut changed = coded.clone();
+        let at = at.index(changed.len());
+        changed[at] = byte;
         let mut out = Samples::default();
-        for body in [&stored, &any] {
-            if let Ok(page) = Reader::open_body(body) {
-                for place in 0..page.len() {
-                    page.read(place, rows, &mut out).ok();
-                }
+        let (mut scratch, mut some) = (Scratch::default(), Vec::new());
+        for body in [&stored, &changed, &any] {
+            let Ok(page) = Reader::open_body(body) else {
+                continue;
+            };
+            for place in 0..page.len() {
+                page.read(place, rows, &mut out).ok();
+                let run = Rows::Run(rows / 2..rows);
+                page.read_floats((place, rows), &run, &mut scratch, &mut some).ok();
             }
         }
     }
+}
+
+/// What a day of such series takes in each encoding, and that the shorter one is taken.
+#[test]
+fn a_dense_page_is_the_shorter_one() {
+    let noise = |seed: u64| {
+        let mut state = seed;
+        let step = move || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            f64::from(u32::try_from(state >> 54).unwrap())
+        };
+        samples(&std::iter::repeat_with(step).take(5760).collect::<Vec<_>>())
+    };
+    let dense = |series: &[Samples]| {
+        let mut out = Vec::new();
+        filled(Density::Dense, series).finish(&mut out);
+        check_page(&out, series);
+        out
+    };
+    let noisy = [noise(1), noise(2)];
+    let (quick, small) = (built(&noisy), dense(&noisy));
+    assert_eq!(small[0], PAGE_CODED);
+    assert!(
+        small.len() * 20 < quick.len() * 19,
+        "{} {}",
+        small.len(),
+        quick.len()
+    );
+    // What comes again after a while is seen by zstd, and by no model of one number.
+    let again: Vec<f64> = noise(3).values[..100].repeat(50);
+    let repeated = [samples(&again)];
+    assert_eq!(dense(&repeated), built(&repeated));
 }

@@ -7,6 +7,7 @@
 //! Memory: one page in the making, and the encoded pages and raw columns of one group.
 
 use super::layout::{PageRows, Rows, TenantKeys, unencodable};
+use crate::codec::page::Density;
 use crate::codec::series_entry::Place;
 use crate::codec::{page, timestamps};
 use crate::model::Samples;
@@ -45,7 +46,7 @@ pub(super) struct GroupWriter {
 }
 
 impl GroupWriter {
-    pub(super) fn new(keys: TenantKeys, series: usize) -> Self {
+    pub(super) fn new(keys: TenantKeys, series: usize, pages: Density) -> Self {
         Self {
             keys,
             group: 0,
@@ -53,7 +54,7 @@ impl GroupWriter {
             pages: Vec::new(),
             series: 0,
             bytes: 0,
-            open: page::Builder::new(),
+            open: page::Builder::new(pages),
             open_rows: PageRows::default(),
             places: vec![None; series],
         }

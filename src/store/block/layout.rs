@@ -22,11 +22,12 @@
 //!
 //! `docs/format.md`, "Block", has all of this byte by byte.
 
+use crate::codec::ROWS_MAX;
+use crate::codec::page::{self, Density};
 use crate::codec::varint::{
     put_bytes, put_i64, put_len, put_u64, take_array, take_bytes, take_i64, take_len, take_u8,
     take_u32, take_u64,
 };
-use crate::codec::{ROWS_MAX, page};
 use crate::model::{
     BlockId, Level, Metadata, MetricKind, Resolution, RingArc, TenantId, TimeRange, TimestampMs,
 };
@@ -34,9 +35,11 @@ use crate::store::engine::block_key;
 use crate::store::error::Error;
 
 /// The version of everything described here; a reader refuses what is newer than it. Since version 2 a
-/// page may hold folds; a block that is not downsampled is still of version 1.
-pub(super) const FORMAT_VERSION: u64 = 2;
-const VERSION_WITHOUT_FOLDS: u64 = 1;
+/// page may hold folds, since version 3 it may be coded; a block has the least that describes it.
+pub(super) const FORMAT_VERSION: u64 = VERSION_DENSE;
+const VERSION_PLAIN: u64 = 1;
+const VERSION_FOLDS: u64 = 2;
+const VERSION_DENSE: u64 = 3;
 
 /// Values of one name, and series entries, that share a key: enough to compress well, few enough
 /// that looking one up decodes little.
@@ -180,6 +183,8 @@ pub struct BlockProperties {
     pub level: Level,
     /// The round of its range in which it was sealed.
     pub round: u32,
+    /// What its pages are good at.
+    pub pages: Density,
 }
 
 /// What a block holds in sum.
@@ -198,9 +203,10 @@ pub struct BlockTotals {
 impl BlockProperties {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let version = match self.level.resolution() {
-            Resolution::Raw => VERSION_WITHOUT_FOLDS,
-            Resolution::FiveMinutes | Resolution::Hour => FORMAT_VERSION,
+        let version = match (self.pages, self.level.resolution()) {
+            (Density::Dense, _) => VERSION_DENSE,
+            (Density::Quick, Resolution::Raw) => VERSION_PLAIN,
+            (Density::Quick, Resolution::FiveMinutes | Resolution::Hour) => VERSION_FOLDS,
         };
         put_u64(&mut out, version);
         out.extend_from_slice(&self.cluster_id.to_be_bytes());
@@ -243,6 +249,10 @@ impl BlockProperties {
             range,
             level,
             round,
+            pages: match version {
+                VERSION_DENSE => Density::Dense,
+                _ => Density::Quick,
+            },
         })
     }
 }
@@ -449,6 +459,7 @@ mod tests {
             range: TimeRange::new(TimestampMs(-7_200_000), TimestampMs(-1)),
             level: Level(1),
             round: 3,
+            pages: Density::Quick,
         };
         let bytes = properties.encode();
         let back = BlockProperties::decode(BlockId(9), &bytes).unwrap();
@@ -458,13 +469,20 @@ mod tests {
             level: Level(1).at(Resolution::FiveMinutes),
             ..properties
         };
-        let mut newer = folded.encode();
-        assert_eq!(newer[0], 2);
-        assert_eq!(BlockProperties::decode(BlockId(9), &newer).unwrap(), folded);
-        newer[0] = 3;
+        let bytes = folded.encode();
+        assert_eq!(bytes[0], 2);
+        assert_eq!(BlockProperties::decode(BlockId(9), &bytes).unwrap(), folded);
+        let dense = BlockProperties {
+            pages: Density::Dense,
+            ..folded
+        };
+        let mut newer = dense.encode();
+        assert_eq!(newer[0], 3);
+        assert_eq!(BlockProperties::decode(BlockId(9), &newer).unwrap(), dense);
+        newer[0] = 4;
         assert!(matches!(
             BlockProperties::decode(BlockId(9), &newer),
-            Err(Error::Version { found: 3, .. })
+            Err(Error::Version { found: 4, .. })
         ));
         let totals = BlockTotals {
             series: 1,

@@ -267,7 +267,7 @@ fn worth_folding(
 
 /// What a series takes in a page of its own.
 fn bytes_of(samples: &Samples) -> Result<usize, Error> {
-    let mut page = page::Builder::new();
+    let mut page = page::Builder::new(page::Density::Dense);
     let pushed = page.push(page::Columns::from(samples));
     pushed.map_err(|error| Error::Bug(format!("a series cannot be written: {error}")))?;
     let mut bytes = Vec::new();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::page::Density;
 use crate::model::{
     BlockId, Buckets, Histogram, LabelSet, Level, MatchOp, Matcher, Metadata, MetricKind,
     ResetHint, RingArc, Samples, Span, TenantId, TimeRange, TimestampMs, Value, fingerprint,
@@ -61,6 +62,7 @@ pub(super) fn properties() -> BlockProperties {
         range: TimeRange::new(TimestampMs(0), TimestampMs(7_199_999)),
         level: Level(0),
         round: 1,
+        pages: Density::Quick,
     }
 }
 

@@ -220,7 +220,7 @@ impl Builder<'_> {
         let keys = self.keys.of_tenant(number);
         let index = LabelIndex::new(items.iter().map(|item| &item.labels));
         index.write(keys, sink)?;
-        let mut groups = GroupWriter::new(keys, items.len());
+        let mut groups = GroupWriter::new(keys, items.len(), self.properties.pages);
         let mut target = None;
         for ordinal in page_order(items) {
             self.cancel.check()?;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::rig::{self, Node, Write, arc_of, float, read_all, series, writes};
 use super::*;
+use crate::codec::page::Density;
 use crate::runtime::{CancelToken, Throttle};
 use crate::source::{Selection, Source};
 
@@ -92,7 +93,11 @@ impl Divided {
         };
         let throttle = std::sync::Arc::new(Throttle::new(0));
         let cancel = CancelToken::new();
-        let merged = self.node.store.merge(&order, &throttle, &cancel).unwrap();
+        let merged = self
+            .node
+            .store
+            .merge(&order, Density::Dense, &throttle, &cancel)
+            .unwrap();
         let (version, blocks) = self.catalogs.get_mut(&arc).unwrap();
         *version += 1;
         blocks.clear();

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec::page::Density;
 use crate::model::{
     BlockEntry, BlockId, Digest, LabelSet, Level, MatchOp, Matcher, RingArc, Samples, TenantId,
     TimeRange, TimestampMs, Uploaded, Value, fingerprint,
@@ -300,6 +301,7 @@ fn large_block(directory: &Path) -> (BlockEntry, Vec<u8>) {
         range: TimeRange::new(TimestampMs(0), TimestampMs(7_199_999)),
         level: Level(0),
         round: 1,
+        pages: Density::Quick,
     };
     let path = directory.join("block");
     let mut content = Content { keys, chance };

@@ -1,6 +1,7 @@
 //! Blocks: a golden one and a tiny one, taken apart.
 
 use super::Seed;
+use cairn::codec::page::Density;
 use cairn::codec::varint;
 use cairn::model::{
     BlockId, LabelSet, Level, Metadata, RingArc, Samples, TenantId, TimeRange, TimestampMs, Value,
@@ -23,6 +24,7 @@ pub(super) fn tiny_block() -> Vec<u8> {
         range: TimeRange::ALL,
         level: Level(0),
         round: 1,
+        pages: Density::Quick,
     };
     build_block(&path, &properties, &mut Tiny, &CancelToken::new()).unwrap();
     std::fs::read(path).unwrap()

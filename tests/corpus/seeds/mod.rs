@@ -38,6 +38,16 @@ pub(super) fn write(corpus: &Path) {
     }
 }
 
+fn page_of(series: &[Samples], density: page::Density) -> Vec<u8> {
+    let mut builder = page::Builder::new(density);
+    for samples in series {
+        builder.push(samples.into()).unwrap();
+    }
+    let mut out = Vec::new();
+    builder.finish(&mut out);
+    out
+}
+
 fn all() -> Vec<Seed> {
     let mut all = Vec::new();
     let mut numbers = Vec::new();
@@ -57,13 +67,13 @@ fn all() -> Vec<Seed> {
         all.push(("histogram", name.to_owned(), out));
     }
     for (name, series) in pages() {
-        let mut builder = page::Builder::new();
-        for samples in &series {
-            builder.push(samples.into()).unwrap();
-        }
-        let mut out = Vec::new();
-        builder.finish(&mut out);
+        let out = page_of(&series, page::Density::Quick);
         all.push(("page", format!("{name}-open"), opened(&out, &series)));
+        all.push((
+            "page",
+            format!("{name}-dense"),
+            page_of(&series, page::Density::Dense),
+        ));
         all.push(("page", format!("{name}-closed"), out));
     }
     let mut out = Vec::new();

@@ -14,6 +14,7 @@ use crate::cluster::control::{
 };
 use crate::cluster::peer::{Caller, MemoryNetwork, Method, Service, Services};
 use crate::cluster::read::{ClusterSource, ReadMetrics, ReadParts, ReadService, ReadSettings};
+use crate::codec::page::Density;
 use crate::model::*;
 use crate::runtime::{
     Budget, BudgetLimits, CancelToken, Chance, Clock, ManualClock, SeededChance, SystemClock,
@@ -317,7 +318,9 @@ impl Nodes {
             resolution,
         };
         let throttle = Arc::new(Throttle::new(0));
-        let merged = store.merge(&order, &throttle, &CancelToken::new()).unwrap();
+        let merged = store
+            .merge(&order, Density::Dense, &throttle, &CancelToken::new())
+            .unwrap();
         let entry = merged.entry.clone().unwrap();
         *version += 1;
         *blocks = BTreeMap::from([(entry.id, entry.clone())]);
