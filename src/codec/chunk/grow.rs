@@ -91,51 +91,54 @@ impl Chunk {
     #[inline]
     pub fn append(&mut self, slabs: &mut Slabs, row: u16, bits: u64) {
         debug_assert!(row <= ROW_MAX && (self.is_empty() || row >= self.next_row));
-        if bits == self.last_bits && row == self.next_row && self.mode & MODE_USED != 0 {
-            self.run += 1;
-            self.next_row = row + 1;
+        if self.goes_on(row, bits) {
             return;
         }
-        self.append_change(slabs, row, bits);
+        let mut pen = Pen::of(self, slabs);
+        pen.change(row, bits);
+        pen.finish();
     }
 
-    fn append_change(&mut self, slabs: &mut Slabs, row: u16, bits: u64) {
-        if self.mode & MODE_USED == 0 {
-            self.mode = MODE_USED;
-            self.last_bits = bits;
-            self.first_row = row;
+    /// Counts a value that is the last one again, in the next row; `false`: it is not.
+    #[inline]
+    const fn goes_on(&mut self, row: u16, bits: u64) -> bool {
+        let same = bits == self.last_bits && row == self.next_row && self.mode & MODE_USED != 0;
+        if same {
+            self.run += 1;
             self.next_row = row + 1;
-            return;
         }
-        let mut pen = Pen {
-            chunk: self,
-            slabs,
-            code: 0,
-            len: 0,
-        };
-        if pen.chunk.mode & MODE_CHANGED == 0 {
-            pen.begin(bits);
-        }
-        pen.gamma(u64::from(pen.chunk.run) + 1);
-        pen.chunk.run = 0;
-        let missing = row - pen.chunk.next_row;
-        pen.chunk.next_row = row + 1;
-        if missing > 0 {
-            pen.gap(missing);
-            let changed = bits != pen.chunk.last_bits;
-            pen.put(u64::from(changed), 1);
-            if !changed {
-                pen.finish();
-                return;
+        same
+    }
+
+    /// Adds values one after the other, each at its row, as [`Chunk::append`] would: up to the first whose row is before
+    /// [`Chunk::next_row`] or after [`ROW_MAX`]. Says how many they are.
+    #[inline]
+    pub fn append_run(
+        &mut self,
+        slabs: &mut Slabs,
+        values: impl Iterator<Item = (u16, u64)>,
+    ) -> usize {
+        let mut pen = Pen::of(self, slabs);
+        let mut count = 0;
+        for (row, bits) in values {
+            if row > ROW_MAX || row < pen.chunk.next_row {
+                break;
             }
-        }
-        if pen.chunk.mode & MODE_XOR == 0 {
-            pen.decimal(bits);
-        } else {
-            pen.xor(bits);
+            pen.append(row, bits);
+            count += 1;
         }
         pen.finish();
-        pen.chunk.last_bits = bits;
+        count
+    }
+
+    /// Reads the word that is written next, so that it is near when it is; what it says means nothing.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self, slabs: &Slabs) -> u32 {
+        if self.current == NONE {
+            return 0;
+        }
+        slabs.segment(self.current)[usize::from(self.words) % SEGMENT_WORDS]
     }
 
     /// Copies the bits into `words`, to be read by `Reader` without the slabs: some hundreds of
@@ -223,12 +226,65 @@ impl Chunk {
 struct Pen<'a> {
     chunk: &'a mut Chunk,
     slabs: &'a mut Slabs,
-    /// Up to 64 bits on their way: what is written for one value mostly goes into the chunk at once.
+    /// Up to 64 bits on their way: what is written for one value, or for some, mostly goes into the chunk at once.
     code: u64,
     len: u32,
+    /// The mantissa of the last value at an exponent, where this pen wrote it.
+    mantissa: Option<(u8, i64)>,
 }
 
-impl Pen<'_> {
+impl<'a> Pen<'a> {
+    #[inline]
+    const fn of(chunk: &'a mut Chunk, slabs: &'a mut Slabs) -> Self {
+        Self {
+            chunk,
+            slabs,
+            code: 0,
+            len: 0,
+            mantissa: None,
+        }
+    }
+
+    /// Adds a value; what is on its way needs [`Self::finish`].
+    #[inline]
+    fn append(&mut self, row: u16, bits: u64) {
+        if !self.chunk.goes_on(row, bits) {
+            self.change(row, bits);
+        }
+    }
+
+    /// Adds a value that is the first one, or another one than the last, or not in the next row.
+    fn change(&mut self, row: u16, bits: u64) {
+        if self.chunk.mode & MODE_USED == 0 {
+            self.chunk.mode = MODE_USED;
+            self.chunk.last_bits = bits;
+            self.chunk.first_row = row;
+            self.chunk.next_row = row + 1;
+            return;
+        }
+        if self.chunk.mode & MODE_CHANGED == 0 {
+            self.begin(bits);
+        }
+        self.gamma(u64::from(self.chunk.run) + 1);
+        self.chunk.run = 0;
+        let missing = row - self.chunk.next_row;
+        self.chunk.next_row = row + 1;
+        if missing > 0 {
+            self.gap(missing);
+            let changed = bits != self.chunk.last_bits;
+            self.put(u64::from(changed), 1);
+            if !changed {
+                return;
+            }
+        }
+        if self.chunk.mode & MODE_XOR == 0 {
+            self.decimal(bits);
+        } else {
+            self.xor(bits);
+        }
+        self.chunk.last_bits = bits;
+    }
+
     /// The first bits of a chunk: the raw first value, then whether it goes on as decimals, and
     /// the exponent that suits the first value and the one that comes now.
     fn begin(&mut self, bits: u64) {
@@ -270,7 +326,9 @@ impl Pen<'_> {
         let last = self.last_mantissa(exponent);
         self.chunk.mode &= !MODE_LAST_RAW;
         let mut means = self.chunk.means();
-        let delta = whole.unwrap_or(0).wrapping_sub(last);
+        let whole = whole.unwrap_or(0);
+        self.mantissa = Some((exponent, whole));
+        let delta = whole.wrapping_sub(last);
         let residual = zigzag(delta.wrapping_sub(means.predicted()));
         let width = means.rice_width();
         let quotient = residual >> width;
@@ -292,6 +350,11 @@ impl Pen<'_> {
     fn last_mantissa(&self, exponent: u8) -> i64 {
         if self.chunk.mode & MODE_LAST_RAW != 0 {
             return 0;
+        }
+        if let Some((of, known)) = self.mantissa
+            && of == exponent
+        {
+            return known;
         }
         mantissa(self.chunk.last_bits, exponent).unwrap_or(0)
     }

@@ -112,6 +112,43 @@ proptest! {
 }
 
 proptest! {
+    /// Would catch values that, written in one go, become other bits than written one by one, or are not all written, and a
+    /// value that is written before the last one's row.
+    #[test]
+    fn values_in_runs_are_the_same_bits(
+        runs in proptest::collection::vec(
+            proptest::collection::vec((0u16..4, 0u16..3, value()), 0..12), 0..30),
+        early in any::<bool>(),
+    ) {
+        let (mut one, mut other) = ((Slabs::new(), Chunk::EMPTY), (Slabs::new(), Chunk::EMPTY));
+        let mut row = 0u16;
+        for run in runs {
+            let mut values = Vec::new();
+            for (gap, repeat, bits) in run {
+                row += if gap == 3 { 17 } else { 1 };
+                for _ in 0..=repeat {
+                    values.push((row, bits));
+                    row += 1;
+                }
+            }
+            for (row, bits) in &values {
+                one.1.append(&mut one.0, *row, *bits);
+            }
+            let count = values.len();
+            if let (true, Some((last, bits))) = (early, values.last().copied()) {
+                values.extend([(last, bits), (row + 9, bits)]);
+            }
+            prop_assert_eq!(other.1.append_run(&mut other.0, values.into_iter()), count);
+            prop_assert_eq!(format!("{:?}", one.1), format!("{:?}", other.1));
+        }
+        let (mut want, mut found) = (Vec::new(), Vec::new());
+        one.1.copy_bits(&one.0, &mut want);
+        other.1.copy_bits(&other.0, &mut found);
+        prop_assert_eq!(want, found);
+    }
+}
+
+proptest! {
     /// Would catch two chunks that are taken for equal and are not: one value another, one row
     /// elsewhere, one value more or less.
     #[test]
