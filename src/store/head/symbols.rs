@@ -13,7 +13,7 @@ use crate::model::{LabelSet, TenantId};
 pub(super) struct PairId(pub u32);
 
 /// The number of a tenant in this shard; never used again.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(super) struct TenantNumber(pub u32);
 
 /// Bytes of a piece of the arena.
@@ -42,6 +42,9 @@ pub(super) struct LabelArena {
     free_pairs: Vec<PairId>,
     text_bytes: usize,
     arena: Arena,
+    /// The pairs of the series that was looked up last, in the order of their names: the next one is mostly of the same
+    /// target, and has most of them too.
+    last: (TenantNumber, Vec<PairId>),
 }
 
 /// Lists of numbers, one after the other.
@@ -104,12 +107,35 @@ impl LabelArena {
                 number
             }
         };
-        let mut pairs: Vec<PairId> = labels
-            .iter()
-            .map(|(name, value)| self.pair(number, name, value))
-            .collect();
+        let (of, mut last) = std::mem::take(&mut self.last);
+        if of != number {
+            last.clear();
+        }
+        let mut rest = last.as_slice();
+        let mut pairs = Vec::with_capacity(labels.len());
+        for (name, value) in labels.iter() {
+            let known = self.next_of(&mut rest, name, value);
+            pairs.push(known.unwrap_or_else(|| self.pair(number, name, value)));
+        }
+        last.clear();
+        last.extend_from_slice(&pairs);
+        self.last = (number, last);
         pairs.sort_unstable();
         (number, pairs)
+    }
+
+    /// The pair of a name and value, if it is among the rest of some, which are in the order of their names; those of names
+    /// before it are passed.
+    fn next_of(&self, rest: &mut &[PairId], name: &str, value: &str) -> Option<PairId> {
+        while let Some((first, others)) = rest.split_first() {
+            let pair = self.pair_of(*first)?;
+            match (*pair.name).cmp(name) {
+                std::cmp::Ordering::Less => *rest = others,
+                std::cmp::Ordering::Equal if *pair.value == *value => return Some(*first),
+                _ => return None,
+            }
+        }
+        None
     }
 
     fn pair(&mut self, tenant: TenantNumber, name: &str, value: &str) -> PairId {
@@ -206,6 +232,8 @@ impl LabelArena {
                 }
             }
             self.free_pairs.push(*id);
+            // Its number may be another pair's soon.
+            self.last.1.clear();
         }
     }
 
@@ -248,5 +276,60 @@ impl LabelArena {
         // A pair costs its text, two entries of trees and the counters of shared text.
         let pairs = self.pairs.bytes() + self.text_bytes + self.pairs.len() * 64;
         pairs + self.arena.pieces.len() * PIECE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Would catch a label that is taken for one of the series before, of another name, value or tenant, or for one whose
+        /// number has become another pair's.
+        #[test]
+        fn labels_come_back_and_equal_ones_have_one_number(
+            steps in proptest::collection::vec(
+                (any::<bool>(), 0usize..2, proptest::collection::vec(0u32..4, 5)), 1..60),
+        ) {
+            let mut labels = LabelArena::default();
+            let tenants = ["a", "b"].map(|name| TenantId::new(name).unwrap());
+            let mut held: Vec<(TenantId, LabelSet, u32)> = Vec::new();
+            let mut uses: HashMap<PairId, usize> = HashMap::new();
+            for (forget, tenant, values) in steps {
+                if forget && !held.is_empty() {
+                    let (_, _, at) = held.remove(held.len() / 2);
+                    let (_, pairs) = labels.pairs(at);
+                    for pair in &pairs {
+                        *uses.get_mut(pair).unwrap() -= 1;
+                    }
+                    let orphans: Vec<PairId> = pairs.into_iter().filter(|pair| uses[pair] == 0).collect();
+                    labels.forget(at, &orphans);
+                    continue;
+                }
+                // A label of value 0 is not there.
+                let named = values.iter().zip(["v", "w", "x", "y", "z"]).filter(|(value, _)| **value > 0);
+                let pairs: Vec<(&str, String)> = named.map(|(value, name)| (name, value.to_string())).collect();
+                let set = LabelSet::from_pairs(&pairs).unwrap();
+                let (number, pairs) = labels.intern(&tenants[tenant], &set);
+                for pair in &pairs {
+                    *uses.entry(*pair).or_default() += 1;
+                }
+                let at = labels.store(number, &pairs).unwrap();
+                held.push((tenants[tenant].clone(), set, at));
+                let mut numbers: HashMap<(TenantId, String, String), PairId> = HashMap::new();
+                for (tenant, set, at) in &held {
+                    prop_assert_eq!(labels.read(*at), Some((tenant.clone(), set.clone())));
+                    for id in labels.pairs(*at).1 {
+                        let pair = labels.pair_of(id).unwrap();
+                        let of = (tenant.clone(), pair.name.to_string(), pair.value.to_string());
+                        prop_assert_eq!(*numbers.entry(of).or_insert(id), id);
+                    }
+                }
+            }
+        }
     }
 }
