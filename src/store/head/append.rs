@@ -14,7 +14,7 @@ use super::layer::{Layer, LayerData, Live};
 use super::roster::Roster;
 use super::rows::RowTable;
 use super::shard::{OpenLayers, Shard, State};
-use super::types::{AppendBatch, Appended, SeriesId};
+use super::types::{AppendBatch, Appended, OtherSample, SeriesId};
 use super::work::{Place, Spare, Work};
 use crate::model::{TimestampMs, Value, Window};
 use crate::store::digest::ContentHasher;
@@ -193,6 +193,9 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
                 floats_writer,
                 ..
             } = &mut *self.work;
+            for float in floats.iter_mut() {
+                float.series = self.state.number_of(float.series);
+            }
             floats_writer.put(floats, &mut payload);
             self.work.payloads.push((RecordKind::Floats, payload));
         }
@@ -249,7 +252,8 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
                 continue;
             }
             if let Some((tenant, labels)) = self.roster.series(one.slot) {
-                self.work.defines.put(one.slot, &tenant, &labels);
+                let number = self.state.number_of(one.slot);
+                self.work.defines.put(number, &tenant, &labels);
             }
             if self.work.defines.len() >= RECORD_BYTES {
                 self.finish_defines();
@@ -308,14 +312,14 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
                 self.appended.stale_others.push(at);
                 continue;
             };
-            let logged = LoggedOther {
-                series: sample.series.slot,
-                at: sample.at,
-                value: sample.value.clone(),
-                start: sample.start,
-            };
-            self.apply_other(window, place, &logged);
+            self.apply_other(window, place, sample);
             if self.appending.log.is_some() {
+                let logged = LoggedOther {
+                    series: self.state.number_of(sample.series.slot),
+                    at: sample.at,
+                    value: sample.value.clone(),
+                    start: sample.start,
+                };
                 writer.put(window, &logged);
             }
         }
@@ -337,7 +341,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         Ok(())
     }
 
-    fn apply_other(&mut self, window: Window, place: Place, sample: &LoggedOther) {
+    fn apply_other(&mut self, window: Window, place: Place, sample: &OtherSample) {
         let now = self.appending.now;
         let names = self.names();
         let logged = self.appending.log.is_some();
@@ -352,7 +356,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         let fresh = if data.defined.contains(place.local) {
             None
         } else {
-            Fresh::note(data, place.local, sample.series, logged)
+            Fresh::note(data, place.local, sample.series.slot, logged)
         };
         data.samples += 1;
         data.push_late(Late {
@@ -395,7 +399,8 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
             let window = Window::of(exemplar.timestamp);
             self.define_for_exemplar(window, place, series.slot);
             let mut payload = Vec::new();
-            encode_exemplar(series.slot, exemplar, &mut payload);
+            let number = self.state.number_of(series.slot);
+            encode_exemplar(number, exemplar, &mut payload);
             self.work.payloads.push((RecordKind::Exemplars, payload));
             // No block will ever hold it, so it must not keep segments of the log either.
             self.work.arcs.clear();

@@ -19,6 +19,9 @@ use crate::model::{RingArc, TimestampMs, Window};
 /// Windows of a shard that have chunks at a time; samples of others go through the late buffer.
 const LIVE_WINDOWS: usize = 4;
 
+/// No number. There are fewer series in a shard.
+const NO_NUMBER: u32 = u32::MAX;
+
 /// A stripe of the head.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
@@ -32,6 +35,10 @@ pub(super) struct State {
     pub windows: BTreeMap<Window, WindowState>,
     /// In how many layers a series has something, by slot.
     held: Pieces<u16>,
+    /// The numbers that records of the log name series by, by slot; [`NO_NUMBER`]: none yet.
+    numbers: Pieces<u32>,
+    /// How many numbers were given.
+    numbered: u32,
     /// All layers by arc, then window, then age; made when asked for.
     listed: Option<Arc<[Arc<Layer>]>>,
     pub exemplars: Exemplars,
@@ -131,6 +138,32 @@ impl State {
         }
     }
 
+    /// The number by which records name a series, whatever window they are of. Numbers are given in the order in which
+    /// the log meets series, and not in that in which they are registered: where several senders register theirs at
+    /// once, slots alternate between them, but a request's samples come together, now as later, and so do their numbers.
+    /// A record names neighbours in a few bytes, and a replay takes them together. Who gets the slot later gets the
+    /// number.
+    #[inline]
+    pub(super) fn number_of(&mut self, slot: u32) -> u32 {
+        match self.numbers.get(slot as usize) {
+            Some(number) if *number != NO_NUMBER => *number,
+            _ => self.give_number(slot),
+        }
+    }
+
+    #[cold]
+    fn give_number(&mut self, slot: u32) -> u32 {
+        while self.numbers.len() <= slot as usize {
+            self.numbers.push(NO_NUMBER);
+        }
+        let number = self.numbered;
+        if let Some(place) = self.numbers.get_mut(slot as usize) {
+            *place = number;
+        }
+        self.numbered += 1;
+        number
+    }
+
     /// A series has something in one layer less; `true` when that was the last.
     pub(super) fn release(&mut self, slot: u32) -> bool {
         let Some(held) = self.held.get_mut(slot as usize) else {
@@ -180,7 +213,7 @@ impl State {
     /// Bytes held by the counters here.
     pub(super) fn bytes(&self) -> usize {
         let rows: usize = self.windows.values().map(|state| state.rows.bytes()).sum();
-        self.held.bytes() + rows
+        self.held.bytes() + self.numbers.bytes() + rows
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod content;
 mod late;
+mod numbers;
 mod replay;
 mod rig;
 mod segments;
