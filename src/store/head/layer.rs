@@ -252,6 +252,15 @@ impl LayerData {
         Live::Late
     }
 
+    /// Reads what the chunk of a series is continued from; the number means nothing.
+    #[inline]
+    pub(super) fn touch(&self, local: u32) -> u32 {
+        let piece = self.chunks.get(local as usize / CHUNKS);
+        let piece = piece.and_then(Option::as_ref);
+        let chunk = piece.and_then(|piece| piece.get(local as usize % CHUNKS));
+        chunk.map_or(0, |chunk| chunk.touch(&self.slabs))
+    }
+
     /// Appends floats at rows of the series' target as long as they are newer than the last one; says how many.
     pub(super) fn append_run(
         &mut self,
@@ -270,14 +279,7 @@ impl LayerData {
         let Some(chunk) = piece.and_then(|piece| piece.get_mut(local as usize % CHUNKS)) else {
             return 0;
         };
-        let mut count = 0;
-        for (row, bits) in floats {
-            if row > ROW_MAX || row < chunk.next_row() {
-                break;
-            }
-            chunk.append(&mut self.slabs, row, bits);
-            count += 1;
-        }
+        let count = chunk.append_run(&mut self.slabs, floats);
         self.samples += count as u64;
         count
     }

@@ -19,6 +19,8 @@ mod layer;
 mod pieces;
 mod postings;
 mod replay;
+mod replay_common;
+mod replay_cut;
 mod replay_floats;
 mod replay_queue;
 mod replay_series;

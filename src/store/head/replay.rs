@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::core::Core;
+use super::replay_common::pieces;
+use super::replay_cut::{Cutter, Stray};
 use super::replay_floats::{Collected, Cutting, Destination, Here};
-use super::replay_series::{Arcs, Asking, Definition, Part, forgotten, stray};
+use super::replay_series::{Arcs, Asking, Definition, Part, forgotten};
 use super::rows::time_in;
-use super::types::{AppendBatch, FloatSample, OtherSample, SeriesId};
+use super::types::{AppendBatch, FloatSample, OtherSample};
 use crate::model::{LabelSet, RingArc, TimestampMs, Window, fingerprint};
 use crate::store::error::Error;
 use crate::store::log::{
@@ -86,23 +88,24 @@ impl Replay {
             covered,
         };
         for run in &self.runs {
-            let (first, end) = (run.first as usize, (run.first + run.len) as usize);
             let known = |here: &Here| {
                 here.is_here() || header.position <= here.marked && !here.is_unknown()
             };
-            if part
-                .series
-                .get(first..end)
-                .is_some_and(|all| all.iter().all(known))
-            {
-                continue;
-            }
-            for number in run.first..run.first + run.len {
-                asking.first_known(part, number, &mut self.arcs, pins)?;
+            for piece in pieces(run) {
+                let (first, end) = (piece.start as usize, piece.end as usize);
+                let common = part.commons.of(&part.series, &piece);
+                let all = part.series.get(first..end);
+                if common.is_some() || all.is_some_and(|all| all.iter().all(known)) {
+                    continue;
+                }
+                for number in piece {
+                    asking.first_known(part, number, &mut self.arcs, pins)?;
+                }
             }
         }
         let strays = self.cut(header, begin, pins);
-        if self.collected.is_full() {
+        let part = self.parts.get(&(header.window, header.shard));
+        if self.collected.is_full() || part.is_some_and(|part| part.waiting.is_full()) {
             self.finish()?;
         }
         if strays.is_empty() {
@@ -124,7 +127,6 @@ impl Replay {
         begin: usize,
         pins: &mut Vec<(RingArc, u64)>,
     ) -> Vec<FloatSample> {
-        let mut strays: Vec<(SeriesId, u32, u32, u32)> = Vec::new();
         let Some(part) = self.parts.get_mut(&(header.window, header.shard)) else {
             return Vec::new();
         };
@@ -141,46 +143,30 @@ impl Replay {
         let shard = shard.filter(|_| self.runs.iter().any(of_run));
         let mut state = shard.map(|shard| shard.state.lock());
         let state = state.as_mut().map(|state| state.window(header.window, &[]));
-        let mut rows = state.map(|state| (state.live, state.rows.lock()));
-        let mut begin = u32::try_from(begin).unwrap_or(u32::MAX);
+        let live = state.filter(|state| state.live);
+        let mut cutter = Cutter {
+            position: header.position,
+            series: &part.series,
+            named: &part.named,
+            commons: &mut part.commons,
+            arcs: &mut self.arcs,
+            pins,
+            rows: live.map(|state| state.rows.lock()),
+            cutting: Cutting::of(&mut part.waiting),
+            strays: Vec::new(),
+            row: None,
+        };
+        let mut at = u32::try_from(begin).unwrap_or(u32::MAX);
         for run in &self.runs {
-            let mut cutting = Cutting::of(&mut part.waiting, run.offset_ms);
-            let (mut target, mut row) = (None, None);
-            for (number, at) in (run.first..run.first + run.len).zip(begin..) {
-                let wanted = part.series.get(number as usize);
-                let wanted = wanted.filter(|here| here.marked < header.position);
-                let Some(here) = wanted else {
-                    cutting.end();
-                    continue;
-                };
-                if !here.is_here() {
-                    cutting.end();
-                    let of = stray(&part.named, number);
-                    strays.extend(of.map(|(series, arc)| (series, arc, run.offset_ms, at)));
-                    continue;
-                }
-                if self.arcs.pin(pins, here.arc, header.position) {
-                    cutting.has_arc(here.arc);
-                }
-                if target != Some(here.target) {
-                    cutting.end();
-                    target = Some(here.target);
-                    row = match &mut rows {
-                        Some((true, rows)) => rows.row(here.target, run.offset_ms),
-                        _ => None,
-                    };
-                }
-                cutting.take(number, at, row);
-            }
-            cutting.end();
-            begin += run.len;
+            cutter.run(run, at);
+            at += run.len;
         }
-        let sample = |(series, arc, offset_ms, at): (SeriesId, u32, u32, u32)| {
-            self.arcs.pin(pins, arc, header.position);
-            let bits = self.collected.values.get(at as usize).copied();
+        let strays = cutter.end();
+        let sample = |stray: Stray| {
+            let bits = self.collected.values.get(stray.at as usize).copied();
             FloatSample {
-                series,
-                at: time_in(header.window, offset_ms),
+                series: stray.series,
+                at: time_in(header.window, stray.offset_ms),
                 value: f64::from_bits(bits.unwrap_or(0)),
             }
         };

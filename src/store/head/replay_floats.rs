@@ -5,6 +5,8 @@
 //! the other. Samples of one series stay in order, and a target's rows are made in the order of the log: what the head
 //! holds afterwards is what it would hold had they come one by one.
 
+use std::ops::Range;
+
 use super::append::{Fresh, put_float};
 use super::core::Core;
 use super::kept::Names;
@@ -15,10 +17,14 @@ use crate::model::{RingArc, TimestampMs, Window};
 use crate::store::error::Error;
 use crate::store::log::LoggedFloat;
 
-/// Values that a thread collects, 1 MiB and a record: some of each of 50,000 series. Tests see it full often.
-const VALUES_MAX: usize = if cfg!(test) { 64 } else { 1 << 17 };
+/// Values that a thread collects, 2 MiB and a record: five of each of 50,000 series. Tests see it full often.
+const VALUES_MAX: usize = if cfg!(test) { 64 } else { 1 << 18 };
+/// Stretches that may wait, 512 KiB: where runs are short, fewer values are collected.
+const STRETCHES_MAX: usize = if cfg!(test) { 40 } else { 1 << 15 };
 /// Series taken together: what they need stays in the cache of one core.
-const BLOCK: u32 = 64;
+pub(super) const BLOCK: u32 = BLOCK_LEN as u32;
+/// The same as the length of a stretch. Tests see many blocks.
+const BLOCK_LEN: u16 = if cfg!(test) { 8 } else { 64 };
 /// No row: the samples are late. No table has so many.
 const NO_ROW: u16 = u16::MAX;
 
@@ -89,6 +95,11 @@ impl Waiting {
         self.stretches.is_empty()
     }
 
+    /// Whether it should be put back before more is added.
+    pub(super) const fn is_full(&self) -> bool {
+        self.stretches.len() >= STRETCHES_MAX
+    }
+
     /// There are samples of the arc of this number.
     pub(super) fn has_arc(&mut self, arc: u32) {
         if !self.arcs.contains(&arc) {
@@ -97,24 +108,29 @@ impl Waiting {
     }
 }
 
-/// The samples of a record at one time that are wanted, cut into stretches.
+/// The samples of a record that are wanted, cut into stretches.
 pub(super) struct Cutting<'a> {
     waiting: &'a mut Waiting,
     open: Stretch,
 }
 
 impl<'a> Cutting<'a> {
-    pub(super) const fn of(waiting: &'a mut Waiting, offset_ms: u32) -> Self {
+    pub(super) const fn of(waiting: &'a mut Waiting) -> Self {
         Self {
             waiting,
             open: Stretch {
                 first: 0,
                 at: 0,
-                offset_ms,
+                offset_ms: 0,
                 row: NO_ROW,
                 len: 0,
             },
         }
+    }
+
+    /// What comes is of this time; the call before, if there was one, was [`Self::end`].
+    pub(super) const fn begin(&mut self, offset_ms: u32) {
+        self.open.offset_ms = offset_ms;
     }
 
     /// The next sample, whose value is at `at`. Where the one before was not wanted or of another target, the call
@@ -129,6 +145,15 @@ impl<'a> Cutting<'a> {
             self.open.row = row.unwrap_or(NO_ROW);
         }
         self.open.len += 1;
+    }
+
+    /// The samples of a whole block, which is of one target: the first one's value is at `at`.
+    #[inline]
+    pub(super) fn take_block(&mut self, first: u32, at: u32, row: Option<u16>) {
+        self.end();
+        (self.open.first, self.open.at) = (first, at);
+        self.open.row = row.unwrap_or(NO_ROW);
+        self.open.len = BLOCK_LEN;
     }
 
     /// What comes does not follow.
@@ -191,31 +216,134 @@ impl Collected {
         let roster = shard.roster.read();
         let of_window = state.window(into.window, &used);
         let rows = of_window.rows.lock();
-        let mut layers = OpenLayers::of(of_window, &used, into.now);
         let names = Names {
             roster: &roster,
             hasher: &into.core.hasher,
         };
-        let mut fresh: Vec<Fresh> = Vec::new();
+        let mut putting = Putting {
+            layers: OpenLayers::of(of_window, &used, into.now),
+            rows: &rows,
+            names,
+            series,
+            place_of: &place_of,
+            fresh: Vec::new(),
+        };
         for of_block in by_block(stretches).chunk_by(|a, b| a.first / BLOCK == b.first / BLOCK) {
-            self.block.sort(&self.values, of_block);
-            for (number, samples) in self.block.series() {
-                let here = series.get(number as usize).filter(|here| here.is_here());
-                let here = here.ok_or_else(lost)?;
-                let place = place_of.get(here.arc as usize).copied();
-                let layer = layers.get(place.unwrap_or(u32::MAX));
-                let (layer, data) = layer.ok_or_else(lost)?;
-                fresh.extend(Fresh::note(data, here.local, here.slot, false));
-                let stretch = |at: u32| of_block.get(at as usize);
-                let samples = samples.iter();
-                let samples = samples.filter_map(|(at, bits)| Some((stretch(*at)?, *bits)));
-                put_series((layer, data), &rows, names, here, samples);
-            }
+            putting.block(&self.values, of_block, &mut self.block)?;
         }
-        drop(layers);
+        let fresh = putting.end();
         drop(rows);
         fresh.iter().for_each(|one| state.hold(one.slot));
         Ok(())
+    }
+}
+
+/// Where the series of a window and shard are put back.
+struct Putting<'a> {
+    layers: OpenLayers<'a>,
+    rows: &'a RowTable,
+    names: Names<'a>,
+    series: &'a [Here],
+    /// By the number of an arc: which of the layers is its.
+    place_of: &'a [u32],
+    fresh: Vec<Fresh>,
+}
+
+impl Putting<'_> {
+    /// Puts back the samples of stretches of one block.
+    fn block(
+        &mut self,
+        values: &[u64],
+        stretches: &[Stretch],
+        sorted: &mut Block,
+    ) -> Result<(), Error> {
+        if let Some(alike) = Alike::of(values, stretches) {
+            self.touch(alike.numbers());
+            for (number, place) in alike.numbers().zip(0..) {
+                self.series(number, alike.samples(place))?;
+            }
+            return Ok(());
+        }
+        sorted.sort(values, stretches);
+        for (number, samples) in sorted.series() {
+            let stretch = |at: u32| stretches.get(at as usize);
+            let samples = samples.iter();
+            let samples = samples.filter_map(|(at, bits)| Some((stretch(*at)?, *bits)));
+            self.series(number, samples)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what the chunks of some numbers will be continued from, so that the memory of all is asked for at once and not of one after the other.
+    fn touch(&mut self, numbers: Range<u32>) {
+        let all = self
+            .series
+            .get(numbers.start as usize..numbers.end as usize);
+        let mut sum = 0;
+        for here in all.unwrap_or_default() {
+            let place = self.place_of.get(here.arc as usize).copied();
+            if let Some((_, data)) = self.layers.get(place.unwrap_or(u32::MAX)) {
+                sum ^= data.touch(here.local);
+            }
+        }
+        std::hint::black_box(sum);
+    }
+
+    /// The series that are new in their layers.
+    fn end(self) -> Vec<Fresh> {
+        self.fresh
+    }
+
+    /// Puts back samples of a series, each with its stretch.
+    #[inline]
+    fn series<'s>(
+        &mut self,
+        number: u32,
+        samples: impl Iterator<Item = (&'s Stretch, u64)> + Clone,
+    ) -> Result<(), Error> {
+        let here = self.series.get(number as usize);
+        let here = here.filter(|here| here.is_here()).ok_or_else(lost)?;
+        let place = self.place_of.get(here.arc as usize).copied();
+        let layer = self.layers.get(place.unwrap_or(u32::MAX));
+        let (layer, data) = layer.ok_or_else(lost)?;
+        if !data.present.contains(here.local) {
+            self.fresh
+                .extend(Fresh::note(data, here.local, here.slot, false));
+        }
+        put_series((layer, data), self.rows, self.names, here, samples);
+        Ok(())
+    }
+}
+
+/// Stretches of one block that are of the same numbers each: their values need no sorting.
+struct Alike<'a> {
+    values: &'a [u64],
+    stretches: &'a [Stretch],
+    numbers: Range<u32>,
+}
+
+impl<'a> Alike<'a> {
+    fn of(values: &'a [u64], stretches: &'a [Stretch]) -> Option<Self> {
+        let first = stretches.first()?;
+        let alike = |one: &Stretch| one.first == first.first && one.len == first.len;
+        stretches.iter().all(alike).then_some(Self {
+            values,
+            stretches,
+            numbers: first.first..first.first + u32::from(first.len),
+        })
+    }
+
+    fn numbers(&self) -> Range<u32> {
+        self.numbers.clone()
+    }
+
+    /// The samples of the number at a place among them.
+    #[inline]
+    fn samples(&self, place: usize) -> impl Iterator<Item = (&'a Stretch, u64)> + Clone + use<'a> {
+        let values = self.values;
+        let value = move |one: &Stretch| values.get(one.at as usize + place).copied();
+        let samples = self.stretches.iter();
+        samples.filter_map(move |one| Some((one, value(one)?)))
     }
 }
 

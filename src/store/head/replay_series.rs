@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::core::Core;
+use super::replay_common::Commons;
 use super::replay_floats::{Here, Waiting};
 use super::types::SeriesId;
 use crate::model::{Fingerprint, LabelSet, RingArc, TenantId};
@@ -35,6 +36,8 @@ pub(super) enum Named {
 pub(super) struct Part {
     /// By number.
     pub series: Vec<Here>,
+    /// Of `series`, block by block.
+    pub commons: Commons,
     /// By number: of those that are not here.
     pub named: Vec<Option<Box<Named>>>,
     pub waiting: Waiting,
@@ -66,6 +69,7 @@ impl Part {
             *here = Here::defined(marked);
             *named = Some(Box::new(Named::Defined(series)));
         }
+        self.commons.changed(number);
         Ok(())
     }
 
@@ -228,6 +232,7 @@ impl Asking<'_> {
             target: entry.target,
             arc,
         };
+        part.commons.changed(number);
         Ok(())
     }
 }

@@ -83,10 +83,10 @@ fn take(head: &Head, scrape: &Scrape, at: TimestampMs) -> u64 {
 }
 
 /// Would catch samples that came in order and do not lie in chunks again, but with the late ones: of many series, of which
-/// one is collected at a time, and of few, of which several are.
+/// one is collected at a time, and of few, of which several are, those of whole blocks among them.
 #[test]
 fn what_came_in_order_lies_as_it_lay() {
-    for count in [150, 5] {
+    for count in [150, 16, 5] {
         let disk = FaultyDisk::default();
         let head = open_with(&disk, &[], 2);
         let last = (0..200u32).map(|number| {

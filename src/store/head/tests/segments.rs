@@ -101,24 +101,34 @@ fn a_definition_at_the_end_of_a_segment_stays_as_long_as_its_samples() {
 }
 
 /// Would catch a replay that does not say which segments are needed, also of series that another number of shards has
-/// moved.
+/// moved, and of those that are taken together.
 #[test]
 fn a_segment_stays_after_a_restart_as_long_as_its_samples() {
     let window = Window(Window::of(TimestampMs(1_700_000_000_000)).0 - 3);
-    let series = ["a", "b", "c", "d"].map(|instance| labels("m", instance));
-    for shards in [4, 3] {
+    let few: Vec<LabelSet> = ["a", "b", "c", "d"].map(|at| labels("m", at)).to_vec();
+    let many: Vec<LabelSet> = (0..40).map(|m| labels(&format!("m{m}"), "a")).collect();
+    for (series, shards) in [(&few, 4), (&few, 3), (&many, 4)] {
         let disk = FaultyDisk::default();
         let head = open(&disk, &[]);
         // The definitions are in the segment before that of the samples.
-        for set in &series {
+        for set in series {
             float(&head, set, window.start().0 + 5, 1.0);
         }
         fill_segment(&head);
         assert_eq!(head.stats().log.segments, 2);
-        for set in &series {
-            let position = float(&head, set, window.start().0 + 6, 2.0);
-            head.wait_durable(position).unwrap();
-        }
+        let at = TimestampMs(window.start().0 + 6);
+        let of_set = |set: &LabelSet| FloatSample {
+            series: head.register(&tenant(), set).unwrap(),
+            at,
+            value: 2.0,
+        };
+        let floats: Vec<FloatSample> = series.iter().map(of_set).collect();
+        let batch = AppendBatch {
+            floats: &floats,
+            ..AppendBatch::default()
+        };
+        head.wait_durable(head.append(&batch).unwrap().position)
+            .unwrap();
         fill_segment(&head);
         assert_eq!(head.stats().log.segments, 3);
         let before = content(&head);
