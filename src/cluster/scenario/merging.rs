@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::world::{START, World, context, drain, series};
 use crate::cluster::control::DAY_MS;
 use crate::cluster::merging::{Merges, Pace};
-use crate::cluster::version::{Build, DENSE_FROM};
 use crate::model::{LabelSet, Level, Samples, TimeRange, WINDOW_MS};
 use crate::runtime::{CancelToken, Clock};
 use crate::source::{Selection, Source};
@@ -96,35 +95,6 @@ fn files(world: &World) -> (usize, usize) {
     let count = |path: &std::path::Path| std::fs::read_dir(path).unwrap().count();
     let staged = world.path().join("node").join("staged");
     (count(&world.path().join("blocks")), count(&staged))
-}
-
-/// Would catch dense pages that a node of an older build cannot read, and some that are never written.
-#[test]
-fn merged_pages_wait_for_every_node() {
-    let mut world = World::unopened(29);
-    let this = Build::default();
-    world.settings.introduction.build.feature_level = DENSE_FROM - 1;
-    world.open();
-    let merged_day = |world: &mut World, day: i64| {
-        super::downsampling::write(world, day);
-        world.clock.advance(Duration::from_secs(30 * 3600));
-        assert!(world.merge() > 0);
-        world.check_all();
-        let of = FIRST + day * DAY_MS..FIRST + (day + 1) * DAY_MS;
-        let blocks = world.member().store().blocks();
-        let sizes = blocks
-            .iter()
-            .filter(|(_, one)| of.contains(&one.range.start.0));
-        sizes.map(|(_, entry)| entry.size).sum::<u64>()
-    };
-    let quick = merged_day(&mut world, 0);
-    world.settings.introduction.build = this;
-    world.open();
-    let dense = merged_day(&mut world, 1);
-    // Most of so small a block is its index.
-    assert!(dense * 20 < quick * 19, "{dense} of {quick} bytes");
-    world.open();
-    world.check_all();
 }
 
 /// Would catch a merge that loses, doubles or changes a sample, one that leaves its inputs, and one

@@ -194,6 +194,19 @@ mod tests {
         }
     }
 
+    /// Would catch a level that is not counted from where a segment begins: it would be far away from all numbers.
+    #[test]
+    fn a_level_is_one_in_every_segment() {
+        let numbers = vec![1_000_003; 3 * SEGMENT];
+        for kind in [Kind::Level, Kind::MeanLevel] {
+            let predictor = Predictor {
+                kind,
+                centre: 1_000_003,
+            };
+            assert!(coded(predictor, &numbers).len() < 200, "{kind:?}");
+        }
+    }
+
     #[test]
     fn the_middle_is_read_without_the_beginning() {
         let numbers: Vec<i64> = (0..4 * SEGMENT as i64).map(|i| i * i % 1000).collect();

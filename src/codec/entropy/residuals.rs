@@ -251,6 +251,35 @@ mod tests {
         }
     }
 
+    /// A stream of one residual of some length and top.
+    fn of_length(first: usize, more: Option<(usize, u64)>, top: usize) -> Vec<u8> {
+        let (mut writer, mut models) = (Writer::default(), AT_FIRST.clone());
+        writer.symbol(Lane::First, pick(&mut models.lengths, 0), first);
+        if let Some((second, plain)) = more {
+            writer.symbol(Lane::First, &mut models.longer, second);
+            writer.plain(LENGTH_PLAIN, plain);
+        }
+        let model = pick(&mut models.tops, first);
+        writer.symbol(Lane::Second, model, top);
+        if more.is_some() {
+            writer.plain(PLAIN_MAX, 0);
+            writer.plain(LENGTH_MAX - 1 - TOP_BITS - PLAIN_MAX, 0);
+        }
+        let mut out = Vec::new();
+        writer.finish(&mut out);
+        out
+    }
+
+    #[test]
+    fn what_no_residual_is_is_refused() {
+        let read = |bytes: &[u8]| decode(bytes, true, &mut [0]);
+        assert_eq!(read(&of_length(1, None, 1)), Ok(()));
+        assert_eq!(read(&of_length(15, Some((15, 34)), 1)), Ok(()));
+        // A bit longer than a number can be, and a bit that so short a number does not have.
+        assert!(read(&of_length(15, Some((15, 35)), 1)).is_err());
+        assert!(read(&of_length(1, None, 2)).is_err());
+    }
+
     #[test]
     fn what_is_likely_is_short() {
         // Eight bytes are there anyway.

@@ -255,6 +255,14 @@ mod tests {
         prop::collection::vec(prop_oneof![3 => symbol, 1 => plain], 0..200)
     }
 
+    #[test]
+    fn a_bit_too_many_is_refused() {
+        let mut bytes = write(&[Item::Plain(3, 5)]);
+        assert_eq!(read(&bytes, &[Item::Plain(3, 5)]), Ok(1));
+        *bytes.last_mut().unwrap() |= 8;
+        assert!(read(&bytes, &[Item::Plain(3, 5)]).is_err());
+    }
+
     fn models() -> [Nibble; 2] {
         [Nibble::of_weights([1; SYMBOLS]); 2]
     }
@@ -311,6 +319,22 @@ mod tests {
                 // right *and* complete unless nothing was changed.
                 prop_assert!(said.is_err() || said != Ok(items.len()), "{said:?}");
             }
+        }
+
+        /// Also by who takes the beginning alone, and does not ask whether the stream ends there.
+        #[test]
+        fn what_is_not_there_is_not_made_up(symbols in prop::collection::vec(0..SYMBOLS, 20..60), bits in 1..=PLAIN_MAX) {
+            let symbols: Vec<Item> = symbols.into_iter().map(|one| Item::Symbol(Lane::First, one)).collect();
+            let bytes = write(&symbols);
+            let (mut reader, [mut model, _]) = (Reader::new(&bytes[..bytes.len() - 2]).unwrap(), models());
+            for _ in &symbols {
+                reader.symbol(Lane::First, &mut model);
+            }
+            prop_assert!(reader.check().is_err());
+            let bytes = write(&[Item::Plain(bits, 1)]);
+            let mut reader = Reader::new(&bytes[..bytes.len() - 1]).unwrap();
+            reader.plain(bits);
+            prop_assert!(reader.check().is_err());
         }
 
         #[test]

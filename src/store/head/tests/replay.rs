@@ -19,7 +19,12 @@ struct Scrape {
     /// How long after the one before; before it, where it is negative.
     step_ms: i64,
     value: f64,
+    /// More than one where a sender was away and brings all at once.
+    times: i64,
 }
+
+/// Between the times that are brought at once.
+const BETWEEN_MS: i64 = 700;
 
 const TARGETS: usize = 3;
 
@@ -31,13 +36,15 @@ fn scrapes() -> impl Strategy<Value = Vec<Scrape>> {
         1 => Just(WINDOW_MS),
     ];
     let value = prop_oneof![Just(1.0f64), (0u32..5).prop_map(f64::from), any::<f64>()];
-    let scrape = (0..=TARGETS, 0usize..150, 1usize..150, step_ms, value);
-    let scrape = scrape.prop_map(|(target, from, count, step_ms, value)| Scrape {
+    let times = prop_oneof![4 => Just(1i64), 1 => 2i64..4];
+    let scrape = (0..=TARGETS, 0usize..150, 1usize..150, step_ms, value, times);
+    let scrape = scrape.prop_map(|(target, from, count, step_ms, value, times)| Scrape {
         target,
         from,
         count,
         step_ms,
         value,
+        times,
     });
     proptest::collection::vec(scrape, 1..40)
 }
@@ -59,14 +66,15 @@ fn take(head: &Head, scrape: &Scrape, at: TimestampMs) -> u64 {
     };
     let numbers = scrape.from..(scrape.from + scrape.count).min(150);
     let series = targets.flat_map(|target| numbers.clone().map(move |number| (target, number)));
-    let floats: Vec<FloatSample> = series
-        .map(|(target, number)| FloatSample {
+    let each = series.flat_map(|one| (0..scrape.times).map(move |time| (one, time)));
+    let floats: Vec<FloatSample> = each
+        .map(|((target, number), time)| FloatSample {
             series: head.register(&tenant(), &set_of(target, number)).unwrap(),
-            at,
+            at: at.plus_ms(time * BETWEEN_MS),
             // Some change and some do not.
             value: match number % 3 {
                 0 => 7.0,
-                _ => scrape.value + number as f64,
+                _ => scrape.value + number as f64 + time as f64,
             },
         })
         .collect();
@@ -96,6 +104,7 @@ fn what_came_in_order_lies_as_it_lay() {
                 count,
                 step_ms: 0,
                 value: f64::from(number % 7),
+                times: 1 + i64::from(number % 9 == 8),
             };
             take(&head, &scrape, TimestampMs(i64::from(number) * 5000))
         });
@@ -174,9 +183,10 @@ proptest! {
         let others = open_with(&disk.after_kill(), &marks, shards);
         prop_assert_eq!(content(&others), want);
         // What was replayed goes on as if nothing had been.
-        let more = Scrape { target: 0, from: 0, count: 150, step_ms: 0, value: 3.0 };
+        let more = Scrape { target: 0, from: 0, count: 150, step_ms: 0, value: 3.0, times: 1 };
         let before: BTreeMap<_, _> = content(&others).into_iter().collect();
-        take(&others, &more, now.plus_ms(1));
+        // Behind what was brought at once, and never at a time that is there.
+        take(&others, &more, now.plus_ms(3 * BETWEEN_MS + 1));
         for (labels, samples) in content(&others) {
             let had = before.get(&labels).map_or(0, Samples::len);
             let is_of = labels.get("instance") == Some("0");
