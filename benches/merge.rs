@@ -127,7 +127,7 @@ fn coarser(name: &str, set: &[(LabelSet, Samples)]) {
         let reader = Arc::new(BlockReader::open(table, from.0).unwrap());
         let mut content = MergedBlocks::open(&[reader], arc, range)
             .unwrap()
-            .at(resolution);
+            .at(resolution, Density::Dense);
         let id = u128::from(resolution.code()) + 1;
         let mut properties = properties(id, arc, range, 1);
         properties.level = properties.level.at(resolution);
@@ -188,7 +188,10 @@ fn properties(id: u128, arc: RingArc, range: TimeRange, level: u8) -> BlockPrope
         range,
         level: Level(level),
         round: 1,
-        pages: Density::Quick,
+        pages: match level {
+            0 => Density::Quick,
+            _ => Density::Dense,
+        },
     }
 }
 

@@ -49,10 +49,9 @@ const HAS_FOLDS: u8 = 1 << 6;
 const ALL_FLAGS: u8 = 0x7f;
 
 /// What a page is good at.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Density {
     /// It is quick to read.
-    #[default]
     Quick,
     /// It is as small as it can be, and takes longer to read where that makes it smaller.
     Dense,

@@ -11,9 +11,9 @@ pub(super) const TIMESTAMPS_STEPS: u8 = 2;
 /// Timestamps as differences of differences; read by `timestamps.rs`. Since version 1.
 pub(super) const TIMESTAMPS_STEPS_OF_STEPS: u8 = 3;
 
-/// A value page of varints under zstd; read by `page.rs`. Since version 1.
+/// A value page of varints under zstd; read by `page/reader.rs`. Since version 1.
 pub(super) const PAGE_VARINT: u8 = 1;
-/// A value page whose floats are coded by themselves; read by `page.rs` with `entropy`. Since version 3.
+/// A value page whose floats are coded by themselves; read by `page/reader.rs` with `entropy`. Since version 3.
 pub(super) const PAGE_CODED: u8 = 2;
 
 /// One start timestamp for a whole column; read by `starts.rs`. Since version 1.

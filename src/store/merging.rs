@@ -8,7 +8,7 @@
 //! counted before anybody hears of it: it must hold every sample of the inputs, except those that
 //! another one settled, those that another stands for after downsampling (`MergedBlocks` counts for each series that
 //! what stays stands for all that was there), and those that were left out on purpose, because they have expired or
-//! are deleted. What is read back of a downsampled block must have the sum that was written.
+//! are deleted. What is read back of a dense or downsampled block must have the sum that was written.
 
 use std::sync::Arc;
 
@@ -98,7 +98,9 @@ impl Store {
         }
         let kept = TimeRange::new(order.keep_from.max(order.range.start), order.range.end);
         let content = MergedBlocks::open(&readers, order.arc, kept)?;
-        let mut content = content.at(order.resolution).without(&order.without)?;
+        let mut content = content
+            .at(order.resolution, pages)
+            .without(&order.without)?;
         let properties = BlockProperties {
             id: BlockId(self.chance.next_u128()),
             cluster_id: self.cluster_id,
@@ -127,9 +129,9 @@ impl Store {
             &built.entry,
             left_out,
         );
-        let checked = counted.and_then(|()| match order.resolution {
-            Resolution::Raw => Ok(()),
-            Resolution::FiveMinutes | Resolution::Hour => read_back(&built, cancel),
+        let checked = counted.and_then(|()| match (pages, order.resolution) {
+            (Density::Quick, Resolution::Raw) => Ok(()),
+            _ => read_back(&built, cancel),
         });
         if let Err(error) = checked {
             remove(&path)?;
@@ -202,14 +204,15 @@ struct LeftOut {
     folded: u64,
 }
 
-/// Reads a downsampled block again: nothing else has what its folds stand for.
+/// Reads a block again, whose sums were taken before it was coded: nothing else will have what is in it, or what its
+/// folds stand for.
 fn read_back(built: &BuiltBlock, cancel: &CancelToken) -> Result<(), Error> {
     let entry = &built.entry;
     let verified = verify_block(&built.path, entry.id, Some(entry), cancel)?;
     match verified.faults.first() {
         None => Ok(()),
         Some(fault) => Err(Error::Bug(format!(
-            "a downsampled block of {} samples reads back otherwise ({}): the blocks stay as they are",
+            "a merged block of {} samples reads back otherwise ({}): the blocks stay as they are",
             entry.samples, fault.problem
         ))),
     }

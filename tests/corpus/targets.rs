@@ -169,7 +169,7 @@ pub(super) fn bucket(bytes: &[u8]) {
 }
 
 /// Rows for which pages are read: enough for every branch, too few to make a run slow.
-const ROWS_MAX: usize = 2000;
+const ROWS_MAX: usize = 9000;
 
 /// Sections carry a checksum, which no fuzzer guesses.
 fn sealed(body: &[u8]) -> Vec<u8> {

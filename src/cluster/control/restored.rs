@@ -7,10 +7,8 @@ use std::sync::Arc;
 use super::command::{ClusterId, Command, Found, Outcome};
 use super::state::{ControlState, RangeKey, is_sealable};
 use super::tombstone::{Standing, TOMBSTONE_LEVEL, TombstoneId};
-use crate::cluster::version::DOWNSAMPLED_FROM;
-use crate::model::{
-    BlockEntry, FOUNDING_DEPTH, Incarnation, Level, Resolution, RingArc, TimestampMs,
-};
+use crate::cluster::version::DENSE_FROM;
+use crate::model::{BlockEntry, FOUNDING_DEPTH, Incarnation, Level, RingArc, TimestampMs};
 
 /// A partition as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,9 +69,9 @@ pub(in crate::cluster) fn restored_state(
         }
     }
     let mut entries = partitions.values().flat_map(|one| &one.entries);
-    if entries.any(|entry| entry.level.resolution() != Resolution::Raw) {
-        // Whoever does not know them cannot read them.
-        state.feature_level = state.feature_level.max(DOWNSAMPLED_FROM);
+    if entries.any(|entry| entry.level != Level(0)) {
+        // What is merged may be dense or downsampled: whoever does not know that cannot read it.
+        state.feature_level = state.feature_level.max(DENSE_FROM);
     }
     if !deleted.is_empty() {
         // Whoever does not know deletes would show them.
@@ -99,7 +97,7 @@ mod tests {
 
     /// Would catch nodes that join and cannot read what is there.
     #[test]
-    fn what_is_downsampled_asks_for_nodes_that_know_it() {
+    fn what_is_merged_asks_for_nodes_that_can_read_it() {
         let arc = RingArc::new(0x3000_0000, 4).unwrap();
         let level_of = |level: Level| {
             let found = RestoredPartition {
@@ -115,8 +113,12 @@ mod tests {
                 restored_state(ClusterId(9), Incarnation(4), &partitions, BTreeMap::new()).unwrap();
             state.feature_level
         };
-        assert!(level_of(Level(1)) < DOWNSAMPLED_FROM);
-        assert_eq!(level_of(Level(1).at(Resolution::Hour)), DOWNSAMPLED_FROM);
+        assert!(level_of(Level(0)) < DENSE_FROM);
+        assert_eq!(level_of(Level(1)), DENSE_FROM);
+        assert_eq!(
+            level_of(Level(1).at(crate::model::Resolution::Hour)),
+            DENSE_FROM
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Residuals by how long they are, in as many bits as that is likely to be: a sixth less than the varints of
+//! Residuals by how long they are, in as many bits as that is likely to be: a seventh less than the varints of
 //! `residuals.rs` under zstd, at three times the time to read.
 //!
 //! Of each residual its bit length is a symbol, then its sign and the three bits below its highest

@@ -75,10 +75,8 @@ pub(in crate::codec) fn decode(
     (wanted, len): (Range<usize>, usize),
     out: &mut Vec<i64>,
 ) -> Result<(), Error> {
-    out.clear();
-    out.resize(wanted.end.min(len), 0);
     let long = len.saturating_sub(1) / SEGMENT;
-    let mut heads = Vec::with_capacity(long);
+    let mut heads = Vec::with_capacity(long + 1);
     let mut base = 0i64;
     for _ in 0..long {
         let size = take_len(&mut bytes, WHAT, usize::MAX)?;
@@ -91,6 +89,8 @@ pub(in crate::codec) fn decode(
     let last = bytes.len().checked_sub(sum);
     let last = last.ok_or(Error::truncated(WHAT, missing))?;
     heads.push((last, base));
+    out.clear();
+    out.resize(wanted.end.min(len), 0);
     for (at, (size, base)) in heads.into_iter().enumerate() {
         let stream = take_exact(&mut bytes, size, WHAT)?;
         let numbers = at * SEGMENT..len.min((at + 1) * SEGMENT);
@@ -184,6 +184,22 @@ mod tests {
             decode(predictor, &bytes, (wanted.clone(), numbers.len()), &mut out).unwrap();
             prop_assert_eq!(out.len(), wanted.end);
             prop_assert_eq!(&out[wanted.clone()], &numbers[wanted]);
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused(
+            numbers in numbers(), at: usize, byte: u8, any in prop::collection::vec(any::<u8>(), 0..60), len in 0usize..9000,
+        ) {
+            let predictor = Predictor { kind: Kind::Delta, centre: 0 };
+            let mut bytes = coded(predictor, &numbers);
+            // The heads are at the beginning.
+            let at = at % bytes.len().min(40);
+            bytes[at] = byte;
+            for (bytes, len) in [(&bytes, numbers.len()), (&bytes, len), (&any, len)] {
+                for wanted in [0..len, len / 2..len, len / 3..len / 2] {
+                    decode(predictor, bytes, (wanted, len), &mut Vec::new()).ok();
+                }
+            }
         }
 
         #[test]

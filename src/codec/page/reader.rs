@@ -72,7 +72,7 @@ impl Reader {
     /// Opens a page.
     ///
     /// # Errors
-    /// When the bytes are not what a [`Builder`] writes.
+    /// When the bytes are not what a [`Builder`](super::Builder) writes.
     pub fn open(bytes: &[u8]) -> Result<Self, Error> {
         Self::open_body(frame::open(bytes, WHAT)?)
     }
@@ -121,6 +121,7 @@ impl Reader {
         }
         if is_coded {
             Error::bound("bytes of a page", raw.len() + streams.len(), RAW_MAX)?;
+            raw.reserve_exact(streams.len());
             raw.extend_from_slice(streams);
             if stream_at != raw.len() {
                 return Err(Error::invalid(WHAT, stream_at as u64));

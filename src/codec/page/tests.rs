@@ -275,6 +275,35 @@ proptest! {
     }
 }
 
+/// Would catch a path or errors that are taken from the wrong place where a segment ends: they have a row between them.
+#[test]
+fn rows_around_the_end_of_a_segment_come_back() {
+    let mut sum = 0.0;
+    let sums = (0..4200u32).map(|row| {
+        sum += f64::from(row * row % 977) / 7e8;
+        sum
+    });
+    let series = [samples(&sums.collect::<Vec<_>>())];
+    let [_, coded] = in_each(&series);
+    let page = Reader::open(&coded).unwrap();
+    let mut scratch = Scratch::default();
+    for run in [
+        0..1,
+        4094..4098,
+        4095..4096,
+        4096..4097,
+        4097..4098,
+        4199..4200,
+        4000..4200,
+    ] {
+        let mut out = Vec::new();
+        let read = page.read_floats((0, 4200), &Rows::Run(run.clone()), &mut scratch, &mut out);
+        assert_eq!(read, Ok(true));
+        assert_eq!(out, series[0].values[run]);
+    }
+    check(&series);
+}
+
 /// What a day of such series takes in each encoding, and that the shorter one is taken.
 #[test]
 fn a_dense_page_is_the_shorter_one() {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::content::{BlockContent, ContentSeries};
 use super::reader::{BlockReader, Ordinal, TenantReader};
-use crate::codec::page;
+use crate::codec::page::{self, Density};
 use crate::codec::series_entry::Place;
 use crate::model::{
     Deletion, Fingerprint, LabelSet, Metadata, Resolution, RingArc, Samples, TenantId, TimeRange,
@@ -49,6 +49,7 @@ pub struct MergedBlocks {
     without: Vec<Deletion>,
     deleted: u64,
     resolution: Resolution,
+    pages: Density,
     folded: u64,
 }
 
@@ -94,14 +95,16 @@ impl MergedBlocks {
             without: Vec::new(),
             deleted: 0,
             resolution: Resolution::Raw,
+            pages: Density::Quick,
             folded: 0,
         })
     }
 
-    /// The same at a resolution.
+    /// The same at a resolution, where that is smaller in pages of this kind.
     #[must_use]
-    pub const fn at(mut self, resolution: Resolution) -> Self {
+    pub const fn at(mut self, resolution: Resolution, pages: Density) -> Self {
         self.resolution = resolution;
+        self.pages = pages;
         self
     }
 
@@ -201,7 +204,7 @@ impl BlockContent for MergedBlocks {
                 self.deleted += deletion.apply(&merged.labels, samples) as u64;
             }
         }
-        if let Some(thin) = worth_folding(samples, self.resolution, &merged.labels)? {
+        if let Some(thin) = worth_folding(samples, (self.resolution, self.pages), &merged.labels)? {
             self.folded += samples.len().saturating_sub(thin.len()) as u64;
             *samples = thin;
         }
@@ -242,7 +245,7 @@ impl BlockContent for MergedBlocks {
 /// A series downsampled, where that is worth it. What comes out must stand for all that went in.
 fn worth_folding(
     samples: &Samples,
-    to: Resolution,
+    (to, pages): (Resolution, Density),
     labels: &LabelSet,
 ) -> Result<Option<Samples>, Error> {
     let Some(thin) = downsample(samples, to) else {
@@ -261,13 +264,13 @@ fn worth_folding(
         )));
     }
     let is_worth = !samples.folds.is_empty()
-        || bytes_of(&thin)? <= bytes_of(samples)?.saturating_add(FOLD_BYTES);
+        || bytes_of(&thin, pages)? <= bytes_of(samples, pages)?.saturating_add(FOLD_BYTES);
     Ok(is_worth.then_some(thin))
 }
 
 /// What a series takes in a page of its own.
-fn bytes_of(samples: &Samples) -> Result<usize, Error> {
-    let mut page = page::Builder::new(page::Density::Dense);
+fn bytes_of(samples: &Samples, pages: Density) -> Result<usize, Error> {
+    let mut page = page::Builder::new(pages);
     let pushed = page.push(page::Columns::from(samples));
     pushed.map_err(|error| Error::Bug(format!("a series cannot be written: {error}")))?;
     let mut bytes = Vec::new();

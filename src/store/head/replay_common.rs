@@ -71,14 +71,14 @@ impl Commons {
             return None;
         }
         let block = (piece.start / BLOCK) as usize;
+        // Numbers that nobody defined must not make this long: a record may name any.
+        let all = series.get(piece.start as usize..piece.end as usize)?;
         if self.0.len() <= block {
             self.0.resize(block + 1, Found::Unknown);
         }
         let found = self.0.get_mut(block)?;
         if matches!(found, Found::Unknown) {
-            let begin = block * BLOCK as usize;
-            let all = series.get(begin..begin + BLOCK as usize);
-            let common = all.and_then(Common::of);
+            let common = Common::of(all);
             *found = common.map_or(Found::Nothing, Found::Same);
         }
         match found {
@@ -93,5 +93,19 @@ impl Commons {
         if let Some(found) = self.0.get_mut((number / BLOCK) as usize) {
             *found = Found::Unknown;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would catch a record that names numbers which nobody defined, and makes a table for all below them.
+    #[test]
+    fn numbers_that_nobody_defined_take_no_room() {
+        let mut commons = Commons::default();
+        let first = (u32::MAX / BLOCK - 1) * BLOCK;
+        assert!(commons.of(&[], &(first..first + BLOCK)).is_none());
+        assert_eq!(commons.0.capacity(), 0);
     }
 }

@@ -22,6 +22,58 @@ pub(super) fn opened(page: &[u8], series: &[Samples]) -> Vec<u8> {
     [&rows.to_le_bytes()[..], &[series], &raw].concat()
 }
 
+/// The same of a coded page, which says how long its compressed part is.
+pub(super) fn opened_coded(page: &[u8], series: &[Samples]) -> Vec<u8> {
+    assert_eq!(
+        page[0],
+        2,
+        "{} bytes, of {} rows",
+        page.len(),
+        series[0].values.len()
+    );
+    let mut streams = &page[2..page.len() - 4];
+    let packed = varint::take_len(&mut streams, "seed", 1 << 20).unwrap();
+    let packed = varint::take_exact(&mut streams, packed, "seed").unwrap();
+    let head = [&[1, page[1]], packed, &[0; 4]].concat();
+    let raw = opened(&head, series);
+    let (rows, raw) = raw.split_at(2);
+    let (count, raw) = raw.split_first().unwrap();
+    let len = u8::try_from(raw.len()).unwrap();
+    [rows, &[*count | 64, len], raw, streams].concat()
+}
+
+/// Noise, which is shorter coded; its path again; errors; and more rows than a segment has.
+pub(super) fn dense_pages() -> Vec<(&'static str, Vec<Samples>)> {
+    let of = |values: Vec<f64>| Samples {
+        values,
+        ..Samples::default()
+    };
+    let mut state = 5u64;
+    let mut step = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        f64::from(u32::try_from(state >> 48).unwrap())
+    };
+    let noise: Vec<f64> = (0..220).map(|_| step()).collect();
+    let moved = noise.iter().map(|value| 5.0 - value / 10.0).collect();
+    let mut long: Vec<f64> = (0..4200u32).map(|row| f64::from(row / 500)).collect();
+    for value in long.iter_mut().take(220) {
+        *value = step();
+    }
+    let mut sum = 0.0;
+    let sums = (0..40u32).map(|_| {
+        sum += step() / 7e8;
+        sum
+    });
+    let sums = sums.collect();
+    vec![
+        ("noise", vec![of(noise.clone()), of(moved)]),
+        ("segments", vec![of(long)]),
+        ("errors", vec![of(noise), of(sums)]),
+    ]
+}
+
 pub(super) fn columns() -> Vec<(&'static str, Vec<i64>)> {
     let now = 1_760_000_000_000;
     let mut late: Vec<i64> = (0..40).map(|i| now + 15_000 * i).collect();

@@ -23,7 +23,7 @@ use cairn::model::{
 };
 use cairn::store::{AppendBatch, FloatSample, LogDisk, OtherSample};
 use cairn::transfer::{BlockSink, Piece, Sink};
-use columns::{columns, native, opened, pages};
+use columns::{columns, dense_pages, native, opened, opened_coded, pages};
 use messages::{commands, exchanges, peers};
 
 /// Of which target, how it is called, its bytes.
@@ -69,11 +69,11 @@ fn all() -> Vec<Seed> {
     for (name, series) in pages() {
         let out = page_of(&series, page::Density::Quick);
         all.push(("page", format!("{name}-open"), opened(&out, &series)));
-        all.push((
-            "page",
-            format!("{name}-dense"),
-            page_of(&series, page::Density::Dense),
-        ));
+        all.push(("page", format!("{name}-closed"), out));
+    }
+    for (name, series) in dense_pages() {
+        let out = page_of(&series, page::Density::Dense);
+        all.push(("page", format!("{name}-open"), opened_coded(&out, &series)));
         all.push(("page", format!("{name}-closed"), out));
     }
     let mut out = Vec::new();
