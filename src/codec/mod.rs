@@ -42,6 +42,7 @@ pub mod postings;
 pub mod prometheus;
 pub mod protobuf;
 pub mod series_entry;
+pub mod steps;
 pub mod symbols;
 pub mod timestamps;
 pub mod varint;

@@ -8,6 +8,7 @@
 use arc_swap::ArcSwap;
 
 use super::arcs::ArcTable;
+use super::fresh::Fresh;
 use super::kept::Names;
 use super::late::Late;
 use super::layer::{Layer, LayerData, Live};
@@ -185,23 +186,39 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
             return Ok(());
         };
         let fresh = self.apply(window);
-        self.hold(&fresh);
+        self.hold(window, &fresh);
         if self.appending.log.is_some() {
-            let mut payload = Vec::new();
-            let Work {
-                floats,
-                floats_writer,
-                ..
-            } = &mut *self.work;
-            for float in floats.iter_mut() {
-                float.series = self.state.number_of(float.series);
-            }
-            floats_writer.put(floats, &mut payload);
-            self.work.payloads.push((RecordKind::Floats, payload));
+            self.log_floats(window);
         }
         self.push(window)?;
         self.begin();
         Ok(())
+    }
+
+    /// Makes a record of the collected floats: steps where the window has room for what they stand on.
+    fn log_floats(&mut self, window: Window) {
+        let mut payload = Vec::new();
+        let Work {
+            floats,
+            floats_writer,
+            steps_writer,
+            ..
+        } = &mut *self.work;
+        for float in floats.iter_mut() {
+            float.series = self.state.number_of(float.series);
+        }
+        let state = self.state.windows.get_mut(&window);
+        let kind = match state.filter(|state| state.live) {
+            Some(state) => {
+                steps_writer.put(&mut state.lasts, floats, &mut payload);
+                RecordKind::Steps
+            }
+            None => {
+                floats_writer.put(floats, &mut payload);
+                RecordKind::Floats
+            }
+        };
+        self.work.payloads.push((kind, payload));
     }
 
     /// Puts the collected floats into layers; returns those whose series is new in its layer or
@@ -243,7 +260,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
 
     /// Counts series that are new in a layer, and writes definitions for those that the log does
     /// not know there.
-    fn hold(&mut self, fresh: &[Fresh]) {
+    fn hold(&mut self, window: Window, fresh: &[Fresh]) {
         for one in fresh {
             if one.held {
                 self.state.hold(one.slot);
@@ -254,6 +271,11 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
             if let Some((tenant, labels)) = self.roster.series(one.slot) {
                 let number = self.state.number_of(one.slot);
                 self.work.defines.put(number, &tenant, &labels);
+                // As whoever reads the definition does.
+                let state = self.state.windows.get_mut(&window);
+                if let Some(state) = state.filter(|state| state.live) {
+                    state.lasts.begin(number);
+                }
             }
             if self.work.defines.len() >= RECORD_BYTES {
                 self.finish_defines();
@@ -370,7 +392,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
         }
         drop(layers);
         drop(rows);
-        self.hold(fresh.as_slice());
+        self.hold(window, fresh.as_slice());
     }
 
     fn exemplars(&mut self, batch: &AppendBatch<'_>) -> Result<(), Error> {
@@ -424,7 +446,7 @@ impl<'a: 'b, 'b> OneShard<'a, 'b> {
                 held: false,
                 define: true,
             };
-            self.hold(&[fresh]);
+            self.hold(window, &[fresh]);
         }
     }
 }
@@ -462,29 +484,5 @@ pub(super) fn put_float(
                 layer.settle_locked(data, rows, names);
             }
         }
-    }
-}
-
-/// A series that a layer or its part of the log does not know yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fresh {
-    pub slot: u32,
-    held: bool,
-    define: bool,
-}
-
-impl Fresh {
-    /// Marks a series as known; `None` when it was and the log is not written.
-    #[cold]
-    pub(super) fn note(data: &mut LayerData, local: u32, slot: u32, logged: bool) -> Option<Self> {
-        let held = data.present.insert(local);
-        if logged {
-            data.defined.insert(local);
-        }
-        (held || logged).then_some(Self {
-            slot,
-            held,
-            define: logged,
-        })
     }
 }

@@ -13,6 +13,7 @@ mod digests;
 mod encoded;
 mod exemplars;
 mod extent;
+mod fresh;
 mod kept;
 mod late;
 mod layer;

@@ -16,7 +16,7 @@ use crate::model::{LabelSet, RingArc, TimestampMs, Window, fingerprint};
 use crate::store::error::Error;
 use crate::store::log::{
     Covered, FloatRun, RecordHeader, RecordKind, decode_definitions, decode_exemplar,
-    decode_floats, decode_metadata, decode_others,
+    decode_floats, decode_metadata, decode_others, decode_steps,
 };
 
 /// Puts records into a core that nobody reads yet.
@@ -79,9 +79,13 @@ impl Replay {
     ) -> Result<(), Error> {
         let values = &mut self.collected.values;
         let begin = values.len();
-        let count = decode_floats(payload, &mut self.bytes, &mut self.runs, values);
-        count.map_err(damaged)?;
         let part = self.parts.entry((header.window, header.shard)).or_default();
+        let (bytes, runs) = (&mut self.bytes, &mut self.runs);
+        let count = match header.kind {
+            RecordKind::Steps => decode_steps(payload, &mut part.lasts, bytes, runs, values),
+            _ => decode_floats(payload, bytes, runs, values),
+        };
+        count.map_err(damaged)?;
         let asking = Asking {
             core: &self.core,
             header,
@@ -290,7 +294,7 @@ impl Replay {
         match header.kind {
             RecordKind::Write | RecordKind::Jump => Ok(()),
             RecordKind::Define => self.define(header, payload, covered),
-            RecordKind::Floats => self.floats(header, payload, covered, pins),
+            RecordKind::Floats | RecordKind::Steps => self.floats(header, payload, covered, pins),
             RecordKind::Others => self.others(header, payload, covered, pins),
             RecordKind::Metadata => self.metadata(header, payload, covered, pins),
             RecordKind::Exemplars => self.exemplar(header, payload),

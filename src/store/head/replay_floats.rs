@@ -7,8 +7,9 @@
 
 use std::ops::Range;
 
-use super::append::{Fresh, put_float};
+use super::append::put_float;
 use super::core::Core;
+use super::fresh::Fresh;
 use super::kept::Names;
 use super::layer::{Layer, LayerData};
 use super::rows::RowTable;

@@ -8,7 +8,7 @@ use super::replay_floats::{Here, Waiting};
 use super::types::SeriesId;
 use crate::model::{Fingerprint, LabelSet, RingArc, TenantId};
 use crate::store::error::Error;
-use crate::store::log::{Covered, RecordHeader};
+use crate::store::log::{Covered, Lasts, RecordHeader};
 
 /// Numbers up to here are believed; a shard never has more series.
 const NUMBER_MAX: u32 = 1 << 28;
@@ -41,6 +41,8 @@ pub(super) struct Part {
     /// By number: of those that are not here.
     pub named: Vec<Option<Box<Named>>>,
     pub waiting: Waiting,
+    /// What steps stand on.
+    pub lasts: Lasts,
 }
 
 impl Part {
@@ -70,6 +72,7 @@ impl Part {
             *named = Some(Box::new(Named::Defined(series)));
         }
         self.commons.changed(number);
+        self.lasts.begin(number);
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use super::pieces::Pieces;
 use super::roster::Roster;
 use super::rows::Rows;
 use crate::model::{RingArc, TimestampMs, Window};
+use crate::store::log::Lasts;
 
 /// Windows of a shard that have chunks at a time; samples of others go through the late buffer.
 const LIVE_WINDOWS: usize = 4;
@@ -52,8 +53,10 @@ pub(super) struct WindowState {
     pub open: BTreeMap<RingArc, Arc<Layer>>,
     /// Layers that were cut, oldest first.
     pub frozen: Vec<Arc<Layer>>,
-    /// Whether floats go to chunks.
+    /// Whether floats go to chunks, and into the log as steps.
     pub live: bool,
+    /// What the next steps in the log stand on; of windows that are not live, nothing.
+    pub lasts: Lasts,
 }
 
 impl WindowState {
@@ -102,6 +105,7 @@ impl State {
         }
         if let Some(state) = live.first().and_then(|oldest| self.windows.get_mut(oldest)) {
             state.live = false;
+            state.lasts = Lasts::default();
         }
         true
     }
@@ -212,8 +216,9 @@ impl State {
 
     /// Bytes held by the counters here.
     pub(super) fn bytes(&self) -> usize {
-        let rows: usize = self.windows.values().map(|state| state.rows.bytes()).sum();
-        self.held.bytes() + self.numbers.bytes() + rows
+        let of_window = |state: &WindowState| state.rows.bytes() + state.lasts.bytes();
+        let windows: usize = self.windows.values().map(of_window).sum();
+        self.held.bytes() + self.numbers.bytes() + windows
     }
 }
 

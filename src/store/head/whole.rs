@@ -55,6 +55,8 @@ pub struct HeadStats {
     pub windows: u64,
     /// Bytes of layers: chunks, late samples, runs, rows.
     pub layer_bytes: u64,
+    /// Of these, for what the next records of the log stand on: after a restart nothing, until samples come.
+    pub steps_bytes: u64,
     /// Bytes of the registry: labels, postings, ids.
     pub registry_bytes: u64,
     /// The oldest time of any window held; `None` when nothing is.
@@ -318,6 +320,7 @@ impl Head {
             stats.layer_bytes += state.bytes() as u64;
             for (window, one) in &state.windows {
                 windows.insert(*window);
+                stats.steps_bytes += one.lasts.bytes() as u64;
                 for layer in one.layers() {
                     let data = layer.lock();
                     stats.samples += data.samples;

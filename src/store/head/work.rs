@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use crate::model::RingArc;
-use crate::store::log::{DefineWriter, FloatsWriter, LoggedFloat, RecordKind};
+use crate::store::log::{DefineWriter, FloatsWriter, LoggedFloat, RecordKind, StepsWriter};
 
 /// Buffers kept from append to append, and samples for which one has room, at most: 0.4 MB.
 const SPARE_MAX: usize = 2;
@@ -31,6 +31,7 @@ pub(super) struct Work {
     /// Where in `arcs` that of a fingerprint probably is, by its leading bits.
     likely: [u32; 1 << ARC_BITS],
     pub floats_writer: FloatsWriter,
+    pub steps_writer: StepsWriter,
     pub defines: DefineWriter,
     pub payloads: Vec<(RecordKind, Vec<u8>)>,
 }
@@ -43,6 +44,7 @@ impl Default for Work {
             arcs: Vec::new(),
             likely: [0; 1 << ARC_BITS],
             floats_writer: FloatsWriter::default(),
+            steps_writer: StepsWriter::default(),
             defines: DefineWriter::default(),
             payloads: Vec::new(),
         }

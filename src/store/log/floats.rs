@@ -1,5 +1,7 @@
 //! Records of float samples, byte by byte as `docs/format.md` ("Log") has them.
 
+use std::ops::Range;
+
 use super::payload::{Packer, invalid, unwrap};
 use crate::codec::{Error, varint};
 use crate::model::WINDOW_MS;
@@ -40,23 +42,33 @@ impl FloatsWriter {
         let body = &mut self.body;
         body.clear();
         body.reserve(samples.len() * 9 + 16);
-        varint::put_len(body, samples.len());
-        let (mut expected, mut offset_ms, mut rest) = (0u32, 0u32, samples);
-        while let Some(first) = rest.first() {
-            let run = run_length(rest);
-            varint::put_i64(body, i64::from(first.series) - i64::from(expected));
-            varint::put_i64(body, i64::from(first.offset_ms) - i64::from(offset_ms));
-            varint::put_len(body, run);
-            expected = first
-                .series
-                .wrapping_add(u32::try_from(run).unwrap_or(u32::MAX));
-            offset_ms = first.offset_ms;
-            rest = rest.get(run..).unwrap_or_default();
-        }
+        put_runs(body, samples, |_, _| ());
         for shift in (0..64).step_by(8) {
             body.extend(samples.iter().map(|sample| low_byte(sample.bits >> shift)));
         }
         self.packer.wrap(body, out);
+    }
+}
+
+/// Appends how many samples there are and their runs, each of which is shown to `each`.
+pub(super) fn put_runs(
+    body: &mut Vec<u8>,
+    samples: &[LoggedFloat],
+    mut each: impl FnMut(Range<u32>, &[LoggedFloat]),
+) {
+    varint::put_len(body, samples.len());
+    let (mut expected, mut offset_ms, mut rest) = (0u32, 0u32, samples);
+    while let Some(first) = rest.first() {
+        let (run, later) = rest.split_at(run_length(rest));
+        varint::put_i64(body, i64::from(first.series) - i64::from(expected));
+        varint::put_i64(body, i64::from(first.offset_ms) - i64::from(offset_ms));
+        varint::put_len(body, run.len());
+        expected = first
+            .series
+            .wrapping_add(u32::try_from(run.len()).unwrap_or(u32::MAX));
+        offset_ms = first.offset_ms;
+        each(first.series..expected, run);
+        rest = later;
     }
 }
 
@@ -107,27 +119,7 @@ pub(crate) fn decode_floats(
     runs.clear();
     let mut body = unwrap(payload, scratch)?;
     let count = varint::take_len(&mut body, WHAT, RECORD_SAMPLES_MAX)?;
-    let (mut expected, mut offset_ms, mut left) = (0i64, 0i64, count);
-    while left > 0 {
-        let first = expected.wrapping_add(varint::take_i64(&mut body)?);
-        offset_ms = offset_ms.wrapping_add(varint::take_i64(&mut body)?);
-        let run = varint::take_len(&mut body, WHAT, left)?;
-        if run == 0 {
-            return Err(invalid(WHAT, 0));
-        }
-        expected = first.wrapping_add(run as i64);
-        if u32::try_from(expected).is_err() || !(0..WINDOW_MS).contains(&offset_ms) {
-            return Err(invalid(WHAT, offset_ms.unsigned_abs()));
-        }
-        let number =
-            |value: i64| u32::try_from(value).map_err(|_| invalid(WHAT, value.unsigned_abs()));
-        runs.push(FloatRun {
-            first: number(first)?,
-            len: number(run as i64)?,
-            offset_ms: number(offset_ms)?,
-        });
-        left -= run;
-    }
+    take_runs(&mut body, count, runs)?;
     let bytes = varint::take_exact(&mut body, 8 * count, WHAT)?;
     varint::finished(body, WHAT)?;
     let plane = |number: usize| {
@@ -145,6 +137,37 @@ pub(crate) fn decode_floats(
     }
     values.extend((eights..count).map(|at| u64::from_le_bytes(value(at))));
     Ok(count)
+}
+
+/// Reads the runs of `count` samples.
+pub(super) fn take_runs(
+    body: &mut &[u8],
+    count: usize,
+    runs: &mut Vec<FloatRun>,
+) -> Result<(), Error> {
+    const WHAT: &str = "runs of logged floats";
+    let (mut expected, mut offset_ms, mut left) = (0i64, 0i64, count);
+    while left > 0 {
+        let first = expected.wrapping_add(varint::take_i64(body)?);
+        offset_ms = offset_ms.wrapping_add(varint::take_i64(body)?);
+        let run = varint::take_len(body, WHAT, left)?;
+        if run == 0 {
+            return Err(invalid(WHAT, 0));
+        }
+        expected = first.wrapping_add(run as i64);
+        if u32::try_from(expected).is_err() || !(0..WINDOW_MS).contains(&offset_ms) {
+            return Err(invalid(WHAT, offset_ms.unsigned_abs()));
+        }
+        let number =
+            |value: i64| u32::try_from(value).map_err(|_| invalid(WHAT, value.unsigned_abs()));
+        runs.push(FloatRun {
+            first: number(first)?,
+            len: number(run as i64)?,
+            offset_ms: number(offset_ms)?,
+        });
+        left -= run;
+    }
+    Ok(())
 }
 
 /// Eight times eight bytes, rows made columns: blocks of four, of two and of one byte change places.

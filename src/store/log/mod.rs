@@ -16,6 +16,7 @@ mod record;
 mod replay;
 mod segment;
 mod settings;
+mod steps;
 mod writer;
 
 #[cfg(test)]
@@ -36,5 +37,6 @@ pub(super) use payload::{
 };
 pub(super) use record::{RecordHeader, RecordKind};
 pub use settings::{SyncMode, WriteLogSettings};
+pub(super) use steps::{Lasts, StepsWriter, decode_steps};
 pub use writer::LogStats;
 pub(super) use writer::{Log, Record};

@@ -41,6 +41,8 @@ pub(crate) enum RecordKind {
     Exemplars,
     /// Which position the next record has: see [`Log::jump`](super::Log::jump).
     Jump,
+    /// Float samples without start timestamps, each as a step from its series' last.
+    Steps,
 }
 
 impl RecordKind {
@@ -53,6 +55,7 @@ impl RecordKind {
             Self::Metadata => 4,
             Self::Exemplars => 5,
             Self::Jump => 6,
+            Self::Steps => 7,
         }
     }
 
@@ -65,6 +68,7 @@ impl RecordKind {
             4 => Self::Metadata,
             5 => Self::Exemplars,
             6 => Self::Jump,
+            7 => Self::Steps,
             _ => return None,
         })
     }

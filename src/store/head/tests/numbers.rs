@@ -7,8 +7,8 @@ use crate::model::*;
 use crate::store::head::*;
 use crate::store::log::faulty::FaultyDisk;
 use crate::store::log::{
-    FloatRun, Log, Misread, Pin, RecordHeader, RecordKind, Replayed, WriteLogSettings,
-    decode_floats,
+    FloatRun, Lasts, Log, Misread, Pin, RecordHeader, RecordKind, Replayed, WriteLogSettings,
+    decode_steps,
 };
 
 /// The runs of each record of floats.
@@ -16,9 +16,16 @@ struct Runs(Vec<Vec<(u32, u32)>>);
 
 impl Replayed for Runs {
     fn record(&mut self, header: &RecordHeader, _: u64, payload: &[u8]) -> bool {
-        if header.kind == RecordKind::Floats {
+        if header.kind == RecordKind::Steps {
             let (mut runs, mut values) = (Vec::new(), Vec::new());
-            decode_floats(payload, &mut Vec::new(), &mut runs, &mut values).unwrap();
+            decode_steps(
+                payload,
+                &mut Lasts::default(),
+                &mut Vec::new(),
+                &mut runs,
+                &mut values,
+            )
+            .unwrap();
             let numbers = |run: &FloatRun| (run.first, run.len);
             self.0.push(runs.iter().map(numbers).collect());
         }
