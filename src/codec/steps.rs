@@ -79,7 +79,11 @@ impl Last<'_> {
             }
         }
         put_xor(bits ^ *self.bits, out);
-        *self.mode = exponent | BINARY;
+        // Numbers may come behind what has no decimals at any exponent, like the quantiles of what was not observed yet.
+        let value = f64::from_bits(bits);
+        if value.is_finite() && value != 0.0 {
+            *self.mode = exponent | BINARY;
+        }
     }
 
     /// Takes the code of a value that differs from the last one.
@@ -195,6 +199,10 @@ mod tests {
         assert!(check(&hundredths) <= 202);
         let ones: Vec<f64> = (1..101).map(f64::from).collect();
         assert_eq!(check(&ones), 100);
+        for first in [f64::NAN, crate::model::stale_nan(), f64::INFINITY, -0.0] {
+            let behind: Vec<f64> = [first].into_iter().chain(hundredths.clone()).collect();
+            assert!(check(&behind) <= 202 + 9 + 8, "{first}: {}", check(&behind));
+        }
     }
 
     /// Would catch a value behind one that has no mantissa, read from another one than the writer took.

@@ -266,6 +266,13 @@ fn fill(head: &Head) {
         let both = [1, 2].map(|number| (many[number], NOW + at * 15_000, value));
         floats(head, &both);
     }
+    // So many steps alike that they are compressed.
+    let all = (20i64..30).flat_map(|at| {
+        let value = move |number| f64::from(number) + at as f64 * 1000.5;
+        let series = (0u32..).zip(&many);
+        series.map(move |(number, series)| (*series, NOW + at * 15_000, value(number)))
+    });
+    floats(head, &all.collect::<Vec<_>>());
 }
 
 fn without_zeros(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -240,7 +240,7 @@ impl Opening<'_> {
                     return Err(Error::Version {
                         what: format!("a record of the log file {name} at byte {offset}"),
                         found: u64::from(kind),
-                        newest: 6,
+                        newest: u64::from(RecordKind::NEWEST.number()),
                     });
                 }
             };

@@ -46,7 +46,10 @@ pub(crate) enum RecordKind {
 }
 
 impl RecordKind {
-    const fn number(self) -> u8 {
+    /// The last one that there is.
+    pub(super) const NEWEST: Self = Self::Steps;
+
+    pub(super) const fn number(self) -> u8 {
         match self {
             Self::Write => 0,
             Self::Define => 1,

@@ -13,14 +13,41 @@ use super::payload::{Packer, invalid, unwrap};
 use crate::codec::steps::Last;
 use crate::codec::{Error, varint};
 
-/// Series of a piece of the table: 9 KiB, made when one of them is defined.
+/// Series of a piece of the table: 9 KiB, made when one that was defined may have a step.
 const PIECE: u32 = 1024;
 const PIECE_LEN: usize = PIECE as usize;
 
 /// The last values of the series of a window and shard, by their numbers in the log.
 #[derive(Debug, Default)]
 pub(crate) struct Lasts {
-    pieces: Vec<Option<Box<Piece>>>,
+    pieces: Vec<Known>,
+}
+
+/// What is known of a piece's series.
+#[derive(Debug, Default)]
+enum Known {
+    /// Nobody has defined any.
+    #[default]
+    Nothing,
+    /// Some are defined, and there were no steps: a log of many windows with few series each has many of these.
+    Names,
+    Values(Box<Piece>),
+}
+
+impl Known {
+    #[inline]
+    fn values(&mut self) -> Option<&mut Piece> {
+        if matches!(self, Self::Names) {
+            *self = Self::Values(Box::new(Piece {
+                bits: [0; PIECE_LEN],
+                modes: [0; PIECE_LEN],
+            }));
+        }
+        match self {
+            Self::Values(piece) => Some(piece),
+            _ => None,
+        }
+    }
 }
 
 /// Apart, for together they would take sixteen bytes a series.
@@ -35,20 +62,18 @@ impl Lasts {
     pub(crate) fn begin(&mut self, number: u32) {
         let piece = (number / PIECE) as usize;
         if self.pieces.len() <= piece {
-            self.pieces.resize_with(piece + 1, || None);
+            self.pieces.resize_with(piece + 1, Known::default);
         }
-        let Some(piece) = self.pieces.get_mut(piece) else {
-            return;
-        };
-        let piece = piece.get_or_insert_with(|| {
-            Box::new(Piece {
-                bits: [0; PIECE_LEN],
-                modes: [0; PIECE_LEN],
-            })
-        });
-        let at = (number % PIECE) as usize;
-        if let (Some(bits), Some(mode)) = (piece.bits.get_mut(at), piece.modes.get_mut(at)) {
-            (*bits, *mode) = (0, 0);
+        match self.pieces.get_mut(piece) {
+            Some(Known::Values(piece)) => {
+                let at = (number % PIECE) as usize;
+                let both = piece.bits.get_mut(at).zip(piece.modes.get_mut(at));
+                if let Some((bits, mode)) = both {
+                    (*bits, *mode) = (0, 0);
+                }
+            }
+            Some(known) => *known = Known::Names,
+            None => {}
         }
     }
 
@@ -65,7 +90,7 @@ impl Lasts {
             let (at, len) = ((first % PIECE) as usize, (next - first) as usize);
             let piece = self.pieces.get_mut((first / PIECE) as usize);
             first = next;
-            let Some(piece) = piece.and_then(Option::as_deref_mut) else {
+            let Some(piece) = piece.and_then(Known::values) else {
                 nobody(len, &mut each)?;
                 continue;
             };
@@ -80,8 +105,9 @@ impl Lasts {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        let pieces = self.pieces.iter().flatten().count() * size_of::<Piece>();
-        pieces + self.pieces.capacity() * size_of::<Option<Box<Piece>>>()
+        let values = |known: &&Known| matches!(known, Known::Values(_));
+        let pieces = self.pieces.iter().filter(values).count() * size_of::<Piece>();
+        pieces + self.pieces.capacity() * size_of::<Known>()
     }
 }
 
@@ -398,7 +424,8 @@ mod tests {
         }
     }
 
-    /// Would catch a table for all numbers below one that a record names, and one that grows by the values of undefined series.
+    /// Would catch a table for all numbers below one that a record names, and one that grows by the values of undefined series or
+    /// by definitions alone.
     #[test]
     fn numbers_that_nobody_defined_take_no_room() {
         let mut payload = Vec::new();
@@ -411,5 +438,7 @@ mod tests {
         StepsWriter::default().put(&mut lasts, &[sample], &mut payload);
         assert_eq!(read(&payload, &mut lasts).unwrap(), [sample]);
         assert_eq!(lasts.bytes(), 0);
+        lasts.begin(5 * PIECE);
+        assert!(lasts.bytes() < 200);
     }
 }

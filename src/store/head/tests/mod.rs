@@ -7,4 +7,5 @@ mod numbers;
 mod replay;
 mod rig;
 mod segments;
+mod steps;
 mod test_series;
