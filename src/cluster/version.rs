@@ -8,6 +8,9 @@
 
 use std::fmt;
 
+use crate::codec::page::Density;
+use crate::model::{TimeRange, Window};
+
 /// The version of what peers say to each other. Peers of one major version whose minor versions
 /// are neighbours understand each other, so that nodes are upgraded one by one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,8 +46,26 @@ pub(super) const TURNED_FROM: u32 = 6;
 /// From this level on copies of the catalog say of which seals they know: older programs cannot read them.
 pub(super) const PASSED_FROM: u32 = 6;
 
-/// From this level on merged blocks have dense pages: older programs cannot read them.
+/// From this level on merged blocks have dense pages, and sealed days: older programs cannot read them.
 pub(super) const DENSE_FROM: u32 = 7;
+
+/// What the pages of a block are to be that is merged at a feature level.
+pub(super) const fn merged_pages(feature_level: u32) -> Density {
+    match feature_level {
+        0..DENSE_FROM => Density::Quick,
+        DENSE_FROM.. => Density::Dense,
+    }
+}
+
+/// What the pages of a block are to be that is sealed. A window is what dashboards ask for, and is merged when its day
+/// is over. What comes as a day was old by then: few ask for it, and mostly nothing comes that it would be merged with
+/// before sixteen days are full.
+pub(super) fn sealed_pages(range: TimeRange, feature_level: u32) -> Density {
+    match Window::is(range) {
+        true => Density::Quick,
+        false => merged_pages(feature_level),
+    }
+}
 
 impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,8 +18,8 @@
 //! Reading one series decodes its own column and at most the one it refers to; a column that is
 //! referred to has a path of its own.
 //!
-//! What is new is asked for most, so that its pages are quick to read; what is merged is kept for long and
-//! its pages are dense ([`Density`]).
+//! What is new is asked for most, so that its pages are quick to read; what is merged, or was old when it came, is kept
+//! for long and its pages are dense ([`Density`]).
 
 mod builder;
 mod reader;

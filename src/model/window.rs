@@ -41,6 +41,12 @@ impl Window {
         TimeRange::new(self.start(), self.end())
     }
 
+    /// Whether times are just those of one window, and not of a day.
+    #[must_use]
+    pub fn is(range: TimeRange) -> bool {
+        Self::of(range.start).range() == range
+    }
+
     /// Milliseconds from the window's start to `at`, when `at` is in the window.
     #[must_use]
     pub fn offset_of(self, at: TimestampMs) -> Option<u32> {
@@ -62,6 +68,27 @@ mod tests {
         assert_eq!(Window::of(TimestampMs(0)), Window(0));
         assert_eq!(Window(-1).offset_of(TimestampMs(-1)), Some(7_199_999));
         assert_eq!(Window(0).offset_of(TimestampMs(-1)), None);
+    }
+
+    #[test]
+    fn a_window_is_told_from_what_holds_or_cuts_one() {
+        for window in [-13, -1, 0, 5] {
+            let whole = Window(window).range();
+            assert!(Window::is(whole));
+            let later = |at: TimestampMs, ms: i64| TimestampMs(at.0 + ms);
+            assert!(!Window::is(TimeRange::new(
+                whole.start,
+                later(whole.end, WINDOW_MS)
+            )));
+            assert!(!Window::is(TimeRange::new(
+                later(whole.start, 1),
+                whole.end
+            )));
+            assert!(!Window::is(TimeRange::new(
+                whole.start,
+                later(whole.end, -1)
+            )));
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! For tests: the process "dies" at the n-th of its steps.
+//! For tests: the process "dies" at the n-th of its steps, or finds another file than it wrote.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -12,6 +14,8 @@ pub(crate) struct Faults {
     /// 0: never; n: the n-th step from now fails; negative: everything fails.
     left: AtomicI64,
     died_at: Mutex<Option<&'static str>>,
+    /// Whether the next block that is read back is another one by then.
+    tampers: AtomicBool,
 }
 
 impl Faults {
@@ -23,6 +27,28 @@ impl Faults {
     /// At which step it died.
     pub(crate) fn died_at(&self) -> Option<&'static str> {
         *self.died_at.lock()
+    }
+
+    /// Lets the next block that is read back be another one.
+    pub(crate) fn tamper_next(&self) {
+        self.tampers.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether no block was read back since.
+    pub(crate) fn tampers(&self) -> bool {
+        self.tampers.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn tamper(&self, path: &Path) -> Result<(), Error> {
+        if self.tampers.swap(false, Ordering::SeqCst) {
+            let mut bytes = fs::read(path).map_err(Error::io("read", path))?;
+            let middle = bytes.len() / 2;
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 4;
+            }
+            fs::write(path, bytes).map_err(Error::io("write", path))?;
+        }
+        Ok(())
     }
 
     pub(super) fn reach(&self, step: &'static str) -> Result<(), Error> {

@@ -13,9 +13,7 @@
 use std::sync::Arc;
 
 use super::applied_block::AppliedBlock;
-use super::block::{
-    BlockContent, BlockProperties, BlockReader, BuiltBlock, MergedBlocks, build_block, verify_block,
-};
+use super::block::{BlockContent, BlockProperties, BlockReader, MergedBlocks, build_block};
 use super::engine::{Pairs, SstTable, Table};
 use super::error::Error;
 use super::files::remove;
@@ -131,7 +129,7 @@ impl Store {
         );
         let checked = counted.and_then(|()| match (pages, order.resolution) {
             (Density::Quick, Resolution::Raw) => Ok(()),
-            _ => read_back(&built, cancel),
+            _ => self.read_back(&built, cancel),
         });
         if let Err(error) = checked {
             remove(&path)?;
@@ -202,20 +200,6 @@ struct LeftOut {
     settled: u64,
     deleted: u64,
     folded: u64,
-}
-
-/// Reads a block again, whose sums were taken before it was coded: nothing else will have what is in it, or what its
-/// folds stand for.
-fn read_back(built: &BuiltBlock, cancel: &CancelToken) -> Result<(), Error> {
-    let entry = &built.entry;
-    let verified = verify_block(&built.path, entry.id, Some(entry), cancel)?;
-    match verified.faults.first() {
-        None => Ok(()),
-        Some(fault) => Err(Error::Bug(format!(
-            "a merged block of {} samples reads back otherwise ({}): the blocks stay as they are",
-            entry.samples, fault.problem
-        ))),
-    }
 }
 
 /// Compares what went in with what came out.

@@ -37,6 +37,7 @@ mod page_order;
 mod pinned;
 mod probe;
 mod pull;
+mod read_back;
 mod recent;
 mod remainder;
 mod remembered;

@@ -113,6 +113,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::codec::page::Density;
     use crate::model::{LabelSet, TenantId, TimestampMs, Window, fingerprint};
     use crate::runtime::{ByteSize, ManualClock, SeededChance};
     use crate::store::{
@@ -162,6 +163,7 @@ mod tests {
             arc,
             range,
             round: 1,
+            pages: Density::Quick,
         };
         let entry = store.build(&cut, &order, &CancelToken::new()).unwrap();
         let entry = entry.unwrap();

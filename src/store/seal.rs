@@ -50,6 +50,8 @@ pub struct BuildOrder {
     pub range: TimeRange,
     /// The round of that range.
     pub round: u32,
+    /// What its pages are to be good at.
+    pub pages: Density,
 }
 
 /// What the head held of a partition and range when it was cut: frozen, still readable, and still
@@ -89,7 +91,7 @@ impl RangeCut {
     /// Whether the range is one window, so that a slot of the tree is ten minutes and not one
     /// window of a day.
     fn is_window(&self) -> bool {
-        Window::of(self.range.start).range() == self.range
+        Window::is(self.range)
     }
 
     /// The digests of what it holds.
@@ -164,7 +166,8 @@ impl Store {
     }
 
     /// Builds a block of what a cut holds and no applied block does, durably; its file is staged
-    /// until it is applied. `None`: nothing was left.
+    /// until it is applied. `None`: nothing was left. A dense one that reads back otherwise is
+    /// written quick instead: what is not sealed fills the memory until writes are refused.
     ///
     /// # Errors
     /// When something cannot be read or written, or it is called off; nothing is staged then.
@@ -191,10 +194,25 @@ impl Store {
             range: order.range,
             level: Level(0),
             round: order.round,
-            pages: Density::Quick,
+            pages: order.pages,
         };
         let path = self.staged(properties.id);
         let built = build_block(&path, &properties, &mut remainder, cancel)?;
+        if order.pages == Density::Dense
+            && let Err(error) = self.read_back(&built, cancel)
+        {
+            remove(&path)?;
+            let Error::Bug(_) = error else {
+                return Err(error);
+            };
+            tracing::error!(
+                partition = %order.arc, start = order.range.start.0, %error,
+                "a dense block could not be used and is written in the quick encoding"
+            );
+            drop(remainder);
+            let pages = Density::Quick;
+            return self.build(cut, &BuildOrder { pages, ..*order }, cancel);
+        }
         self.reach("built")?;
         Ok(Some(built.entry))
     }

@@ -124,6 +124,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
+    use crate::codec::page::Density;
     use crate::model::{
         BlockEntry, BlockId, LabelSet, RingArc, Samples, TenantId, TimeRange, WINDOW_MS, Window,
         fingerprint,
@@ -235,7 +236,12 @@ mod tests {
         for arc in arcs() {
             let range = window.range();
             let cut = store.cut(arc, range).unwrap();
-            let order = BuildOrder { arc, range, round };
+            let order = BuildOrder {
+                arc,
+                range,
+                round,
+                pages: Density::Quick,
+            };
             let entry = store.build(&cut, &order, &CancelToken::new()).unwrap();
             let Some(entry) = entry else {
                 continue;

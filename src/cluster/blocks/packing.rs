@@ -100,10 +100,9 @@ impl<'a> Holding<'a> {
     pub(super) fn holds(&mut self, arc: RingArc, entry: &BlockEntry) -> bool {
         let range = entry.range;
         let in_time = self.now >= first_seal_at(arc, range.end, self.grace);
-        let is_window = Window::of(range.start).range() == range;
         if self.state.feature_level < PACKS_FROM
             || entry.size >= SMALL_BYTES
-            || !is_window
+            || !Window::is(range)
             || !in_time
         {
             return false;

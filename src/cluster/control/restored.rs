@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::command::{ClusterId, Command, Found, Outcome};
 use super::state::{ControlState, RangeKey, is_sealable};
 use super::tombstone::{Standing, TOMBSTONE_LEVEL, TombstoneId};
-use crate::cluster::version::DENSE_FROM;
+use crate::cluster::version::{DENSE_FROM, sealed_pages};
+use crate::codec::page::Density;
 use crate::model::{BlockEntry, FOUNDING_DEPTH, Incarnation, Level, RingArc, TimestampMs};
 
 /// A partition as it was found.
@@ -69,8 +70,11 @@ pub(in crate::cluster) fn restored_state(
         }
     }
     let mut entries = partitions.values().flat_map(|one| &one.entries);
-    if entries.any(|entry| entry.level != Level(0)) {
-        // What is merged may be dense or downsampled: whoever does not know that cannot read it.
+    let may_be_dense = |entry: &BlockEntry| {
+        entry.level != Level(0) || sealed_pages(entry.range, DENSE_FROM) == Density::Dense
+    };
+    if entries.any(may_be_dense) {
+        // What is merged may be downsampled, too: whoever does not know either cannot read it.
         state.feature_level = state.feature_level.max(DENSE_FROM);
     }
     if !deleted.is_empty() {
@@ -84,6 +88,7 @@ pub(in crate::cluster) fn restored_state(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::control::utc_day;
     use crate::model::{Digest, Uploaded, Window};
 
     fn entry(id: u128, round: u32) -> BlockEntry {
@@ -97,23 +102,28 @@ mod tests {
 
     /// Would catch nodes that join and cannot read what is there.
     #[test]
-    fn what_is_merged_asks_for_nodes_that_can_read_it() {
+    fn what_may_be_dense_asks_for_nodes_that_can_read_it() {
         let arc = RingArc::new(0x3000_0000, 4).unwrap();
-        let level_of = |level: Level| {
+        let level_with = |entry: BlockEntry| {
             let found = RestoredPartition {
                 version: 7,
                 expired_before: TimestampMs(5),
-                entries: vec![BlockEntry {
-                    level,
-                    ..entry(1, 2)
-                }],
+                entries: vec![entry],
             };
             let partitions = BTreeMap::from([(arc, found)]);
             let state =
                 restored_state(ClusterId(9), Incarnation(4), &partitions, BTreeMap::new()).unwrap();
             state.feature_level
         };
+        let level_of = |level: Level| {
+            level_with(BlockEntry {
+                level,
+                ..entry(1, 2)
+            })
+        };
         assert!(level_of(Level(0)) < DENSE_FROM);
+        let day = utc_day(Window(3).start());
+        assert_eq!(level_with(BlockEntry::of(1, day)), DENSE_FROM);
         assert_eq!(level_of(Level(1)), DENSE_FROM);
         assert_eq!(
             level_of(Level(1).at(crate::model::Resolution::Hour)),

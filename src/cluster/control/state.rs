@@ -100,7 +100,7 @@ pub const fn utc_day(at: TimestampMs) -> TimeRange {
 /// Whether a range can be sealed: it is a window or a UTC day.
 #[must_use]
 pub fn is_sealable(range: TimeRange) -> bool {
-    range == Window::of(range.start).range() || range == utc_day(range.start)
+    Window::is(range) || range == utc_day(range.start)
 }
 
 /// A change of a partition's members that is under way: at least one of the two.

@@ -27,8 +27,7 @@ use crate::cluster::manifests::{Listed, listed};
 use crate::cluster::moves::Follower;
 use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
-use crate::cluster::version::DENSE_FROM;
-use crate::codec::page::Density;
+use crate::cluster::version::merged_pages;
 use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc};
 use crate::runtime::{CancelToken, Clock, Throttle};
 use crate::store::{self, MergedFile, RetentionSettings, Store};
@@ -337,10 +336,7 @@ impl Merger {
                 break;
             }
         }
-        let pages = match state.feature_level {
-            0..DENSE_FROM => Density::Quick,
-            DENSE_FROM.. => Density::Dense,
-        };
+        let pages = merged_pages(state.feature_level);
         let file = match fetched {
             Ok(()) => self
                 .store

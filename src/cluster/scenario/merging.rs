@@ -170,6 +170,29 @@ fn a_crash_at_any_step_of_a_merge_loses_nothing() {
     assert_eq!(died_at, MERGING.into());
 }
 
+/// Would catch a merge whose inputs go for a file that nobody has looked at.
+#[test]
+fn a_merge_that_reads_back_otherwise_leaves_its_inputs() {
+    let world = a_day(24);
+    let (before, bytes) = world.member().store().block_totals();
+    world.member().store().faults.tamper_next();
+    let pass = world
+        .member()
+        .merger()
+        .pass(Pace::Fast, &CancelToken::new());
+    assert!(!world.member().store().faults.tampers(), "it was read back");
+    assert_eq!(pass.failed, 1);
+    world.check_all();
+    assert_eq!((levels(&world), files(&world).1), (vec![0, 1], 0));
+    // It is tried again after a pause.
+    world.clock.advance(Duration::from_secs(7200));
+    world.merge();
+    assert_eq!(levels(&world), [1]);
+    let (after, now) = world.member().store().block_totals();
+    assert!(after < before && now < bytes);
+    world.check_all();
+}
+
 fn everything() -> Selection {
     Selection {
         tenant: series(1).0,

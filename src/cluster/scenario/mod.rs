@@ -15,6 +15,7 @@ mod repacking;
 mod restore;
 mod restored_deletes;
 mod scrub;
+mod sealed_days;
 mod splitting;
 mod startup;
 mod sweep;
@@ -35,6 +36,7 @@ use world::{Key, START, World, context, drain, series, tenant};
 use crate::cluster::control::{Command, DAY_MS, SealCommit};
 use crate::cluster::member::LocalMember;
 use crate::cluster::opening::MemberSettings;
+use crate::codec::page::Density;
 use crate::model::{
     Buckets, Epoch, FOUNDING_DEPTH, Histogram, MatchOp, Matcher, RingArc, Samples, Span, TimeRange,
     TimestampMs, Value, Window, fingerprint,
@@ -135,6 +137,7 @@ fn what_a_block_lacks_stays_in_head_and_log() {
             arc,
             range,
             round: 1,
+            pages: Density::Quick,
         };
         let entry = store
             .build(&cut, &order, &CancelToken::new())

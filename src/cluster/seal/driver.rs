@@ -18,6 +18,8 @@ use crate::cluster::manifests::named;
 use crate::cluster::metrics::{ClusterMetrics, SealResult};
 use crate::cluster::moves::Follower;
 use crate::cluster::settings::SealSettings;
+use crate::cluster::version::sealed_pages;
+use crate::codec::page::Density;
 use crate::model::{BlockEntry, Incarnation};
 use crate::runtime::{CancelToken, Clock};
 use crate::store::{self, BuildOrder, DigestTree, RangeCut, Store};
@@ -254,6 +256,7 @@ impl Sealer {
         let mut steps = Steps {
             sealer: self,
             target: target.clone(),
+            pages: sealed_pages(due.range, state.feature_level),
             cancel,
             cut: None,
             cuts: BTreeMap::new(),
@@ -285,6 +288,7 @@ enum Done {
 struct Steps<'a> {
     sealer: &'a Sealer,
     target: Target,
+    pages: Density,
     cancel: &'a CancelToken,
     cut: Option<RangeCut>,
     /// Others' cuts, to pull from.
@@ -385,6 +389,7 @@ impl Steps<'_> {
             arc: self.target.arc,
             range: self.target.range,
             round: self.target.round,
+            pages: self.pages,
         };
         self.built = self.sealer.store.build(cut, &order, self.cancel)?;
         Ok(Event::Built(self.built.clone()))

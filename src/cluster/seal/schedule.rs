@@ -175,7 +175,6 @@ fn classify(
     let partition = state.partition(arc);
     let expired = partition.is_some_and(|p| end < p.expired_before);
     let first = partition.is_none_or(|p| p.next_round(range) == 1);
-    let is_window = range == Window::of(start).range();
     let make = |why| Due {
         why,
         arc,
@@ -186,7 +185,7 @@ fn classify(
     if expired {
         return (make(Why::Expired), true);
     }
-    if first && is_window {
+    if first && Window::is(range) {
         return (
             make(Why::Closed),
             now > first_seal_at(arc, end, settings.grace),

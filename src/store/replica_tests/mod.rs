@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use rig::{Node, Write, arc_of, float, read_all, series, writes};
 
 use super::*;
+use crate::codec::page::Density;
 use crate::model::*;
 use crate::runtime::CancelToken;
 
@@ -176,7 +177,7 @@ fn applying_a_foreign_block_leaves_exactly_the_rest() {
         let mut version = 0;
         for window in rig::windows() {
             let cut = sealer.store.cut(arc, window.range()).unwrap();
-            let order = BuildOrder { arc, range: window.range(), round: 0 };
+            let order = BuildOrder { arc, range: window.range(), round: 0, pages: Density::Quick };
             let Some(entry) = sealer.store.build(&cut, &order, &CancelToken::new()).unwrap() else {
                 continue;
             };

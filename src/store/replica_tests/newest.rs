@@ -41,6 +41,7 @@ pub(super) fn seal(
         arc,
         range,
         round: 0,
+        pages: Density::Quick,
     };
     let built = node.store.build(&cut, &order, &CancelToken::new());
     let Some(entry) = built.unwrap() else {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use crate::codec::page::Density;
 use crate::model::*;
 use crate::runtime::{Budget, BudgetLimits, ByteSize, CancelToken, ManualClock, SeededChance};
 use crate::source::{ReadContext, Selection, SeriesStream, Source};
@@ -200,6 +201,7 @@ impl Node {
             arc,
             range,
             round: 0,
+            pages: Density::Quick,
         };
         self.store.build(&cut, &order, &CancelToken::new()).unwrap()
     }

@@ -325,6 +325,7 @@ fn a_split_that_a_crash_interrupts_is_done_by_the_next_start() {
             arc,
             range,
             round: 1,
+            pages: Density::Quick,
         };
         let cancel = CancelToken::new();
         let built = divided

@@ -259,6 +259,7 @@ impl Nodes {
             arc,
             range,
             round: u32::try_from(*version).unwrap() + 1,
+            pages: Density::Quick,
         };
         let Some(entry) = store.build(&cut, &order, &CancelToken::new()).unwrap() else {
             return false;
