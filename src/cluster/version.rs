@@ -9,7 +9,7 @@
 use std::fmt;
 
 use crate::codec::page::Density;
-use crate::model::{TimeRange, Window};
+use crate::model::{TimeRange, TimestampMs};
 
 /// The version of what peers say to each other. Peers of one major version whose minor versions
 /// are neighbours understand each other, so that nodes are upgraded one by one.
@@ -46,24 +46,20 @@ pub(super) const TURNED_FROM: u32 = 6;
 /// From this level on copies of the catalog say of which seals they know: older programs cannot read them.
 pub(super) const PASSED_FROM: u32 = 6;
 
-/// From this level on merged blocks have dense pages, and sealed days: older programs cannot read them.
+/// From this level on blocks of old times have dense pages: older programs cannot read them.
 pub(super) const DENSE_FROM: u32 = 7;
 
-/// What the pages of a block are to be that is merged at a feature level.
-pub(super) const fn merged_pages(feature_level: u32) -> Density {
-    match feature_level {
-        0..DENSE_FROM => Density::Quick,
-        DENSE_FROM.. => Density::Dense,
-    }
-}
+/// So long a day stays quick to read: dashboards of today, of the last 24 hours and of yesterday beside today ask for it. It is dense when
+/// it is merged into more than a day, or when it came late.
+const DENSE_AFTER_MS: i64 = 2 * DAY_MS;
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What the pages of a block are to be that is sealed. A window is what dashboards ask for, and is merged when its day
-/// is over. What comes as a day was old by then: few ask for it, and mostly nothing comes that it would be merged with
-/// before sixteen days are full.
-pub(super) fn sealed_pages(range: TimeRange, feature_level: u32) -> Density {
-    match Window::is(range) {
-        true => Density::Quick,
-        false => merged_pages(feature_level),
+/// What the pages of a block are to be that is made now.
+pub(super) fn pages_of(range: TimeRange, feature_level: u32, now: TimestampMs) -> Density {
+    let is_old = range.end.plus_ms(DENSE_AFTER_MS) <= now;
+    match feature_level {
+        DENSE_FROM.. if is_old => Density::Dense,
+        _ => Density::Quick,
     }
 }
 
@@ -136,5 +132,16 @@ mod tests {
         for wrong in ["", "0.2.0", "0.2.0 1 2", "0.2.0 1.1", "0.2.0 1.x 2"] {
             assert_eq!(Build::parse(wrong), None, "{wrong:?}");
         }
+    }
+
+    /// Would catch a yesterday that is slow to read, old days that stay large, and pages that a node cannot read.
+    #[test]
+    fn pages_are_dense_two_days_after_the_end_where_all_can_read_them() {
+        let day = TimeRange::new(TimestampMs(0), TimestampMs(DAY_MS - 1));
+        let at = |now: i64, level: u32| pages_of(day, level, TimestampMs(now));
+        assert_eq!(at(3 * DAY_MS - 2, DENSE_FROM), Density::Quick);
+        assert_eq!(at(3 * DAY_MS - 1, DENSE_FROM), Density::Dense);
+        assert_eq!(at(30 * DAY_MS, FEATURE_LEVEL), Density::Dense);
+        assert_eq!(at(30 * DAY_MS, DENSE_FROM - 1), Density::Quick);
     }
 }

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use super::command::{ClusterId, Command, Found, Outcome};
 use super::state::{ControlState, RangeKey, is_sealable};
 use super::tombstone::{Standing, TOMBSTONE_LEVEL, TombstoneId};
-use crate::cluster::version::{DENSE_FROM, sealed_pages};
-use crate::codec::page::Density;
-use crate::model::{BlockEntry, FOUNDING_DEPTH, Incarnation, Level, RingArc, TimestampMs};
+use crate::cluster::version::DENSE_FROM;
+use crate::model::{BlockEntry, FOUNDING_DEPTH, Incarnation, Level, RingArc, TimestampMs, Window};
 
 /// A partition as it was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,9 +69,7 @@ pub(in crate::cluster) fn restored_state(
         }
     }
     let mut entries = partitions.values().flat_map(|one| &one.entries);
-    let may_be_dense = |entry: &BlockEntry| {
-        entry.level != Level(0) || sealed_pages(entry.range, DENSE_FROM) == Density::Dense
-    };
+    let may_be_dense = |entry: &BlockEntry| entry.level != Level(0) || !Window::is(entry.range);
     if entries.any(may_be_dense) {
         // What is merged may be downsampled, too: whoever does not know either cannot read it.
         state.feature_level = state.feature_level.max(DENSE_FROM);
@@ -89,7 +86,7 @@ pub(in crate::cluster) fn restored_state(
 mod tests {
     use super::*;
     use crate::cluster::control::utc_day;
-    use crate::model::{Digest, Uploaded, Window};
+    use crate::model::{Digest, Uploaded};
 
     fn entry(id: u128, round: u32) -> BlockEntry {
         BlockEntry {

@@ -27,7 +27,7 @@ use crate::cluster::manifests::{Listed, listed};
 use crate::cluster::moves::Follower;
 use crate::cluster::quorum::Sets;
 use crate::cluster::seal::Busy;
-use crate::cluster::version::merged_pages;
+use crate::cluster::version::pages_of;
 use crate::model::{BlockEntry, BlockId, Epoch, Incarnation, RingArc};
 use crate::runtime::{CancelToken, Clock, Throttle};
 use crate::store::{self, MergedFile, RetentionSettings, Store};
@@ -336,7 +336,7 @@ impl Merger {
                 break;
             }
         }
-        let pages = merged_pages(state.feature_level);
+        let pages = pages_of(order.range, state.feature_level, self.clock.now());
         let file = match fetched {
             Ok(()) => self
                 .store

@@ -174,6 +174,8 @@ fn a_crash_at_any_step_of_a_merge_loses_nothing() {
 #[test]
 fn a_merge_that_reads_back_otherwise_leaves_its_inputs() {
     let world = a_day(24);
+    // Then the day is old enough to be dense.
+    world.clock.advance(Duration::from_hours(48));
     let (before, bytes) = world.member().store().block_totals();
     world.member().store().faults.tamper_next();
     let pass = world

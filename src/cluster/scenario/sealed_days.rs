@@ -124,7 +124,7 @@ fn sealed_days_wait_for_every_node() {
 
 /// Would catch dashboards of the day that wait for dense pages.
 #[test]
-fn a_sealed_window_stays_quick() {
+fn what_is_new_stays_quick() {
     let mut world = at_level(DENSE_FROM, 83);
     let start = Window::of(TimestampMs(START)).start().0;
     for (from, windows) in [(start - 5 * WINDOW_MS, 3), (start, 1)] {
@@ -133,10 +133,14 @@ fn a_sealed_window_stays_quick() {
     }
     assert_eq!(sealed(&world).0, [(true, "quick")].into());
     world.check_all();
+    write(&mut world, day(2), 2);
+    world.flush();
+    let both = [(true, "quick"), (false, "quick")].into();
+    assert_eq!(sealed(&world).0, both, "it is no two days over");
     write(&mut world, day(3), 2);
     world.flush();
-    let both = [(true, "quick"), (false, "dense")].into();
-    assert_eq!(sealed(&world).0, both);
+    let all = [(true, "quick"), (false, "quick"), (false, "dense")].into();
+    assert_eq!(sealed(&world).0, all);
     world.check_all();
 }
 

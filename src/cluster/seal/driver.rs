@@ -18,7 +18,7 @@ use crate::cluster::manifests::named;
 use crate::cluster::metrics::{ClusterMetrics, SealResult};
 use crate::cluster::moves::Follower;
 use crate::cluster::settings::SealSettings;
-use crate::cluster::version::sealed_pages;
+use crate::cluster::version::pages_of;
 use crate::codec::page::Density;
 use crate::model::{BlockEntry, Incarnation};
 use crate::runtime::{CancelToken, Clock};
@@ -256,7 +256,7 @@ impl Sealer {
         let mut steps = Steps {
             sealer: self,
             target: target.clone(),
-            pages: sealed_pages(due.range, state.feature_level),
+            pages: pages_of(due.range, state.feature_level, self.clock.now()),
             cancel,
             cut: None,
             cuts: BTreeMap::new(),

@@ -8,7 +8,7 @@
 //!
 //! `nibble.rs` is the model, `stream.rs` makes bytes of symbols, `residuals.rs` says which symbols a
 //! residual is, and `path.rs` cuts what is long, so that its middle can be read without its beginning. What else was
-//! thought of is in `docs/decisions/0040-merged-pages-are-coded.md`.
+//! thought of is in `docs/decisions/0040-old-pages-are-coded.md`.
 
 mod nibble;
 mod path;
