@@ -390,7 +390,7 @@ impl Core {
             let Some(shard) = self.shards.get(id.shard()) else {
                 continue;
             };
-            let state = shard.state.lock();
+            let mut state = shard.state.lock();
             let mut roster = shard.roster.write();
             let current = roster
                 .entry(id.slot)
@@ -398,6 +398,7 @@ impl Core {
             if current && !state.holds(id.slot) {
                 let before = roster.live_bytes();
                 roster.forget(id.slot, self.settings.depth);
+                state.free_number(id.slot);
                 self.count_bytes(before, roster.live_bytes());
                 self.registered.fetch_sub(1, Ordering::AcqRel);
             }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use roaring::RoaringBitmap;
 
 use super::exemplars::Exemplars;
 use super::layer::{Layer, LayerData};
@@ -40,6 +41,8 @@ pub(super) struct State {
     numbers: Pieces<u32>,
     /// How many numbers were given.
     numbered: u32,
+    /// Those of them that nobody has any more.
+    free_numbers: RoaringBitmap,
     /// All layers by arc, then window, then age; made when asked for.
     listed: Option<Arc<[Arc<Layer>]>>,
     pub exemplars: Exemplars,
@@ -145,8 +148,8 @@ impl State {
     /// The number by which records name a series, whatever window they are of. Numbers are given in the order in which
     /// the log meets series, and not in that in which they are registered: where several senders register theirs at
     /// once, slots alternate between them, but a request's samples come together, now as later, and so do their numbers.
-    /// A record names neighbours in a few bytes, and a replay takes them together. Who gets the slot later gets the
-    /// number.
+    /// A record names neighbours in a few bytes, and a replay takes them together. Numbers of who is forgotten are given again
+    /// from the lowest on: a target's are neighbours, and so are those of the one that takes its place.
     #[inline]
     pub(super) fn number_of(&mut self, slot: u32) -> u32 {
         match self.numbers.get(slot as usize) {
@@ -160,12 +163,30 @@ impl State {
         while self.numbers.len() <= slot as usize {
             self.numbers.push(NO_NUMBER);
         }
-        let number = self.numbered;
+        let number = match self.free_numbers.min() {
+            Some(lowest) => {
+                self.free_numbers.remove(lowest);
+                lowest
+            }
+            None => {
+                self.numbered += 1;
+                self.numbered - 1
+            }
+        };
         if let Some(place) = self.numbers.get_mut(slot as usize) {
             *place = number;
         }
-        self.numbered += 1;
         number
+    }
+
+    /// The series that has a slot is forgotten: its number may be another's.
+    pub(super) fn free_number(&mut self, slot: u32) {
+        if let Some(place) = self.numbers.get_mut(slot as usize)
+            && *place != NO_NUMBER
+        {
+            self.free_numbers.insert(*place);
+            *place = NO_NUMBER;
+        }
     }
 
     /// A series has something in one layer less; `true` when that was the last.

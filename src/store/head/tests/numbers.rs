@@ -99,3 +99,56 @@ fn series_that_come_together_are_numbered_together_however_they_were_registered(
     let again = open_with(&disk.after_kill(), &[], 1);
     assert_eq!((content(&again), again.view().exemplars(&all())), want);
 }
+
+/// Would catch series that come after others were forgotten and have their numbers in whatever order places became free: each
+/// sample is named for itself then, for as long as the process lives.
+#[test]
+fn who_takes_the_place_of_others_is_numbered_together_again() {
+    let disk = FaultyDisk::default();
+    let head = open_with(&disk, &[], 1);
+    let scrape = |of: &str, at: i64| {
+        let float = |number: usize| FloatSample {
+            series: head
+                .register(&tenant(), &labels(&format!("m{number}"), of))
+                .unwrap(),
+            at: TimestampMs(at),
+            value: 1.0,
+        };
+        let floats: Vec<FloatSample> = (0..100).map(float).collect();
+        let batch = AppendBatch {
+            floats: &floats,
+            ..AppendBatch::default()
+        };
+        let position = head.append(&batch).unwrap().position;
+        head.wait_durable(position).unwrap();
+    };
+    let forget = || {
+        for (arc, window) in head.held().into_keys() {
+            head.give_up(head.cut(arc, window).unwrap());
+        }
+        head.tidy();
+        head.tidy();
+        assert_eq!(head.stats().series, 0);
+    };
+    scrape("one", 0);
+    scrape("other", 1);
+    forget();
+    scrape("other", 2);
+    scrape("third", 3);
+    scrape("fourth", 4);
+    forget();
+    scrape("third", 5);
+    drop(head);
+    let first: Vec<_> = runs(&disk).into_iter().map(|runs| runs[0]).collect();
+    assert_eq!(
+        first,
+        [
+            (0, 100),
+            (100, 100),
+            (0, 100),
+            (100, 100),
+            (200, 100),
+            (0, 100)
+        ]
+    );
+}
