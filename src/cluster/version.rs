@@ -9,7 +9,7 @@
 use std::fmt;
 
 use crate::codec::page::Density;
-use crate::model::{TimeRange, TimestampMs};
+use crate::model::{TimeRange, TimestampMs, Window};
 
 /// The version of what peers say to each other. Peers of one major version whose minor versions
 /// are neighbours understand each other, so that nodes are upgraded one by one.
@@ -54,9 +54,10 @@ pub(super) const DENSE_FROM: u32 = 7;
 const DENSE_AFTER_MS: i64 = 2 * DAY_MS;
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// What the pages of a block are to be that is made now.
+/// What the pages of a block are to be that is made now. A window by itself is never dense: that is how whoever finds its entry alone, as
+/// after a restore, knows who can read it.
 pub(super) fn pages_of(range: TimeRange, feature_level: u32, now: TimestampMs) -> Density {
-    let is_old = range.end.plus_ms(DENSE_AFTER_MS) <= now;
+    let is_old = !Window::is(range) && range.end.plus_ms(DENSE_AFTER_MS) <= now;
     match feature_level {
         DENSE_FROM.. if is_old => Density::Dense,
         _ => Density::Quick,
@@ -143,5 +144,7 @@ mod tests {
         assert_eq!(at(3 * DAY_MS - 1, DENSE_FROM), Density::Dense);
         assert_eq!(at(30 * DAY_MS, FEATURE_LEVEL), Density::Dense);
         assert_eq!(at(30 * DAY_MS, DENSE_FROM - 1), Density::Quick);
+        let window = pages_of(Window(0).range(), DENSE_FROM, TimestampMs(30 * DAY_MS));
+        assert_eq!(window, Density::Quick);
     }
 }

@@ -10,6 +10,7 @@
 //! * [`varint`], [`bits`]: primitives;
 //! * [`timestamps`]: a column of timestamps, shared by many series;
 //! * [`page`]: values, histograms and start timestamps of neighbouring series;
+//! * [`steps`]: one value of a series against the one before;
 //! * [`histograms`]: single native histograms;
 //! * [`folds`]: what downsampled samples stand for;
 //! * [`symbols`], [`postings`], [`series_entry`]: a block's label index.

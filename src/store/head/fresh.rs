@@ -6,7 +6,9 @@ use super::layer::LayerData;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fresh {
     pub slot: u32,
+    /// Whether the layer has one more series.
     pub held: bool,
+    /// Whether the log needs its definition.
     pub define: bool,
 }
 

@@ -239,7 +239,8 @@ impl State {
     pub(super) fn bytes(&self) -> usize {
         let of_window = |state: &WindowState| state.rows.bytes() + state.lasts.bytes();
         let windows: usize = self.windows.values().map(of_window).sum();
-        self.held.bytes() + self.numbers.bytes() + windows
+        let numbers = self.numbers.bytes() + self.free_numbers.serialized_size();
+        self.held.bytes() + numbers + windows
     }
 }
 

@@ -189,6 +189,21 @@ const fn transposed([a, b, c, d, e, f, g, h]: [u64; 8]) -> [u64; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
+/// The samples of runs and as many values.
+#[cfg(test)]
+pub(super) fn together(runs: &[FloatRun], values: Vec<u64>) -> Vec<LoggedFloat> {
+    let numbers = runs.iter().flat_map(|run| {
+        let numbers = run.first..run.first + run.len;
+        numbers.map(|series| (series, run.offset_ms))
+    });
+    let float = |((series, offset_ms), bits)| LoggedFloat {
+        series,
+        offset_ms,
+        bits,
+    };
+    numbers.zip(values).map(float).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -203,18 +218,9 @@ mod tests {
             assert_eq!(values, [77], "nothing is added");
             return Err(decoded.unwrap_err());
         };
-        let numbers = runs.iter().flat_map(|run| {
-            let numbers = run.first..run.first + run.len;
-            numbers.map(|series| (series, run.offset_ms))
-        });
         let values = values.split_off(1);
         assert_eq!(values.len(), count);
-        let float = |((series, offset_ms), bits)| LoggedFloat {
-            series,
-            offset_ms,
-            bits,
-        };
-        Ok(numbers.zip(values).map(float).collect())
+        Ok(together(&runs, values))
     }
 
     fn floats() -> impl Strategy<Value = Vec<LoggedFloat>> {

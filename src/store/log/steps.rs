@@ -208,23 +208,8 @@ impl BitsWriter {
 /// many they are.
 ///
 /// # Errors
-/// When the payload is damaged; then nothing is added, and `lasts` is of no use any more.
+/// When the payload is damaged; then `lasts` and what was added are of no use any more.
 pub(crate) fn decode_steps(
-    payload: &[u8],
-    lasts: &mut Lasts,
-    scratch: &mut Vec<u8>,
-    runs: &mut Vec<FloatRun>,
-    values: &mut Vec<u64>,
-) -> Result<usize, Error> {
-    let begin = values.len();
-    let read = decode_into(payload, lasts, scratch, runs, values);
-    if read.is_err() {
-        values.truncate(begin);
-    }
-    read
-}
-
-fn decode_into(
     payload: &[u8],
     lasts: &mut Lasts,
     scratch: &mut Vec<u8>,
@@ -295,28 +280,15 @@ impl<'a> BitsReader<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::floats::together;
     use super::*;
 
     /// What a payload says.
     fn read(payload: &[u8], lasts: &mut Lasts) -> Result<Vec<LoggedFloat>, Error> {
-        let (mut runs, mut values) = (Vec::new(), vec![77]);
-        let decoded = decode_steps(payload, lasts, &mut Vec::new(), &mut runs, &mut values);
-        let Ok(count) = decoded else {
-            assert_eq!(values, [77], "nothing is added");
-            return Err(decoded.unwrap_err());
-        };
-        let numbers = runs.iter().flat_map(|run| {
-            let numbers = run.first..run.first + run.len;
-            numbers.map(|series| (series, run.offset_ms))
-        });
-        let values = values.split_off(1);
+        let (mut runs, mut values) = (Vec::new(), Vec::new());
+        let count = decode_steps(payload, lasts, &mut Vec::new(), &mut runs, &mut values)?;
         assert_eq!(values.len(), count);
-        let float = |((series, offset_ms), bits)| LoggedFloat {
-            series,
-            offset_ms,
-            bits,
-        };
-        Ok(numbers.zip(values).map(float).collect())
+        Ok(together(&runs, values))
     }
 
     fn any_bits() -> impl Strategy<Value = u64> {
@@ -402,7 +374,7 @@ mod tests {
             }
         }
 
-        /// Would catch a panic, and values that are added of a payload that is refused.
+        /// Would catch a panic.
         #[test]
         fn a_damaged_payload_is_refused_or_read(
             acts in acts(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>(),
