@@ -3,53 +3,23 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use prost::Message;
-
 use super::http::post;
+use super::messages::{Label, Sample, Version, request};
 
 const SERIES_PER_TARGET: usize = 250;
 const STEP_MS: i64 = 15_000;
 const BATCH: usize = 5_000;
 const CONNECTIONS: usize = 4;
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    timeseries: Vec<TimeSeries>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    timestamp: i64,
-}
-
 /// Requests, encoded.
 pub struct Load {
+    version: Version,
     bodies: Vec<Vec<u8>>,
     samples: usize,
     end_ms: i64,
 }
 
 impl Load {
-    pub fn new(series: usize, steps: usize) -> Self {
+    pub fn new(version: Version, series: usize, steps: usize) -> Self {
         // It ends now, as a real sender's does.
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -61,30 +31,19 @@ impl Load {
         let mut bodies = Vec::new();
         for step in 0..steps {
             for (batch, chunk) in labels.chunks(BATCH).enumerate() {
-                let timeseries = chunk
-                    .iter()
-                    .enumerate()
-                    .map(|(at, labels)| TimeSeries {
-                        labels: labels.clone(),
-                        samples: vec![Sample {
-                            value: value(batch * BATCH + at, step),
-                            timestamp: at_step(step),
-                        }],
-                    })
-                    .collect();
-                let message = WriteRequest { timeseries }.encode_to_vec();
-                bodies.push(snap::raw::Encoder::new().compress_vec(&message).unwrap());
+                let samples = (batch * BATCH..batch * BATCH + chunk.len()).map(|series| Sample {
+                    value: value(series, step),
+                    timestamp: at_step(step),
+                });
+                bodies.push(request(version, chunk, samples.collect()));
             }
         }
         Self {
+            version,
             bodies,
             samples: series * steps,
             end_ms: at_step(steps - 1),
         }
-    }
-
-    pub fn requests(&self) -> usize {
-        self.bodies.len()
     }
 
     pub fn samples(&self) -> usize {
@@ -108,24 +67,19 @@ impl Load {
     /// Takes one body after the other and sends it, until none is left.
     fn send_rest(&self, url: &str, next: &AtomicUsize) {
         while let Some(body) = self.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-            send_one(url, body);
+            self.send_one(url, body);
         }
     }
-}
 
-fn send_one(url: &str, body: &[u8]) {
-    let headers = [
-        ("content-type", "application/x-protobuf"),
-        ("content-encoding", "snappy"),
-        ("x-prometheus-remote-write-version", "0.1.0"),
-    ];
-    let answer = post(url, &headers, body).unwrap();
-    assert!(
-        answer.status / 100 == 2,
-        "{}: {}",
-        answer.status,
-        answer.text()
-    );
+    fn send_one(&self, url: &str, body: &[u8]) {
+        let answer = post(url, &self.version.headers(), body).unwrap();
+        assert!(
+            answer.status / 100 == 2,
+            "{}: {}",
+            answer.status,
+            answer.text()
+        );
+    }
 }
 
 fn labels(series: usize) -> Vec<Label> {

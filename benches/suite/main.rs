@@ -23,6 +23,7 @@
 mod http;
 mod load;
 mod measure;
+mod messages;
 #[path = "../../tests/e2e/servers/process.rs"]
 mod process;
 mod systems;
@@ -33,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use load::Load;
 use measure::{idle_settled, usage};
+use messages::Version;
 use systems::{System, systems};
 
 /// Questions, each over the last hour of the load at a step of 15 s, or instant (`None`).
@@ -97,19 +99,22 @@ fn main() {
     };
     let series = argument("--series", 20_000);
     let samples = argument("--samples-per-series", 120);
-    let load = Load::new(series, samples);
-    println!(
-        "{series} series x {samples} samples every 15 s, {} requests\n",
-        load.requests()
-    );
-    let rows: Vec<Row> = systems()
-        .iter()
-        .map(|system| measure_one(system, &load))
-        .collect();
+    println!("{series} series x {samples} samples every 15 s\n");
+    let measure = |system: &System, version, name: &str| {
+        measure_one(system, &Load::new(version, series, samples), name)
+    };
+    let mut rows = Vec::new();
+    for system in &systems() {
+        rows.push(measure(system, Version::V1, system.name));
+        if system.is_cairn() {
+            let name = format!("{}, remote-write 2.0", system.name);
+            rows.push(measure(system, Version::V2, &name));
+        }
+    }
     print_table(&rows);
 }
 
-fn measure_one(system: &System, load: &Load) -> Row {
+fn measure_one(system: &System, load: &Load, name: &str) -> Row {
     let folder = tempfile::tempdir().unwrap();
     let mut running = system.start(folder.path());
     idle_settled();
@@ -144,7 +149,7 @@ fn measure_one(system: &System, load: &Load) -> Row {
     figures.insert("restart after kill -9, s", begun.elapsed().as_secs_f64());
     drop(running);
     Row {
-        name: system.name.to_owned(),
+        name: name.to_owned(),
         figures,
         queries,
     }

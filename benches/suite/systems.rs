@@ -69,6 +69,10 @@ pub fn systems() -> Vec<System> {
 }
 
 impl System {
+    pub const fn is_cairn(&self) -> bool {
+        matches!(self.kind, Kind::Cairn)
+    }
+
     /// Starts it on `parent/NAME`, and waits until it is ready.
     pub fn start(&self, parent: &Path) -> Running {
         let port = free_port();

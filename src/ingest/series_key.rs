@@ -65,6 +65,7 @@ impl SeriesKeys {
 /// lists have equal sums only if a sum of random hashes with fixed coefficients is zero; each
 /// coefficient is an odd number, or a difference of such, hence a small power of two times an odd
 /// number, and so the chance is 2^-128 times that small power. The length goes in at the end.
+#[derive(Clone, Copy)]
 pub(super) struct RefsKey<'k> {
     keys: &'k SeriesKeys,
     sum: u128,
@@ -82,6 +83,19 @@ impl RefsKey<'_> {
         let factor = self.keys.places.get(place).copied().unwrap_or(1);
         self.sum = self.sum.wrapping_add(symbol.wrapping_mul(factor));
         self.count += 1;
+    }
+
+    /// Puts another symbol's hash in the place of the one that was pushed there. `None`: there is
+    /// no such place, or the list is so long that places share multipliers.
+    #[inline]
+    pub(super) fn exchange(&mut self, place: usize, old: u128, new: u128) -> Option<()> {
+        if place >= self.count || self.count > PLACES {
+            return None;
+        }
+        let factor = self.keys.places.get(place)?;
+        let change = new.wrapping_sub(old).wrapping_mul(*factor);
+        self.sum = self.sum.wrapping_add(change);
+        Some(())
     }
 
     /// How many symbols were added.
@@ -130,6 +144,25 @@ mod tests {
         assert_eq!(distinct.len(), lists.len());
         let other = SeriesKeys::draw(&SeededChance::new(2));
         assert_ne!(key(&keys, &["a"]), key(&other, &["a"]));
+    }
+
+    #[test]
+    fn an_exchanged_symbol_gives_the_key_of_the_list_with_it() {
+        let keys = SeriesKeys::draw(&SeededChance::new(1));
+        for len in [1, 2, 24, PLACES, PLACES + 1] {
+            let mut names: Vec<String> = (0..len).map(|i| i.to_string()).collect();
+            let hash = |text: &str| keys.bytes(text.as_bytes());
+            let mut refs = keys.refs();
+            names.iter().for_each(|name| refs.push(hash(name)));
+            assert_eq!(refs.exchange(len, hash("0"), hash("x")), None);
+            let exchanged = refs.exchange(len / 2, hash(&names[len / 2]), hash("other"));
+            assert_eq!(exchanged.is_some(), len <= PLACES);
+            if exchanged.is_some() {
+                names[len / 2] = "other".to_owned();
+            }
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            assert_eq!(refs.finish(), key(&keys, &names));
+        }
     }
 
     #[test]

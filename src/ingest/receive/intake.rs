@@ -27,6 +27,7 @@ const SLICE_SERIES: usize = 512;
 const ROUNDS_MAX: usize = 4;
 
 /// One series of the slice at hand.
+#[derive(Default)]
 struct Entry {
     /// Which series of the request.
     at: u32,
@@ -163,15 +164,12 @@ impl<'r> Intake<'r> {
         previous: &mut Option<Slot>,
     ) -> Result<(), Error> {
         self.slice.clear();
-        for (place, at) in places.iter().zip(first..) {
-            let walked = spelling
-                .walk(part(self.around.body, *place))
+        self.slice.resize_with(places.len(), Entry::default);
+        for ((entry, place), at) in self.slice.iter_mut().zip(places).zip(first..) {
+            entry.at = at;
+            spelling
+                .walk(part(self.around.body, *place), &mut entry.walked)
                 .map_err(|error| Error::protobuf(self.around.message, error))?;
-            self.slice.push(Entry {
-                at,
-                walked,
-                hit: None,
-            });
         }
         let mut cache = self.around.known.cache.lock();
         for entry in self.slice.iter_mut() {
@@ -455,7 +453,8 @@ impl<'r> Intake<'r> {
                 let series = self.bytes_of(origin);
                 let id = self.register(spelling, series)?;
                 self.batch.set_series(origin, id);
-                let walked = spelling.walk(series).map_err(|e| self.malformed(e))?;
+                let walked = spelling.walk_fully(series);
+                let walked = walked.map_err(|e| self.malformed(e))?;
                 if let Some(id) = id {
                     let mut cache = self.around.known.cache.lock();
                     cache.replace(walked.key, id);

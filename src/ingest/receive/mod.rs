@@ -8,12 +8,15 @@ mod answer;
 mod batch;
 mod intake;
 mod negotiate;
+mod neighbours;
 mod openmetrics;
 mod remote_write_v1;
 mod remote_write_v2;
 mod self_scrape;
 mod spelling;
+mod usual_sample;
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -445,6 +448,7 @@ fn take_v2(around: Surroundings<'_>, outline: &mut v2::Outline, buffers: &mut Bu
         symbols: &outline.symbols,
         metadata_salt: around.known.salt(),
         buckets_max: buckets_max(around.settings),
+        last: Cell::default(),
     };
     let mut intake = Intake::new(around, &outline.series, buffers);
     intake.take(&spelling)?;

@@ -22,6 +22,7 @@ use super::super::native_histogram;
 use super::super::series_key::SeriesKeys;
 use super::super::validate::RawLabel;
 use super::spelling::{Content, Item, RawExemplar, RawMetadata, Spelling, Walked};
+use super::usual_sample;
 
 /// Series and metadata of a request: where they lie in it.
 #[derive(Default)]
@@ -70,45 +71,14 @@ pub(super) struct V1<'k> {
 /// Takes the end of a series for its one sample. Returns the labels' length with it.
 #[inline]
 fn guess(series: &[u8]) -> Option<(usize, TimestampMs, f64)> {
-    if let Some((labels, tail)) = series.split_last_chunk::<18>()
-        && let [
-            0x12,
-            0x10,
-            0x09,
-            v0,
-            v1,
-            v2,
-            v3,
-            v4,
-            v5,
-            v6,
-            v7,
-            0x10,
-            time @ ..,
-        ] = tail
+    if let Some((labels, tail)) = series.split_last_chunk()
+        && let Some((at, value)) = usual_sample::whole(tail)
     {
-        let value = f64::from_le_bytes([*v0, *v1, *v2, *v3, *v4, *v5, *v6, *v7]);
-        return Some((labels.len(), time_of(*time)?, value));
+        return Some((labels.len(), at, value));
     }
-    // Encoders leave a zero out.
-    let (labels, tail) = series.split_last_chunk::<9>()?;
-    match tail {
-        [0x12, 0x07, 0x10, time @ ..] => Some((labels.len(), time_of(*time)?, 0.0)),
-        _ => None,
-    }
-}
-
-/// A varint of exactly six bytes: every time from 1971 to 2109.
-#[inline]
-fn time_of(bytes: [u8; 6]) -> Option<TimestampMs> {
-    let [a, b, c, d, e, f] = bytes;
-    let word = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
-    if word & 0x8080_8080_8080 != 0x0080_8080_8080 {
-        return None;
-    }
-    let part = |at: u32| (word >> (8 * at) & 0x7f) << (7 * at);
-    let ms = part(0) | part(1) | part(2) | part(3) | part(4) | part(5);
-    Some(TimestampMs(ms.cast_signed()))
+    let (labels, tail) = series.split_last_chunk()?;
+    let (at, value) = usual_sample::zero(tail)?;
+    Some((labels.len(), at, value))
 }
 
 impl V1<'_> {
@@ -120,15 +90,16 @@ impl V1<'_> {
 
 impl<'a> Spelling<'a> for V1<'_> {
     #[inline]
-    fn walk(&self, series: &'a [u8]) -> Result<Walked, WireError> {
-        match guess(series) {
-            Some((labels, at, value)) => Ok(Walked {
+    fn walk(&self, series: &'a [u8], walked: &mut Walked) -> Result<(), WireError> {
+        *walked = match guess(series) {
+            Some((labels, at, value)) => Walked {
                 key: self.key(series.get(..labels).unwrap_or_default()),
                 content: Content::One { at, value },
                 metadata: 0,
-            }),
-            None => self.walk_fully(series),
-        }
+            },
+            None => self.walk_fully(series)?,
+        };
+        Ok(())
     }
 
     fn walk_fully(&self, series: &'a [u8]) -> Result<Walked, WireError> {

@@ -8,6 +8,12 @@
 //! Exemplar    labels_refs = 1 uint32, value = 2 double, timestamp = 3 int64
 //! Metadata    type = 1, help_ref = 3 uint32, unit_ref = 4 uint32
 //! ```
+//!
+//! Nearly every series is its references, one usual sample and perhaps metadata, in this order, and
+//! much like the series before it in the request. Such a series is not walked: its key is made of
+//! the last one's (see `neighbours`). That is no guess: what is not exactly so is walked.
+
+use std::cell::Cell;
 
 use crate::codec::protobuf::{Reader, WireError, repeated_varint};
 use crate::model::{MetricKind, TimestampMs};
@@ -15,7 +21,9 @@ use crate::model::{MetricKind, TimestampMs};
 use super::super::native_histogram;
 use super::super::series_key::{RefsKey, SeriesKeys};
 use super::super::validate::RawLabel;
+use super::neighbours::differing;
 use super::spelling::{Content, Item, RawExemplar, RawMetadata, SeriesFault, Spelling, Walked};
+use super::usual_sample;
 
 /// A symbol: where it lies in the body, and its hash.
 #[derive(Clone, Copy)]
@@ -94,9 +102,69 @@ pub(super) struct V2<'a, 'k> {
     /// Mixed into the metadata hashes; a new one makes all of them new.
     pub(super) metadata_salt: u64,
     pub(super) buckets_max: usize,
+    /// The series before, for the next one.
+    pub(super) last: Cell<Option<Neighbour<'a, 'k>>>,
 }
 
-impl<'a> V2<'a, '_> {
+/// What the next series may be like.
+#[derive(Clone, Copy)]
+pub(super) struct Neighbour<'a, 'k> {
+    /// Its references, packed, all of which name symbols.
+    refs: &'a [u8],
+    key: RefsKey<'k>,
+    /// Its metadata, and what stands for it (0: it had none).
+    metadata: (Option<&'a [u8]>, u32),
+}
+
+/// A series in the usual form.
+struct Usual<'a> {
+    refs: &'a [u8],
+    at: TimestampMs,
+    value: f64,
+    /// Metadata without any field is metadata too: Prometheus sends it where it knows none.
+    metadata: Option<&'a [u8]>,
+}
+
+/// Takes a series apart that is in the usual form.
+#[inline]
+fn usual(series: &[u8]) -> Option<Usual<'_>> {
+    let (refs, rest) = short_field(0x0a, series)?;
+    let whole = rest.split_first_chunk();
+    let whole = whole.and_then(|(sample, rest)| Some((usual_sample::whole(sample)?, rest)));
+    let ((at, value), rest) = match whole {
+        Some(found) => found,
+        None => {
+            let (sample, rest) = rest.split_first_chunk()?;
+            (usual_sample::zero(sample)?, rest)
+        }
+    };
+    let metadata = match rest {
+        [] => None,
+        _ => match short_field(0x2a, rest)? {
+            (metadata, []) => Some(metadata),
+            _ => return None,
+        },
+    };
+    Some(Usual {
+        refs,
+        at,
+        value,
+        metadata,
+    })
+}
+
+/// The field in front, if it has this tag and fewer than 128 bytes, and what follows it.
+#[inline]
+fn short_field(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    match bytes {
+        [first, len @ ..0x80, rest @ ..] if *first == tag => {
+            rest.split_at_checked(usize::from(*len))
+        }
+        _ => None,
+    }
+}
+
+impl<'a, 'k> V2<'a, 'k> {
     fn symbol(&self, reference: u64) -> Option<Symbol> {
         let at = usize::try_from(reference).ok()?;
         self.symbols.get(at).copied()
@@ -143,6 +211,48 @@ impl<'a> V2<'a, '_> {
         let low = u32::try_from(key.finish() & 0x00ff_ffff).unwrap_or(0);
         Ok(low.max(1))
     }
+
+    /// A usual series that is like the one before.
+    #[inline]
+    fn walk_usual(&self, series: &'a [u8], walked: &mut Walked) -> Option<()> {
+        let last = self.last.get()?;
+        let usual = usual(series)?;
+        let mut key = last.key;
+        differing(last.refs, usual.refs, |place, old, new| {
+            key.exchange(place, self.symbol(old)?.hash, self.symbol(new)?.hash)
+        })?;
+        let metadata = match usual.metadata {
+            None => 0,
+            same if same == last.metadata.0 => last.metadata.1,
+            Some(other) => self.metadata_mark(other).ok()?,
+        };
+        self.last.set(Some(Neighbour {
+            refs: usual.refs,
+            key,
+            metadata: (usual.metadata, metadata),
+        }));
+        *walked = Walked {
+            key: key.finish() ^ self.tenant,
+            content: Content::One {
+                at: usual.at,
+                value: usual.value,
+            },
+            metadata,
+        };
+        Some(())
+    }
+
+    /// Remembers a series that was walked, if the next one may be like it.
+    fn remember(&self, series: &'a [u8], seen: &Seen<'k>) {
+        let is_well = !matches!(seen.content(), Content::Refused(_));
+        if let (true, Some(usual)) = (is_well, usual(series)) {
+            self.last.set(Some(Neighbour {
+                refs: usual.refs,
+                key: seen.key,
+                metadata: (usual.metadata, seen.metadata),
+            }));
+        }
+    }
 }
 
 /// What a walk has seen of a series.
@@ -176,7 +286,15 @@ impl Seen<'_> {
 }
 
 impl<'a> Spelling<'a> for V2<'a, '_> {
-    fn walk(&self, series: &'a [u8]) -> Result<Walked, WireError> {
+    #[inline]
+    fn walk(&self, series: &'a [u8], walked: &mut Walked) -> Result<(), WireError> {
+        if self.walk_usual(series, walked).is_none() {
+            *walked = self.walk_fully(series)?;
+        }
+        Ok(())
+    }
+
+    fn walk_fully(&self, series: &'a [u8]) -> Result<Walked, WireError> {
         let mut seen = Seen {
             key: self.keys.refs(),
             missing_symbol: false,
@@ -209,15 +327,12 @@ impl<'a> Spelling<'a> for V2<'a, '_> {
                 _ => {}
             }
         }
+        self.remember(series, &seen);
         Ok(Walked {
             key: seen.key.finish() ^ self.tenant,
             content: seen.content(),
             metadata: seen.metadata,
         })
-    }
-
-    fn walk_fully(&self, series: &'a [u8]) -> Result<Walked, WireError> {
-        self.walk(series)
     }
 
     fn labels(&self, series: &'a [u8]) -> Result<Vec<RawLabel<'a>>, WireError> {

@@ -8,7 +8,7 @@ use super::super::native_histogram::HistogramSample;
 use super::super::validate::RawLabel;
 
 /// What a quick look at an encoded series gave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Walked {
     /// The key under which the series may be known.
     pub(super) key: u128,
@@ -18,7 +18,7 @@ pub(super) struct Walked {
 }
 
 /// Where a series has its samples.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) enum Content {
     /// One float, read already. In a guess it is only true if the key is known.
     One { at: TimestampMs, value: f64 },
@@ -28,6 +28,7 @@ pub(super) enum Content {
     /// no known sender uses.
     Odd,
     /// There is nothing in it to store.
+    #[default]
     Nothing,
     /// It breaks a rule of its message; the whole series is refused.
     Refused(SeriesFault),
@@ -91,8 +92,9 @@ pub(super) struct RawMetadata<'a> {
 /// One version's way to spell series.
 pub(super) trait Spelling<'a> {
     /// Looks at a series as quickly as possible. It may guess [`Content::One`]: if the key is
-    /// known, the guess was right.
-    fn walk(&self, series: &'a [u8]) -> Result<Walked, WireError>;
+    /// known, the guess was right. What it gives is written where it is to stay, because moving it
+    /// there right afterwards would wait for the writing.
+    fn walk(&self, series: &'a [u8], walked: &mut Walked) -> Result<(), WireError>;
 
     /// Looks at all fields of a series; nothing is guessed.
     fn walk_fully(&self, series: &'a [u8]) -> Result<Walked, WireError>;

@@ -8,3 +8,4 @@ mod test_hostile;
 mod test_self_scrape;
 mod test_v1;
 mod test_v2;
+mod test_v2_neighbours;
