@@ -139,13 +139,14 @@ impl Core {
     }
 
     /// The same for a series that was taken before: a bound that is lower today does not lose it.
+    /// What no definition in the log has room for was never taken.
     pub(super) fn register_unbounded(
         &self,
         tenant: &TenantId,
         labels: &LabelSet,
     ) -> Result<SeriesId, Error> {
         let of = (tenant, labels, fingerprint(tenant, labels));
-        self.register_if(of, || Ok(()))
+        self.register_if(of, || check_len(labels))
     }
 
     /// The same for one whose fingerprint is known.
@@ -207,9 +208,7 @@ impl Core {
     }
 
     fn check_new(&self, labels: &LabelSet) -> Result<(), Error> {
-        if labels.text_len() > ITEM_MAX {
-            return Err(too_large("the labels of a series", labels.text_len()));
-        }
+        check_len(labels)?;
         if self.registered.load(Ordering::Acquire) >= self.settings.series_max {
             return Err(self.full());
         }
@@ -412,6 +411,14 @@ fn too_large(what: &'static str, bytes: usize) -> Error {
         value: bytes as u64,
         limit: ITEM_MAX as u64,
         remedy: "shorten them at the sender",
+    }
+}
+
+/// A definition has to fit into a record of the log.
+fn check_len(labels: &LabelSet) -> Result<(), Error> {
+    match labels.text_len() {
+        bytes if bytes > ITEM_MAX => Err(too_large("the labels of a series", bytes)),
+        _ => Ok(()),
     }
 }
 

@@ -9,6 +9,25 @@ use crate::store::head::*;
 use crate::store::log::WriteLogSettings;
 use crate::store::log::faulty::FaultyDisk;
 
+/// Would catch a series that a peer gives and whose definition no record of the log holds: its
+/// samples would be acknowledged and gone after a restart.
+#[test]
+fn labels_that_no_definition_holds_are_refused_whoever_brings_them() {
+    let disk = FaultyDisk::default();
+    let head = open(&disk, &[]);
+    let long = labels("long", &"x".repeat(2 << 20));
+    for refused in [
+        head.register(&tenant(), &long),
+        head.register_unbounded(&tenant(), &long),
+    ] {
+        assert!(
+            matches!(refused, Err(crate::store::Error::Limit { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(head.stats().series, 0);
+}
+
 #[test]
 fn a_forgotten_series_is_recognised_and_its_place_used_again() {
     let disk = FaultyDisk::default();
