@@ -14,6 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cairn::codec::chunk::{self, Chunk, Slabs};
 use cairn::codec::page::{self, Density};
 use cairn::codec::timestamps;
 use cairn::model::Samples;
@@ -54,6 +55,51 @@ fn measure(criterion: &mut Criterion, set: &Set) {
     for (kind, density) in [("quick", Density::Quick), ("dense", Density::Dense)] {
         measure_pages(criterion, set, kind, density);
     }
+    measure_chunks(criterion, set);
+}
+
+/// Values as the head holds them while they come.
+fn measure_chunks(criterion: &mut Criterion, set: &Set) {
+    let samples: usize = set.targets.iter().flatten().map(Samples::len).sum();
+    let columns: Vec<Vec<u64>> = set
+        .targets
+        .iter()
+        .flatten()
+        .map(|samples| samples.values.iter().map(|value| value.to_bits()).collect())
+        .collect();
+    let mut group = criterion.benchmark_group(format!("{}, head", set.name));
+    group.throughput(Throughput::Elements(samples as u64));
+    group.bench_function("encode", |bench| bench.iter(|| chunks(&columns).len()));
+    let chunks = chunks(&columns);
+    let bytes: usize = chunks
+        .iter()
+        .map(|(_, words)| words.len() * 4 + size_of::<Chunk>())
+        .sum();
+    println!(
+        "{}, head: {:.4} B/sample",
+        set.name,
+        bytes as f64 / samples as f64
+    );
+    group.bench_function("decode", |bench| {
+        bench.iter(|| {
+            let readers = chunks
+                .iter()
+                .map(|(chunk, words)| chunk::Reader::new(chunk, words));
+            readers.flatten().fold(0, |sum, (_, bits)| sum ^ bits)
+        })
+    });
+    group.finish();
+}
+
+/// The chunk of each column, and its bits.
+fn chunks(columns: &[Vec<u64>]) -> Vec<(Chunk, Vec<u32>)> {
+    let encode = |column: &Vec<u64>| {
+        let (mut slabs, mut chunk, mut words) = (Slabs::new(), Chunk::EMPTY, Vec::new());
+        chunk.append_run(&mut slabs, (0..).zip(column.iter().copied()));
+        chunk.copy_bits(&slabs, &mut words);
+        (chunk, words)
+    };
+    columns.iter().map(encode).collect()
 }
 
 fn measure_pages(criterion: &mut Criterion, set: &Set, kind: &str, density: Density) {

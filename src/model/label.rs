@@ -48,6 +48,14 @@ impl Flat {
         }
     }
 
+    /// The name of label `i`, empty behind the last.
+    fn name(&self, i: usize) -> &[u8] {
+        let before = (2 * i).checked_sub(1).and_then(|at| self.ends.get(at));
+        let end = self.ends.get(2 * i).map_or(0, |end| *end as usize);
+        let start = before.map_or(0, |end| *end as usize);
+        self.text.as_bytes().get(start..end).unwrap_or_default()
+    }
+
     fn before(&self, border: usize) -> &[u8] {
         self.text.as_bytes().get(..border).unwrap_or_default()
     }
@@ -98,7 +106,9 @@ impl LabelSet {
             .iter()
             .map(|(name, value)| (name.as_ref(), value.as_ref()))
             .collect();
-        sorted.sort_unstable();
+        if !sorted.is_sorted() {
+            sorted.sort_unstable();
+        }
         for window in sorted.windows(2) {
             if let [(name, _), (next, _)] = window
                 && name == next
@@ -173,9 +183,9 @@ impl LabelSet {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low.midpoint(high);
-            let (at, value) = self.pair(middle);
-            match at.cmp(name) {
-                Ordering::Equal => return Some(value),
+            // As bytes: whether they are whole characters is asked of what is given out.
+            match self.0.name(middle).cmp(name.as_bytes()) {
+                Ordering::Equal => return Some(self.pair(middle).1),
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
             }

@@ -1,15 +1,15 @@
 //! Finds the series of a selection: which there are, and where each of them lies: in the head, and
 //! under which ordinal in which block.
 //!
-//! What blocks have is found once for a set of them and kept (`remembered.rs`); the head is looked into each
-//! time.
+//! What blocks have is found once for a set of them and kept (`remembered.rs`), and so is what the head has besides, while no series
+//! comes or goes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::block::{Ordinal, TenantReader};
 use super::error::Error;
-use super::found::{Found, Part, Selected, Wanted};
+use super::found::{Found, Part, Selected, Together, Wanted};
 use super::remembered::{Asked, BlockSet};
 use super::stream::{READERS_KEPT, lacking};
 use super::tier::{Reading, in_rounds};
@@ -175,54 +175,78 @@ struct Finding {
     wanted: Vec<Wanted>,
     parts: Vec<Part>,
     reservation: Reservation,
+    /// Nothing of the blocks is lacking.
+    whole: bool,
+}
+
+/// The blocks of a view that may have something of a range, and which set they are.
+struct Blocks {
+    all: Vec<Seen>,
+    set: BlockSet,
+}
+
+impl Blocks {
+    fn of(view: &ReadView, reading: &Arc<Reading>, range: TimeRange) -> Result<Self, Error> {
+        let (mut all, elsewhere) = view.seen();
+        let mut set = overlapping(&mut all, reading, range)?;
+        for seen in &elsewhere {
+            set.add(seen.block.entry().id, &seen.arcs);
+        }
+        all.extend(elsewhere);
+        Ok(Self { all, set })
+    }
+
+    /// Those that have something, with their readers where these are at hand.
+    fn parts(&self, selected: &Selected, readers: Vec<Option<TenantReader>>) -> Vec<Part> {
+        let mut readers = readers.into_iter();
+        let parts = selected.parts().filter_map(|(block, density)| {
+            Some(Part {
+                seen: self.all.get(block)?.clone(),
+                reader: readers.next().flatten(),
+                density,
+            })
+        });
+        parts.collect()
+    }
 }
 
 impl Finding {
-    /// What blocks have: found before, or now.
+    /// What blocks have: found before, or now, and then kept unless it is to be kept together with what the head has.
     fn begin(
+        with_head: bool,
         view: &ReadView,
+        blocks: &Blocks,
         reading: &Arc<Reading>,
         selection: &Selection,
         context: &ReadContext,
     ) -> Result<Self, SourceError> {
-        let (mut blocks, elsewhere) = view.seen();
-        let mut set = overlapping(&mut blocks, reading, selection.range)?;
-        for seen in &elsewhere {
-            set.add(seen.block.entry().id, &seen.arcs);
-        }
-        blocks.extend(elsewhere);
-        let question = set.question(&selection.tenant, Asked::Series, &selection.matchers);
+        let question = (blocks.set).question(&selection.tenant, Asked::Series, &selection.matchers);
+        let mut is_whole = true;
         let (selected, reservation, readers) = match view.remembered.get::<Selected>(&question) {
             Some(selected) => {
                 let reservation = context.budget.reserve(selected.charge(), 0)?;
                 (selected, reservation, Vec::new())
             }
             None => {
-                let (found, whole) = look(&blocks, reading, selection, context)?;
+                let (found, whole) = look(&blocks.all, reading, selection, context)?;
                 let charge = found.reservation.memory_bytes();
                 let series = (found.series, found.at);
                 let selected = Arc::new(Selected::new(found.parts, series, charge));
-                if whole {
+                is_whole = whole;
+                if whole && !with_head {
                     let bytes = selected.memory_bytes();
                     view.remembered.keep(question, &selected, bytes);
                 }
                 (selected, found.reservation, found.readers)
             }
         };
-        let mut readers = readers.into_iter();
-        let parts = selected.parts().filter_map(|(block, density)| {
-            Some(Part {
-                seen: blocks.get(block)?.clone(),
-                reader: readers.next().flatten(),
-                density,
-            })
-        });
         Ok(Self {
-            parts: parts.collect(),
+            parts: blocks.parts(&selected, readers),
             wanted: Wanted::all_of(&selected),
             selected,
             others: HashMap::new(),
             reservation,
+            whole: is_whole,
         })
     }
 
@@ -251,13 +275,36 @@ pub(super) fn find(
     context: &ReadContext,
 ) -> Result<Found, SourceError> {
     let reading = Reading::of(context);
-    let mut finding = Finding::begin(&view, &reading, selection, context)?;
-    for series in view.head.select(selection) {
+    let blocks = Blocks::of(&view, &reading, selection.range)?;
+    let (registered, same) = view.head.registered();
+    let asked = Asked::WithHead(registered);
+    let question = (blocks.set).question(&selection.tenant, asked, &selection.matchers);
+    if let Some(together) = view.remembered.get::<Together>(&question) {
+        let selected = together.selected();
+        let reservation = context.budget.reserve(selected.charge(), 0)?;
+        let parts = blocks.parts(selected, Vec::new());
+        let wanted = together.wanted(|series| view.head.may_have(series, selection.range));
+        return Ok(Found {
+            view,
+            parts,
+            wanted,
+            reservation,
+            reading,
+        });
+    }
+    let mut finding = Finding::begin(same, &view, &blocks, &reading, selection, context)?;
+    let found = view.head.select(selection);
+    for series in &found {
         context.cancel.check()?;
-        if view.head.may_have(&series, selection.range) {
-            let labels = series.labels.clone();
-            finding.place(labels)?.head = Some(series);
+        if view.head.may_have(series, selection.range) {
+            finding.place(series.labels.clone())?.head = Some(series.clone());
         }
+    }
+    // Where series come all the time it would never be asked for.
+    if same && finding.whole && view.head.registered().0 == registered {
+        let together = Arc::new(Together::new(&finding.selected, found, charged));
+        let bytes = together.memory_bytes();
+        view.remembered.keep(question, &together, bytes);
     }
     Ok(Found {
         parts: finding.parts,

@@ -87,6 +87,72 @@ impl Selected {
     }
 }
 
+/// The series of some blocks and of the head, as long as the head has these.
+pub(super) struct Together {
+    selected: Arc<Selected>,
+    /// By rank.
+    heads: Vec<Option<HeadSeries>>,
+}
+
+impl Together {
+    /// Of what was found in blocks, and in the head. `charged` says what a query is charged for a series.
+    pub(super) fn new(
+        selected: &Selected,
+        found: Vec<HeadSeries>,
+        charged: fn(&LabelSet) -> u64,
+    ) -> Self {
+        let (mut series, mut at, mut charge) =
+            (selected.series.clone(), HashMap::new(), selected.charge);
+        for (number, (labels, _)) in (0..).zip(&series) {
+            at.insert(labels.clone(), number);
+        }
+        for head in &found {
+            if selected.position(&head.labels).is_none() {
+                charge = charge.saturating_add(charged(&head.labels));
+                at.insert(
+                    head.labels.clone(),
+                    u32::try_from(series.len()).unwrap_or(u32::MAX),
+                );
+                series.push((head.labels.clone(), Vec::new()));
+            }
+        }
+        let selected = Selected::new(selected.parts.clone(), (series, at), charge);
+        let mut heads = vec![None; selected.series.len()];
+        for head in found {
+            let place = selected
+                .position(&head.labels)
+                .and_then(|at| heads.get_mut(at));
+            if let Some(place) = place {
+                *place = Some(head);
+            }
+        }
+        Self {
+            selected: Arc::new(selected),
+            heads,
+        }
+    }
+
+    /// Where they are in blocks.
+    pub(super) const fn selected(&self) -> &Arc<Selected> {
+        &self.selected
+    }
+
+    /// Those that are in a block, or of which the head may have something.
+    pub(super) fn wanted(&self, may_have: impl Fn(&HeadSeries) -> bool) -> Vec<Wanted> {
+        let mut all = Wanted::all_of(&self.selected);
+        for (wanted, head) in all.iter_mut().zip(&self.heads) {
+            wanted.head = head.as_ref().filter(|head| may_have(head)).cloned();
+        }
+        all.retain(|wanted| wanted.head.is_some() || wanted.places().next().is_some());
+        all
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.selected.memory_bytes() + self.heads.len() * size_of::<Option<HeadSeries>>()
+    }
+}
+
 /// A series that matches, and where its samples lie.
 pub(super) struct Wanted {
     pub(super) labels: LabelSet,

@@ -2,8 +2,8 @@
 //! never change, so the same set gives the same again. Whoever asks again, as dashboards do with every
 //! panel and variable, does not look into each block of a day again.
 //!
-//! It is kept among the decoded parts of blocks and shares their bound. Nothing of the head is in it:
-//! that changes.
+//! It is kept among the decoded parts of blocks and shares their bound. Of the head there is in it which series it has, for as
+//! long as none comes and none goes, and nothing else: that changes.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -29,6 +29,10 @@ pub(super) struct Question {
 pub(super) enum Asked {
     /// Which they are.
     Series,
+    /// Which they are, those of the head included, of which this says what it holds ([`HeadView::registered`]).
+    ///
+    /// [`HeadView::registered`]: super::head::HeadView::registered
+    WithHead(u128),
     /// Their label names.
     Names,
     /// The values of a label.
@@ -81,6 +85,7 @@ impl Question {
         text(0, self.tenant.as_str());
         match &self.asked {
             Asked::Series => text(1, ""),
+            Asked::WithHead(registered) => text(7, &format!("{registered:x}")),
             Asked::Names => text(2, ""),
             Asked::Values(name) => text(3, name),
         }

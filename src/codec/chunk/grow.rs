@@ -86,6 +86,12 @@ impl Chunk {
         self.last_bits
     }
 
+    /// The first of the last rows, one after the other, that all have the last value; of a chunk that has values.
+    #[must_use]
+    pub const fn steady_from(&self) -> u16 {
+        self.next_row.saturating_sub(1).saturating_sub(self.run)
+    }
+
     /// Adds a value at `row`, which must not be before [`Chunk::next_row`] nor after [`ROW_MAX`]:
     /// the caller's table of timestamps knows.
     #[inline]

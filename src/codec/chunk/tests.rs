@@ -10,8 +10,27 @@ fn check(values: &[(u16, u64)]) -> usize {
         chunk.append(&mut slabs, *row, *bits);
     }
     chunk.copy_bits(&slabs, &mut words);
-    let back: Vec<_> = Reader::new(&chunk, &words).collect();
+    let mut reader = Reader::new(&chunk, &words);
+    let back: Vec<_> = std::iter::from_fn(|| reader.next()).collect();
     assert_eq!(back, values);
+    // One after the other and all at once are two ways.
+    let mut back = Vec::new();
+    Reader::new(&chunk, &words).for_each(|value| back.push(value));
+    assert_eq!(back, values);
+    for (at, (row, bits)) in values.iter().enumerate() {
+        let found = Reader::new(&chunk, &words).last_to(*row);
+        assert_eq!(found, Some((*row, *bits)));
+        // In a gap, and before and behind all.
+        for other in [row.saturating_sub(1), row + 1] {
+            let want = values.iter().rev().find(|(row, _)| *row <= other);
+            assert_eq!(Reader::new(&chunk, &words).last_to(other).as_ref(), want);
+        }
+        let behind = &values[at..];
+        let steady = (0..)
+            .zip(behind)
+            .all(|(further, value)| *value == (row + further, *bits));
+        assert_eq!(*row >= chunk.steady_from(), steady, "row {row}");
+    }
     words.len() * 4
 }
 

@@ -2,7 +2,10 @@
 //! that no label set has two values at one step.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::model::{LabelSet, METRIC_NAME};
 use crate::query::error::Error;
@@ -49,23 +52,36 @@ impl LabelKey {
         named == self.only
     }
 
-    fn pairs<'a>(&'a self, labels: &'a LabelSet) -> impl Iterator<Item = (&'a str, &'a str)> {
-        labels.iter().filter(|(name, _)| self.counts(name))
+    /// The labels that count, where it is said which do not.
+    fn others<'a>(&'a self, labels: &'a LabelSet) -> impl Iterator<Item = (&'a str, &'a str)> {
+        // Both are sorted.
+        let mut names = self.names.iter().map(String::as_str).peekable();
+        labels.iter().filter(move |(name, _)| {
+            while names.next_if(|one| one < name).is_some() {}
+            names.peek() != Some(name)
+        })
     }
 
-    fn hash(&self, labels: &LabelSet) -> u64 {
-        if self.only && self.names.is_empty() {
-            return 0;
+    /// A hash of the labels that count, by whoever numbers keys.
+    fn hash(&self, seed: u64, labels: &LabelSet) -> u64 {
+        let text = |hash: u64, text: &str| xxh3_64_with_seed(text.as_bytes(), hash);
+        if !self.only {
+            let others = self.others(labels);
+            return others.fold(seed, |hash, (name, value)| text(text(hash, name), value));
         }
-        let mut hasher = DefaultHasher::new();
-        for pair in self.pairs(labels) {
-            pair.hash(&mut hasher);
-        }
-        hasher.finish()
+        let values = self.names.iter().map(|name| labels.get(name));
+        // A label that is lacking has a place too.
+        values.fold(seed, |hash, value| {
+            value.map_or_else(|| hash.rotate_left(7) ^ 1, |value| text(hash, value))
+        })
     }
 
     fn same(&self, one: &LabelSet, other: &LabelSet) -> bool {
-        self.pairs(one).eq(self.pairs(other))
+        if self.only {
+            let mut names = self.names.iter();
+            return names.all(|name| one.get(name) == other.get(name));
+        }
+        self.others(one).eq(self.others(other))
     }
 
     /// Only the labels that count.
@@ -78,8 +94,18 @@ impl LabelKey {
 #[derive(Debug)]
 pub(super) struct KeyIndex {
     key: LabelKey,
-    by_hash: HashMap<u64, Vec<usize>>,
-    met: Vec<LabelSet>,
+    /// Another one each time, so that nobody can choose labels that meet.
+    seed: u64,
+    numbers: HashTable<usize>,
+    met: Vec<Met>,
+    last: usize,
+}
+
+/// A label set with a key, and the key's hash.
+#[derive(Debug)]
+struct Met {
+    labels: LabelSet,
+    hash: u64,
 }
 
 impl KeyIndex {
@@ -87,8 +113,10 @@ impl KeyIndex {
     pub(super) fn new(key: LabelKey) -> Self {
         Self {
             key,
-            by_hash: HashMap::new(),
+            seed: RandomState::new().hash_one(0),
+            numbers: HashTable::new(),
             met: Vec::new(),
+            last: 0,
         }
     }
 
@@ -99,26 +127,36 @@ impl KeyIndex {
 
     /// The number of a label set's key, if it was met.
     pub(super) fn find(&self, labels: &LabelSet) -> Option<usize> {
-        self.find_hashed(self.key.hash(labels), labels)
+        self.find_hashed(self.key.hash(self.seed, labels), labels)
     }
 
     fn find_hashed(&self, hash: u64, labels: &LabelSet) -> Option<usize> {
-        self.by_hash.get(&hash)?.iter().copied().find(|at| {
-            self.met
-                .get(*at)
-                .is_some_and(|met| self.key.same(met, labels))
-        })
+        let same = |at: &usize| {
+            let met = self.met.get(*at).filter(|met| met.hash == hash);
+            met.is_some_and(|met| self.key.same(&met.labels, labels))
+        };
+        self.numbers.find(hash, same).copied()
     }
 
     /// The number of a label set's key; a new key gets the next number.
     pub(super) fn number(&mut self, labels: &LabelSet) -> usize {
-        let hash = self.key.hash(labels);
+        // Series of one target come one after the other, and often have the same key.
+        let last = self.met.get(self.last);
+        if last.is_some_and(|met| self.key.same(&met.labels, labels)) {
+            return self.last;
+        }
+        let hash = self.key.hash(self.seed, labels);
         if let Some(at) = self.find_hashed(hash, labels) {
+            self.last = at;
             return at;
         }
         let at = self.met.len();
-        self.met.push(labels.clone());
-        self.by_hash.entry(hash).or_default().push(at);
+        let labels = labels.clone();
+        self.met.push(Met { labels, hash });
+        let met = &self.met;
+        let rehash = |at: &usize| met.get(*at).map_or(0, |met| met.hash);
+        self.numbers.insert_unique(hash, at, rehash);
+        self.last = at;
         at
     }
 }
@@ -275,6 +313,8 @@ pub(super) fn braces(labels: &LabelSet) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::query::value::ABSENT;
 
@@ -294,6 +334,32 @@ mod tests {
         assert_eq!(without.number(&set(&[("__name__", "x"), ("a", "1")])), 0);
         assert_eq!(without.number(&set(&[("__name__", "y"), ("a", "2")])), 0);
         assert_eq!(without.number(&set(&[("b", "y")])), 1);
+    }
+
+    fn labels() -> impl Strategy<Value = LabelSet> {
+        let pairs = proptest::collection::btree_map("[abc]|__name__", "[xy]{0,2}", 0..4);
+        pairs
+            .prop_map(|pairs| LabelSet::from_pairs(&pairs.into_iter().collect::<Vec<_>>()).unwrap())
+    }
+
+    proptest! {
+        /// By the definition: two label sets have one number exactly when what is left of them is the same.
+        #[test]
+        fn a_number_is_a_key(
+            sets in proptest::collection::vec(labels(), 1..30), names in proptest::collection::vec("[abcd]", 0..3), only: bool,
+        ) {
+            let key = if only { LabelKey::only(&names) } else { LabelKey::without(&names) };
+            let (mut index, mut met) = (KeyIndex::new(key.clone()), Vec::new());
+            for set in &sets {
+                let left = key.project(set);
+                let known = met.iter().position(|one| *one == left);
+                prop_assert_eq!(index.find(set), known);
+                prop_assert_eq!(index.number(set), known.unwrap_or(met.len()));
+                if known.is_none() {
+                    met.push(left);
+                }
+            }
+        }
     }
 
     #[test]

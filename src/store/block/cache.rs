@@ -127,7 +127,7 @@ impl DecodedParts {
     }
 
     /// How many bytes it holds, about.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::store) fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().bytes).sum()
     }
 

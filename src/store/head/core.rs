@@ -46,6 +46,8 @@ pub(super) struct Core {
     /// Of the cluster whose id the settings have.
     pub hasher: ContentHasher,
     spare: Spare,
+    /// What the rosters' changes came to when a view was asked last.
+    pub looked_at: AtomicU64,
 }
 
 /// While it lives, no series is forgotten that a layer names which was there when it began.
@@ -95,6 +97,7 @@ impl Core {
         Self {
             hasher: ContentHasher::new(settings.cluster_id),
             spare: Spare::default(),
+            looked_at: AtomicU64::new(0),
             shards: (0..settings.shards).map(|_| Shard::default()).collect(),
             arcs: ArcSwap::from_pointee(ArcTable::even(settings.depth)),
             settings,

@@ -134,48 +134,75 @@ impl Layer {
         out.merge(&mine);
     }
 
-    /// Adds a series' last sample, if it is the newest at the first of some moments and so at all:
-    /// then nothing has to be decoded. `false`, and nothing done: it may not be.
-    pub(super) fn read_last(
+    /// Adds the sample of a series that is the newest at all of some moments, if it is known to be without decoding all: where
+    /// its last one is at or before the first of them, or there is only one. `false`, and nothing done: it is not known.
+    pub(super) fn read_newest(
         &self,
         series: &HeadSeries,
         range: TimeRange,
         moments: Moments,
         out: &mut Samples,
     ) -> bool {
-        let chunk = {
+        let row = self.row_at(series.target, moments.first);
+        let mut words = Vec::new();
+        let (chunk, found) = {
             let mut data = self.data.lock();
             if !data.present.contains(series.local) {
                 return true;
             }
             data.sort_late();
-            let alone = data.is_chunk_alone(series.local);
-            data.chunk(series.local).filter(|_| alone)
+            if !data.is_chunk_alone(series.local) {
+                return false;
+            }
+            let Some(chunk) = data.chunk(series.local) else {
+                return false;
+            };
+            let last = chunk.next_row().saturating_sub(1);
+            let found = match row {
+                Some(row) if row >= last => Some(last),
+                _ if moments.count > 1 => return false,
+                Some(row) if row >= chunk.first_row() => {
+                    let steady = (row >= chunk.steady_from()).then_some(row);
+                    if steady.is_none() {
+                        chunk.copy_bits(&data.slabs, &mut words);
+                    }
+                    steady
+                }
+                _ => return true,
+            };
+            (chunk, found)
         };
-        let Some(chunk) = chunk else {
+        let found = match (found, row) {
+            (Some(row), _) => Some((row, chunk.last_bits())),
+            (None, Some(row)) => Reader::new(&chunk, &words).last_to(row),
+            (None, None) => None,
+        };
+        let Some((row, bits)) = found else {
             return false;
         };
-        let last = chunk.next_row().saturating_sub(1);
-        let offset = self
+        let at = self
             .rows
             .lock()
-            .of(series.target, last, last)
+            .of(series.target, row, row)
             .first()
             .copied();
-        let at = offset.map(|offset| time_in(self.window, offset));
-        let Some(at) = at.filter(|at| *at <= moments.first) else {
+        let Some(at) = at.map(|offset| time_in(self.window, offset)) else {
             return false;
         };
         if range.contains(at) {
             let mut sample = Samples::default();
-            sample.push(
-                at,
-                Value::Float(f64::from_bits(chunk.last_bits())),
-                TimestampMs(0),
-            );
+            sample.push(at, Value::Float(f64::from_bits(bits)), TimestampMs(0));
             out.merge(&sample);
         }
         true
+    }
+
+    /// The last row of a target that is not after a time. Rows that are added meanwhile are of what comes meanwhile.
+    fn row_at(&self, target: u32, at: TimestampMs) -> Option<u16> {
+        let rows = self.rows.lock();
+        let rows = rows.of(target, 0, u16::MAX);
+        let rows = rows.partition_point(|offset| time_in(self.window, *offset) <= at);
+        u16::try_from(rows.checked_sub(1)?).ok()
     }
 
     /// Decodes a chunk; `rows` has the timestamps from its first row on.
@@ -192,16 +219,16 @@ impl Layer {
         out.values.reserve(rows.len());
         let whole = range.start <= time_in(self.window, 0)
             && time_in(self.window, WINDOW_LAST) <= range.end;
-        for (row, bits) in Reader::new(chunk, words) {
+        Reader::new(chunk, words).for_each(|(row, bits)| {
             let Some(offset) = rows.get(usize::from(row - first)) else {
-                break;
+                return;
             };
             let at = time_in(self.window, *offset);
             if whole || range.contains(at) {
                 out.timestamps.push(at.0);
                 out.values.push(f64::from_bits(bits));
             }
-        }
+        });
     }
 }
 

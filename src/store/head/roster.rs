@@ -76,9 +76,16 @@ pub(super) struct Roster {
     group_series: u32,
     labels: LabelArena,
     postings: Postings,
+    /// How often a series came or went.
+    changes: u64,
 }
 
 impl Roster {
+    /// Another number whenever other series are registered than before.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn entry(&self, slot: u32) -> Option<&Entry> {
         self.entries
             .get(slot as usize)
@@ -160,6 +167,7 @@ impl Roster {
         labels: &LabelSet,
         depth: u8,
     ) -> Option<u32> {
+        self.changes += 1;
         let (number, pairs) = self.labels.intern(tenant, labels);
         let place = self.labels.store(number, &pairs)?;
         let target = self.target(number, labels)?;
@@ -246,6 +254,7 @@ impl Roster {
         let Some(entry) = self.entry(slot).copied() else {
             return;
         };
+        self.changes += 1;
         let hashed = hash(entry.fingerprint);
         if let Ok(found) = self.table.find_entry(hashed, |other| *other == slot) {
             found.remove();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use roaring::RoaringBitmap;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::arcs::ArcTable;
 use super::core::{Core, Pin};
@@ -166,6 +167,28 @@ impl HeadView {
         found
     }
 
+    /// A hash of what [`Self::select`] depends on beside the selection, and whether series came or went since this was asked
+    /// last, of this view or another.
+    pub(in crate::store) fn registered(&self) -> (u128, bool) {
+        let mut hash = Xxh3::new();
+        let rosters = self
+            .core
+            .shards
+            .iter()
+            .map(|shard| shard.roster.read().changes());
+        rosters.for_each(|changes| hash.update(&changes.to_le_bytes()));
+        let changes = hash.digest();
+        let same = self.core.looked_at.swap(changes, Ordering::Relaxed) == changes;
+        if let Some(only) = &self.only {
+            hash.update(&only.len().to_le_bytes());
+            for arc in only.iter().copied().chain(self.arcs.all()) {
+                hash.update(&arc.prefix().to_le_bytes());
+                hash.update(&[arc.depth()]);
+            }
+        }
+        (hash.digest128(), same)
+    }
+
     fn each_selected(
         &self,
         number: usize,
@@ -219,7 +242,7 @@ impl HeadView {
             if !layer.window.range().overlaps(range) {
                 continue;
             }
-            if layer.read_last(series, range, moments, samples) {
+            if layer.read_newest(series, range, moments, samples) {
                 left_out = true;
             } else {
                 layer.read(series.local, series.target, range, samples);

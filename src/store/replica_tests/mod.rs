@@ -3,6 +3,7 @@
 mod apart;
 mod elsewhere;
 mod newest;
+mod remembered;
 mod rig;
 mod split;
 mod warming;

@@ -118,7 +118,9 @@ fn floats_beside_histograms_are_all_read() {
 /// stale markers, in blocks and the head, and of series that hold histograms, of which all stay.
 #[test]
 fn what_is_left_out_would_not_have_been_looked_at() {
-    let moments = (-WINDOW_MS..3 * WINDOW_MS, 1i64..2_000_000, 1usize..40);
+    // One moment alone is what an instant query asks for, and is found another way.
+    let counts = prop_oneof![Just(1), 1usize..40];
+    let moments = (-WINDOW_MS..3 * WINDOW_MS, 1i64..2_000_000, counts);
     let start = -WINDOW_MS..3 * WINDOW_MS;
     let strategy = (writes(), writes(), moments, start, 0u8..8);
     proptest!(ProptestConfig::with_cases(48), |((first, second, moments, start, some) in strategy)| {
