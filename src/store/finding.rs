@@ -274,6 +274,8 @@ pub(super) fn find(
     selection: &Selection,
     context: &ReadContext,
 ) -> Result<Found, SourceError> {
+    // An answer that is kept passes none of the places where looking asks for it.
+    context.cancel.check()?;
     let reading = Reading::of(context);
     let blocks = Blocks::of(&view, &reading, selection.range)?;
     let (registered, same) = view.head.registered();

@@ -172,22 +172,27 @@ mod tests {
 
     /// Writes a row of all series, acknowledged when this returns. Every tenth has long labels of
     /// its own, so that segments fill.
+    /// Writes a row to all series. Where all that a series had was sealed it may be forgotten between the two steps, and its
+    /// sample comes again, as every writer does it.
     fn write(store: &Store, row: i64) {
         let tenant = TenantId::anonymous();
-        let mut floats = Vec::new();
-        for number in 0..SERIES {
-            let series = store.register(&tenant, &labels(number)).unwrap();
-            floats.push(FloatSample {
-                series,
+        let mut numbers: Vec<usize> = (0..SERIES).collect();
+        while !numbers.is_empty() {
+            let of = |number: &usize| FloatSample {
+                series: store.register(&tenant, &labels(*number)).unwrap(),
                 at: TimestampMs(row * STEP_MS),
-                value: row as f64 + number as f64,
-            });
+                value: row as f64 + *number as f64,
+            };
+            let floats: Vec<FloatSample> = numbers.iter().map(of).collect();
+            let batch = AppendBatch {
+                floats: &floats,
+                ..AppendBatch::default()
+            };
+            let appended = store.append(&batch).unwrap();
+            store.head.wait_durable(appended.position).unwrap();
+            let stale = appended.stale_floats.iter();
+            numbers = stale.map(|at| numbers[*at as usize]).collect();
         }
-        let appended = store.append(&AppendBatch {
-            floats: &floats,
-            ..AppendBatch::default()
-        });
-        store.head.wait_durable(appended.unwrap().position).unwrap();
     }
 
     /// Which rows are there, and that all series have the same ones.
